@@ -18,6 +18,7 @@
     ├── ResourceExhausted
     │   ├── TooManyCalls
     │   ├── SlowReader
+    │   ├── MessageTooLarge
     │   └── QuotaExceeded
     ├── CursorExpired
     ├── Unavailable
@@ -30,7 +31,9 @@
     ├── Cancelled
     ├── Aborted
     ├── Unimplemented
-    └── Internal
+    ├── Internal
+    └── StartupError             a process cannot start; never sent to a client
+        └── PortInUse
 
 The docstring of a class is its default message.
 """
@@ -50,6 +53,8 @@ class FieldViolation:
     """Path of the field, for example `series[2].symbol`."""
     description: str
     """What is wrong and what would be right; contains the value that was sent."""
+    rule: str = ""
+    """Stable name of the rule that was broken (`STRING_MIN_LEN`); empty when the rule has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,12 @@ class SlowReader(ResourceExhausted):
     reason = "SLOW_READER"
 
 
+class MessageTooLarge(ResourceExhausted):
+    """A message is larger than the limit; ask for less at once."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
 class QuotaExceeded(ResourceExhausted):
     """A quota is used up."""
 
@@ -272,3 +283,11 @@ class Internal(QuasarError):
     """A defect of the server; the request id leads to the log entry."""
 
     reason = "INTERNAL"
+
+
+class StartupError(QuasarError):
+    """The process cannot start."""
+
+
+class PortInUse(StartupError):
+    """The port is in use by another program."""

@@ -11,8 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from quasar.model.columns import FloatArray, Int64Array, Selection, Uint8Array, frozen_array, joined, same_values
-from quasar.model.instants import MISSING_NS, Instant, TimeRange, from_ns, to_ns
+from quasar.model.columns import (
+    MISSING,
+    FloatArray,
+    Int64Array,
+    Selection,
+    Uint8Array,
+    Uint32Array,
+    frozen_array,
+    joined,
+    same_values,
+)
+from quasar.model.instants import Instant, TimeRange, from_ns, to_ns
 from quasar.model.intervals import Interval
 
 
@@ -27,12 +37,29 @@ class BarState(IntEnum):
     """Changed after it had closed, or published after a later bar had."""
 
 
+class BarOrigin(IntEnum):
+    """Where the values of a bar came from; numbered as in the contract."""
+
+    HISTORICAL = 1
+    """Fetched as history."""
+    LIVE_PROVIDER = 2
+    """Pushed by the provider's live feed as a bar."""
+    LIVE_TICKS = 3
+    """Built from the provider's ticks."""
+    REPAIRED = 4
+    """Borrowed from another provider's series of the same instrument."""
+    IMPORTED = 5
+    """Uploaded by a user."""
+    RESAMPLED = 6
+    """Computed from finer bars."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One bar of one series, keyed by its open time."""
 
     open_time_ns: int
-    """First instant of the bar, nanoseconds UTC; for daily and coarser bars of an exchange 00:00 UTC of the session's date."""
+    """First instant of the bar, nanoseconds UTC; 00:00 UTC of the session's date for daily bars of an exchange."""
     open: float
     """First price."""
     high: float
@@ -49,6 +76,16 @@ class Bar:
     """Number of trades."""
     vwap: float | None = None
     """Volume-weighted average price."""
+    quote_volume: float | None = None
+    """Amount traded, in units of the quote currency."""
+    adjusted_close: float | None = None
+    """Close adjusted by the vendor for splits and dividends, as the vendor sent it."""
+    dividend: float | None = None
+    """Cash dividend a unit whose ex-date falls in the bar, in the quote currency; 0 when the vendor says none."""
+    split_factor: float | None = None
+    """Split factor effective at the open: 2.0 for two new for one old; 1 when the vendor says none."""
+    open_interest: float | None = None
+    """Open contracts at the end of the bar."""
     state: BarState = BarState.CLOSED
     """How final the bar is."""
 
@@ -82,10 +119,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BarColumns:
-    """Bars of one series as read-only columns of one length.
+    """Bars of one series as read-only columns of one length; the columns of the contract's `BarChunk`.
 
     Optional columns are None when no row has a value; where only some rows have one, the others hold NaN (float64) or
-    `MISSING_NS` (int64). `state` None means that every bar is `CLOSED`.
+    -1 (int64). `state` None means that every bar is `CLOSED`.
     """
 
     open_time_ns: Int64Array
@@ -106,8 +143,24 @@ class BarColumns:
     """int64."""
     vwap: FloatArray | None = None
     """float64."""
+    quote_volume: FloatArray | None = None
+    """float64, in units of the quote currency."""
+    adjusted_close: FloatArray | None = None
+    """float64, as the vendor sent it."""
+    dividend: FloatArray | None = None
+    """float64, a unit, in the quote currency."""
+    split_factor: FloatArray | None = None
+    """float64, new units for one old."""
+    open_interest: FloatArray | None = None
+    """float64, contracts."""
     state: Uint8Array | None = None
-    """uint8, values of `BarState`."""
+    """uint8, values of `BarState`; 0 reads as CLOSED."""
+    origin: Uint8Array | None = None
+    """uint8, values of `BarOrigin`; 0 where not known."""
+    source_series_id: Uint32Array | None = None
+    """uint32, the series that a repaired bar was borrowed from; 0 for bars of this series."""
+    known_time_ns: Int64Array | None = None
+    """int64, nanoseconds UTC, since when the platform has known this version of the bar."""
 
     def __post_init__(self) -> None:
         """Make the columns read-only and check that they have one length."""
@@ -129,15 +182,14 @@ class BarColumns:
         rows = list(bars)
         if not rows:
             return cls.empty()
-        columns: dict[str, Any] = {name: [getattr(bar, name) for bar in rows] for name in _DTYPES}
-        for name, missing in _MISSING.items():
-            values = columns[name]
-            if name != "volume" and all(value is None for value in values):
-                columns[name] = None
-            else:
+        columns: dict[str, Any] = {}
+        for name in _BAR_FIELDS:
+            values = [getattr(bar, name) for bar in rows]
+            if name == "volume" or any(value is not None for value in values):
+                missing = _MISSING.get(name)
                 columns[name] = [missing if value is None else value for value in values]
         if all(bar.state is BarState.CLOSED for bar in rows):
-            columns["state"] = None
+            del columns["state"]
         return cls(**columns)
 
     @classmethod
@@ -147,9 +199,10 @@ class BarColumns:
         if len(parts) <= 1:
             return parts[0] if parts else cls.empty()
         sizes = [len(part) for part in parts]
-        return cls(
-            **{name: joined([getattr(p, name) for p in parts], sizes, _MISSING.get(name)) for name in _DTYPES}
-        )
+        columns: dict[str, Any] = {
+            name: joined([getattr(part, name) for part in parts], sizes, _MISSING.get(name)) for name in _DTYPES
+        }
+        return cls(**columns)
 
     def __len__(self) -> int:
         """Return the number of bars."""
@@ -157,24 +210,19 @@ class BarColumns:
 
     def __getitem__(self, selection: Selection) -> BarColumns:
         """Return the selected rows: a slice shares memory, a mask or row numbers copy."""
-        return BarColumns(
-            **{name: None if (v := getattr(self, name)) is None else v[selection] for name in _DTYPES}
-        )
+        present: dict[str, Any] = {name: v for name in _DTYPES if (v := getattr(self, name)) is not None}
+        return BarColumns(**{name: values[selection] for name, values in present.items()})
 
     def bar(self, row: int) -> Bar:
         """Return one row as a value; negative rows count from the end."""
-        return Bar(
-            int(self.open_time_ns[row]),
-            float(self.open[row]),
-            float(self.high[row]),
-            float(self.low[row]),
-            float(self.close[row]),
-            _float_at(self.volume, row),
-            _int_at(self.close_time_ns, row),
-            _int_at(self.trade_count, row),
-            _float_at(self.vwap, row),
-            BarState.CLOSED if self.state is None else BarState(int(self.state[row])),
-        )
+        values: dict[str, Any] = {}
+        for name in _BAR_FIELDS:
+            column = getattr(self, name)
+            if column is not None:
+                value = column[row].item()
+                values[name] = None if name in _OPTIONAL and (value == MISSING or value != value) else value
+        values["state"] = BarState(values.get("state") or BarState.CLOSED)
+        return Bar(**values)
 
     def bars(self) -> Iterator[Bar]:
         """Iterate over the rows as values; for people and small results, since columns are far faster."""
@@ -209,29 +257,30 @@ class BarColumns:
         """Return the same rows with the close times of an interval of time where they have none."""
         computed = interval.closes(self.open_time_ns)
         if self.close_time_ns is not None:
-            computed = np.where(self.close_time_ns == MISSING_NS, computed, self.close_time_ns)
+            computed = np.where(self.close_time_ns == MISSING, computed, self.close_time_ns)
         return replace(self, close_time_ns=computed)
 
 
-_DTYPES: dict[str, type[np.generic]] = {
-    field.name: np.float64 for field in fields(BarColumns) if field.name not in ("open_time_ns", "state")
-} | {"open_time_ns": np.int64, "close_time_ns": np.int64, "trade_count": np.int64, "state": np.uint8}
-_MISSING: dict[str, Any] = {
-    "volume": math.nan,
-    "vwap": math.nan,
-    "close_time_ns": MISSING_NS,
-    "trade_count": MISSING_NS,
-    "state": int(BarState.CLOSED),
+_INTEGERS: dict[str, type[np.generic]] = {
+    "open_time_ns": np.int64,
+    "close_time_ns": np.int64,
+    "trade_count": np.int64,
+    "state": np.uint8,
+    "origin": np.uint8,
+    "source_series_id": np.uint32,
+    "known_time_ns": np.int64,
 }
-
-
-def _float_at(column: FloatArray | None, row: int) -> float | None:
-    if column is None or math.isnan(value := float(column[row])):
-        return None
-    return value
-
-
-def _int_at(column: Int64Array | None, row: int) -> int | None:
-    if column is None or (value := int(column[row])) == MISSING_NS:
-        return None
-    return value
+_DTYPES: dict[str, type[np.generic]] = {
+    field.name: _INTEGERS.get(field.name, np.float64) for field in fields(BarColumns)
+}
+_MISSING: dict[str, Any] = {
+    **{name: math.nan for name, dtype in _DTYPES.items() if dtype is np.float64},
+    "close_time_ns": MISSING,
+    "trade_count": MISSING,
+    "known_time_ns": MISSING,
+    "state": int(BarState.CLOSED),
+    "origin": 0,
+    "source_series_id": 0,
+}
+_BAR_FIELDS = tuple(field.name for field in fields(Bar))
+_OPTIONAL = frozenset(_BAR_FIELDS) - {"open_time_ns", "open", "high", "low", "close", "state"}

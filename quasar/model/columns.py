@@ -14,8 +14,12 @@ Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Uint8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+Uint32Array = npt.NDArray[np.uint32]
 Selection = slice | BoolArray | npt.NDArray[np.intp] | Int64Array
 """Which rows to keep: a slice, a mask, or row numbers."""
+
+MISSING = -1
+"""Stands in columns of integers where there is no value, as on the wire; columns of floats use NaN."""
 
 
 def frozen_array(values: Any, dtype: npt.DTypeLike, field: str, rows: int | None = None) -> npt.NDArray[Any]:

@@ -1,8 +1,8 @@
 """Intervals: how much of the market one bar covers, and where bars begin.
 
 Bars of time begin at multiples of their length counted from Monday 2000-01-03 00:00 UTC, which is also the origin of
-TimescaleDB's `time_bucket`. For every length that divides a day that is the clock of the day; weeks begin on Monday 00:00
-UTC; months begin on the 1st, 00:00 UTC.
+TimescaleDB's `time_bucket`. For every length that divides a day that is the clock of the day; weeks begin on Monday
+00:00 UTC; months begin on the 1st, 00:00 UTC.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ class Sessions:
             & (slots >= self.break_start_ns[rows])
             & (slots + step_ns <= self.break_end_ns[rows])
         )
-        return slots[~in_break]
+        kept: Int64Array = slots[~in_break]
+        return kept
 
 
 class SessionSource(Protocol):
@@ -146,4 +147,4 @@ def _stepped(firsts: Int64Array, counts: Int64Array, step: int) -> Int64Array:
     """Return first, first + step … `count` times for each pair, as one array."""
     total = int(counts.sum())
     offsets = np.arange(total, dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(firsts, counts) + offsets * step
+    return np.asarray(np.repeat(firsts, counts) + offsets * step, dtype=np.int64)

@@ -1,0 +1,72 @@
+"""One log out of many: every line of every process with the name of its process in front, on the terminal and in a file."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+_COLOURS = ("36", "32", "35", "34", "33", "96", "92", "95")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_FILE_BYTES = 10 * 1024 * 1024
+_FILES_KEPT = 5
+
+
+class MergedLog:
+    """Writes lines to a terminal or pipe, and without colours to files that replace each other as they fill."""
+
+    def __init__(self, output: TextIO, names: Sequence[str], *, colours: bool) -> None:
+        """Write to `output`.
+
+        Args:
+            output: Where people look.
+            names: The processes, for the width of the column and the choice of colours.
+            colours: Whether `output` understands them.
+        """
+        self._output: TextIO | None = output
+        self._width = max(len(name) for name in names)
+        self._colour_of = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+        self._colours = colours
+        self._file: logging.Handler | None = None
+
+    def open_file(self, path: Path) -> Callable[[], None]:
+        """Write to a file too; return what closes it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8", errors="replace"
+        )
+        # A full disk must not fill the terminal with tracebacks of the logging module.
+        handler.handleError = lambda record: None  # type: ignore[method-assign]
+        self._file = handler
+        return handler.close
+
+    def line(self, name: str, text: str) -> None:
+        """Write one line of a process."""
+        text = text.rstrip("\r\n")
+        if self._file is not None:
+            plain = f"{name:<{self._width}} | {_ESCAPES.sub('', text)}"
+            self._file.handle(logging.makeLogRecord({"msg": plain}))
+        prefix = f"{name:<{self._width}} │ "
+        if self._colours:
+            prefix = f"\x1b[{self._colour_of.get(name, '37')}m{prefix}\x1b[0m"
+        else:
+            text = _ESCAPES.sub("", text)
+        self._write(f"{prefix}{text}\n")
+
+    def plain(self, text: str) -> None:
+        """Write lines that belong to no process."""
+        self._write(f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        if self._output is None:
+            return
+        try:
+            self._output.write(text)
+            self._output.flush()
+        except (BrokenPipeError, ValueError):
+            self._output = None  # whoever read the output has gone; the platform goes on and the file has it all
+        except OSError:
+            return  # a full disk behind a redirected output; the next line may fit again
