@@ -10,16 +10,15 @@ from contextlib import AsyncExitStack
 import grpc
 import grpc.aio
 import prometheus_client
-import structlog
 from aiohttp import web
 
 from grpc_gateway import headers, routes, upstreams
 from grpc_gateway.config import GatewaySettings
 from grpc_gateway.proxy import Proxy, ending
 from grpc_gateway.static import Frontend
-from quasar import errors
+from quasar import errors, logs
 
-_log = structlog.get_logger(__name__)
+_log = logs.get("gateway")
 
 
 class Gateway:

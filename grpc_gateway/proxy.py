@@ -13,16 +13,15 @@ from dataclasses import dataclass
 
 import grpc
 import grpc.aio
-import structlog
 from aiohttp import web
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from grpc_gateway import framing, headers
 from grpc_gateway.routes import Route
-from quasar import errors
+from quasar import errors, logs
 
-_log = structlog.get_logger(__name__)
+_log = logs.get("gateway.proxy")
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 

@@ -21,7 +21,7 @@ def main(variables: Mapping[str, str]) -> int:
     except BadSetting as error:
         sys.stderr.write(f"{error.message}\n")
         return 2
-    logs.configure(service="gateway", level=settings.log.level, format=settings.log.format)
+    logs.configure(logs.LogOptions(service="gateway", level=settings.log.level, format=settings.log.format))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings))
@@ -37,7 +37,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
         return None
     import uvloop
 
-    return uvloop.Loop  # type: ignore[no-any-return]  # uvloop ships no types
+    return uvloop.Loop
 
 
 async def _serve(settings: GatewaySettings) -> None:

@@ -100,12 +100,15 @@ class Ledger:
         return INSUFFICIENT_CASH if left * self._margin_bottom < need * self._margin_top else ""
 
     def _others(self, book: Book) -> tuple[int, int]:
-        values = [other.holding.lots * other.last_units() * other.money for other in self.held.values() if other is not book]
+        others = [other for other in self.held.values() if other is not book]
+        values = [other.holding.lots * other.last_units() * other.money for other in others]
         return sum(values), sum(map(abs, values))
 
     def affordable(self, book: Book, units: int, fraction: Decimal, *, maker: bool = False) -> int:
         """Return the most lots that `fraction` of the free equity pays for at a price, commission included."""
         value = units * book.money
+        if value <= 0:
+            return 0
         held = book.holding.lots * value
         more, bound = self._others(book)
         free = self.cash + held + more - (abs(held) + bound) * self._margin_top // self._margin_bottom

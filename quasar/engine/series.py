@@ -64,7 +64,7 @@ class Series:
 
     @cached_property
     def close_time_ns(self) -> Int64Array:
-        """When each bar is known: int64 nanoseconds UTC. Its own close time, else that of the interval, else one step after its open."""
+        """When each bar is known: int64 ns UTC. Its own close time, else that of the interval, else one step after its open."""
         bars = self.bars
         if self.interval and (interval := Interval.parse(self.interval)).is_time:
             return np.asarray(bars.with_close_times(interval).close_time_ns)
@@ -148,4 +148,5 @@ class TickView:
 
     def __repr__(self) -> str:
         """Show the symbol, the time and the prices."""
-        return f"<{self.symbol} tick of {from_ns(self.time_ns)}: price={self.price} size={self.size} bid={self.bid} ask={self.ask}>"
+        fields = f"price={self.price} size={self.size} bid={self.bid} ask={self.ask}"
+        return f"<{self.symbol} tick of {from_ns(self.time_ns)}: {fields}>"

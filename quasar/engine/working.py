@@ -84,6 +84,7 @@ class WorkingOrder:
         "limit",
         "lots",
         "number",
+        "placed_bar",
         "placed_ns",
         "sign",
         "status",
@@ -111,6 +112,7 @@ class WorkingOrder:
         self.tif = GTC
         self.status = ACCEPTED
         self.is_open = True
+        self.placed_bar = book.bar.index
         self.placed_ns = 0
         self.terms: Terms | None = None
 

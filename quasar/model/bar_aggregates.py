@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from quasar.model.bars import BarColumns, BarState
-from quasar.model.columns import MISSING, FloatArray, Int64Array, Uint8Array
+from quasar.model.columns import MISSING, FloatArray, Int64Array, Uint8Array, group_sums, ratios
 from quasar.model.instants import MISSING_NS, NS_PER_DAY
 from quasar.model.intervals import Interval
-from quasar.model.sessions import SessionSource, Sessions
+from quasar.model.sessions import Sessions, SessionSource
 from quasar.model.violations import violation
 
 
@@ -36,8 +36,8 @@ def aggregate(
         complete_until_ns: Up to where the finer bars are known to be complete. Bars that close later are `FORMING`.
 
     Returns:
-        Bars by open time, with close times (for dated bars of a market with sessions the close of the last session) and,
-        where not all are closed, states.
+        Bars by open time, with close times (for dated bars of a market with sessions the close of the last session)
+        and, where not all are closed, states.
 
     Raises:
         InvalidArgument: The finer bars do not add up to the coarser ones.
@@ -104,10 +104,10 @@ def _last_closes(keys: Int64Array, target: Interval, sessions: Sessions) -> Int6
 
 
 def _sums(values: FloatArray, group: Int64Array, groups: int) -> FloatArray:
-    """Add up per group, one after the other as an incremental builder does; NaN where no row has a value."""
+    """Add up per group; NaN where no row has a value."""
     present = ~np.isnan(values)
-    sums = np.bincount(group, weights=np.where(present, values, 0.0), minlength=groups)
-    return np.where(np.bincount(group, weights=present, minlength=groups) > 0, sums, np.nan)
+    sums = group_sums(group, np.where(present, values, 0.0), groups)
+    return np.where(group_sums(group, present, groups) > 0, sums, np.nan)
 
 
 def _counts(counts: Int64Array | None, starts: Int64Array) -> Int64Array | None:
@@ -121,11 +121,8 @@ def _vwaps(rows: BarColumns, group: Int64Array, groups: int) -> FloatArray | Non
     if rows.vwap is None:
         return None
     traded = rows.volume > 0
-    value = np.bincount(group, weights=np.where(traded, rows.vwap * rows.volume, 0.0), minlength=groups)
-    volume = np.bincount(group, weights=np.where(traded, rows.volume, 0.0), minlength=groups)
-    result: FloatArray = np.full(groups, np.nan)
-    np.divide(value, volume, out=result, where=volume > 0)
-    return result
+    value = group_sums(group, np.where(traded, rows.vwap * rows.volume, 0.0), groups)
+    return ratios(value, group_sums(group, np.where(traded, rows.volume, 0.0), groups))
 
 
 def _states(

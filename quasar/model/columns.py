@@ -53,3 +53,15 @@ def same_values(first: npt.NDArray[Any] | None, second: npt.NDArray[Any] | None)
     if first is None or second is None:
         return first is second
     return bool(np.array_equal(first, second, equal_nan=first.dtype.kind == "f"))
+
+
+def group_sums(group: npt.NDArray[np.intp], weights: npt.NDArray[Any], groups: int) -> FloatArray:
+    """Add up per group, one value after the other, so that an incremental sum rounds alike."""
+    return np.asarray(np.bincount(group, weights=weights, minlength=groups), dtype=np.float64)
+
+
+def ratios(numerators: FloatArray, denominators: FloatArray) -> FloatArray:
+    """Divide row by row; NaN where the denominator is not greater than zero."""
+    result: FloatArray = np.full(len(numerators), np.nan)
+    np.divide(numerators, denominators, out=result, where=denominators > 0)
+    return result

@@ -1,8 +1,8 @@
 """Bars of ticks, volume and value: a bar closes when enough has been traded, not when time is over.
 
-A trade belongs to exactly one bar: the one that it fills closes with it, whatever it holds beyond the size. Trades count in
-the order of arrival. A bar is keyed by the event time of its first trade, cut to the microsecond that databases keep
-and moved on where that key is taken, so that no two bars share one.
+A trade belongs to exactly one bar: the one that it fills closes with it, whatever it holds beyond the size. Trades
+count in the order of arrival. A bar is keyed by the event time of its first trade, cut to the microsecond that
+databases keep and moved on where that key is taken, so that no two bars share one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from quasar.model.bars import Bar, BarColumns, BarState
-from quasar.model.columns import FloatArray
+from quasar.model.columns import FloatArray, Int64Array, group_sums, ratios
 from quasar.model.instants import NS_PER_MICROSECOND
 from quasar.model.intervals import Interval, IntervalKind
 from quasar.model.tick_bars import usable_trades
@@ -118,9 +118,7 @@ def event_bars_from_trades(ticks: TickColumns, interval: Interval) -> BarColumns
     bounds, full = _bounds(weights[interval.kind], interval.size)
     starts = np.array(bounds[:-1], dtype=np.intp)
     group = np.repeat(np.arange(len(starts)), np.diff(bounds))
-    volume, value = np.bincount(group, weights=sizes), np.bincount(group, weights=values)
-    vwap: FloatArray = np.full(len(starts), np.nan)
-    np.divide(value, volume, out=vwap, where=volume > 0)
+    volume, value = group_sums(group, sizes, len(starts)), group_sums(group, values, len(starts))
     keys = _keys(trades.event_time_ns[starts].tolist())
     state = np.full(len(starts), BarState.CLOSED, dtype=np.uint8)
     state[-1] = BarState.CLOSED if full else BarState.FORMING
@@ -133,7 +131,7 @@ def event_bars_from_trades(ticks: TickColumns, interval: Interval) -> BarColumns
         volume=volume,
         close_time_ns=np.maximum(np.maximum.reduceat(trades.event_time_ns, starts), keys),
         trade_count=np.diff(bounds),
-        vwap=vwap,
+        vwap=ratios(value, volume),
         quote_volume=value,
         state=None if full else state,
     )
@@ -148,7 +146,8 @@ def _bounds(weights: FloatArray, size: float) -> tuple[list[int], bool]:
     while bounds[-1] < len(weights):
         start = bounds[-1]
         sums = np.cumsum(weights[start : start + reach])
-        end = start + int(np.argmax(sums >= size)) + 1 if sums[-1] >= size or (sums >= size).any() else None
+        filled = sums >= size
+        end = start + int(np.argmax(filled)) + 1 if filled.any() else None
         if end is None and start + reach < len(weights):
             reach *= 4
             continue
@@ -163,8 +162,8 @@ def _key(event_time_ns: int, last_key_ns: int | None) -> int:
     return key if last_key_ns is None or key > last_key_ns else last_key_ns + NS_PER_MICROSECOND
 
 
-def _keys(first_events_ns: list[int]) -> list[int]:
+def _keys(first_events_ns: list[int]) -> Int64Array:
     keys: list[int] = []
     for event in first_events_ns:
         keys.append(_key(event, keys[-1] if keys else None))
-    return keys
+    return np.array(keys, dtype=np.int64)

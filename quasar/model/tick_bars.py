@@ -7,12 +7,12 @@ instant the first to arrive opens and the last to arrive closes. Sums are added 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quasar.model.bars import Bar, BarColumns, BarState
-from quasar.model.columns import FloatArray, Int64Array
+from quasar.model.columns import FloatArray, Int64Array, group_sums, ratios
 from quasar.model.intervals import Interval
 from quasar.model.ticks import TickColumns, TickFlag
 from quasar.model.violations import violation
@@ -50,10 +50,8 @@ def bars_from_trades(ticks: TickColumns, interval: Interval) -> BarColumns:
     starts = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
     price = trades.price[order]
     size = _sizes(trades)
-    volume = np.bincount(group, weights=size, minlength=len(keys))
-    value = np.bincount(group, weights=trades.price * size, minlength=len(keys))
-    vwap: FloatArray = np.full(len(keys), np.nan)
-    np.divide(value, volume, out=vwap, where=volume > 0)
+    volume = group_sums(group, size, len(keys))
+    value = group_sums(group, trades.price * size, len(keys))
     return BarColumns(
         open_time_ns=keys,
         open=price[starts],
@@ -63,7 +61,7 @@ def bars_from_trades(ticks: TickColumns, interval: Interval) -> BarColumns:
         volume=volume,
         close_time_ns=interval.closes(keys),
         trade_count=np.diff(np.append(starts, len(price))),
-        vwap=vwap,
+        vwap=ratios(value, volume),
         quote_volume=value,
     )
 
@@ -281,11 +279,5 @@ def _collect(changed: dict[int, Bar], bars: list[Bar]) -> None:
     """Keep the last values of each bar; one that was closed in this call stays CLOSED for the caller."""
     for bar in bars:
         former = changed.get(bar.open_time_ns)
-        if former is not None and former.state is BarState.CLOSED:
-            bar = _with_state(bar, BarState.CLOSED)
-        changed[bar.open_time_ns] = bar
-
-
-def _with_state(bar: Bar, state: BarState) -> Bar:
-    values = {name: getattr(bar, name) for name in Bar.__slots__}
-    return Bar(**(values | {"state": state}))
+        stays_closed = former is not None and former.state is BarState.CLOSED
+        changed[bar.open_time_ns] = replace(bar, state=BarState.CLOSED) if stays_closed else bar

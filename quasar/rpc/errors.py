@@ -132,7 +132,9 @@ def _database_is_gone(error: BaseException) -> bool:
     if isinstance(error, lost):
         return True
     if isinstance(error, driver.InterfaceError):
-        return "clos" in str(error)  # "connection is closed", "pool is closing"; every other text is a defect of the caller
+        return "clos" in str(
+            error
+        )  # "connection is closed", "pool is closing"; every other text is a defect of the caller
     return isinstance(error, OSError) and _passed_through(error.__traceback__, "asyncpg.")
 
 
@@ -170,9 +172,7 @@ def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
     if error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
-            bad.field_violations.add(
-                field=violation.field, description=violation.description, reason=violation.rule
-            )
+            bad.field_violations.add(field=violation.field, description=violation.description, reason=violation.rule)
         yield bad
     if error.resource is not None:
         yield error_details_pb2.ResourceInfo(
@@ -238,6 +238,6 @@ def _unpack(status: status_pb2.Status, kind: type[_M]) -> _M | None:
     found = kind()
     detail: AnyMessage
     for detail in status.details:
-        if detail.Is(found.DESCRIPTOR) and detail.Unpack(found):
+        if detail.Unpack(found):
             return found
     return None

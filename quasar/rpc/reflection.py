@@ -6,26 +6,29 @@ descriptor is made from the other's, so that reflection can describe itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
-from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 
 _V1_FILE = "grpc/reflection/v1/reflection.proto"
 
 
-def reflection_services() -> tuple[ServiceDescriptor, ServiceDescriptor]:
+def reflection_services() -> tuple[Any, Any]:
     """Return the descriptors of v1 and v1alpha."""
-    older: FileDescriptor = reflection_pb2.DESCRIPTOR
-    return _v1().services_by_name["ServerReflection"], older.services_by_name["ServerReflection"]
+    older = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+    return _v1().services_by_name["ServerReflection"], older
 
 
-def _v1() -> FileDescriptor:
+def _v1() -> Any:
     pool = descriptor_pool.Default()
     try:
         return pool.FindFileByName(_V1_FILE)
     except KeyError:
         file = descriptor_pb2.FileDescriptorProto()
         reflection_pb2.DESCRIPTOR.CopyToProto(file)
-        renamed = text_format.MessageToString(file).replace("v1alpha", "v1")
-        pool.Add(text_format.Parse(renamed, descriptor_pb2.FileDescriptorProto(name=_V1_FILE)))
-        return pool.FindFileByName(_V1_FILE)
+        file = text_format.Parse(
+            text_format.MessageToString(file).replace("v1alpha", "v1"), descriptor_pb2.FileDescriptorProto()
+        )
+        file.name = _V1_FILE
+        return pool.AddSerializedFile(file.SerializeToString())

@@ -1,1 +1,1 @@
-"""`quasar up`: PostgreSQL, the services and the gateway as processes that are started, watched, started again and stopped."""
+"""`quasar up`: PostgreSQL, the services and the gateway as processes: started, watched, started again, stopped."""

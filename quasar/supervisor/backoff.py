@@ -20,6 +20,6 @@ class Backoff:
         if uptime_s >= self.stable_s:
             self.failures = 0
         # 2**20 is beyond every longest wait that makes sense; the bound keeps the power small after years of failures.
-        wait = min(self.longest_s, self.first_s * 2 ** min(self.failures, 20))
+        wait = min(self.longest_s, self.first_s * 2.0 ** min(self.failures, 20))
         self.failures += 1
         return wait

@@ -1,4 +1,4 @@
-"""What ties a supervised process to its supervisor: it must not outlive it, even when the supervisor is killed with -9."""
+"""What ties a supervised process to its supervisor: it must not outlive it, not even one that is killed with -9."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def attach(environment: MutableMapping[str, str]) -> None:
 def hold(environment: Mapping[str, str]) -> None:
     """Ask the kernel to kill this process when its supervisor dies. Without a supervisor, nothing happens.
 
-    Called first thing in a child. The kernel forgets the wish at `exec`, and a parent that died before the call is not noticed by it;
-    hence the check afterwards. Only Linux has this; elsewhere the next `quasar up` cleans what was left.
+    Called first thing in a child. The kernel forgets the wish at `exec`, and a parent that died before the call is
+    not noticed by it; hence the check afterwards. Only Linux has this; elsewhere the next `quasar up` cleans what was
+    left.
 
     Raises:
         SystemExit: The supervisor is gone already.

@@ -1,4 +1,4 @@
-"""One log out of many: every line of every process with the name of its process in front, on the terminal and in a file."""
+"""One log out of many: each line with the name of its process in front, on the terminal and in a file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ _COLOURS = ("36", "32", "35", "34", "33", "96", "92", "95")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _FILE_BYTES = 10 * 1024 * 1024
 _FILES_KEPT = 5
+
+
+class _QuietFile(logging.handlers.RotatingFileHandler):
+    """A file that says nothing when it cannot be written: the terminal still has the line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Do nothing, where the logging module would print a traceback for each line that a full disk refuses."""
 
 
 class MergedLog:
@@ -35,11 +42,7 @@ class MergedLog:
     def open_file(self, path: Path) -> Callable[[], None]:
         """Write to a file too; return what closes it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8", errors="replace"
-        )
-        # A full disk must not fill the terminal with tracebacks of the logging module.
-        handler.handleError = lambda record: None  # type: ignore[method-assign]
+        handler = _QuietFile(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8", errors="replace")
         self._file = handler
         return handler.close
 

@@ -27,8 +27,8 @@ def demand_free(wishes: Sequence[PortWish]) -> None:
     """Check that every port can be listened on.
 
     Raises:
-        StartupError: One cannot (`PortInUse` when another program has it); the message names the port, who has it when that can be
-            told, and the remedy.
+        StartupError: One cannot (`PortInUse` when another program has it); the message names the port, who has it
+            when that can be told, and the remedy.
     """
     taken: dict[int, PortWish] = {}
     for wish in wishes:
@@ -55,7 +55,8 @@ def _family_and_address(wish: PortWish) -> tuple[int, tuple[str, int]]:
         found = socket.getaddrinfo(wish.host, wish.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise StartupError(
-            f"QUASAR_BIND must be an address of this machine, was {wish.host!r} ({error.strerror}); unset it for 127.0.0.1."
+            f"QUASAR_BIND must be an address of this machine, was {wish.host!r} ({error.strerror}); "
+            "unset it for 127.0.0.1."
         ) from error
     family, _, _, _, address = found[0]
     return family, (str(address[0]), int(address[1]))

@@ -32,7 +32,12 @@ def test_only_what_services_need_is_let_through() -> None:
 
 
 def test_initial_metadata_comes_back_without_grpc_and_hop_by_hop_headers() -> None:
-    sent = [("x-request-id", "r1"), ("grpc-accept-encoding", "gzip"), ("connection", "close"), ("x-b-bin", b"\x00")]
+    sent: list[tuple[str, str | bytes]] = [
+        ("x-request-id", "r1"),
+        ("grpc-accept-encoding", "gzip"),
+        ("connection", "close"),
+        ("x-b-bin", b"\x00"),
+    ]
     assert headers.from_metadata(sent) == {"x-request-id": "r1", "x-b-bin": "AA"}
 
 

@@ -1,0 +1,1 @@
+"""Typed dataclass messages generated from `proto/` by `make gen`."""

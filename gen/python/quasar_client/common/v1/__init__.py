@@ -893,8 +893,8 @@ class Manifest(betterproto2.Message):
 
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The name under which the class registers, unique among the active code of its kind: lower-case letters, digits, "_" and "-",
-    starting with a letter ("kraken", "my_csv").
+    The name under which the class registers, unique within its kind without regard to case: letters, digits, "_", "." and "-",
+    starting with a letter ("kraken", "my_csv", "SmaCross").
     """
 
     kind: "CodeKind" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: CodeKind(0))
@@ -978,7 +978,8 @@ class Manifest(betterproto2.Message):
         18, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    Historical providers: how long after its close a bar is there at the vendor. Absent: at once. The preference `scheduling.delay_hours` adds to it.
+    Historical providers: how long after its close a bar is there at the vendor. Absent: at once. The preference `scheduling.delay_hours`
+    adds to it.
     """
 
     default_calendar: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
@@ -1274,7 +1275,7 @@ class ValidationReport(betterproto2.Message):
 
     validator: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The service that validated ("datahub" for providers, "strategy_engine" for brokers and strategies, "offline" for `quasar dev check`).
+    The service that validated ("datahub" for providers, "strategy" for brokers and strategies), or "offline" for `quasar dev check`.
     """
 
     elapsed: "datetime.timedelta | None" = betterproto2.field(

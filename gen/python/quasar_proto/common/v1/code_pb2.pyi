@@ -181,8 +181,8 @@ class Manifest(_message.Message):
     TIMES_IN_FORCE_FIELD_NUMBER: _builtins.int
     PAPER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name under which the class registers, unique among the active code of its kind: lower-case letters, digits, "_" and "-",
-    starting with a letter ("kraken", "my_csv").
+    """The name under which the class registers, unique within its kind without regard to case: letters, digits, "_", "." and "-",
+    starting with a letter ("kraken", "my_csv", "SmaCross").
     """
     kind: _values_pb2.CodeKind.ValueType
     """What the class is."""
@@ -240,7 +240,9 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def publication_delay(self) -> _duration_pb2.Duration:
-        """Historical providers: how long after its close a bar is there at the vendor. Absent: at once. The preference `scheduling.delay_hours` adds to it."""
+        """Historical providers: how long after its close a bar is there at the vendor. Absent: at once. The preference `scheduling.delay_hours`
+        adds to it.
+        """
 
     @_builtins.property
     def indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -583,7 +585,7 @@ class ValidationReport(_message.Message):
     sha256: _builtins.str
     """The SHA-256 of the uploaded bytes, 64 lower-case hexadecimal digits."""
     validator: _builtins.str
-    """The service that validated ("datahub" for providers, "strategy_engine" for brokers and strategies, "offline" for `quasar dev check`)."""
+    """The service that validated ("datahub" for providers, "strategy" for brokers and strategies), or "offline" for `quasar dev check`."""
     peak_memory_bytes: _builtins.int
     """The peak resident memory of the jailed process, in bytes. 0 when nothing was run."""
     output: _builtins.str

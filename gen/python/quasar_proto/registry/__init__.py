@@ -1,0 +1,1 @@
+"""Messages, stubs and types generated from `proto/` by `make gen`."""

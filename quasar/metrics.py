@@ -1,0 +1,204 @@
+"""Figures of one process: Prometheus metrics for operators' own tools, and a sample of the same for `SystemService.WatchMetrics`.
+
+| metric | type | labels |
+|---|---|---|
+| `quasar_rpc_calls_total` | counter | service, method, code |
+| `quasar_rpc_seconds` | histogram (unary calls) | service, method |
+| `quasar_rpc_in_flight` | gauge | service, kind |
+| `quasar_rpc_stream_messages_total` | counter | service, method |
+| `quasar_process_memory_bytes`, `quasar_process_cpu_seconds_total`, `quasar_loop_lag_seconds` | gauge, counter, gauge | service |
+| `quasar_<name>` | gauge | service: what a service adds with `Metrics.gauge` |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from quasar.clock import Clock
+from quasar.latency import LatencyWindow
+
+SAMPLE_S = 1.0
+"""Seconds between two readings of memory, processor time and loop lag."""
+_SERVER_FAULTS = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
+_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Load and throughput at one moment; the fields are those of `quasar.ops.v1.SystemMetrics`."""
+
+    time: dt.datetime
+    memory_bytes: int
+    cpu_share: float
+    calls_in_flight: int
+    calls_per_second: float
+    error_share: float
+    latency_p50_seconds: float
+    latency_p99_seconds: float
+    loop_lag_seconds: float
+    gauges: Mapping[str, float] = field(default_factory=dict)
+
+
+class MethodMetrics:
+    """The figures of one method, with everything that can be looked up before a call looked up."""
+
+    def __init__(self, metrics: Metrics, method: str, *, streaming: bool) -> None:
+        """Prepare the series of `method`."""
+        self._metrics = metrics
+        self._method = method
+        self._streaming = streaming
+        self._seconds = None if streaming else metrics.seconds.labels(metrics.service, method)
+        self._messages = metrics.messages.labels(metrics.service, method) if streaming else None
+        self._ended: dict[str, Counter] = {}
+
+    def message(self) -> None:
+        """Count one message of a stream."""
+        if self._messages is not None:
+            self._messages.inc()
+
+    def ended(self, code: str, seconds: float) -> None:
+        """Count a call that ended with the status `code` after `seconds`."""
+        counter = self._ended.get(code)
+        if counter is None:
+            counter = self._ended[code] = self._metrics.calls.labels(self._metrics.service, self._method, code)
+        counter.inc()
+        if self._seconds is not None:
+            self._seconds.observe(seconds)
+            self._metrics.latency.observe(seconds, failed=code in _SERVER_FAULTS)
+
+
+class Metrics:
+    """Everything that one process counts."""
+
+    def __init__(self, service: str, clock: Clock) -> None:
+        """Count for `service`, in a registry of its own."""
+        self.service = service
+        self.registry = CollectorRegistry()
+        self.latency = LatencyWindow(clock)
+        self._clock = clock
+        self._process = psutil.Process()
+        labels = ["service", "method"]
+        self.calls = Counter("quasar_rpc_calls", "Calls ended.", [*labels, "code"], registry=self.registry)
+        self.seconds = Histogram(
+            "quasar_rpc_seconds", "Time of unary calls.", labels, buckets=_BUCKETS_S, registry=self.registry
+        )
+        self.messages = Counter(
+            "quasar_rpc_stream_messages", "Messages sent in streams.", labels, registry=self.registry
+        )
+        self._in_flight: dict[str, Callable[[], float]] = {}
+        self._gauges: dict[str, Callable[[], float]] = {}
+        self._loop_lag = 0.0
+        self._cpu_share = 0.0
+        self._cpu_read = (clock.monotonic(), self._cpu_seconds())
+        self._timer: asyncio.TimerHandle | None = None
+        self._process_gauges()
+
+    def _process_gauges(self) -> None:
+        self._expose("process_memory_bytes", "Resident memory.", self._memory_bytes)
+        self._expose("process_cpu_seconds", "Processor time used since the start.", self._cpu_seconds)
+        self._expose("loop_lag_seconds", "How late the event loop ran its last tick.", lambda: self._loop_lag)
+
+    def _expose(self, name: str, text: str, read: Callable[[], float]) -> None:
+        gauge = Gauge(f"quasar_{name}", text, ["service"], registry=self.registry)
+        gauge.labels(self.service).set_function(read)
+
+    def method(self, method: str, *, streaming: bool) -> MethodMetrics:
+        """Return where to count calls of `package.Service/Method`."""
+        return MethodMetrics(self, method, streaming=streaming)
+
+    def in_flight(self, kind: str, read: Callable[[], float]) -> None:
+        """Tell where to read how many calls of a kind (`unary`, `stream`) are in flight."""
+        if not self._in_flight:
+            self._in_flight_gauge = Gauge(
+                "quasar_rpc_in_flight", "Calls in flight.", ["service", "kind"], registry=self.registry
+            )
+        self._in_flight[kind] = read
+        self._in_flight_gauge.labels(self.service, kind).set_function(read)
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Add a figure of the service, for example `ticks_per_second`.
+
+        Args:
+            name: Lower-case words with `_`, unit included.
+            text: What it is, in one sentence.
+            read: Returns the present figure; cheap, for it is called at each scrape and each sample, from any thread.
+        """
+        self._gauges[name] = read
+        self._expose(name, text, read)
+
+    def sample(self) -> Sample:
+        """Return the present figures."""
+        return Sample(
+            time=self._clock.now(),
+            memory_bytes=self._memory_bytes(),
+            cpu_share=self._cpu_share,
+            calls_in_flight=int(sum(read() for read in self._in_flight.values())),
+            calls_per_second=self.latency.per_second(),
+            error_share=self.latency.failed_share(),
+            latency_p50_seconds=self.latency.quantile(0.5),
+            latency_p99_seconds=self.latency.quantile(0.99),
+            loop_lag_seconds=self._loop_lag,
+            gauges={name: read() for name, read in self._gauges.items()},
+        )
+
+    def tick(self, late_s: float) -> None:
+        """Read the processor time used since the reading before.
+
+        Args:
+            late_s: How much later than planned the event loop came to this, in seconds.
+        """
+        self._loop_lag = max(0.0, late_s)
+        now, used = self._clock.monotonic(), self._cpu_seconds()
+        before, used_before = self._cpu_read
+        if now > before:
+            self._cpu_share = (used - used_before) / (now - before)
+            self._cpu_read = (now, used)
+
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Take a reading every second while the context lasts. A timer of the loop, so that no task can be left behind."""
+        loop = asyncio.get_running_loop()
+
+        def tick(planned: float) -> None:
+            self.tick(loop.time() - planned)
+            plan()
+
+        def plan() -> None:
+            planned = loop.time() + SAMPLE_S
+            self._timer = loop.call_at(planned, tick, planned)
+
+        plan()
+        try:
+            yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    @contextmanager
+    def exposed(self, port: int, host: str = "127.0.0.1") -> Iterator[int]:
+        """Serve the metrics to Prometheus over HTTP while the context lasts; yields the port.
+
+        Raises:
+            OSError: The port is in use.
+        """
+        server, thread = start_http_server(port, addr=host, registry=self.registry)
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _memory_bytes(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _cpu_seconds(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)

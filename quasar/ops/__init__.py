@@ -1,0 +1,1 @@
+"""What every service keeps of its own running: tokens, operations, events."""
