@@ -14,8 +14,9 @@
             elif self.position.is_long and self.quick.value < self.calm.value:
                 self.close()
 
-A strategy sees a bar when it has closed. An order given then works from the next bar on, unless the back-test says otherwise. Numbers that
-strategies reckon with are doubles; orders, fills, cash and results are exact, and doubles are put on the instrument's grid as orders are made.
+A strategy sees a bar when it has closed. An order given then works from the next bar on, unless the back-test says
+otherwise. Numbers that strategies reckon with are doubles; orders, fills, cash and results are exact, and doubles are
+put on the instrument's grid as orders are made.
 """
 
 from __future__ import annotations
@@ -194,13 +195,14 @@ class Strategy:
         desk = self._desk
         book = desk.book(symbol)
         missing = book.grid.lots(quantity) - book.holding.lots
-        if not missing:
-            return None
-        return desk.place(1 if missing > 0 else -1, book.grid.exact_size(abs(missing)), book.symbol, None, None)
+        return desk.place_lots(book, missing) if missing else None
 
     def close(self, symbol: str | None = None) -> WorkingOrder | None:
         """Close the position at market; None when there is none."""
-        return self.order_target(0, symbol=symbol)
+        desk = self._desk
+        book = desk.current if symbol is None else desk.book(symbol)
+        lots = book.holding.lots
+        return desk.place_lots(book, -lots) if lots else None
 
     def cancel(self, order: WorkingOrder) -> None:
         """Cancel an order, and the exits that wait for it."""
@@ -224,7 +226,7 @@ class Strategy:
     def indicator(
         self, indicator: AnyIndicator, *, symbol: str | None = None, interval: str | None = None
     ) -> AnyIndicator:
-        """Have an indicator fed with every bar of a series; `on_bar` waits until all of its series are ready.
+        """Have an indicator fed with every bar of a series; `on_bar` of that series waits until it is ready.
 
         Args:
             indicator: For example `SMA(30)`; read its `value`.
@@ -338,7 +340,7 @@ class Strategy:
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Return the declaration as plain values: name, description, needs, hooks, and the parameters as JSON Schema."""
+        """Return the declaration as plain values; the parameters as JSON Schema."""
         return {
             "name": cls.registered_name(),
             "description": (cls.__doc__ or "").strip(),

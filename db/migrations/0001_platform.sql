@@ -13,9 +13,12 @@ comment on schema registry is 'What exists: code, assets, identities, mappings, 
 comment on schema datahub is 'Market data: series, bars, ticks, coverage, collection';
 comment on schema strategy is 'Decisions and money: instances, orders, fills, positions, policies, back-tests';
 
+-- Anybody could put functions in front of the platform's own otherwise. PostgreSQL 15 and later create databases without this right.
+revoke create on schema public from public;
+
 -- Access tokens. Only the SHA-256 of a token is kept.
 create table ops.tokens (
-    id           uuid        not null default gen_random_uuid() primary key,
+    token_id     text        not null primary key check (length(token_id) between 1 and 64),
     name         text        not null check (length(name) between 1 and 100),
     hash         bytea       not null unique check (octet_length(hash) = 32),
     role         text        not null check (role in ('viewer', 'operator', 'admin')),
@@ -27,26 +30,28 @@ create table ops.tokens (
     revoked_by   text
 );
 create unique index tokens_name_in_force on ops.tokens (name) where revoked_at is null;
-comment on column ops.tokens.hash is 'SHA-256 of the token; the token itself is shown once, at its creation';
+comment on column ops.tokens.token_id is 'Public part of the token, by which its row is found';
+comment on column ops.tokens.hash is 'SHA-256 of the secret part; the token itself is shown once, at its creation';
 
 -- Work that outlives a request. A worker holds a lease; when it dies the lease runs out and another one resumes from the checkpoint.
 create table ops.operations (
-    id               uuid             not null default gen_random_uuid() primary key,
+    operation_id     uuid             not null default gen_random_uuid() primary key,
     service          text             not null,
     kind             text             not null,
+    subject          text             not null default '',
     state            text             not null default 'PENDING'
                      check (state in ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
-    subject_type     text,
-    subject_name     text,
     request          jsonb            not null default '{}',
-    request_id       text,
-    actor            text             not null,
-    role             text,
+    request_id       text             check (length(request_id) between 1 and 64),
+    principal        text             not null default '',
+    role             text             not null default '',
+    call_id          text             not null default '',
     phase            text             not null default '',
     done             bigint           not null default 0,
     total            bigint,
     unit             text             not null default '',
     wait_s           double precision not null default 0,
+    counters         jsonb            not null default '{}',
     detail           jsonb            not null default '{}',
     checkpoint       jsonb            not null default '{}',
     result           jsonb,
@@ -63,76 +68,46 @@ create table ops.operations (
 );
 create unique index operations_request on ops.operations (service, kind, request_id) where request_id is not null;
 create index operations_claim on ops.operations (service, created_at) where state in ('PENDING', 'RUNNING');
-create index operations_newest on ops.operations (created_at desc, id desc);
-create index operations_subject on ops.operations (subject_type, subject_name, created_at desc);
+create index operations_newest on ops.operations (created_at desc, operation_id desc);
+create index operations_service on ops.operations (service, kind, created_at desc, operation_id desc);
+comment on column ops.operations.subject is 'What the work is about, for people';
 comment on column ops.operations.request_id is 'Given by the caller: a second creation with the same service, kind and id returns the first operation';
+comment on column ops.operations.call_id is 'Request id of the call that began it, as in the logs';
 comment on column ops.operations.wait_s is 'Seconds spent waiting for a rate limit so far';
+comment on column ops.operations.counters is 'Further figures by name';
 comment on column ops.operations.checkpoint is 'Where to resume after a restart; private to the kind of work';
-comment on column ops.operations.detail is 'Figures for people that belong to the kind of work';
 
--- What happened, append-only.
+-- What happened, append-only: services may insert and read, and nobody changes an event.
 create table ops.events (
-    id             bigint      not null generated always as identity primary key,
-    time           timestamptz not null default now(),
-    service        text        not null,
-    kind           text        not null,
-    severity       text        not null default 'INFO' check (severity in ('DEBUG', 'INFO', 'WARNING', 'ERROR')),
-    subject_type   text        not null default '',
-    subject_name   text        not null default '',
-    actor          text        not null default '',
-    role           text        not null default '',
-    request_id     text        not null default '',
-    run_id         text,
-    run_sequence   bigint,
-    message        text        not null default '',
-    data           jsonb       not null default '{}',
-    transaction_id xid8        not null default pg_current_xact_id(),
+    event_id     bigint      not null generated always as identity primary key,
+    time         timestamptz not null default now(),
+    service      text        not null,
+    kind         text        not null,
+    severity     text        not null default 'INFO' check (severity in ('DEBUG', 'INFO', 'WARNING', 'ERROR')),
+    subject_type text        not null default '',
+    subject_name text        not null default '',
+    message      text        not null default '',
+    data         jsonb       not null default '{}',
+    principal    text        not null default '',
+    role         text        not null default '',
+    request_id   text        not null default '',
+    run_id       text,
+    run_sequence bigint      check (run_sequence > 0),
     check ((run_id is null) = (run_sequence is null))
 );
 create unique index events_run on ops.events (run_id, run_sequence) where run_id is not null;
-create index events_subject on ops.events (subject_type, subject_name, id);
-create index events_kind on ops.events (kind, id);
+create index events_subject on ops.events (subject_type, subject_name, event_id);
+create index events_kind on ops.events (kind, event_id);
 create index events_time on ops.events (time);
-create index events_commit_order on ops.events (transaction_id, id);
-comment on column ops.events.data is 'What the event says beyond its message; for a change: the subject `before` and `after`';
+comment on column ops.events.data is 'The facts, by name; a change carries the subject `before` and `after`';
+comment on column ops.events.principal is 'Who did it; empty where the platform acted by itself';
 comment on column ops.events.run_sequence is 'Counts the events of one run from 1 without a hole';
-comment on column ops.events.transaction_id is 'The transaction that wrote the event. Ids are given out before a commit, so a reader that follows ids alone misses events whose transaction ends late; ops.events_after follows the transactions';
 
 create function ops.refuse_change() returns trigger language plpgsql as $$
 begin
-    raise exception 'events are append-only' using errcode = 'insufficient_privilege';
+    raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
 end $$;
-create trigger events_append_only before update or delete on ops.events for each row execute function ops.refuse_change();
-
-create function ops.events_after(after_id bigint, max_rows integer) returns setof ops.events
-language sql stable as $$
-    select e.*
-    from ops.events e
-    where (e.transaction_id, e.id) > (
-            coalesce((select c.transaction_id from ops.events c where c.id = after_id), '0'::xid8), after_id)
-      and e.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
-    order by e.transaction_id, e.id
-    limit max_rows
-$$;
-comment on function ops.events_after is 'The events after the one named (0: from the first), in an order that never lets an event appear before one already handed out';
-
--- A dump that is loaded into another server brings transaction ids that this server has not reached yet, and events that seem to lie in
--- the future. Run at every start of the platform, by the owner; costs one look at an index.
-create function ops.settle_events() returns bigint language plpgsql as $$
-declare
-    settled bigint;
-begin
-    if (select max(transaction_id) from ops.events) is null
-       or (select max(transaction_id) from ops.events) < pg_snapshot_xmax(pg_current_snapshot()) then
-        return 0;
-    end if;
-    lock table ops.events in exclusive mode;
-    alter table ops.events disable trigger events_append_only;
-    update ops.events set transaction_id = '0' where transaction_id > '0';
-    get diagnostics settled = row_count;
-    alter table ops.events enable trigger events_append_only;
-    return settled;
-end $$;
+create trigger events_append_only before update on ops.events for each row execute function ops.refuse_change();
 
 -- Which tables are partitioned by time, and how. Filled by the migration that creates such a table, through ops.register_storage.
 create table ops.storage_tables (

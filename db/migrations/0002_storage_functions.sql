@@ -95,11 +95,11 @@ declare
 begin
     if kept.engine = 'hypertable' then
         return query execute format(
-            'select format(''%%I.%%I'', chunk_schema, chunk_name), range_start, range_end, is_compressed,
-                    (select d.total_bytes from chunks_detailed_size(%L) d
-                     where d.chunk_schema = c.chunk_schema and d.chunk_name = c.chunk_name)
+            'select format(''%%I.%%I'', c.chunk_schema, c.chunk_name), c.range_start, c.range_end, c.is_compressed, d.total_bytes
              from timescaledb_information.chunks c
-             where format(''%%I.%%I'', hypertable_schema, hypertable_name) = %L order by range_start', of_table, of_table);
+             left join chunks_detailed_size(%L) d on d.chunk_schema = c.chunk_schema and d.chunk_name = c.chunk_name
+             where format(''%%I.%%I'', c.hypertable_schema, c.hypertable_name) = %L
+             order by c.range_start', of_table, of_table);
         return;
     end if;
     return query
@@ -185,6 +185,17 @@ begin
         execute format('call add_columnstore_policy(%L::regclass, after => %L::interval)', of_table, after);
     end if;
     return true;
+end $$;
+
+-- Forget events that are older than an operator wants to keep.
+create function ops.prune_events(before timestamptz) returns bigint
+language plpgsql security definer set search_path = pg_catalog, ops as $$
+declare
+    pruned bigint;
+begin
+    delete from ops.events e where e.time < before;
+    get diagnostics pruned = row_count;
+    return pruned;
 end $$;
 
 -- Functions are executable by everybody unless that is taken back.

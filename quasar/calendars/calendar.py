@@ -97,11 +97,11 @@ class Calendar:
         return self._around(span.start_ns, span.end_ns).dated(span)
 
     def next_open(self, after: Instant) -> dt.datetime | None:
-        """Return when trading next begins strictly after an instant, in UTC, also after a break; None if it never does."""
+        """Return when trading next begins strictly after an instant, in UTC, also after a break; None: never."""
         return self._next(to_ns(after), opens=True)
 
     def next_close(self, after: Instant) -> dt.datetime | None:
-        """Return when trading next ends strictly after an instant, in UTC, also for a break; None if it never does."""
+        """Return when trading next ends strictly after an instant, in UTC, also for a break; None: never."""
         return self._next(to_ns(after), opens=False)
 
     def expected_slots(

@@ -1,7 +1,8 @@
 """Sessions of exchanges, from exchange_calendars, for any range of dates.
 
 Where exchange_calendars knows nothing (before its first and after its last year) the market's usual weekdays and hours
-stand in, without holidays. exchange_calendars brings pandas, which takes a second to import: both are loaded at first use.
+stand in, without holidays. exchange_calendars brings pandas, which takes a second to import: both are loaded at first
+use.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class _Times(Protocol):
     weekmask: str
     open_offset: int
     close_offset: int
-    open_times: list[tuple[Any, dt.time]]
-    close_times: list[tuple[Any, dt.time]]
-    break_start_times: list[tuple[Any, dt.time]] | None
-    break_end_times: list[tuple[Any, dt.time]] | None
+    open_times: list[tuple[Any, dt.time | None]]
+    close_times: list[tuple[Any, dt.time | None]]
+    break_start_times: list[tuple[Any, dt.time | None]] | None
+    break_end_times: list[tuple[Any, dt.time | None]] | None
 
 
 def exchange_sessions(name: str, first_ns: int, end_ns: int) -> Sessions:
@@ -43,7 +44,7 @@ def exchange_sessions(name: str, first_ns: int, end_ns: int) -> Sessions:
         first_ns: First date.
         end_ns: First date after the range.
     """
-    import exchange_calendars  # noqa: PLC0415 - see the module's docstring
+    import exchange_calendars
 
     with _LOCK:
         low, high = max(first_ns, _FIRST_NS), min(end_ns, _END_NS)
@@ -88,10 +89,11 @@ def _usual_sessions(calendar: _Times, first_ns: int, end_ns: int, *, latest: boo
     days = [ns_date(first_ns + number * NS_PER_DAY) for number in range(max(0, end_ns - first_ns) // NS_PER_DAY)]
     days = [day for day in days if calendar.weekmask[day.weekday()] == "1"]
 
-    def instants(times: list[tuple[Any, dt.time]] | None, offset: int = 0) -> npt.NDArray[np.int64]:
-        if not times:
+    def instants(times: list[tuple[Any, dt.time | None]] | None, offset: int = 0) -> npt.NDArray[np.int64]:
+        hour = times[which][1] if times else None
+        if hour is None:
             return np.full(len(days), MISSING_NS, dtype=np.int64)
-        hour, shift = times[which][1], dt.timedelta(days=offset)
+        shift = dt.timedelta(days=offset)
         local = (dt.datetime.combine(day + shift, hour, tzinfo=calendar.tz) for day in days)
         return np.array([to_ns(time) for time in local], dtype=np.int64)
 

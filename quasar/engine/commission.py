@@ -87,7 +87,7 @@ class PercentCommission(Commission):
 
 @dataclass(frozen=True, slots=True)
 class MakerTakerCommission(Commission):
-    """One ratio of the notional for orders that rested in the book, one for those that took; a negative one is a rebate."""
+    """One ratio of the notional for orders that rested, one for those that took; a negative one is a rebate."""
 
     maker: Decimal
     taker: Decimal

@@ -1,4 +1,4 @@
-"""What stands between a strategy and its market, the same in back-test, paper and live: orders, time, timers, history and notes.
+"""What stands between a strategy and its market: orders, time, timers, history and notes; the same in every mode.
 
 `quasar.engine.simulation.Simulation` fills orders itself; `quasar.engine.live.Outbox` hands them out as intents.
 """
@@ -125,23 +125,32 @@ class Desk(ABC):
             InvalidArgument: A term breaks a rule.
         """
         book = self.current if symbol is None else self.book(symbol)
+        lots = 0 if quantity is None else book.grid.lots(quantity)
+        if lots <= 0 and (quantity is not None or not terms):
+            raise errors.InvalidArgument(f"quantity must be above 0 and at least the smallest size, was {quantity}")
         limit_price = None if limit is None else book.grid.price(limit, "limit")
         if stop is None:
             trigger, kind = None, MARKET if limit is None else LIMIT
         else:
             trigger, kind = book.grid.price(stop, "stop"), _STOP if limit is None else _STOP_LIMIT
-        lots = 0 if quantity is None else book.grid.lots(quantity)
-        if lots <= 0 and (quantity is not None or not terms):
-            raise errors.InvalidArgument(f"quantity must be above 0 and at least the smallest size, was {quantity}")
-        self.number += 1
-        order = WorkingOrder(book, self.number, sign, kind, lots, limit_price, trigger)
+        order = WorkingOrder(book, self.number + 1, sign, kind, lots, limit_price, trigger)
         if terms:
             apply_terms(order, terms, book)
             self._join_group(order)
+        self._give(order)
+        return order
+
+    def place_lots(self, book: Book, signed_lots: int) -> WorkingOrder:
+        """Make a market order for a number of lots, above 0 to buy, and send it."""
+        order = WorkingOrder(book, self.number + 1, 1 if signed_lots > 0 else -1, MARKET, abs(signed_lots), None, None)
+        self._give(order)
+        return order
+
+    def _give(self, order: WorkingOrder) -> None:
+        self.number += 1
         self._send(order)
         if self.intents is not None:
             self._note_intent(self.intents, PlaceIntent(order.spec()))
-        return order
 
     def _join_group(self, order: WorkingOrder) -> None:
         terms = order.need_terms()
@@ -172,9 +181,7 @@ class Desk(ABC):
             if book.orders:
                 self._withdraw_all(book)
 
-    def replace(
-        self, order: WorkingOrder, quantity: Number | None, limit: Number | None, stop: Number | None
-    ) -> None:
+    def replace(self, order: WorkingOrder, quantity: Number | None, limit: Number | None, stop: Number | None) -> None:
         """Change the terms of an open order.
 
         Raises:

@@ -1,17 +1,18 @@
 """The grid of an instrument: how its prices and sizes become integers, so that money is exact.
 
-Market data stays IEEE double: a double that stems from a decimal of at most 15 digits is the one nearest to it, so comparing two such
-doubles compares the decimals. Prices are therefore *compared* as doubles (the columns are used as they come, nothing is converted for
-bars that trade nothing) and *counted* as integers: a price is a number of `10 ** -price_decimals`, a size a number of
-`10 ** -size_decimals`, and cash a Python integer fine enough for their product with the commission rate. Integers of any length are
-exact, and on CPython a multiplication of them costs less than one of `Decimal`.
+Market data stays IEEE double: a double that stems from a decimal of at most 15 digits is the one nearest to it, so
+comparing two such doubles compares the decimals. Prices are therefore *compared* as doubles (the columns are used as
+they come, nothing is converted for bars that trade nothing) and *counted* as integers: a price is a number of `10 **
+-price_decimals`, a size a number of `10 ** -size_decimals`, and cash a Python integer fine enough for their product
+with the commission rate. Integers of any length are exact, and on CPython a multiplication of them costs less than
+one of `Decimal`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
@@ -27,7 +28,7 @@ MAX_DECIMALS: Final = 12
 _EXACT: Final = 2.0**53
 
 
-def as_decimal(value: Number, field: str) -> Decimal:
+def as_decimal(value: Number, name: str) -> Decimal:
     """Return the number exactly as it is written; a float by its shortest decimal form.
 
     Raises:
@@ -36,9 +37,9 @@ def as_decimal(value: Number, field: str) -> Decimal:
     try:
         number = value if isinstance(value, Decimal) else Decimal(repr(value) if isinstance(value, float) else value)
     except (ArithmeticError, TypeError, ValueError):
-        raise errors.InvalidArgument(f"{field} must be a number, was {value!r}") from None
+        raise errors.InvalidArgument(f"{name} must be a number, was {value!r}") from None
     if not number.is_finite():
-        raise errors.InvalidArgument(f"{field} must be finite, was {value!r}")
+        raise errors.InvalidArgument(f"{name} must be finite, was {value!r}")
     return number
 
 
@@ -71,6 +72,10 @@ class Grid:
     """Smallest step of an order's price, in units of the last digit: 25 with two decimals is a tick of 0.25."""
     multiplier: Decimal = Decimal(1)
     """Value of one unit per point of price: the contract size of derivatives."""
+    price_scale: int = field(init=False, repr=False, compare=False)
+    """Units of price in 1."""
+    size_scale: int = field(init=False, repr=False, compare=False)
+    """Lots in 1."""
 
     def __post_init__(self) -> None:
         """Hold the fields to their ranges.
@@ -81,32 +86,23 @@ class Grid:
         for name in ("price_decimals", "size_decimals"):
             if not 0 <= getattr(self, name) <= MAX_DECIMALS:
                 raise errors.InvalidArgument(f"{name} must be 0 to {MAX_DECIMALS}, was {getattr(self, name)}")
+        object.__setattr__(self, "price_scale", int(10**self.price_decimals))
+        object.__setattr__(self, "size_scale", int(10**self.size_decimals))
         if self.price_tick < 1:
             raise errors.InvalidArgument(f"price_tick must be at least 1, was {self.price_tick}")
         if not self.multiplier > 0:
             raise errors.InvalidArgument(f"multiplier must be above 0, was {self.multiplier}")
 
-    @property
-    def price_scale(self) -> int:
-        """Units of price in 1."""
-        return int(10**self.price_decimals)
-
-    @property
-    def size_scale(self) -> int:
-        """Lots in 1."""
-        return int(10**self.size_decimals)
-
-    def price(self, value: Number, field: str = "price") -> float:
+    def price(self, value: Number, name: str = "price") -> float:
         """Return the price on the grid that is nearest to `value`, as the double of that decimal.
 
         Raises:
             InvalidArgument: It is no finite number.
         """
-        if isinstance(value, float | int) and math.isfinite(value):
-            units: int = round(value * self.price_scale / self.price_tick) * self.price_tick
-        else:
-            units = scaled(as_decimal(value, field) / self.price_tick, self.price_decimals) * self.price_tick
-        return units / self.price_scale
+        scale, tick = self.price_scale, self.price_tick
+        if type(value) is float and tick == 1 and value - value == 0.0:
+            return round(value * scale) / scale
+        return scaled(as_decimal(value, name) / tick, self.price_decimals) * tick / scale
 
     def floor(self, value: float) -> float:
         """Return the highest price on the grid that is not above `value`.
@@ -130,7 +126,7 @@ class Grid:
         """Return a price as a number of `10 ** -price_decimals`."""
         return round(price * self.price_scale)
 
-    def lots(self, quantity: Number, field: str = "quantity") -> int:
+    def lots(self, quantity: Number, name: str = "quantity") -> int:
         """Return a size as a number of `10 ** -size_decimals`, rounded toward 0.
 
         Raises:
@@ -138,7 +134,7 @@ class Grid:
         """
         if type(quantity) is int:
             return quantity * self.size_scale
-        return int(as_decimal(quantity, field).scaleb(self.size_decimals))
+        return int(as_decimal(quantity, name).scaleb(self.size_decimals))
 
     def size(self, lots: int) -> float:
         """Return a number of lots as a double, for strategies to reckon with."""
@@ -156,9 +152,10 @@ class Grid:
 def detect_price_decimals(*columns: FloatArray, most: int = 9) -> int:
     """Return the fewest decimals on which every price of the columns lies.
 
-    A double `p` lies on `d` decimals when `round(p * 10**d) / 10**d == p`, which holds for the double of every decimal that has them and
-    for no other. Prices with more decimals than a double holds exactly (adjusted prices, for example) get the most that it can: they are
-    shown to strategies unchanged and rounded half to even to that grid when they trade.
+    A double `p` lies on `d` decimals when `round(p * 10**d) / 10**d == p`, which holds for the double of every
+    decimal that has them and for no other. Prices with more decimals than a double holds exactly (adjusted prices,
+    for example) get the most that it can: they are shown to strategies unchanged and rounded half to even to that
+    grid when they trade.
 
     Args:
         columns: float64 prices, finite.

@@ -1,8 +1,8 @@
-"""Indicators: whole columns in a back-test, one value at a time in live trading, and the same values to the last bit in both.
+"""Indicators: whole columns in a back-test, one value at a time in live trading, the same to the last bit.
 
-Sums are kept as integers on the price grid, so a moving average has no drift and two averages that are equal compare equal: dividing two
-integers gives the double nearest to their ratio, whichever way the sum was made. Recurrences (EMA, RSI, ATR) run through the same
-statement in both modes.
+Sums are kept as integers on the price grid, so a moving average has no drift and two averages that are equal compare
+equal: dividing two integers gives the double nearest to their ratio, whichever way the sum was made. Recurrences
+(EMA, RSI, ATR) run through the same statement in both modes.
 
 An indicator's `value` is NaN until it is ready, and comparisons with NaN are false.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from quasar import errors
 from quasar.engine.grid import Grid
-from quasar.engine.series import BarView
+from quasar.engine.series import BarView, column_view
 from quasar.model.bars import BarColumns
 from quasar.model.columns import FloatArray
 
@@ -27,7 +27,7 @@ _EXACT: Final = 1 << 53
 
 
 class Indicator(ABC):
-    """A value for each bar. Subclass it, set `length` and write `update`; a whole-column form is an option for speed."""
+    """A value for each bar. Subclass it and write `update`; a whole-column form is an option for speed."""
 
     sources: ClassVar[tuple[str, ...]] = ("open", "high", "low", "close", "volume")
     """The columns that `update` reads; fewer are faster."""
@@ -61,7 +61,7 @@ class Indicator(ABC):
     def column(self, bars: BarColumns) -> FloatArray:
         """Return the values of all bars as float64; the same as `update` gives bar by bar."""
         view = BarView("")
-        columns = [memoryview(np.ascontiguousarray(getattr(bars, name))) for name in self.sources]
+        columns = [column_view(getattr(bars, name)) for name in self.sources]
         update = self.update
         values = np.empty(len(bars), dtype=np.float64)
         for row, prices in enumerate(zip(*columns, strict=True)):
@@ -98,7 +98,7 @@ class SMA(Indicator):
         return self._sum / (self.length * self._scale) if len(window) == self.length else NAN
 
     def column(self, bars: BarColumns) -> FloatArray:
-        """Difference the running sum. int64 may wrap in the running sum; the difference is right as long as it fits itself."""
+        """Difference the running sum; where int64 wraps in the sum, the difference is right all the same."""
         values = np.full(len(bars), NAN)
         if len(bars) < self.length:
             return values
@@ -145,7 +145,7 @@ class StdDev(Indicator):
 
 
 class EMA(Indicator):
-    """Exponential moving average of closes with weight 2 / (length + 1), begun with the first close, ready after `length` bars."""
+    """Exponential moving average of closes with weight 2 / (length + 1), begun with the first close."""
 
     sources = ("close",)
 
@@ -165,7 +165,7 @@ class EMA(Indicator):
 
 
 class _Extreme(Indicator):
-    """The extreme of the last `length` values of one column, by a queue that is monotonous (each value enters and leaves once)."""
+    """The extreme of the last `length` values, by a monotonous queue: each value enters and leaves once."""
 
     _sign: ClassVar[float]
 
@@ -209,9 +209,10 @@ class Lowest(_Extreme):
 
 
 class ATR(Indicator):
-    """Average true range by Wilder's smoothing: the mean of the first `length` ranges, then (previous * (n - 1) + range) / n.
+    """Average true range: the mean of the first `length` ranges, then (previous * (n - 1) + range) / n.
 
-    Source: J. Welles Wilder, New Concepts in Technical Trading Systems (1978). The range of the first bar is high - low.
+    Source: J. Welles Wilder, New Concepts in Technical Trading Systems (1978). The range of the first bar is high -
+    low.
     """
 
     sources = ("high", "low", "close")

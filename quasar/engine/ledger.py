@@ -82,8 +82,8 @@ class Ledger:
     def denial(self, book: Book, signed_lots: int, units: int, commission: int) -> str:
         """Return why a fill cannot be afforded; empty when it can.
 
-        A fill that only reduces a position always can. Otherwise the equity left by it, valued at its price, must cover the margin of all
-        positions.
+        A fill that only reduces a position always can. Otherwise the equity left by it, valued at its price, must
+        cover the margin of all positions.
         """
         before = book.holding.lots
         after = before + signed_lots

@@ -1,13 +1,15 @@
 """Where an order trades within one bar, as pure functions of the order and the bar's four prices.
 
-Conventions (sources: the documentation of backtrader and backtesting.py, which agree on them; checked against their fills):
+Conventions (sources: the documentation of backtrader and backtesting.py, which agree on them; checked against their
+fills):
 
 - a bar is worked as: its open first, then anything between its low and its high in an unknown order, then its close;
 - a limit order fills at its limit, or at the open where the bar opens beyond it (a gap is in its favour);
 - a stop fills at its trigger, or at the open where the bar opens beyond it (a gap is against it);
 - what only the order of high and low could tell is decided against the order, unless the close proves it.
 
-Each function returns the price at which the order fills, or None; it may mark the order as triggered. Prices are doubles on the grid.
+Each function returns the price at which the order fills, or None; it may mark the order as triggered. Prices are
+doubles on the grid.
 """
 
 from __future__ import annotations
@@ -62,8 +64,8 @@ def touched(order: WorkingOrder, opening: float, high: float, low: float, close:
 def stop_limit(order: WorkingOrder, opening: float, high: float, low: float, close: float) -> float | None:
     """Wait for the trigger as a stop, then fill at the limit or better.
 
-    Triggered at the open, the bar is worked as by any limit order. Triggered within the bar, the order fills at the trigger where the limit
-    allows that price, else only where the close proves that the price came back to the limit.
+    Triggered at the open, the bar is worked as by any limit order. Triggered within the bar, the order fills at the
+    trigger where the limit allows that price, else only where the close proves that the price came back to the limit.
     """
     if order.status is _TRIGGERED or order.filled:
         return limit(order, opening, high, low, close)
@@ -134,9 +136,9 @@ def bar_after_entry(
 ) -> tuple[float, float, float, float]:
     """Return what of a bar its exits may work on, when the entry filled at `at` within it.
 
-    An entry at the open leaves the whole bar. Any other leaves: its own price as the open; the adverse extreme in full, which is the cautious
-    reading; and the favourable extreme only where it must come later (after a stop entry, which the price passed on its way there), else no
-    further than the close.
+    An entry at the open leaves the whole bar. Any other leaves: its own price as the open; the adverse extreme in
+    full, which is the cautious reading; and the favourable extreme only where it must come later (after a stop entry,
+    which the price passed on its way there), else no further than the close.
     """
     if at == opening:
         return opening, high, low, close

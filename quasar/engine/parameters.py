@@ -1,4 +1,4 @@
-"""Parameters of a strategy: declared on the class with a default and bounds, checked when set, described as JSON Schema."""
+"""Parameters of a strategy: declared with a default and bounds, checked when set, described as JSON Schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _JSON_TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "numb
 class Parameter(Generic[T]):
     """One parameter, typed by its default: `fast = Parameter(10, minimum=2, maximum=400)`.
 
-    Read on an instance it is the value (a plain attribute, nothing is computed); read on the class it is the declaration.
+    Read on an instance it is the value (a plain attribute, nothing is computed); read on the class it is the
+    declaration.
     """
 
     def __init__(
@@ -38,9 +39,9 @@ class Parameter(Generic[T]):
             description: What it does and its unit, for people.
         """
         self.default: T = default
-        self.minimum = minimum
-        self.maximum = maximum
-        self.choices = tuple(choices)
+        self.minimum: T | None = minimum
+        self.maximum: T | None = maximum
+        self.choices: tuple[T, ...] = tuple(choices)
         self.description = description
         self.name = ""
 
@@ -123,7 +124,5 @@ def declared(owner: type) -> dict[str, Parameter[Any]]:
     """Return the parameters of a class by name, those of its bases first, in the order of their declaration."""
     found: dict[str, Parameter[Any]] = {}
     for base in reversed(owner.__mro__):
-        for name, value in vars(base).items():
-            if isinstance(value, Parameter):
-                found[name] = value
+        found |= {name: value for name, value in vars(base).items() if isinstance(value, Parameter)}
     return found

@@ -58,8 +58,8 @@ class BacktestResult:
     """Orders that filled, were rejected or expired."""
     working: Sequence[WorkingOrder]
     """Orders that were still open at the end."""
-    orders_placed: int
-    """How many orders and exits the strategy gave."""
+    intents_given: int
+    """How many orders, cancellations and changes the strategy asked for."""
     orders_cancelled: int
     """How many of them were cancelled with nothing filled; they are counted, not kept."""
     bars: int
@@ -85,7 +85,7 @@ class BacktestResult:
 
     @cached_property
     def time_ns(self) -> Int64Array:
-        """Close times at which there is a value of equity: int64, one for each bar, or for each instant of several series."""
+        """Close times at which equity is known: int64, one for each bar, or for each instant of several series."""
         times = [lane.close_time_ns for lane in self.lanes]
         return times[0] if len(times) == 1 else np.unique(np.concatenate(times))
 
@@ -131,6 +131,16 @@ class BacktestResult:
             value += _steps(len(value), self._fill_rows[own], 0.0, held) * self._marks(lane)
         return value
 
+    @property
+    def _is_held(self) -> npt.NDArray[np.bool_]:
+        books = np.array([row.book for row in self.rows], dtype=np.int64)
+        lots = np.array([row.signed_lots for row in self.rows], dtype=np.int64)
+        held = np.zeros(len(self.time_ns), dtype=bool)
+        for index in range(len(self.lanes)):
+            own = books == index
+            held |= _steps(len(held), self._fill_rows[own], 0.0, np.cumsum(lots[own]).astype(np.float64)) != 0.0
+        return held
+
     def _marks(self, lane: Series) -> FloatArray:
         if len(self.lanes) == 1:
             return lane.bars.close
@@ -172,7 +182,8 @@ class BacktestResult:
         held: dict[int, int] = {}
         for number, row in enumerate(self.rows, 1):
             held[row.book] = held.get(row.book, 0) + row.signed_lots
-            yield exact_fill(self.ledger, row, str(number), held[row.book], self.rules.currency)
+            book = self._books[row.book]
+            yield exact_fill(self.ledger, book, row, str(number), held[row.book], self.rules.currency)
 
     def orders(self) -> Iterator[Order]:
         """Iterate over the orders that filled, were rejected, expired, or still work, as exact values."""
@@ -190,12 +201,14 @@ class BacktestResult:
     @cached_property
     def statistics(self) -> Statistics:
         """The standard figures."""
-        return measure(self.time_ns, self.equity, self.trades, start=float(self.rules.cash))
+        exposure = float(np.mean(self._is_held)) if len(self.time_ns) else 0.0
+        return measure(self.time_ns, self.equity, self.trades, start=float(self.rules.cash), exposure=exposure)
 
 
-def exact_fill(ledger: Ledger, row: FillRow, fill_id: str, position_lots: int, currency: str, tag: str = "") -> Fill:
+def exact_fill(
+    ledger: Ledger, book: Book, row: FillRow, fill_id: str, position_lots: int, currency: str, tag: str = ""
+) -> Fill:
     """Return one row of the log as an exact value."""
-    book = next(book for book in ledger.books.values() if book.index == row.book)
     grid = book.grid
     return Fill(
         fill_id=fill_id,

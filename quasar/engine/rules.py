@@ -46,7 +46,8 @@ class MarketRules:
     allow_short: bool = True
     """Whether a position may fall below 0."""
     margin: Decimal = Decimal(1)
-    """Part of a position's notional that equity must cover when it is opened or enlarged: 1 is a cash account, 0.5 leverage of two."""
+    """Part of a position's notional that equity must cover when it is opened or enlarged: 1 is a cash account, 0.5 a
+    leverage of two."""
 
     def __post_init__(self) -> None:
         """Hold the fields to their ranges.

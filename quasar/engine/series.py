@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from quasar import errors
 from quasar.engine.grid import Grid, detect_price_decimals
@@ -39,7 +41,9 @@ class Series:
         if not self.symbol:
             raise errors.InvalidArgument("symbol must be set, was empty")
         if not bars.is_sorted:
-            raise errors.InvalidArgument(f"bars of {self.symbol} must ascend strictly by open time; sort and dedupe them")
+            raise errors.InvalidArgument(
+                f"bars of {self.symbol} must ascend strictly by open time; sort and dedupe them"
+            )
         for name in ("open", "high", "low", "close"):
             column = getattr(bars, name)
             self._need(np.isfinite(column), f"{name} must be finite")
@@ -64,7 +68,7 @@ class Series:
 
     @cached_property
     def close_time_ns(self) -> Int64Array:
-        """When each bar is known: int64 ns UTC. Its own close time, else that of the interval, else one step after its open."""
+        """When each bar is known: int64 ns UTC; by the interval, else as it says, else one step after its open."""
         bars = self.bars
         if self.interval and (interval := Interval.parse(self.interval)).is_time:
             return np.asarray(bars.with_close_times(interval).close_time_ns)
@@ -77,6 +81,11 @@ class Series:
     def step_ns(self) -> int:
         """Smallest distance of two open times, nanoseconds; 1 for a single bar."""
         return int(np.min(np.diff(self.bars.open_time_ns))) if len(self) > 1 else 1
+
+
+def column_view(column: npt.NDArray[Any]) -> memoryview[Any]:
+    """Return a column for reading value by value: a memoryview gives plain numbers, without a copy of the column."""
+    return memoryview(np.ascontiguousarray(column))  # type: ignore[arg-type]  # the stubs of numpy for 3.11 hide its buffer
 
 
 class BarView:

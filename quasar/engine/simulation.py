@@ -11,7 +11,8 @@ from typing import Final, Protocol
 from quasar.engine.book import Book
 from quasar.engine.desk import Desk, HistorySource
 from quasar.engine.ledger import FillRow, Ledger
-from quasar.engine.matching import TOUCH, bar_after_entry, limit as touch_limit
+from quasar.engine.matching import TOUCH, bar_after_entry
+from quasar.engine.matching import limit as touch_limit
 from quasar.engine.rules import ExitsFrom, FillAt, MarketRules
 from quasar.engine.terms import DAY_NS, release_exit
 from quasar.engine.working import GTC, LIMIT, MARKET, Terms, WorkingOrder
@@ -47,11 +48,14 @@ class OrderHook(Protocol):
 class Simulation(Desk):
     """Orders, fills and money of one account in one simulated market.
 
-    Sessions are days in UTC: a DAY order expires with the day of the first bar that it worked in, AT_OPEN fills at the open of the first bar
-    of another day than the one it was given in, AT_CLOSE at the close of a bar that ends its day.
+    Sessions are days in UTC: a DAY order expires with the day of the first bar that it worked in, AT_OPEN fills at
+    the open of the first bar of another day than the one it was given in, AT_CLOSE at the close of a bar that ends
+    its day.
     """
 
-    def __init__(self, rules: MarketRules, ledger: Ledger, history: HistorySource, *, keep_intents: bool = False) -> None:
+    def __init__(
+        self, rules: MarketRules, ledger: Ledger, history: HistorySource, *, keep_intents: bool = False
+    ) -> None:
         """Open the market."""
         super().__init__(ledger, history, keep_intents=keep_intents)
         self.rules = rules
@@ -60,7 +64,7 @@ class Simulation(Desk):
         self.on_order: OrderHook | None = None
         """Hears of every change of an order's status."""
         self.mixed = False
-        """Whether bars of several series come, so that a bar may have opened before an order was given: it is not worked on such a bar."""
+        """Whether several series come: an order is not worked on a bar that opened before the order was given."""
         self.acted: list[WorkingOrder] = []
         """Orders that filled or were rejected or expired, in the order of that."""
         self.cancelled = 0
@@ -100,19 +104,23 @@ class Simulation(Desk):
         orders[:] = [order for order in orders if order.is_open]
         self._ended = False
 
-    def settle(self, book: Book) -> None:
-        """With SAME_CLOSE: work the orders given at a bar's close on that close alone."""
-        close = book.bar.close
+    def settle(self) -> None:
+        """With SAME_CLOSE: work the orders given at an instant on the closes of that instant alone."""
         given, self.fresh[:] = self.fresh.copy(), []
+        now_ns = self.now_ns
         self._closing = True
         for order in given:
-            if order.is_open and order.book is book:
-                price = TOUCH[order.type](order, close, close, close, close)
-                if price is not None:
-                    self._fill(order, price)
+            bar = order.book.bar
+            if not order.is_open or bar.close_time_ns != now_ns:
+                continue
+            close = bar.close
+            price = TOUCH[order.type](order, close, close, close, close)
+            if price is not None:
+                self._fill(order, price)
         self._closing = False
         if self._ended:
-            self._sweep(book.orders)
+            for book in {order.book.index: order.book for order in given}.values():
+                book.orders[:] = [order for order in book.orders if order.is_open]
 
     def _work_special(self, order: WorkingOrder, prices: Prices) -> None:
         bar = order.book.bar
@@ -291,10 +299,16 @@ class Simulation(Desk):
             order.book.orders.remove(order)
 
     def _withdraw_all(self, book: Book) -> None:
-        for order in book.orders.copy():
-            if order.is_open:
-                self._end(order, _CANCELLED)
+        orders = book.orders.copy()
         book.orders.clear()
+        for order in orders:
+            if order.terms is None and self.on_order is None and order.is_open:
+                # What _end does for a plain order that nobody listens to.
+                order.status = _CANCELLED
+                order.is_open = False
+                self.cancelled += not order.filled
+            elif order.is_open:
+                self._end(order, _CANCELLED)
 
     def _amend(self, order: WorkingOrder, lots: int, limit: float | None, trigger: float | None) -> None:
         order.lots, order.limit, order.trigger = lots, limit, trigger

@@ -1,4 +1,4 @@
-"""How much worse than the bar's price an order fills that takes liquidity: market orders, stops, and orders that were touched.
+"""How much worse than the bar's price an order fills that takes liquidity: at market, stopped or touched.
 
 Limit orders never slip: they fill at their limit or better.
 """

@@ -1,12 +1,13 @@
 """The figures of a run, with formulas owned here.
 
-Returns are those of equity at the end of each day in UTC (a run of daily bars has one value a day as it is). A year has 365.25 days; the
-number of return periods in a year is measured: periods / years. So a market that trades on 252 days and one that never closes are both
-annualised rightly without a setting. Where a figure has no meaning (no trades, no variance, less than two days) it is NaN.
+Returns are those of equity at the end of each day in UTC (a run of daily bars has one value a day as it is). A year
+has 365.25 days; the number of return periods in a year is measured: periods / years. So a market that trades on 252
+days and one that never closes are both annualised rightly without a setting. Where a figure has no meaning (no
+trades, no variance, less than two days) it is NaN.
 
-Sources: W. F. Sharpe, The Sharpe Ratio (1994); F. A. Sortino and R. van der Meer, Downside Risk (1991); T. W. Young, Calmar Ratio (1991);
-R. Tharp, system quality number. Sharpe, Sortino and drawdown are defined as in empyrical, of which CAGR differs: years by the calendar here,
-by the count of periods there.
+Sources: W. F. Sharpe, The Sharpe Ratio (1994); F. A. Sortino and R. van der Meer, Downside Risk (1991); T. W. Young,
+Calmar Ratio (1991); R. Tharp, system quality number. Sharpe, Sortino and drawdown are defined as in empyrical, of
+which CAGR differs: years by the calendar here, by the count of periods there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Statistics:
     volatility: float
     """Sample standard deviation of daily returns, times the root of the periods in a year."""
     sharpe: float
-    """Mean of daily returns / their sample standard deviation, times the root of the periods in a year; the riskless rate is 0."""
+    """Mean of daily returns / their sample standard deviation, times the root of the periods in a year."""
     sortino: float
     """Mean of daily returns / root of the mean of squared negative returns, times the root of the periods in a year."""
     max_drawdown: float
@@ -49,7 +50,7 @@ class Statistics:
     value_at_risk: float
     """5 % quantile of daily returns, linear between ranks, by its absolute value where it is a loss, else 0."""
     exposure: float
-    """Part of the bars at whose close something was held, of the first symbol's bars where there are several: see `trades`."""
+    """Part of the values of equity at which something was held."""
     trades: float
     """Closed round trips."""
     win_rate: float
@@ -82,7 +83,7 @@ def daily(time_ns: Int64Array, equity: FloatArray) -> tuple[Int64Array, FloatArr
     """Return the last value of each day in UTC.
 
     Args:
-        time_ns: int64, ascending, nanoseconds UTC: when each bar closed. A close at midnight belongs to the day that ends.
+        time_ns: int64, ascending, nanoseconds UTC: when each bar closed. Midnight belongs to the day that ends.
         equity: float64, as long.
     """
     days = (time_ns - 1) // DAY_NS
@@ -126,15 +127,6 @@ def sortino(returns: FloatArray, periods_per_year: float) -> float:
     return _over(float(returns.mean()), downside) * math.sqrt(periods_per_year)
 
 
-def _exposure(trades: Trades, bars: int) -> float:
-    if not bars:
-        return math.nan
-    edges = np.zeros(bars + 1, dtype=np.int64)
-    np.add.at(edges, np.minimum(trades.entry_bar, bars), 1)
-    np.add.at(edges, np.minimum(trades.exit_bar, bars), -1)
-    return float(np.count_nonzero(np.cumsum(edges[:-1])) / bars)
-
-
 def _trade_figures(trades: Trades) -> dict[str, float]:
     profit = trades.profit
     count = len(profit)
@@ -155,7 +147,7 @@ def _trade_figures(trades: Trades) -> dict[str, float]:
     }
 
 
-def measure(time_ns: Int64Array, equity: FloatArray, trades: Trades, *, start: float) -> Statistics:
+def measure(time_ns: Int64Array, equity: FloatArray, trades: Trades, *, start: float, exposure: float) -> Statistics:
     """Measure a run.
 
     Args:
@@ -163,6 +155,7 @@ def measure(time_ns: Int64Array, equity: FloatArray, trades: Trades, *, start: f
         equity: float64, as long.
         trades: The closed round trips.
         start: Equity before the first bar.
+        exposure: Part of the values at which something was held.
     """
     days, values = daily(time_ns, equity)
     before = np.concatenate(([start], values[:-1])) if len(values) else values
@@ -186,6 +179,6 @@ def measure(time_ns: Int64Array, equity: FloatArray, trades: Trades, *, start: f
         max_drawdown_days=longest_drawdown_ns(time_ns, equity) / DAY_NS,
         calmar=_over(cagr, fall),
         value_at_risk=max(0.0, -risk) if risk == risk else math.nan,
-        exposure=_exposure(trades, len(time_ns)),
+        exposure=exposure,
         **_trade_figures(trades),
     )

@@ -30,10 +30,10 @@ class OrderTerms(TypedDict, total=False):
     expires: dt.datetime | int
     """When it ends: an aware datetime or nanoseconds UTC."""
     fraction: Number
-    """Instead of a quantity: what this part of the free equity buys, above 0 and at most 1; sized when it fills in a simulation and
-    when it is given in live trading."""
+    """Instead of a quantity: what this part of the free equity buys, above 0 and at most 1. A simulation sizes it when
+    it fills, live trading when it is given."""
     notional: Number
-    """Instead of a quantity: an amount of the quote currency, turned into a quantity at the last price, rounded down."""
+    """Instead of a quantity: an amount of the quote currency, at the last price, rounded down."""
     reduce_only: bool
     """Never open, enlarge or reverse a position."""
     post_only: bool
@@ -93,7 +93,9 @@ def _set_time(order: WorkingOrder, terms: Terms, given: OrderTerms) -> None:
     expires = given.get("expires")
     order.tif = given.get("tif", order.tif if expires is None else TimeInForce.GTD)
     if (order.tif is TimeInForce.GTD) != (expires is not None):
-        raise errors.InvalidArgument(f"expires must be set for GTD and for nothing else, was {expires} with {order.tif.value}")
+        raise errors.InvalidArgument(
+            f"expires must be set for GTD and for nothing else, was {expires} with {order.tif.value}"
+        )
     if expires is not None:
         terms.expire_time_ns = expires if isinstance(expires, int) else to_ns(expires, "expires")
     if order.tif is TimeInForce.AT_OPEN and order.book.bar.index >= 0:
@@ -103,7 +105,9 @@ def _set_time(order: WorkingOrder, terms: Terms, given: OrderTerms) -> None:
 def _set_size(order: WorkingOrder, terms: Terms, given: OrderTerms) -> None:
     sizes = (order.lots > 0) + ("fraction" in given) + ("notional" in given)
     if sizes != 1:
-        raise errors.InvalidArgument(f"an order must have one of quantity, fraction and notional, was given {sizes} of them")
+        raise errors.InvalidArgument(
+            f"an order must have one of quantity, fraction and notional, was given {sizes} of them"
+        )
     if "fraction" in given:
         terms.fraction = as_decimal(given["fraction"], "fraction")
         if not 0 < terms.fraction <= 1:
@@ -115,7 +119,9 @@ def _set_size(order: WorkingOrder, terms: Terms, given: OrderTerms) -> None:
             raise errors.InvalidArgument(f"notional must be above 0 and need a price, was {terms.notional} at {price}")
         order.lots = order.book.grid.lots(terms.notional / as_decimal(price, "price") / order.book.grid.multiplier)
         if order.lots <= 0:
-            raise errors.InvalidArgument(f"notional must buy at least the smallest size, was {terms.notional} at {price}")
+            raise errors.InvalidArgument(
+                f"notional must buy at least the smallest size, was {terms.notional} at {price}"
+            )
 
 
 def _leg(value: Number | BracketLeg) -> BracketLeg:
@@ -125,7 +131,9 @@ def _leg(value: Number | BracketLeg) -> BracketLeg:
 def _check_leg(leg: BracketLeg, name: str) -> None:
     levels = (leg.price is not None) + (leg.offset is not None) + (leg.offset_ratio is not None)
     if levels != 1:
-        raise errors.InvalidArgument(f"{name} must have one of price, offset and offset_ratio, was given {levels} of them")
+        raise errors.InvalidArgument(
+            f"{name} must have one of price, offset and offset_ratio, was given {levels} of them"
+        )
     if leg.trailing and leg.price is not None:
         raise errors.InvalidArgument(f"a trailing {name} must have an offset or offset_ratio, was given a price")
 
@@ -214,5 +222,3 @@ def release_exit(child: WorkingOrder, leg: BracketLeg, entry_price: float) -> No
         else:
             child.trigger = level
     child.move(OrderStatus.ACCEPTED)
-
-

@@ -38,7 +38,8 @@ class Trades:
     profit: FloatArray
     """float64: account currency, commission deducted."""
     mae: FloatArray
-    """float64: maximum adverse excursion, price units, at least 0: how far the price went against the entry in the bars from entry to exit."""
+    """float64: maximum adverse excursion, price units, at least 0: how far the price went against the entry in the bars
+    from entry to exit."""
     mfe: FloatArray
     """float64: maximum favourable excursion, price units, at least 0."""
 

@@ -226,7 +226,9 @@ class WorkingOrder:
 
     def __repr__(self) -> str:
         """Show what a person wants to know at a glance."""
-        prices = "".join(f" {name} {value}" for name in ("limit", "trigger") if (value := getattr(self, name)) is not None)
+        prices = "".join(
+            f" {name} {value}" for name in ("limit", "trigger") if (value := getattr(self, name)) is not None
+        )
         head = f"{self.client_order_id} {self.side.value} {self.quantity:g} {self.symbol} {self.type.value}"
         return f"<order {head}{prices} {self.status.value} filled {self.filled_quantity:g}>"
 

@@ -109,23 +109,27 @@ def check_bars(
         _check_values(columns, flaws, strict)
     times = columns.open_time_ns
     low, high = (MIN_NS, MAX_NS) if requested is None else (requested.start_ns, requested.end_ns)
-    flaws[(times < low) | (times >= high) | (times < MIN_NS) | (times > MAX_NS)] |= Flaw.OUTSIDE_REQUEST
+    _mark(flaws, (times < low) | (times >= high) | (times < MIN_NS) | (times > MAX_NS), Flaw.OUTSIDE_REQUEST)
     _check_repetition(columns, flaws)
     if interval is not None and interval.is_time:
         _check_alignment(columns, flaws, interval, calendar)
     return BarCheck(flaws)
 
 
+def _mark(flaws: npt.NDArray[np.uint16], rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp], flaw: Flaw) -> None:
+    flaws[rows] |= np.uint16(flaw)
+
+
 def _check_values(columns: BarColumns, flaws: npt.NDArray[np.uint16], strict: bool) -> None:
     prices = (columns.open, columns.high, columns.low, columns.close)
-    flaws[~np.all(np.isfinite(prices), axis=0) | np.isinf(columns.volume)] |= Flaw.NOT_FINITE
+    _mark(flaws, ~np.all(np.isfinite(prices), axis=0) | np.isinf(columns.volume), Flaw.NOT_FINITE)
     if not strict:
         return
     open_, high, low, close = prices
-    flaws[high < low] |= Flaw.HIGH_BELOW_LOW
+    _mark(flaws, high < low, Flaw.HIGH_BELOW_LOW)
     outside = (open_ > high) | (open_ < low) | (close > high) | (close < low)
-    flaws[outside & (high >= low)] |= Flaw.OUTSIDE_HIGH_LOW
-    flaws[columns.volume < 0] |= Flaw.NEGATIVE_VOLUME
+    _mark(flaws, outside & (high >= low), Flaw.OUTSIDE_HIGH_LOW)
+    _mark(flaws, columns.volume < 0, Flaw.NEGATIVE_VOLUME)
 
 
 def _check_repetition(columns: BarColumns, flaws: npt.NDArray[np.uint16]) -> None:
@@ -155,7 +159,7 @@ def _check_alignment(
         rows = sessions.index_of(times)
         opens = np.append(sessions.open_ns, 0)[rows]
         misplaced &= (rows < 0) | ((times - opens) % interval.length_ns != 0)
-    flaws[np.flatnonzero(usable)[misplaced]] |= Flaw.NOT_ALIGNED
+    _mark(flaws, np.flatnonzero(usable)[misplaced], Flaw.NOT_ALIGNED)
 
 
 _OPTIONAL_NUMBERS = ("volume", "vwap", "quote_volume", "adjusted_close", "dividend", "split_factor", "open_interest")

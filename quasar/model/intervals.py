@@ -176,7 +176,8 @@ class Interval:
         self._need_time()
         times = np.asarray(times_ns, dtype=np.int64)
         if self.length_ns:
-            return np.asarray(times - (times - ORIGIN_NS) % self.length_ns, dtype=np.int64)
+            phase = ORIGIN_NS % self.length_ns  # times minus the origin would overflow in the 1700s
+            return np.asarray(times - (times % self.length_ns - phase) % self.length_ns, dtype=np.int64)
         return _month_starts_ns(_month_indices(times))
 
     def closes(self, opens_ns: Int64Array) -> Int64Array:

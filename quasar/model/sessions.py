@@ -88,13 +88,16 @@ class Sessions:
         return np.asarray((rows >= 0) & ~on_break)
 
     def trading_ranges(self) -> tuple[Int64Array, Int64Array]:
-        """Return starts and ends of uninterrupted trading: a session with a break gives two."""
+        """Return starts and ends of uninterrupted trading: a break parts it, sessions that touch do not."""
         broken = self.break_start_ns != MISSING_NS
         starts = np.concatenate([self.open_ns, self.break_end_ns[broken]])
         ends = np.concatenate([np.where(broken, self.break_start_ns, self.close_ns), self.close_ns[broken]])
         order = np.argsort(starts, kind="stable")
-        kept = starts[order] < ends[order]
-        return starts[order][kept], ends[order][kept]
+        starts, ends = starts[order], ends[order]
+        kept = starts < ends
+        starts, ends = starts[kept], ends[kept]
+        parted = starts[1:] > ends[:-1]
+        return starts[np.append(len(starts) > 0, parted)[: len(starts)]], ends[np.append(parted, True)[: len(ends)]]
 
     def slots(self, interval: Interval, span: TimeRange, anchor: SlotAnchor = SlotAnchor.CLOCK) -> Int64Array:
         """Return the open times in `span` of the bars that these sessions make expected, ascending, int64 ns.

@@ -43,6 +43,7 @@ class EventHorizon:
         self._database = database
         self._sql = statements
         self._holes: _Holes | None = None
+        self._decided = 0
 
     @property
     def waiting(self) -> bool:
@@ -67,8 +68,8 @@ class EventHorizon:
 
     async def advance(self, after: int) -> int:
         """Return up to which id the log is complete, at least `after`. Read the rows after this call, not before."""
-        rows = await self._database.fetch(self._sql["event_ids_after"], after, IDS_LOOKED_AT)
-        complete, newest = after, after
+        complete = newest = max(after, self._decided)
+        rows = await self._database.fetch(self._sql["event_ids_after"], complete, IDS_LOOKED_AT)
         for row in rows:
             newest = row["id"]
             if newest == complete + 1:
@@ -88,6 +89,6 @@ class EventHorizon:
             self._holes.writers &= writers
         if self._holes.writers:
             return 0
-        decided = self._holes.upto
+        self._decided = self._holes.upto
         self._holes = None
-        return decided
+        return self._decided

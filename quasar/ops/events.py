@@ -145,7 +145,7 @@ class Events:
         return sequence
 
     async def list(
-        self, *, filter: str = "", order_by: str = "", page_size: int = 0, page_token: str = ""
+        self, *, filter_text: str = "", order_by: str = "", page_size: int = 0, page_token: str = ""
     ) -> tuple[list[Event], str]:
         """Return a page of events, newest first unless ordered by `event_id`, and the token of the next page.
 
@@ -155,25 +155,25 @@ class Events:
         """
         newest_first = _newest_first(order_by)
         size = paging.page_size(page_size)
-        query = ("ListEvents", filter, str(newest_first))
+        query = ("ListEvents", filter_text, str(newest_first))
         key = paging.page_key(query, page_token)
         after = int(key[0]) if key else (None if newest_first else 0)
-        where = condition(filter, FIELDS, first_parameter=3)
+        where = condition(filter_text, FIELDS, first_parameter=3)
         statement = _SQL["events_newest_first" if newest_first else "events_oldest_first"]
         rows = await self._database.fetch(_filtered(statement, where), after, size + 1, *where.parameters)
         events = [_event(row) for row in rows[:size]]
         return events, paging.page_token(query, (events[-1].event_id,)) if len(rows) > size else ""
 
     async def watch(
-        self, *, filter: str = "", cursor: str = "", since: dt.datetime | None = None, heartbeat_s: float = 10.0
+        self, *, filter_text: str = "", cursor: str = "", since: dt.datetime | None = None, heartbeat_s: float = 10.0
     ) -> AsyncIterator[EventBatch]:
-        """Yield events as they become visible, each once, in the order of their ids; a batch without any as a
-        heartbeat.
+        """Yield events as they become visible, each once, in the order of their ids.
 
-        The first batch comes at once and may be empty: it carries the cursor to resume from.
+        A batch without events is a heartbeat. The first batch comes at once and may be empty: it carries the cursor
+        to resume from.
 
         Args:
-            filter: Which events; the cursor goes over the others too.
+            filter_text: Which events; the cursor goes over the others too.
             cursor: Begin after this position; "" begins with what becomes visible from now on.
             since: Instead of a cursor: begin with the events recorded since this time.
             heartbeat_s: Time without events after which a heartbeat is sent.
@@ -183,7 +183,7 @@ class Events:
             InvalidCursor: The cursor is none, or is of another log.
             CursorExpired: Events after the cursor are not kept any more.
         """
-        where = condition(filter, FIELDS, first_parameter=4)
+        where = condition(filter_text, FIELDS, first_parameter=4)
         horizon = EventHorizon(self._database, _SQL)
         position, seen = await self._begin(horizon, cursor, since)
         due = self._clock.monotonic()

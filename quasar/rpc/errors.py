@@ -178,7 +178,7 @@ def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
         yield error_details_pb2.ResourceInfo(
             resource_type=error.resource.type, resource_name=error.resource.name, description=error.message
         )
-    if isinstance(error, errors.ResourceExhausted):
+    if isinstance(error, errors.TooManyCalls | errors.QuotaExceeded):
         quota = error_details_pb2.QuotaFailure()
         subject = error.resource.name if error.resource else error.metadata.get("subject", error.reason.lower())
         quota.violations.add(subject=subject, description=error.message)

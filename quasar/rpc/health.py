@@ -76,6 +76,10 @@ class Health:
         self._parts: dict[str, Part] = {}
         self._draining = False
         self._change = asyncio.Event()
+        self._watchers: set[object] = set()
+        self._untold: set[object] = set()
+        self._all_told = asyncio.Event()
+        self._all_told.set()
 
     def part(self, name: str) -> Part:
         """Return the part with this name; it is made, as starting, when there is none."""
@@ -107,16 +111,35 @@ class Health:
     def changed(self) -> None:
         """Wake everyone who watches."""
         change, self._change = self._change, asyncio.Event()
+        self._untold = set(self._watchers)
+        if self._untold:
+            self._all_told.clear()
         change.set()
+
+    async def told(self) -> None:
+        """Wait until everyone who watches knows the present state."""
+        await self._all_told.wait()
 
     async def watch(self) -> AsyncIterator[bool]:
         """Yield `ready` at once and again each time it differs, without end."""
         last: bool | None = None
-        while True:
-            change = self._change
-            ready = self.ready
-            if ready is not last:
-                last = ready
-                yield ready
-            else:
-                await change.wait()
+        me = object()
+        self._watchers.add(me)
+        try:
+            while True:
+                change = self._change
+                ready = self.ready
+                if ready is not last:
+                    last = ready
+                    yield ready
+                else:
+                    self._tell(me)
+                    await change.wait()
+        finally:
+            self._watchers.discard(me)
+            self._tell(me)
+
+    def _tell(self, watcher: object) -> None:
+        self._untold.discard(watcher)
+        if not self._untold:
+            self._all_told.set()

@@ -28,6 +28,8 @@ from quasar.rpc.tls import Reloading, ServerFiles
 from quasar.tracing import NoTracer, Tracer
 
 _MIB = 1024 * 1024
+_PROBES = 1000
+"""Health checks in flight. They need no token, and a server that is full must still answer them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,7 @@ class RpcServer:
             tracer=tracer or NoTracer(),
             unary=self._unary,
             streams=self._streams,
+            probes=Bound(_PROBES, "probes", 1.0),
             limits=CallLimits(default_deadline_s=settings.default_deadline_s, max_send_bytes=settings.max_send_bytes),
             draining=self.draining,
         )
@@ -227,7 +230,7 @@ class RpcServer:
         self._log.info("draining", calls=self._unary.in_flight, streams=self._streams.in_flight, grace_s=grace_s)
         self.health.drain()
         self.draining.set()
-        if not await _within(grace_s / 3, [self._streams.empty]):
+        if not await _within(grace_s / 3, [self._streams.empty, self.health.told]):
             self._calls.end_streams()
         finished = await _within(grace_s * 2 / 3, [self._streams.empty, self._unary.empty])
         if not finished:

@@ -139,7 +139,7 @@ async def failure_of(call: Any) -> Failure:
     """Await a call that must fail and return what the client sees."""
     try:
         if hasattr(call, "__aiter__"):
-            async for _ in call:
+            while await call.read() is not grpc.aio.EOF:
                 pass
         else:
             await call

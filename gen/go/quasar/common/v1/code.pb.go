@@ -269,8 +269,8 @@ func (x *CodeRef) GetName() string {
 // Fields that make no sense for a kind are empty.
 type Manifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name under which the class registers, unique among the active code of its kind: lower-case letters, digits, "_" and "-",
-	// starting with a letter ("kraken", "my_csv").
+	// The name under which the class registers, unique within its kind without regard to case: letters, digits, "_", "." and "-",
+	// starting with a letter ("kraken", "my_csv", "SmaCross").
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What the class is.
 	Kind CodeKind `protobuf:"varint,2,opt,name=kind,proto3,enum=quasar.common.v1.CodeKind" json:"kind,omitempty"`
@@ -304,7 +304,8 @@ type Manifest struct {
 	RateLimits []*RateLimit `protobuf:"bytes,16,rep,name=rate_limits,json=rateLimits,proto3" json:"rate_limits,omitempty"`
 	// Providers and brokers: how many requests may be in flight at once. 0: the platform's default (5).
 	Concurrency int32 `protobuf:"varint,17,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
-	// Historical providers: how long after its close a bar is there at the vendor. Absent: at once. The preference `scheduling.delay_hours` adds to it.
+	// Historical providers: how long after its close a bar is there at the vendor. Absent: at once. The preference `scheduling.delay_hours`
+	// adds to it.
 	PublicationDelay *durationpb.Duration `protobuf:"bytes,18,opt,name=publication_delay,json=publicationDelay,proto3" json:"publication_delay,omitempty"`
 	// Providers: the calendar for symbols whose exchange is unknown, a MIC ("XNYS") or "24/7". Empty: always open.
 	DefaultCalendar string `protobuf:"bytes,19,opt,name=default_calendar,json=defaultCalendar,proto3" json:"default_calendar,omitempty"`
@@ -1073,7 +1074,7 @@ type ValidationReport struct {
 	Manifest *Manifest `protobuf:"bytes,4,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	// The SHA-256 of the uploaded bytes, 64 lower-case hexadecimal digits.
 	Sha256 string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// The service that validated ("datahub" for providers, "strategy_engine" for brokers and strategies, "offline" for `quasar dev check`).
+	// The service that validated ("datahub" for providers, "strategy" for brokers and strategies), or "offline" for `quasar dev check`.
 	Validator string `protobuf:"bytes,6,opt,name=validator,proto3" json:"validator,omitempty"`
 	// How long validation took.
 	Elapsed *durationpb.Duration `protobuf:"bytes,7,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
@@ -1186,9 +1187,9 @@ const file_quasar_common_v1_code_proto_rawDesc = "" +
 	"\aCodeRef\x12:\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.quasar.common.v1.CodeKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1d\n" +
-	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"\xa7\v\n" +
-	"\bManifest\x121\n" +
-	"\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x10\x01\x18d2\x12^[a-z][a-z0-9_-]*$R\x04name\x12:\n" +
+	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"\xae\v\n" +
+	"\bManifest\x128\n" +
+	"\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18d2\x19^[A-Za-z][A-Za-z0-9_.-]*$R\x04name\x12:\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1a.quasar.common.v1.CodeKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12'\n" +
 	"\n" +
@@ -1237,9 +1238,9 @@ const file_quasar_common_v1_code_proto_rawDesc = "" +
 	"\tRateLimit\x12\"\n" +
 	"\x05calls\x18\x01 \x01(\x05B\f\xbaH\t\x1a\a\x18\x80\xad\xe2\x04 \x00R\x05calls\x12E\n" +
 	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xc8\x01\x01\xaa\x01\t\"\x05\b\x80\xbd\xa3\x01*\x00R\x06window\x12\"\n" +
-	"\x05burst\x18\x03 \x01(\x05B\f\xbaH\t\x1a\a\x18\x80\xad\xe2\x04(\x00R\x05burst\"\xc3\x05\n" +
-	"\x0fPreferenceField\x12E\n" +
-	"\x04path\x18\x01 \x01(\tB1\xbaH.r,\x10\x01\x18\xc8\x012%^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$R\x04path\x12@\n" +
+	"\x05burst\x18\x03 \x01(\x05B\f\xbaH\t\x1a\a\x18\x80\xad\xe2\x04(\x00R\x05burst\"\xd1\x05\n" +
+	"\x0fPreferenceField\x12S\n" +
+	"\x04path\x18\x01 \x01(\tB?\xbaH<r:\x10\x01\x18\xc8\x0123^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$R\x04path\x12@\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .quasar.common.v1.PreferenceTypeB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\x12G\n" +
 	"\titem_type\x18\x03 \x01(\x0e2 .quasar.common.v1.PreferenceTypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\bitemType\x12;\n" +

@@ -26,7 +26,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The kind of thing that a limit or a trading state applies to, from the narrowest to the widest. All four are checked for every order; the strictest wins.
+// The kind of thing that a limit or a trading state applies to, from the narrowest to the widest. All four are checked for every order; the strictest
+// wins.
 type ScopeKind int32
 
 const (
@@ -117,7 +118,8 @@ const (
 	DenialReason_DENIAL_REASON_MAX_OPEN_ORDERS DenialReason = 11
 	// The limit or stop price is too far from the reference price. `value`: the distance. Unit: a ratio of the reference price (0.05 = 5 %).
 	DenialReason_DENIAL_REASON_PRICE_COLLAR DenialReason = 12
-	// The loss since the start of the trading day has reached the limit; only orders that reduce a position pass. Unit: currency, loss as a positive number.
+	// The loss since the start of the trading day has reached the limit; only orders that reduce a position pass. Unit: currency, loss as a positive
+	// number.
 	DenialReason_DENIAL_REASON_MAX_DAILY_LOSS DenialReason = 13
 	// The fall of equity from its peak has reached the limit; only orders that reduce a position pass. Unit: a ratio of the peak.
 	DenialReason_DENIAL_REASON_MAX_DRAWDOWN DenialReason = 14
@@ -468,12 +470,12 @@ var File_quasar_strategy_v1_denial_proto protoreflect.FileDescriptor
 
 const file_quasar_strategy_v1_denial_proto_rawDesc = "" +
 	"\n" +
-	"\x1fquasar/strategy/v1/denial.proto\x12\x12quasar.strategy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/values.proto\"\xf1\x01\n" +
+	"\x1fquasar/strategy/v1/denial.proto\x12\x12quasar.strategy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/values.proto\"\xe9\x01\n" +
 	"\vPolicyScope\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.quasar.strategy.v1.ScopeKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x18\n" +
-	"\x02id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02id:\x88\x01\xbaH\x84\x01\x1a\x81\x01\n" +
-	"\x0fpolicy_scope.id\x12>id must be empty for the platform and set for every other kind\x1a.this.kind == 4 ? this.id == '' : this.id != ''\"\xd4\x02\n" +
+	"\x02id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02id:\x80\x01\xbaH}\x1a{\n" +
+	"\x0fpolicy_scope.id\x128must have an id, except for the platform, which has none\x1a.this.kind == 4 ? this.id == '' : this.id != ''\"\xd4\x02\n" +
 	"\x06Denial\x128\n" +
 	"\x06reason\x18\x01 \x01(\x0e2 .quasar.strategy.v1.DenialReasonR\x06reason\x125\n" +
 	"\x05scope\x18\x02 \x01(\v2\x1f.quasar.strategy.v1.PolicyScopeR\x05scope\x12\x1b\n" +

@@ -786,7 +786,8 @@ type OrderSpec struct {
 	TimeInForce TimeInForce `protobuf:"varint,11,opt,name=time_in_force,json=timeInForce,proto3,enum=quasar.strategy.v1.TimeInForce" json:"time_in_force,omitempty"`
 	// When a GTD order ends. Set for GTD and for no other time in force; must lie in the future.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// Only reduce the position: an order that would open, enlarge or reverse it is denied; one that becomes too large while it works is cut by the engine.
+	// Only reduce the position: an order that would open, enlarge or reverse it is denied; one that becomes too large while it works is cut by the
+	// engine.
 	ReduceOnly bool `protobuf:"varint,13,opt,name=reduce_only,json=reduceOnly,proto3" json:"reduce_only,omitempty"`
 	// Only provide liquidity: the broker rejects the order if it would trade at once. LIMIT only.
 	PostOnly bool `protobuf:"varint,14,opt,name=post_only,json=postOnly,proto3" json:"post_only,omitempty"`
@@ -794,7 +795,8 @@ type OrderSpec struct {
 	DisplayQuantity *v1.Decimal `protobuf:"bytes,15,opt,name=display_quantity,json=displayQuantity,proto3" json:"display_quantity,omitempty"`
 	// Exits that come to life with this order's fills. Absent: none.
 	Bracket *Bracket `protobuf:"bytes,16,opt,name=bracket,proto3" json:"bracket,omitempty"`
-	// A label of the strategy's or person's choice, unique to a group of orders of the same run and account: orders with the same label are linked by `group_contingency`. Empty: none.
+	// A label of the strategy's or person's choice, unique to a group of orders of the same run and account: orders with the same label are linked by
+	// `group_contingency`. Empty: none.
 	Group string `protobuf:"bytes,17,opt,name=group,proto3" json:"group,omitempty"`
 	// How the orders of the group act on each other: OCO or OUO. Set if and only if `group` is set.
 	GroupContingency Contingency `protobuf:"varint,18,opt,name=group_contingency,json=groupContingency,proto3,enum=quasar.strategy.v1.Contingency" json:"group_contingency,omitempty"`
@@ -999,7 +1001,8 @@ type OrderSpec_Quantity struct {
 }
 
 type OrderSpec_Notional struct {
-	// In the quote currency; above 0. Turned into a quantity by the reference price at the time of the check, rounded down to the broker's step; the order then carries the quantity.
+	// In the quote currency; above 0. Turned into a quantity by the reference price at the time of the check, rounded down to the broker's step; the
+	// order then carries the quantity.
 	Notional *v1.Decimal `protobuf:"bytes,5,opt,name=notional,proto3,oneof"`
 }
 
@@ -1445,9 +1448,11 @@ func (x *FlattenIntent) GetSymbol() string {
 // What a strategy asks for. It is a wish, not an order: the engine stores it, asks policy, and only then talks to a broker.
 type OrderIntent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Counts the intents of one run from 1, without holes. With the run's id it determines the client order id, so that the same run asked twice can never make two orders:
-	// client_order_id = UUID version 5 (name space: the run's id; name: "<intent_number>/<leg>"), leg 0 for the order itself, 1 for its stop-loss, 2 for its take-profit.
-	// The children of a flatten count their legs from 0 in the order of the symbols.
+	// Counts the intents of one run from 1, without holes. With the run's id it determines the client order id, so that the same run asked twice can
+	// never make two orders: client_order_id = UUID version 5 (name space: the run's id; name: "<intent_number>-<leg>"), leg 0 for the order itself, 1
+	// for its stop-loss, 2 for its take-profit. The children of a flatten count their legs from 0 in the order of the symbols. An order
+	// that takes another's place, at a broker that cannot replace, has the number of the replacing intent; for a person's replacement its id is the
+	// UUID version 5 of the former client order id and its revision.
 	IntentNumber uint64 `protobuf:"varint,1,opt,name=intent_number,json=intentNumber,proto3" json:"intent_number,omitempty"`
 	// The strategy's time when it decided: the event time of what it was shown last.
 	DecideTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=decide_time,json=decideTime,proto3" json:"decide_time,omitempty"`
@@ -1612,9 +1617,10 @@ func (*OrderIntent_Flatten) isOrderIntent_Action() {}
 // One order and its whole life.
 type Order struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id under which the broker, the database and every client know the order: 1 to 36 characters of [A-Za-z0-9-]. Deterministic (see OrderIntent.intent_number; for a manual order a
-	// UUID version 5 of account and request id), stored before anything is sent, and never reused, not even after a rejection. In a back-test it is "<intent_number>/<leg>" without the
-	// "/0" of the order itself, and unique within that back-test.
+	// The id under which the broker, the database and every client know the order: 1 to 36 characters of [A-Za-z0-9-]. Deterministic (see
+	// OrderIntent.intent_number; for a manual order a UUID version 5 of account and request id), stored before anything is sent, and never reused, not
+	// even after a rejection. In a back-test it is the intent number in digits ("7"), with the leg for the exits of a bracket ("7-1"), and unique
+	// within that back-test.
 	ClientOrderId string `protobuf:"bytes,1,opt,name=client_order_id,json=clientOrderId,proto3" json:"client_order_id,omitempty"`
 	// The broker's own id. Empty until the broker has answered.
 	BrokerOrderId string `protobuf:"bytes,2,opt,name=broker_order_id,json=brokerOrderId,proto3" json:"broker_order_id,omitempty"`
@@ -2168,7 +2174,8 @@ type Position struct {
 	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
 	// The signed quantity: above 0 long, below 0 short, 0 flat (kept while it has a profit or loss of today).
 	Quantity *v1.Decimal `protobuf:"bytes,6,opt,name=quantity,proto3" json:"quantity,omitempty"`
-	// The average entry price of what is held. Fills that enlarge the position move it, fills that reduce it do not; a reversal starts anew at the price of the fill. Absent: flat.
+	// The average entry price of what is held. Fills that enlarge the position move it, fills that reduce it do not; a reversal starts anew at the
+	// price of the fill. Absent: flat.
 	AveragePrice *v1.Decimal `protobuf:"bytes,7,opt,name=average_price,json=averagePrice,proto3" json:"average_price,omitempty"`
 	// The price used to value the position. Absent: there is none.
 	MarkPrice *v1.Decimal `protobuf:"bytes,8,opt,name=mark_price,json=markPrice,proto3" json:"mark_price,omitempty"`
@@ -2483,13 +2490,13 @@ const file_quasar_strategy_v1_order_proto_rawDesc = "" +
 	"\vlimit_price\x18\x04 \x01(\v2\x19.quasar.common.v1.DecimalR\n" +
 	"limitPrice\x12\x1a\n" +
 	"\btrailing\x18\x05 \x01(\bR\btrailingB\x0e\n" +
-	"\x05level\x12\x05\xbaH\x02\b\x01\"\xd2\x02\n" +
+	"\x05level\x12\x05\xbaH\x02\b\x01\"\xca\x02\n" +
 	"\aBracket\x12;\n" +
 	"\tstop_loss\x18\x01 \x01(\v2\x1e.quasar.strategy.v1.BracketLegR\bstopLoss\x12?\n" +
 	"\vtake_profit\x18\x02 \x01(\v2\x1e.quasar.strategy.v1.BracketLegR\n" +
 	"takeProfit\x12V\n" +
-	"\x12exit_time_in_force\x18\x03 \x01(\x0e2\x1f.quasar.strategy.v1.TimeInForceB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0fexitTimeInForce:q\xbaHn\x1al\n" +
-	"\fbracket.legs\x12.bracket must have a stop_loss or a take_profit\x1a,has(this.stop_loss) || has(this.take_profit)\"\xf2\b\n" +
+	"\x12exit_time_in_force\x18\x03 \x01(\x0e2\x1f.quasar.strategy.v1.TimeInForceB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0fexitTimeInForce:i\xbaHf\x1ad\n" +
+	"\fbracket.legs\x12&must have a stop_loss or a take_profit\x1a,has(this.stop_loss) || has(this.take_profit)\"\xf2\b\n" +
 	"\tOrderSpec\x12\"\n" +
 	"\x06symbol\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x06symbol\x12=\n" +
@@ -2519,15 +2526,15 @@ const file_quasar_strategy_v1_order_proto_rawDesc = "" +
 	"\x03tag\x18\x13 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x03tagB\r\n" +
 	"\x04size\x12\x05\xbaH\x02\b\x01B\n" +
 	"\n" +
-	"\btrailing\"\xcf\x03\n" +
+	"\btrailing\"\xc8\x03\n" +
 	"\vOrderChange\x125\n" +
 	"\bquantity\x18\x01 \x01(\v2\x19.quasar.common.v1.DecimalR\bquantity\x12:\n" +
 	"\vlimit_price\x18\x02 \x01(\v2\x19.quasar.common.v1.DecimalR\n" +
 	"limitPrice\x12>\n" +
 	"\rtrigger_price\x18\x03 \x01(\v2\x19.quasar.common.v1.DecimalR\ftriggerPrice\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime:\xcf\x01\xbaH\xcb\x01\x1a\xc8\x01\n" +
-	"\x12order_change.empty\x12Qchange must set at least one of quantity, limit_price, trigger_price, expire_time\x1a_has(this.quantity) || has(this.limit_price) || has(this.trigger_price) || has(this.expire_time)\"\x9d\x01\n" +
+	"expireTime:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n" +
+	"\x12order_change.empty\x12Jmust set at least one of quantity, limit_price, trigger_price, expire_time\x1a_has(this.quantity) || has(this.limit_price) || has(this.trigger_price) || has(this.expire_time)\"\x9d\x01\n" +
 	"\vOrderTarget\x12.\n" +
 	"\rintent_number\x18\x01 \x01(\x04B\a\xbaH\x042\x02 \x00H\x00R\fintentNumber\x123\n" +
 	"\x0fclient_order_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18$H\x00R\rclientOrderId\x12\x19\n" +

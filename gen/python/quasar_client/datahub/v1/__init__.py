@@ -541,8 +541,8 @@ class BarState(betterproto2.Enum):
 
     REVISED = 3
     """
-    Final, and different from what was published as CLOSED before: a late trade or a correction by the vendor. The former values are kept and
-    can be read with `as_of` or `ListBarRevisions`.
+    Final, and different from what was published as CLOSED before: a late trade or a correction by the vendor. The former values are kept
+    and can be read with `as_of` or `ListBarRevisions`.
     """
 
     @classmethod
@@ -664,13 +664,14 @@ class DeliveryPolicy(betterproto2.Enum):
 
     LOSSLESS = 1
     """
-    Everything, in order. The server buffers up to a bound of bytes and age, then ends the stream with SLOW_READER and the cursor to resume from.
+    Everything, in order. The server buffers up to a bound of bytes and age, then ends the stream with SLOW_READER and the cursor to resume
+    from.
     """
 
     CONFLATE = 2
     """
-    The latest of each series and kind: what a slow reader could not take in time is replaced by what came after it. Closed and revised bars, gaps and
-    status are never replaced. What was left out is counted in `dropped`.
+    The latest of each series and kind: what a slow reader could not take in time is replaced by what came after it. Closed and revised
+    bars, gaps and status are never replaced. What was left out is counted in `dropped`.
     """
 
     @classmethod
@@ -692,7 +693,8 @@ class DeliveryPolicy(betterproto2.Enum):
 
 class FeedState(betterproto2.Enum):
     """
-    How a feed, or one symbol of it, is. Decided by the rows that were observed and the session calendar, never by the acknowledgement of a subscription.
+    How a feed, or one symbol of it, is. Decided by the rows that were observed and the session calendar, never by the acknowledgement of a
+    subscription.
     """
 
     UNSPECIFIED = 0
@@ -1264,7 +1266,8 @@ class QualityCheck(betterproto2.Enum):
 
     SPIKE = 3
     """
-    Bars whose return lies far outside what is usual for the series (robust deviation from the median of the 100 bars before) and turns back.
+    Bars whose return lies far outside what is usual for the series (robust deviation from the median of the 100 bars before) and turns
+    back.
     """
 
     STALE = 4
@@ -1697,8 +1700,8 @@ class RunTrigger(betterproto2.Enum):
 
 class SlotState(betterproto2.Enum):
     """
-    What the coverage ledger says of one slot. A slot is the place of one bar: an interval of a subscribed series, in the series' calendar. Every slot that has ended
-    has exactly one state.
+    What the coverage ledger says of one slot. A slot is the place of one bar: an interval of a subscribed series, in the series' calendar.
+    Every slot that has ended has exactly one state.
     """
 
     UNSPECIFIED = 0
@@ -2190,7 +2193,8 @@ class BackfillRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`; used when `series` is empty. One of the two is needed.
+    AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`; used when `series` is empty. One of
+    the two is needed.
     """
 
     range: "__common__v1__.TimeRange | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2356,25 +2360,26 @@ default_message_pool.register_message("quasar.datahub.v1", "Bar", Bar)
 @dataclass(eq=False, repr=False)
 class BarChunk(betterproto2.Message):
     """
-    Bars of one series, in columns. See the rules for columns at the head of this file. A bar is keyed by its open time: a series has at most one bar
-    for each, and a later chunk with the same open time replaces it.
+    Bars of one series, in columns. See the rules for columns at the head of this file. A bar is keyed by its open time: a series has at most
+    one bar for each, and a later chunk with the same open time replaces it.
     """
 
     series_id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    The series, as announced by a `SeriesInfo` of the same answer or stream; in a plug-in's answer, the id that the request gave the series.
+    The series, as announced by a `SeriesInfo` of the same answer or stream; in a plug-in's answer, the id that the request gave the
+    series.
     """
 
     open_time_ns: "list[int]" = betterproto2.field(2, betterproto2.TYPE_SFIXED64, repeated=True)
     """
-    When each bar's interval began, nanoseconds since 1970-01-01 UTC, inclusive. For daily and longer bars of an exchange with a calendar: midnight
-    UTC of the session's date. For tick, volume and value bars: the event time of the first trade.
+    When each bar's interval began, nanoseconds since 1970-01-01 UTC, inclusive. For daily and longer bars of an exchange with a calendar:
+    midnight UTC of the session's date. For tick, volume and value bars: the event time of the first trade.
     """
 
     close_time_ns: "list[int]" = betterproto2.field(3, betterproto2.TYPE_SFIXED64, repeated=True)
     """
-    When each bar's interval ended, exclusive. For session-bound bars the end of the session, half days included. For a forming time bar, when it
-    will end; for a forming tick, volume or value bar, the event time of the latest trade.
+    When each bar's interval ended, exclusive. For session-bound bars the end of the session, half days included. For a forming time bar,
+    when it will end; for a forming tick, volume or value bar, the event time of the latest trade.
     """
 
     open: "list[float]" = betterproto2.field(4, betterproto2.TYPE_DOUBLE, repeated=True)
@@ -2440,8 +2445,8 @@ class BarChunk(betterproto2.Message):
 
     adjusted_close: "list[float]" = betterproto2.field(16, betterproto2.TYPE_DOUBLE, repeated=True)
     """
-    Close adjusted by the vendor for splits and dividends, as the vendor sent it; NaN: not given. It is kept as evidence and is the source of the factors
-    of ADJUSTMENT_TOTAL where the vendor gives no dividends.
+    Close adjusted by the vendor for splits and dividends, as the vendor sent it; NaN: not given. It is kept as evidence and is the source
+    of the factors of ADJUSTMENT_TOTAL where the vendor gives no dividends.
     """
 
     dividend: "list[float]" = betterproto2.field(17, betterproto2.TYPE_DOUBLE, repeated=True)
@@ -2471,7 +2476,8 @@ default_message_pool.register_message("quasar.datahub.v1", "BarChunk", BarChunk)
 @dataclass(eq=False, repr=False)
 class BarCrossSection(betterproto2.Message):
     """
-    One bar for each of many series, in columns: row i belongs to `series_id[i]`. The rules for columns hold, but rows are in the order of the request.
+    One bar for each of many series, in columns: row i belongs to `series_id[i]`. The rules for columns hold, but rows are in the order of
+    the request.
     """
 
     series_id: "list[int]" = betterproto2.field(1, betterproto2.TYPE_FIXED32, repeated=True)
@@ -2632,8 +2638,8 @@ default_message_pool.register_message("quasar.datahub.v1", "CancelRunResponse", 
 @dataclass(eq=False, repr=False)
 class CommonSeries(betterproto2.Message):
     """
-    A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the highest mapping
-    priority, then the best coverage.
+    A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the
+    highest mapping priority, then the best coverage.
     """
 
     common_symbol: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2888,7 +2894,8 @@ class DiscardQuarantineRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are FAILED_PRECONDITION.
+    The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are
+    FAILED_PRECONDITION.
     """
 
     reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -3148,7 +3155,8 @@ class Feed(betterproto2.Message):
         12, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    Median of receive time minus event time over the last minute; absent: no rows, or the venue gives no times. May be negative when clocks differ.
+    Median of receive time minus event time over the last minute; absent: no rows, or the venue gives no times. May be negative when clocks
+    differ.
     """
 
     lag_p99: "datetime.timedelta | None" = betterproto2.field(
@@ -4010,7 +4018,8 @@ class ImportSeriesRequest(betterproto2.Message):
         4, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
     """
-    Names of the file's columns where they differ from those of an export: field ("open_time", "open", "high", "low", "close", "volume", …) to column.
+    Names of the file's columns where they differ from those of an export: field ("open_time", "open", "high", "low", "close", "volume", …)
+    to column.
     """
 
     time_zone: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -4530,8 +4539,8 @@ class ListGapsRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `state`, `cause`, `start_time`, `detect_time`, `missing_slots`, `attempts`; for example
-    `state = "UNREPAIRABLE" AND provider = "kraken"`. Empty: all that are not REPAIRED.
+    AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `state`, `cause`, `start_time`, `detect_time`, `missing_slots`,
+    `attempts`; for example `state = "UNREPAIRABLE" AND provider = "kraken"`. Empty: all that are not REPAIRED.
     """
 
     order_by: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -4593,7 +4602,8 @@ class ListJobsRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    AIP-160 subset over `kind`, `state`, `provider`, `interval`, `index`, `next_fire_time`; for example `provider = "eodhd" AND kind = "BARS"`.
+    AIP-160 subset over `kind`, `state`, `provider`, `interval`, `index`, `next_fire_time`; for example `provider = "eodhd" AND kind =
+    "BARS"`.
     """
 
     order_by: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -4816,8 +4826,8 @@ class ListQuarantineRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    AIP-160 subset over `provider`, `symbol`, `interval`, `reason`, `state`, `run_id`, `operation_id`, `row_time`, `quarantine_time`; for example
-    `reason = "PRICE_ORDER"`. Empty: all that are HELD.
+    AIP-160 subset over `provider`, `symbol`, `interval`, `reason`, `state`, `run_id`, `operation_id`, `row_time`, `quarantine_time`; for
+    example `reason = "PRICE_ORDER"`. Empty: all that are HELD.
     """
 
     order_by: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -4867,8 +4877,8 @@ class ListRunsRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    AIP-160 subset over `kind`, `trigger`, `state`, `provider`, `symbol`, `interval`, `index`, `job_id`, `batch_id`, `operation_id`, `scheduled_time`, `create_time`, `end_time`,
-    `quarantined`; for example `state = "FAILED" AND provider = "eodhd"`.
+    AIP-160 subset over `kind`, `trigger`, `state`, `provider`, `symbol`, `interval`, `index`, `job_id`, `batch_id`, `operation_id`,
+    `scheduled_time`, `create_time`, `end_time`, `quarantined`; for example `state = "FAILED" AND provider = "eodhd"`.
     """
 
     order_by: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -5178,7 +5188,8 @@ class MarketDataSelector(betterproto2.Message):
 
     selector_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The reader's name for this part, unique in the stream; statuses repeat it and `UpdateSubscriptions` removes by it. Empty: the server names it "s1", "s2" ….
+    The reader's name for this part, unique in the stream; statuses repeat it and `UpdateSubscriptions` removes by it. Empty: the server
+    names it "s1", "s2" ….
     """
 
     series: "SeriesKeys | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="target")
@@ -6180,13 +6191,14 @@ class ReadBarsRequest(betterproto2.Message):
 
     adjustment: "Adjustment" = betterproto2.field(8, betterproto2.TYPE_ENUM, default_factory=lambda: Adjustment(0))
     """
-    How prices are adjusted. Factors known at `as_of` are used. FAILED_PRECONDITION in the series' end when no factors are known for an adjusted read.
+    How prices are adjusted. Factors known at `as_of` are used. FAILED_PRECONDITION in the series' end when no factors are known for an
+    adjusted read.
     """
 
     resample_interval: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Compute bars of this coarser interval from those of the series; sessions are respected and a bar never spans two of them. Empty: as stored.
-    INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
+    Compute bars of this coarser interval from those of the series; sessions are respected and a bar never spans two of them. Empty: as
+    stored. INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
     """
 
     include_forming: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
@@ -6403,7 +6415,8 @@ class ReleaseQuarantineRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are FAILED_PRECONDITION.
+    The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are
+    FAILED_PRECONDITION.
     """
 
 
@@ -7061,8 +7074,8 @@ class SearchSeriesRequest(betterproto2.Message):
 
     filter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    AIP-160 subset over `provider`, `exchange`, `asset_class`, `base_currency`, `quote_currency`, `interval` (a series of that interval exists), `has_historical`,
-    `has_live`, `has_ticks`; for example `has_live = true AND asset_class = "CRYPTO"`.
+    AIP-160 subset over `provider`, `exchange`, `asset_class`, `base_currency`, `quote_currency`, `interval` (a series of that interval
+    exists), `has_historical`, `has_live`, `has_ticks`; for example `has_live = true AND asset_class = "CRYPTO"`.
     """
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
@@ -7156,7 +7169,8 @@ class SeriesCoverage(betterproto2.Message):
 
     range: "__common__v1__.TimeRange | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The range that the figures are about: the one that was asked for, cut to the time since the subscription's start and to slots that have ended.
+    The range that the figures are about: the one that was asked for, cut to the time since the subscription's start and to slots that have
+    ended.
     """
 
     counts: "list[SlotCount]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -7311,8 +7325,8 @@ class SeriesInfo(betterproto2.Message):
 
     series_id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    The small integer under which data of the series travels. It is stable for the life of the database for stored series; for a series that is computed on
-    reading (resampled) it holds only within the answer or stream. Never 0.
+    The small integer under which data of the series travels. It is stable for the life of the database for stored series; for a series
+    that is computed on reading (resampled) it holds only within the answer or stream. Never 0.
     """
 
     key: "__common__v1__.SeriesKey | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
@@ -7449,7 +7463,8 @@ class SeriesQuality(betterproto2.Message):
 
     complete_ratio: "float | None" = betterproto2.field(2, betterproto2.TYPE_DOUBLE, optional=True)
     """
-    Share of the expected slots that are classified as complete (OBSERVED, NO_TRADE, EMPTY or REPAIRED), 0 to 1. Absent: no slot is expected.
+    Share of the expected slots that are classified as complete (OBSERVED, NO_TRADE, EMPTY or REPAIRED), 0 to 1. Absent: no slot is
+    expected.
     """
 
     totals: "list[QualityCount]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -7718,8 +7733,8 @@ class StreamMarketDataRequest(betterproto2.Message):
 
     session_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The reader's name for the stream, for `UpdateSubscriptions`; a UUID is a good choice. A stream of the same principal that runs under it is ended with ABORTED,
-    so that a client whose connection broke can come back at once. Empty: the server chooses one.
+    The reader's name for the stream, for `UpdateSubscriptions`; a UUID is a good choice. A stream of the same principal that runs under it
+    is ended with ABORTED, so that a client whose connection broke can come back at once. Empty: the server chooses one.
     """
 
     selectors: "list[MarketDataSelector]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -7729,7 +7744,8 @@ class StreamMarketDataRequest(betterproto2.Message):
 
     cursor: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True, group="start")
     """
-    Right after this cursor. A cursor is a place in the DataHub's live log and does not carry the selectors: they are given again and may differ.
+    Right after this cursor. A cursor is a place in the DataHub's live log and does not carry the selectors: they are given again and may
+    differ.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
@@ -7777,14 +7793,15 @@ default_message_pool.register_message("quasar.datahub.v1", "StreamMarketDataRequ
 @dataclass(eq=False, repr=False)
 class StreamMarketDataResponse(betterproto2.Message):
     """
-    An envelope. Everything but the header is a repeated field, so that a server may build it by laying encoded parts end to end, and a reader finds all that
-    happened in one flush. Within an envelope apply the parts in the order of their field numbers; across envelopes in the order of `sequence`.
+    An envelope. Everything but the header is a repeated field, so that a server may build it by laying encoded parts end to end, and a
+    reader finds all that happened in one flush. Within an envelope apply the parts in the order of their field numbers; across envelopes in
+    the order of `sequence`.
     """
 
     epoch: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
     """
-    Names the live log that `sequence` and `first_sequence` count in. It changes when the DataHub starts a new one, which a reader sees as a new epoch, not as
-    a loss: cursors of the former epoch stay valid as long as their data is kept.
+    Names the live log that `sequence` and `first_sequence` count in. It changes when the DataHub starts a new one, which a reader sees as
+    a new epoch, not as a loss: cursors of the former epoch stay valid as long as their data is kept.
     """
 
     sequence: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
@@ -7993,7 +8010,8 @@ default_message_pool.register_message("quasar.datahub.v1", "SubscriptionState", 
 @dataclass(eq=False, repr=False)
 class SubscriptionStatus(betterproto2.Message):
     """
-    The status of one series of a stream's selection, or of a name that resolved to none. Sent for every item at the start, and whenever it changes.
+    The status of one series of a stream's selection, or of a name that resolved to none. Sent for every item at the start, and whenever it
+    changes.
     """
 
     selector_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -8027,7 +8045,8 @@ class SubscriptionStatus(betterproto2.Message):
         6, betterproto2.TYPE_ENUM, default_factory=lambda: __common__v1__.ErrorReason(0)
     )
     """
-    Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many); unspecified otherwise.
+    Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many);
+    unspecified otherwise.
     """
 
     message: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
@@ -8172,8 +8191,8 @@ class SymbolSelector(betterproto2.Message):
 
     filter: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True, group="symbols")
     """
-    Every subscribed symbol that matches, now and later. AIP-160 subset over `provider`, `symbol`, `common_symbol`, `name`, `exchange`, `asset_class`,
-    `base_currency`, `quote_currency`; for example `provider = "kraken" AND quote_currency = "USD"`.
+    Every subscribed symbol that matches, now and later. AIP-160 subset over `provider`, `symbol`, `common_symbol`, `name`, `exchange`,
+    `asset_class`, `base_currency`, `quote_currency`; for example `provider = "kraken" AND quote_currency = "USD"`.
     """
 
 
@@ -8269,14 +8288,15 @@ default_message_pool.register_message("quasar.datahub.v1", "Tick", Tick)
 @dataclass(eq=False, repr=False)
 class TickChunk(betterproto2.Message):
     """
-    Ticks of one provider symbol, in columns. See the rules for columns at the head of this file. In `StreamMarketData` all rows of a chunk are of one
-    kind, so that a reader of trades is never sent quotes; in `ReadTicks` the kinds may alternate. Columns that have no value for any row
-    of the chunk (bid and ask among trades) are empty.
+    Ticks of one provider symbol, in columns. See the rules for columns at the head of this file. In `StreamMarketData` all rows of a chunk
+    are of one kind, so that a reader of trades is never sent quotes; in `ReadTicks` the kinds may alternate. Columns that have no value for
+    any row of the chunk (bid and ask among trades) are empty.
     """
 
     series_id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    The tick series (its interval is empty), as announced by a `SeriesInfo`; in a plug-in's answer, the id that the request gave the symbol.
+    The tick series (its interval is empty), as announced by a `SeriesInfo`; in a plug-in's answer, the id that the request gave the
+    symbol.
     """
 
     event_time_ns: "list[int]" = betterproto2.field(2, betterproto2.TYPE_SFIXED64, repeated=True)
@@ -8549,7 +8569,8 @@ class ValidateProviderRequest(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the uploader says about the code, to be compared with what is found; only fields that are set are compared. Absent: nothing is compared.
+    What the uploader says about the code, to be compared with what is found; only fields that are set are compared. Absent: nothing is
+    compared.
     """
 
     secrets: "dict[str, str]" = betterproto2.field(

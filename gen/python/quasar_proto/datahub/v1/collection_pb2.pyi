@@ -50,8 +50,8 @@ class _SlotStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SlotState.V
     """A gap that no source can fill. It is asked for again on a slow schedule."""
 
 class SlotState(_SlotState, metaclass=_SlotStateEnumTypeWrapper):
-    """What the coverage ledger says of one slot. A slot is the place of one bar: an interval of a subscribed series, in the series' calendar. Every slot that has ended
-    has exactly one state.
+    """What the coverage ledger says of one slot. A slot is the place of one bar: an interval of a subscribed series, in the series' calendar.
+    Every slot that has ended has exactly one state.
     """
 
 SLOT_STATE_UNSPECIFIED: SlotState.ValueType  # 0
@@ -498,7 +498,9 @@ class SeriesCoverage(_message.Message):
 
     @_builtins.property
     def range(self) -> _values_pb2.TimeRange:
-        """The range that the figures are about: the one that was asked for, cut to the time since the subscription's start and to slots that have ended."""
+        """The range that the figures are about: the one that was asked for, cut to the time since the subscription's start and to slots that have
+        ended.
+        """
 
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlotCount]:

@@ -175,8 +175,8 @@ class ListGapsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `state`, `cause`, `start_time`, `detect_time`, `missing_slots`, `attempts`; for example
-    `state = "UNREPAIRABLE" AND provider = "kraken"`. Empty: all that are not REPAIRED.
+    """AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `state`, `cause`, `start_time`, `detect_time`, `missing_slots`,
+    `attempts`; for example `state = "UNREPAIRABLE" AND provider = "kraken"`. Empty: all that are not REPAIRED.
     """
     order_by: _builtins.str
     """`start_time`, `detect_time`, `missing_slots`, `next_attempt_time`, each with or without ` desc`. Empty: `detect_time desc`."""
@@ -351,7 +351,9 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AIP-160 subset over `kind`, `state`, `provider`, `interval`, `index`, `next_fire_time`; for example `provider = "eodhd" AND kind = "BARS"`."""
+    """AIP-160 subset over `kind`, `state`, `provider`, `interval`, `index`, `next_fire_time`; for example `provider = "eodhd" AND kind =
+    "BARS"`.
+    """
     order_by: _builtins.str
     """`next_fire_time`, `last_fire_time`, `provider`, `interval`, each with or without ` desc`. Empty: `next_fire_time`."""
     page_size: _builtins.int
@@ -601,8 +603,8 @@ class ListRunsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AIP-160 subset over `kind`, `trigger`, `state`, `provider`, `symbol`, `interval`, `index`, `job_id`, `batch_id`, `operation_id`, `scheduled_time`, `create_time`, `end_time`,
-    `quarantined`; for example `state = "FAILED" AND provider = "eodhd"`.
+    """AIP-160 subset over `kind`, `trigger`, `state`, `provider`, `symbol`, `interval`, `index`, `job_id`, `batch_id`, `operation_id`,
+    `scheduled_time`, `create_time`, `end_time`, `quarantined`; for example `state = "FAILED" AND provider = "eodhd"`.
     """
     order_by: _builtins.str
     """`create_time`, `scheduled_time`, `start_time`, `end_time`, each with or without ` desc`. Empty: `create_time desc`."""
@@ -995,7 +997,9 @@ class BackfillRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`; used when `series` is empty. One of the two is needed."""
+    """AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`; used when `series` is empty. One of
+    the two is needed.
+    """
     refetch: _builtins.bool
     """Fetch complete slots again, to find corrections."""
     request_id: _builtins.str
@@ -1251,8 +1255,8 @@ class ListQuarantineRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AIP-160 subset over `provider`, `symbol`, `interval`, `reason`, `state`, `run_id`, `operation_id`, `row_time`, `quarantine_time`; for example
-    `reason = "PRICE_ORDER"`. Empty: all that are HELD.
+    """AIP-160 subset over `provider`, `symbol`, `interval`, `reason`, `state`, `run_id`, `operation_id`, `row_time`, `quarantine_time`; for
+    example `reason = "PRICE_ORDER"`. Empty: all that are HELD.
     """
     order_by: _builtins.str
     """`quarantine_time`, `row_time`, each with or without ` desc`. Empty: `quarantine_time desc`."""
@@ -1313,7 +1317,9 @@ class ReleaseQuarantineRequest(_message.Message):
     ROW_IDS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are FAILED_PRECONDITION."""
+    """The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are
+    FAILED_PRECONDITION.
+    """
     @_builtins.property
     def row_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The rows."""
@@ -1370,7 +1376,9 @@ class DiscardQuarantineRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are FAILED_PRECONDITION."""
+    """The same language as in ListQuarantineRequest; used when `row_ids` is empty. At most 100,000 rows may match, more are
+    FAILED_PRECONDITION.
+    """
     reason: _builtins.str
     """Why, for the record."""
     @_builtins.property

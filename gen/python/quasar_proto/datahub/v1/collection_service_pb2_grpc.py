@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class CollectionServiceStub:
-    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE.
+    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method
+    may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -139,13 +139,13 @@ class CollectionServiceStub:
 
 
 class CollectionServiceServicer:
-    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE.
+    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method
+    may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
     """
 
     def GetCoverage(self, request, context):
-        """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not exist or are not subscribed
-        are listed in `unknown`. INVALID_FILTER.
+        """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
+        exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,8 +159,8 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RepairGaps(self, request, context):
-        """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`. NOT_FOUND when a gap does
-        not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
+        """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`.
+        NOT_FOUND when a gap does not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +181,8 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSchedulePreview(self, request, context):
-        """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when the job does not exist.
+        """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when
+        the job does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,56 +203,60 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRuns(self, request, context):
-        """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR; CURSOR_EXPIRED;
-        DRAINING when the service stops (watch again with the cursor).
+        """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
+        CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TriggerCollection(self, request, context):
-        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series that are being fetched already
-        give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist; FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
+        that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+        FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing. NOT_FOUND.
+        """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+        NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryRun(self, request, context):
-        """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND; FAILED_PRECONDITION when the run
-        succeeded, was skipped or is running.
+        """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND;
+        FAILED_PRECONDITION when the run succeeded, was skipped or is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Backfill(self, request, context):
-        """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots, with the counters "rows", "bytes",
-        "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already are not fetched again unless asked for. It yields to scheduled runs. It goes on
-        after a restart. With `validate_only` the response holds only the estimate. NOT_FOUND when a series or the provider does not exist;
-        FAILED_PRECONDITION when the provider has no history for the interval; INVALID_FILTER.
+        """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
+        with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
+        are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+        holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
+        for the interval; INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseProvider(self, request, context):
-        """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish. Pausing again changes reason and
-        time. NOT_FOUND.
+        """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
+        Pausing again changes reason and time. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeProvider(self, request, context):
-        """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing. NOT_FOUND.
+        """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
+        NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,8 +270,8 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseQuarantine(self, request, context):
-        """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not finite, unknown series) are returned in
-        `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
+        """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not
+        finite, unknown series) are returned in `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,16 +285,16 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetSubscriptionStates(self, request, context):
-        """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions. Unknown series answer with
-        an unspecified health and are no error.
+        """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions.
+        Unknown series answer with an unspecified health and are no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefreshSubscriptions(self, request, context):
-        """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at most). Calling it for no reason is harmless.
-        SERVICE_UNAVAILABLE when the registry does not answer.
+        """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
+        most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -407,8 +412,8 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService:
-    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE.
+    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method
+    may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CollectionServiceStub:
-    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE.
+    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method
+    may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
     """
 
     @_typing.overload
@@ -36,141 +36,157 @@ class CollectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     GetCoverage: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetCoverageRequest, _collection_service_pb2.GetCoverageResponse]
-    """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not exist or are not subscribed
-    are listed in `unknown`. INVALID_FILTER.
+    """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
+    exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
     """
     ListGaps: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListGapsRequest, _collection_service_pb2.ListGapsResponse]
     """Lists gaps, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
     RepairGaps: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RepairGapsRequest, _collection_service_pb2.RepairGapsResponse]
-    """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`. NOT_FOUND when a gap does
-    not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
+    """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`.
+    NOT_FOUND when a gap does not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListJobsRequest, _collection_service_pb2.ListJobsResponse]
     """Lists jobs, the next to fire first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetJobRequest, _collection_service_pb2.GetJobResponse]
     """Returns one job with its series. NOT_FOUND; INVALID_CURSOR."""
     GetSchedulePreview: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetSchedulePreviewRequest, _collection_service_pb2.GetSchedulePreviewResponse]
-    """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when the job does not exist."""
+    """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when
+    the job does not exist.
+    """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListRunsRequest, _collection_service_pb2.ListRunsResponse]
     """Lists runs, newest first unless ordered otherwise. Index syncs are runs of kind "INDEX_SYNC". INVALID_FILTER; INVALID_CURSOR."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetRunRequest, _collection_service_pb2.GetRunResponse]
     """Returns one run with its attempts. NOT_FOUND."""
     WatchRuns: _grpc.UnaryStreamMultiCallable[_collection_service_pb2.WatchRunsRequest, _collection_service_pb2.WatchRunsResponse]
-    """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR; CURSOR_EXPIRED;
-    DRAINING when the service stops (watch again with the cursor).
+    """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
+    CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
     """
     TriggerCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.TriggerCollectionRequest, _collection_service_pb2.TriggerCollectionResponse]
-    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series that are being fetched already
-    give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist; FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
+    that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+    FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
     """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CancelRunRequest, _collection_service_pb2.CancelRunResponse]
-    """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing. NOT_FOUND."""
+    """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+    NOT_FOUND.
+    """
     RetryRun: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RetryRunRequest, _collection_service_pb2.RetryRunResponse]
-    """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND; FAILED_PRECONDITION when the run
-    succeeded, was skipped or is running.
+    """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND;
+    FAILED_PRECONDITION when the run succeeded, was skipped or is running.
     """
     Backfill: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.BackfillRequest, _collection_service_pb2.BackfillResponse]
-    """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots, with the counters "rows", "bytes",
-    "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already are not fetched again unless asked for. It yields to scheduled runs. It goes on
-    after a restart. With `validate_only` the response holds only the estimate. NOT_FOUND when a series or the provider does not exist;
-    FAILED_PRECONDITION when the provider has no history for the interval; INVALID_FILTER.
+    """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
+    with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
+    are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+    holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
+    for the interval; INVALID_FILTER.
     """
     PauseProvider: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.PauseProviderRequest, _collection_service_pb2.PauseProviderResponse]
-    """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish. Pausing again changes reason and
-    time. NOT_FOUND.
+    """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
+    Pausing again changes reason and time. NOT_FOUND.
     """
     ResumeProvider: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ResumeProviderRequest, _collection_service_pb2.ResumeProviderResponse]
-    """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing. NOT_FOUND."""
+    """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
+    NOT_FOUND.
+    """
     ListQuarantine: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListQuarantineRequest, _collection_service_pb2.ListQuarantineResponse]
     """Lists rows held back, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
     ReleaseQuarantine: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ReleaseQuarantineRequest, _collection_service_pb2.ReleaseQuarantineResponse]
-    """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not finite, unknown series) are returned in
-    `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
+    """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not
+    finite, unknown series) are returned in `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
     """
     DiscardQuarantine: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DiscardQuarantineRequest, _collection_service_pb2.DiscardQuarantineResponse]
     """Marks rows that are held back as discarded; the record of them stays. NOT_FOUND when a row does not exist; INVALID_FILTER."""
     BatchGetSubscriptionStates: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.BatchGetSubscriptionStatesRequest, _collection_service_pb2.BatchGetSubscriptionStatesResponse]
-    """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions. Unknown series answer with
-    an unspecified health and are no error.
+    """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions.
+    Unknown series answer with an unspecified health and are no error.
     """
     RefreshSubscriptions: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RefreshSubscriptionsRequest, _collection_service_pb2.RefreshSubscriptionsResponse]
-    """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at most). Calling it for no reason is harmless.
-    SERVICE_UNAVAILABLE when the registry does not answer.
+    """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
+    most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
     """
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
-    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE.
+    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method
+    may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCoverage: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetCoverageRequest, _collection_service_pb2.GetCoverageResponse]  # type: ignore[assignment]
-    """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not exist or are not subscribed
-    are listed in `unknown`. INVALID_FILTER.
+    """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
+    exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
     """
     ListGaps: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListGapsRequest, _collection_service_pb2.ListGapsResponse]  # type: ignore[assignment]
     """Lists gaps, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
     RepairGaps: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RepairGapsRequest, _collection_service_pb2.RepairGapsResponse]  # type: ignore[assignment]
-    """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`. NOT_FOUND when a gap does
-    not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
+    """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`.
+    NOT_FOUND when a gap does not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListJobsRequest, _collection_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs, the next to fire first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
     GetJob: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetJobRequest, _collection_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns one job with its series. NOT_FOUND; INVALID_CURSOR."""
     GetSchedulePreview: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetSchedulePreviewRequest, _collection_service_pb2.GetSchedulePreviewResponse]  # type: ignore[assignment]
-    """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when the job does not exist."""
+    """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when
+    the job does not exist.
+    """
     ListRuns: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListRunsRequest, _collection_service_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first unless ordered otherwise. Index syncs are runs of kind "INDEX_SYNC". INVALID_FILTER; INVALID_CURSOR."""
     GetRun: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetRunRequest, _collection_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """Returns one run with its attempts. NOT_FOUND."""
     WatchRuns: _aio.UnaryStreamMultiCallable[_collection_service_pb2.WatchRunsRequest, _collection_service_pb2.WatchRunsResponse]  # type: ignore[assignment]
-    """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR; CURSOR_EXPIRED;
-    DRAINING when the service stops (watch again with the cursor).
+    """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
+    CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
     """
     TriggerCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.TriggerCollectionRequest, _collection_service_pb2.TriggerCollectionResponse]  # type: ignore[assignment]
-    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series that are being fetched already
-    give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist; FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
+    that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+    FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CancelRunRequest, _collection_service_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing. NOT_FOUND."""
+    """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+    NOT_FOUND.
+    """
     RetryRun: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RetryRunRequest, _collection_service_pb2.RetryRunResponse]  # type: ignore[assignment]
-    """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND; FAILED_PRECONDITION when the run
-    succeeded, was skipped or is running.
+    """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND;
+    FAILED_PRECONDITION when the run succeeded, was skipped or is running.
     """
     Backfill: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.BackfillRequest, _collection_service_pb2.BackfillResponse]  # type: ignore[assignment]
-    """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots, with the counters "rows", "bytes",
-    "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already are not fetched again unless asked for. It yields to scheduled runs. It goes on
-    after a restart. With `validate_only` the response holds only the estimate. NOT_FOUND when a series or the provider does not exist;
-    FAILED_PRECONDITION when the provider has no history for the interval; INVALID_FILTER.
+    """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
+    with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
+    are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+    holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
+    for the interval; INVALID_FILTER.
     """
     PauseProvider: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.PauseProviderRequest, _collection_service_pb2.PauseProviderResponse]  # type: ignore[assignment]
-    """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish. Pausing again changes reason and
-    time. NOT_FOUND.
+    """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
+    Pausing again changes reason and time. NOT_FOUND.
     """
     ResumeProvider: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ResumeProviderRequest, _collection_service_pb2.ResumeProviderResponse]  # type: ignore[assignment]
-    """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing. NOT_FOUND."""
+    """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
+    NOT_FOUND.
+    """
     ListQuarantine: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListQuarantineRequest, _collection_service_pb2.ListQuarantineResponse]  # type: ignore[assignment]
     """Lists rows held back, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
     ReleaseQuarantine: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ReleaseQuarantineRequest, _collection_service_pb2.ReleaseQuarantineResponse]  # type: ignore[assignment]
-    """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not finite, unknown series) are returned in
-    `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
+    """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not
+    finite, unknown series) are returned in `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
     """
     DiscardQuarantine: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DiscardQuarantineRequest, _collection_service_pb2.DiscardQuarantineResponse]  # type: ignore[assignment]
     """Marks rows that are held back as discarded; the record of them stays. NOT_FOUND when a row does not exist; INVALID_FILTER."""
     BatchGetSubscriptionStates: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.BatchGetSubscriptionStatesRequest, _collection_service_pb2.BatchGetSubscriptionStatesResponse]  # type: ignore[assignment]
-    """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions. Unknown series answer with
-    an unspecified health and are no error.
+    """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions.
+    Unknown series answer with an unspecified health and are no error.
     """
     RefreshSubscriptions: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RefreshSubscriptionsRequest, _collection_service_pb2.RefreshSubscriptionsResponse]  # type: ignore[assignment]
-    """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at most). Calling it for no reason is harmless.
-    SERVICE_UNAVAILABLE when the registry does not answer.
+    """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
+    most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE.
+    """Collection of market data: coverage, gaps, jobs, runs, backfills, quarantine. Besides the reasons that stand at each method every method
+    may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod
@@ -179,8 +195,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.GetCoverageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.GetCoverageResponse, _abc.Awaitable[_collection_service_pb2.GetCoverageResponse]]:
-        """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not exist or are not subscribed
-        are listed in `unknown`. INVALID_FILTER.
+        """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
+        exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
         """
 
     @_abc_1.abstractmethod
@@ -197,8 +213,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.RepairGapsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.RepairGapsResponse, _abc.Awaitable[_collection_service_pb2.RepairGapsResponse]]:
-        """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`. NOT_FOUND when a gap does
-        not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
+        """Begins to repair gaps at once, whatever their next attempt, as an Operation of kind "gaps.repair" whose result is `RepairGapsResult`.
+        NOT_FOUND when a gap does not exist; INVALID_FILTER; PLUGIN_UNAVAILABLE when no provider that could help is running.
         """
 
     @_abc_1.abstractmethod
@@ -223,7 +239,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.GetSchedulePreviewRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.GetSchedulePreviewResponse, _abc.Awaitable[_collection_service_pb2.GetSchedulePreviewResponse]]:
-        """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when the job does not exist."""
+        """Computes when a schedule will fire and what it will fetch: of an existing job, or of settings that are not stored yet. NOT_FOUND when
+        the job does not exist.
+        """
 
     @_abc_1.abstractmethod
     def ListRuns(
@@ -247,8 +265,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.WatchRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_collection_service_pb2.WatchRunsResponse], _abc.AsyncIterator[_collection_service_pb2.WatchRunsResponse]]:
-        """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR; CURSOR_EXPIRED;
-        DRAINING when the service stops (watch again with the cursor).
+        """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
+        CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
         """
 
     @_abc_1.abstractmethod
@@ -257,8 +275,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.TriggerCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.TriggerCollectionResponse, _abc.Awaitable[_collection_service_pb2.TriggerCollectionResponse]]:
-        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series that are being fetched already
-        give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist; FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
+        that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+        FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
         """
 
     @_abc_1.abstractmethod
@@ -267,7 +286,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.CancelRunResponse, _abc.Awaitable[_collection_service_pb2.CancelRunResponse]]:
-        """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing. NOT_FOUND."""
+        """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+        NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def RetryRun(
@@ -275,8 +296,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.RetryRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.RetryRunResponse, _abc.Awaitable[_collection_service_pb2.RetryRunResponse]]:
-        """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND; FAILED_PRECONDITION when the run
-        succeeded, was skipped or is running.
+        """Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND;
+        FAILED_PRECONDITION when the run succeeded, was skipped or is running.
         """
 
     @_abc_1.abstractmethod
@@ -285,10 +306,11 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.BackfillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.BackfillResponse, _abc.Awaitable[_collection_service_pb2.BackfillResponse]]:
-        """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots, with the counters "rows", "bytes",
-        "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already are not fetched again unless asked for. It yields to scheduled runs. It goes on
-        after a restart. With `validate_only` the response holds only the estimate. NOT_FOUND when a series or the provider does not exist;
-        FAILED_PRECONDITION when the provider has no history for the interval; INVALID_FILTER.
+        """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
+        with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
+        are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+        holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
+        for the interval; INVALID_FILTER.
         """
 
     @_abc_1.abstractmethod
@@ -297,8 +319,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.PauseProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.PauseProviderResponse, _abc.Awaitable[_collection_service_pb2.PauseProviderResponse]]:
-        """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish. Pausing again changes reason and
-        time. NOT_FOUND.
+        """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
+        Pausing again changes reason and time. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -307,7 +329,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.ResumeProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.ResumeProviderResponse, _abc.Awaitable[_collection_service_pb2.ResumeProviderResponse]]:
-        """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing. NOT_FOUND."""
+        """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
+        NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def ListQuarantine(
@@ -323,8 +347,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.ReleaseQuarantineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.ReleaseQuarantineResponse, _abc.Awaitable[_collection_service_pb2.ReleaseQuarantineResponse]]:
-        """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not finite, unknown series) are returned in
-        `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
+        """Merges rows that are held back into their series, against the rule that held them. Rows that cannot be stored at all (no time, not
+        finite, unknown series) are returned in `refused` and stay held. NOT_FOUND when a row does not exist; INVALID_FILTER.
         """
 
     @_abc_1.abstractmethod
@@ -341,8 +365,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.BatchGetSubscriptionStatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.BatchGetSubscriptionStatesResponse, _abc.Awaitable[_collection_service_pb2.BatchGetSubscriptionStatesResponse]]:
-        """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions. Unknown series answer with
-        an unspecified health and are no error.
+        """Returns what the DataHub knows of subscribed series, in the order of the request: the registry adds it to its list of subscriptions.
+        Unknown series answer with an unspecified health and are no error.
         """
 
     @_abc_1.abstractmethod
@@ -351,8 +375,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.RefreshSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.RefreshSubscriptionsResponse, _abc.Awaitable[_collection_service_pb2.RefreshSubscriptionsResponse]]:
-        """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at most). Calling it for no reason is harmless.
-        SERVICE_UNAVAILABLE when the registry does not answer.
+        """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
+        most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
         """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,7 +44,9 @@ class _FeedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedState.V
     """Given up until an operator acts or the slow retry comes: credentials refused, symbol refused, reconnect budget used up."""
 
 class FeedState(_FeedState, metaclass=_FeedStateEnumTypeWrapper):
-    """How a feed, or one symbol of it, is. Decided by the rows that were observed and the session calendar, never by the acknowledgement of a subscription."""
+    """How a feed, or one symbol of it, is. Decided by the rows that were observed and the session calendar, never by the acknowledgement of a
+    subscription.
+    """
 
 FEED_STATE_UNSPECIFIED: FeedState.ValueType  # 0
 """Not known yet: connecting for the first time, or subscribed without a row so far."""
@@ -122,7 +124,9 @@ class Feed(_message.Message):
 
     @_builtins.property
     def lag_p50(self) -> _duration_pb2.Duration:
-        """Median of receive time minus event time over the last minute; absent: no rows, or the venue gives no times. May be negative when clocks differ."""
+        """Median of receive time minus event time over the last minute; absent: no rows, or the venue gives no times. May be negative when clocks
+        differ.
+        """
 
     @_builtins.property
     def lag_p99(self) -> _duration_pb2.Duration:

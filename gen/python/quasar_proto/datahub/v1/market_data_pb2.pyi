@@ -47,8 +47,8 @@ class _BarStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BarState.Val
     BAR_STATE_CLOSED: _BarState.ValueType  # 2
     """Final, as first known."""
     BAR_STATE_REVISED: _BarState.ValueType  # 3
-    """Final, and different from what was published as CLOSED before: a late trade or a correction by the vendor. The former values are kept and
-    can be read with `as_of` or `ListBarRevisions`.
+    """Final, and different from what was published as CLOSED before: a late trade or a correction by the vendor. The former values are kept
+    and can be read with `as_of` or `ListBarRevisions`.
     """
 
 class BarState(_BarState, metaclass=_BarStateEnumTypeWrapper):
@@ -61,8 +61,8 @@ BAR_STATE_FORMING: BarState.ValueType  # 1
 BAR_STATE_CLOSED: BarState.ValueType  # 2
 """Final, as first known."""
 BAR_STATE_REVISED: BarState.ValueType  # 3
-"""Final, and different from what was published as CLOSED before: a late trade or a correction by the vendor. The former values are kept and
-can be read with `as_of` or `ListBarRevisions`.
+"""Final, and different from what was published as CLOSED before: a late trade or a correction by the vendor. The former values are kept
+and can be read with `as_of` or `ListBarRevisions`.
 """
 Global___BarState: _TypeAlias = BarState  # noqa: Y015
 
@@ -308,8 +308,8 @@ Global___TickFlag: _TypeAlias = TickFlag  # noqa: Y015
 
 @_typing.final
 class BarChunk(_message.Message):
-    """Bars of one series, in columns. See the rules for columns at the head of this file. A bar is keyed by its open time: a series has at most one bar
-    for each, and a later chunk with the same open time replaces it.
+    """Bars of one series, in columns. See the rules for columns at the head of this file. A bar is keyed by its open time: a series has at most
+    one bar for each, and a later chunk with the same open time replaces it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -335,19 +335,21 @@ class BarChunk(_message.Message):
     OPEN_INTEREST_FIELD_NUMBER: _builtins.int
     ADJUSTMENT_FIELD_NUMBER: _builtins.int
     series_id: _builtins.int
-    """The series, as announced by a `SeriesInfo` of the same answer or stream; in a plug-in's answer, the id that the request gave the series."""
+    """The series, as announced by a `SeriesInfo` of the same answer or stream; in a plug-in's answer, the id that the request gave the
+    series.
+    """
     adjustment: Global___Adjustment.ValueType
     """How the prices and volumes of the whole chunk are adjusted. Plug-ins send RAW."""
     @_builtins.property
     def open_time_ns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """When each bar's interval began, nanoseconds since 1970-01-01 UTC, inclusive. For daily and longer bars of an exchange with a calendar: midnight
-        UTC of the session's date. For tick, volume and value bars: the event time of the first trade.
+        """When each bar's interval began, nanoseconds since 1970-01-01 UTC, inclusive. For daily and longer bars of an exchange with a calendar:
+        midnight UTC of the session's date. For tick, volume and value bars: the event time of the first trade.
         """
 
     @_builtins.property
     def close_time_ns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """When each bar's interval ended, exclusive. For session-bound bars the end of the session, half days included. For a forming time bar, when it
-        will end; for a forming tick, volume or value bar, the event time of the latest trade.
+        """When each bar's interval ended, exclusive. For session-bound bars the end of the session, half days included. For a forming time bar,
+        when it will end; for a forming tick, volume or value bar, the event time of the latest trade.
         """
 
     @_builtins.property
@@ -402,8 +404,8 @@ class BarChunk(_message.Message):
 
     @_builtins.property
     def adjusted_close(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Close adjusted by the vendor for splits and dividends, as the vendor sent it; NaN: not given. It is kept as evidence and is the source of the factors
-        of ADJUSTMENT_TOTAL where the vendor gives no dividends.
+        """Close adjusted by the vendor for splits and dividends, as the vendor sent it; NaN: not given. It is kept as evidence and is the source
+        of the factors of ADJUSTMENT_TOTAL where the vendor gives no dividends.
         """
 
     @_builtins.property
@@ -452,9 +454,9 @@ Global___BarChunk: _TypeAlias = BarChunk  # noqa: Y015
 
 @_typing.final
 class TickChunk(_message.Message):
-    """Ticks of one provider symbol, in columns. See the rules for columns at the head of this file. In `StreamMarketData` all rows of a chunk are of one
-    kind, so that a reader of trades is never sent quotes; in `ReadTicks` the kinds may alternate. Columns that have no value for any row
-    of the chunk (bid and ask among trades) are empty.
+    """Ticks of one provider symbol, in columns. See the rules for columns at the head of this file. In `StreamMarketData` all rows of a chunk
+    are of one kind, so that a reader of trades is never sent quotes; in `ReadTicks` the kinds may alternate. Columns that have no value for
+    any row of the chunk (bid and ask among trades) are empty.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -477,7 +479,9 @@ class TickChunk(_message.Message):
     FLAGS_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     series_id: _builtins.int
-    """The tick series (its interval is empty), as announced by a `SeriesInfo`; in a plug-in's answer, the id that the request gave the symbol."""
+    """The tick series (its interval is empty), as announced by a `SeriesInfo`; in a plug-in's answer, the id that the request gave the
+    symbol.
+    """
     first_sequence: _builtins.int
     """Live only: the position of the first row among all ticks of this series and kind since the epoch began, from 1; the rows that follow
     count on by one. A reader with LOSSLESS delivery sees no jump. 0: not a live chunk.
@@ -573,7 +577,9 @@ Global___TickChunk: _TypeAlias = TickChunk  # noqa: Y015
 
 @_typing.final
 class BarCrossSection(_message.Message):
-    """One bar for each of many series, in columns: row i belongs to `series_id[i]`. The rules for columns hold, but rows are in the order of the request."""
+    """One bar for each of many series, in columns: row i belongs to `series_id[i]`. The rules for columns hold, but rows are in the order of
+    the request.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -934,8 +940,8 @@ class SeriesInfo(_message.Message):
     CALENDAR_KNOWN_FIELD_NUMBER: _builtins.int
     DERIVED_FROM_SERIES_ID_FIELD_NUMBER: _builtins.int
     series_id: _builtins.int
-    """The small integer under which data of the series travels. It is stable for the life of the database for stored series; for a series that is computed on
-    reading (resampled) it holds only within the answer or stream. Never 0.
+    """The small integer under which data of the series travels. It is stable for the life of the database for stored series; for a series
+    that is computed on reading (resampled) it holds only within the answer or stream. Never 0.
     """
     common_symbol: _builtins.str
     """The common symbol that the provider's symbol is mapped to ("BTC"); empty when unmapped."""
@@ -1036,8 +1042,8 @@ Global___SeriesReference: _TypeAlias = SeriesReference  # noqa: Y015
 
 @_typing.final
 class CommonSeries(_message.Message):
-    """A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the highest mapping
-    priority, then the best coverage.
+    """A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the
+    highest mapping priority, then the best coverage.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1077,8 +1083,8 @@ class SymbolSelector(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Every subscribed symbol that matches, now and later. AIP-160 subset over `provider`, `symbol`, `common_symbol`, `name`, `exchange`, `asset_class`,
-    `base_currency`, `quote_currency`; for example `provider = "kraken" AND quote_currency = "USD"`.
+    """Every subscribed symbol that matches, now and later. AIP-160 subset over `provider`, `symbol`, `common_symbol`, `name`, `exchange`,
+    `asset_class`, `base_currency`, `quote_currency`; for example `provider = "kraken" AND quote_currency = "USD"`.
     """
     @_builtins.property
     def provider_symbols(self) -> Global___ProviderSymbols:

@@ -108,10 +108,12 @@ class ReadBarsRequest(_message.Message):
     own_provider_only: _builtins.bool
     """Leave out bars that were borrowed from another provider (origin REPAIRED)."""
     adjustment: _market_data_pb2.Adjustment.ValueType
-    """How prices are adjusted. Factors known at `as_of` are used. FAILED_PRECONDITION in the series' end when no factors are known for an adjusted read."""
+    """How prices are adjusted. Factors known at `as_of` are used. FAILED_PRECONDITION in the series' end when no factors are known for an
+    adjusted read.
+    """
     resample_interval: _builtins.str
-    """Compute bars of this coarser interval from those of the series; sessions are respected and a bar never spans two of them. Empty: as stored.
-    INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
+    """Compute bars of this coarser interval from those of the series; sessions are respected and a bar never spans two of them. Empty: as
+    stored. INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
     """
     include_forming: _builtins.bool
     """Also send the bar that is still forming, as the last of its series."""
@@ -606,8 +608,8 @@ class SearchSeriesRequest(_message.Message):
     query: _builtins.str
     """Part of a symbol, a common symbol or a name; upper and lower case are the same. Empty: everything, ordered by provider and symbol."""
     filter: _builtins.str
-    """AIP-160 subset over `provider`, `exchange`, `asset_class`, `base_currency`, `quote_currency`, `interval` (a series of that interval exists), `has_historical`,
-    `has_live`, `has_ticks`; for example `has_live = true AND asset_class = "CRYPTO"`.
+    """AIP-160 subset over `provider`, `exchange`, `asset_class`, `base_currency`, `quote_currency`, `interval` (a series of that interval
+    exists), `has_historical`, `has_live`, `has_ticks`; for example `has_live = true AND asset_class = "CRYPTO"`.
     """
     page_size: _builtins.int
     """At most this many; 0 means 50."""
@@ -1117,11 +1119,13 @@ class StreamMarketDataRequest(_message.Message):
     FLUSH_INTERVAL_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """The reader's name for the stream, for `UpdateSubscriptions`; a UUID is a good choice. A stream of the same principal that runs under it is ended with ABORTED,
-    so that a client whose connection broke can come back at once. Empty: the server chooses one.
+    """The reader's name for the stream, for `UpdateSubscriptions`; a UUID is a good choice. A stream of the same principal that runs under it
+    is ended with ABORTED, so that a client whose connection broke can come back at once. Empty: the server chooses one.
     """
     cursor: _builtins.str
-    """Right after this cursor. A cursor is a place in the DataHub's live log and does not carry the selectors: they are given again and may differ."""
+    """Right after this cursor. A cursor is a place in the DataHub's live log and does not carry the selectors: they are given again and may
+    differ.
+    """
     last_count: _builtins.int
     """With the last rows of each series and kind, this many, then live."""
     snapshot: _builtins.bool
@@ -1169,8 +1173,9 @@ Global___StreamMarketDataRequest: _TypeAlias = StreamMarketDataRequest  # noqa: 
 
 @_typing.final
 class StreamMarketDataResponse(_message.Message):
-    """An envelope. Everything but the header is a repeated field, so that a server may build it by laying encoded parts end to end, and a reader finds all that
-    happened in one flush. Within an envelope apply the parts in the order of their field numbers; across envelopes in the order of `sequence`.
+    """An envelope. Everything but the header is a repeated field, so that a server may build it by laying encoded parts end to end, and a
+    reader finds all that happened in one flush. Within an envelope apply the parts in the order of their field numbers; across envelopes in
+    the order of `sequence`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1190,8 +1195,8 @@ class StreamMarketDataResponse(_message.Message):
     HEARTBEATS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
-    """Names the live log that `sequence` and `first_sequence` count in. It changes when the DataHub starts a new one, which a reader sees as a new epoch, not as
-    a loss: cursors of the former epoch stay valid as long as their data is kept.
+    """Names the live log that `sequence` and `first_sequence` count in. It changes when the DataHub starts a new one, which a reader sees as
+    a new epoch, not as a loss: cursors of the former epoch stay valid as long as their data is kept.
     """
     sequence: _builtins.int
     """Counts the envelopes of this call from 1, without holes."""
@@ -2080,7 +2085,9 @@ class ImportSeriesRequest(_message.Message):
 
     @_builtins.property
     def column_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Names of the file's columns where they differ from those of an export: field ("open_time", "open", "high", "low", "close", "volume", …) to column."""
+        """Names of the file's columns where they differ from those of an export: field ("open_time", "open", "high", "low", "close", "volume", …)
+        to column.
+        """
 
     def __init__(
         self,

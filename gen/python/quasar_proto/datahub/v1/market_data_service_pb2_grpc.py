@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class MarketDataServiceStub:
-    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a rule),
-    DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
+    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a
+    rule), DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
     """
 
     def __init__(self, channel):
@@ -144,14 +144,14 @@ class MarketDataServiceStub:
 
 
 class MarketDataServiceServicer:
-    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a rule),
-    DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
+    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a
+    rule), DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
     """
 
     def ReadBars(self, request, context):
-        """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time. The answer
-        is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others: its `SeriesReadEnd` carries
-        the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
+        """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time.
+        The answer is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others:
+        its `SeriesReadEnd` carries the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,8 +172,8 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadTicks(self, request, context):
-        """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors of one symbol are
-        in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
+        """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors
+        of one symbol are in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,16 +187,16 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchSeries(self, request, context):
-        """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in the text stand
-        for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
+        """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in
+        the text stand for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeSeries(self, request, context):
-        """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument. NOT_FOUND when
-        the series does not exist.
+        """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument.
+        NOT_FOUND when the series does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,27 +210,29 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLatestPrices(self, request, context):
-        """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a price are listed in `missing`.
+        """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a
+        price are listed in `missing`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamMarketData(self, request, context):
-        """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`; resuming with the last
-        cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be served gets a status and does not end
-        the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor), CURSOR_EXPIRED (the start is older than what is kept; the metadata
-        holds the earliest cursor), INVALID_CURSOR, DRAINING (the service stops; resume on another replica), ABORTED (another stream took over the session id),
-        TOO_MANY_CALLS, QUOTA_EXCEEDED (too many symbols).
+        """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`;
+        resuming with the last cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be
+        served gets a status and does not end the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor),
+        CURSOR_EXPIRED (the start is older than what is kept; the metadata holds the earliest cursor), INVALID_CURSOR, DRAINING (the service
+        stops; resume on another replica), ABORTED (another stream took over the session id), TOO_MANY_CALLS, QUOTA_EXCEEDED (too many
+        symbols).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscriptions(self, request, context):
-        """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as to the form of the
-        request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that session runs on any replica or it belongs
-        to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
+        """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as
+        to the form of the request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that
+        session runs on any replica or it belongs to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,8 +246,8 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchPrices(self, request, context):
-        """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING, TOO_MANY_CALLS or QUOTA_EXCEEDED;
-        there is nothing to resume: a new call begins with all rows.
+        """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING,
+        TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,41 +261,43 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange answers as always open
-        and says so.
+        """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
+        answers as always open and says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportSeries(self, request, context):
-        """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist (nothing is sent then).
+        """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist
+        (nothing is sent then).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateUpload(self, request, context):
-        """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours after its last change.
-        QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
+        """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours
+        after its last change. QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AppendUpload(self, request, context):
-        """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure. NOT_FOUND;
-        FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to go on from;
-        QUOTA_EXCEEDED when the upload grows beyond its announced size.
+        """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure.
+        NOT_FOUND; FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to
+        go on from; QUOTA_EXCEEDED when the upload grows beyond its announced size.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportSeries(self, request, context):
-        """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to quarantine, good rows
-        are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what would be. NOT_FOUND when the upload
-        or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest differs.
+        """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to
+        quarantine, good rows are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what
+        would be. NOT_FOUND when the upload or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest
+        differs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -430,8 +434,8 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MarketDataService:
-    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a rule),
-    DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
+    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a
+    rule), DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
     """
 
     @staticmethod

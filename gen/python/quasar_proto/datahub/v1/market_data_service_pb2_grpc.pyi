@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MarketDataServiceStub:
-    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a rule),
-    DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
+    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a
+    rule), DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
     """
 
     @_typing.overload
@@ -36,71 +36,77 @@ class MarketDataServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MarketDataServiceAsyncStub: ...
     ReadBars: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.ReadBarsRequest, _market_data_service_pb2.ReadBarsResponse]
-    """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time. The answer
-    is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others: its `SeriesReadEnd` carries
-    the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
+    """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time.
+    The answer is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others:
+    its `SeriesReadEnd` carries the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
     """
     ListBars: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarsRequest, _market_data_service_pb2.ListBarsResponse]
     """Returns bars of one series as rows, a page at a time, for people. NOT_FOUND when the series does not exist; INVALID_CURSOR."""
     ListBarRevisions: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarRevisionsRequest, _market_data_service_pb2.ListBarRevisionsResponse]
     """Returns former versions of the bars of one series, newest replacement first. NOT_FOUND when the series does not exist; INVALID_CURSOR."""
     ReadTicks: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.ReadTicksRequest, _market_data_service_pb2.ReadTicksResponse]
-    """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors of one symbol are
-    in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
+    """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors
+    of one symbol are in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
     """
     ListTicks: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTicksRequest, _market_data_service_pb2.ListTicksResponse]
     """Returns stored ticks of one symbol as rows, a page at a time, for people. NOT_FOUND when the symbol has no tick series; INVALID_CURSOR."""
     SearchSeries: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.SearchSeriesRequest, _market_data_service_pb2.SearchSeriesResponse]
-    """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in the text stand
-    for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
+    """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in
+    the text stand for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
     """
     DescribeSeries: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.DescribeSeriesRequest, _market_data_service_pb2.DescribeSeriesResponse]
-    """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument. NOT_FOUND when
-    the series does not exist.
+    """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument.
+    NOT_FOUND when the series does not exist.
     """
     GetLatestBars: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.GetLatestBarsRequest, _market_data_service_pb2.GetLatestBarsResponse]
     """Returns the latest bar of many series in one call. Series that do not exist or have no bar are listed in `missing` and are no error."""
     GetLatestPrices: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.GetLatestPricesRequest, _market_data_service_pb2.GetLatestPricesResponse]
-    """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a price are listed in `missing`."""
+    """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a
+    price are listed in `missing`.
+    """
     StreamMarketData: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.StreamMarketDataRequest, _market_data_service_pb2.StreamMarketDataResponse]
-    """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`; resuming with the last
-    cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be served gets a status and does not end
-    the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor), CURSOR_EXPIRED (the start is older than what is kept; the metadata
-    holds the earliest cursor), INVALID_CURSOR, DRAINING (the service stops; resume on another replica), ABORTED (another stream took over the session id),
-    TOO_MANY_CALLS, QUOTA_EXCEEDED (too many symbols).
+    """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`;
+    resuming with the last cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be
+    served gets a status and does not end the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor),
+    CURSOR_EXPIRED (the start is older than what is kept; the metadata holds the earliest cursor), INVALID_CURSOR, DRAINING (the service
+    stops; resume on another replica), ABORTED (another stream took over the session id), TOO_MANY_CALLS, QUOTA_EXCEEDED (too many
+    symbols).
     """
     UpdateSubscriptions: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.UpdateSubscriptionsRequest, _market_data_service_pb2.UpdateSubscriptionsResponse]
-    """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as to the form of the
-    request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that session runs on any replica or it belongs
-    to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
+    """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as
+    to the form of the request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that
+    session runs on any replica or it belongs to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
     """
     GetReplayWindow: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.GetReplayWindowRequest, _market_data_service_pb2.GetReplayWindowResponse]
     """Says how far back `StreamMarketData` can start, and which cursor a given time has."""
     WatchPrices: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchPricesRequest, _market_data_service_pb2.WatchPricesResponse]
-    """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING, TOO_MANY_CALLS or QUOTA_EXCEEDED;
-    there is nothing to resume: a new call begins with all rows.
+    """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING,
+    TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
     """
     ListTopMovers: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTopMoversRequest, _market_data_service_pb2.ListTopMoversResponse]
     """Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListSessionsRequest, _market_data_service_pb2.ListSessionsResponse]
-    """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange answers as always open
-    and says so.
+    """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
+    answers as always open and says so.
     """
     ExportSeries: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.ExportSeriesRequest, _market_data_service_pb2.ExportSeriesResponse]
-    """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist (nothing is sent then)."""
+    """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist
+    (nothing is sent then).
+    """
     CreateUpload: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.CreateUploadRequest, _market_data_service_pb2.CreateUploadResponse]
-    """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours after its last change.
-    QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
+    """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours
+    after its last change. QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
     """
     AppendUpload: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.AppendUploadRequest, _market_data_service_pb2.AppendUploadResponse]
-    """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure. NOT_FOUND;
-    FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to go on from;
-    QUOTA_EXCEEDED when the upload grows beyond its announced size.
+    """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure.
+    NOT_FOUND; FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to
+    go on from; QUOTA_EXCEEDED when the upload grows beyond its announced size.
     """
     ImportSeries: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ImportSeriesRequest, _market_data_service_pb2.ImportSeriesResponse]
-    """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to quarantine, good rows
-    are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what would be. NOT_FOUND when the upload
-    or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest differs.
+    """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to
+    quarantine, good rows are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what
+    would be. NOT_FOUND when the upload or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest
+    differs.
     """
     GetQualityReport: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.GetQualityReportRequest, _market_data_service_pb2.GetQualityReportResponse]
     """Reports the quality of series over a range, in totals and day by day. Unknown series are listed in `missing`. INVALID_CURSOR."""
@@ -109,77 +115,83 @@ class MarketDataServiceStub:
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
-    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a rule),
-    DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
+    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a
+    rule), DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadBars: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.ReadBarsRequest, _market_data_service_pb2.ReadBarsResponse]  # type: ignore[assignment]
-    """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time. The answer
-    is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others: its `SeriesReadEnd` carries
-    the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
+    """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time.
+    The answer is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others:
+    its `SeriesReadEnd` carries the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
     """
     ListBars: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarsRequest, _market_data_service_pb2.ListBarsResponse]  # type: ignore[assignment]
     """Returns bars of one series as rows, a page at a time, for people. NOT_FOUND when the series does not exist; INVALID_CURSOR."""
     ListBarRevisions: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarRevisionsRequest, _market_data_service_pb2.ListBarRevisionsResponse]  # type: ignore[assignment]
     """Returns former versions of the bars of one series, newest replacement first. NOT_FOUND when the series does not exist; INVALID_CURSOR."""
     ReadTicks: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.ReadTicksRequest, _market_data_service_pb2.ReadTicksResponse]  # type: ignore[assignment]
-    """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors of one symbol are
-    in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
+    """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors
+    of one symbol are in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
     """
     ListTicks: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTicksRequest, _market_data_service_pb2.ListTicksResponse]  # type: ignore[assignment]
     """Returns stored ticks of one symbol as rows, a page at a time, for people. NOT_FOUND when the symbol has no tick series; INVALID_CURSOR."""
     SearchSeries: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.SearchSeriesRequest, _market_data_service_pb2.SearchSeriesResponse]  # type: ignore[assignment]
-    """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in the text stand
-    for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
+    """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in
+    the text stand for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
     """
     DescribeSeries: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.DescribeSeriesRequest, _market_data_service_pb2.DescribeSeriesResponse]  # type: ignore[assignment]
-    """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument. NOT_FOUND when
-    the series does not exist.
+    """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument.
+    NOT_FOUND when the series does not exist.
     """
     GetLatestBars: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.GetLatestBarsRequest, _market_data_service_pb2.GetLatestBarsResponse]  # type: ignore[assignment]
     """Returns the latest bar of many series in one call. Series that do not exist or have no bar are listed in `missing` and are no error."""
     GetLatestPrices: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.GetLatestPricesRequest, _market_data_service_pb2.GetLatestPricesResponse]  # type: ignore[assignment]
-    """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a price are listed in `missing`."""
+    """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a
+    price are listed in `missing`.
+    """
     StreamMarketData: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.StreamMarketDataRequest, _market_data_service_pb2.StreamMarketDataResponse]  # type: ignore[assignment]
-    """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`; resuming with the last
-    cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be served gets a status and does not end
-    the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor), CURSOR_EXPIRED (the start is older than what is kept; the metadata
-    holds the earliest cursor), INVALID_CURSOR, DRAINING (the service stops; resume on another replica), ABORTED (another stream took over the session id),
-    TOO_MANY_CALLS, QUOTA_EXCEEDED (too many symbols).
+    """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`;
+    resuming with the last cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be
+    served gets a status and does not end the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor),
+    CURSOR_EXPIRED (the start is older than what is kept; the metadata holds the earliest cursor), INVALID_CURSOR, DRAINING (the service
+    stops; resume on another replica), ABORTED (another stream took over the session id), TOO_MANY_CALLS, QUOTA_EXCEEDED (too many
+    symbols).
     """
     UpdateSubscriptions: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.UpdateSubscriptionsRequest, _market_data_service_pb2.UpdateSubscriptionsResponse]  # type: ignore[assignment]
-    """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as to the form of the
-    request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that session runs on any replica or it belongs
-    to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
+    """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as
+    to the form of the request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that
+    session runs on any replica or it belongs to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
     """
     GetReplayWindow: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.GetReplayWindowRequest, _market_data_service_pb2.GetReplayWindowResponse]  # type: ignore[assignment]
     """Says how far back `StreamMarketData` can start, and which cursor a given time has."""
     WatchPrices: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchPricesRequest, _market_data_service_pb2.WatchPricesResponse]  # type: ignore[assignment]
-    """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING, TOO_MANY_CALLS or QUOTA_EXCEEDED;
-    there is nothing to resume: a new call begins with all rows.
+    """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING,
+    TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
     """
     ListTopMovers: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTopMoversRequest, _market_data_service_pb2.ListTopMoversResponse]  # type: ignore[assignment]
     """Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListSessionsRequest, _market_data_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange answers as always open
-    and says so.
+    """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
+    answers as always open and says so.
     """
     ExportSeries: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.ExportSeriesRequest, _market_data_service_pb2.ExportSeriesResponse]  # type: ignore[assignment]
-    """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist (nothing is sent then)."""
+    """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist
+    (nothing is sent then).
+    """
     CreateUpload: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.CreateUploadRequest, _market_data_service_pb2.CreateUploadResponse]  # type: ignore[assignment]
-    """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours after its last change.
-    QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
+    """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours
+    after its last change. QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
     """
     AppendUpload: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.AppendUploadRequest, _market_data_service_pb2.AppendUploadResponse]  # type: ignore[assignment]
-    """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure. NOT_FOUND;
-    FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to go on from;
-    QUOTA_EXCEEDED when the upload grows beyond its announced size.
+    """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure.
+    NOT_FOUND; FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to
+    go on from; QUOTA_EXCEEDED when the upload grows beyond its announced size.
     """
     ImportSeries: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ImportSeriesRequest, _market_data_service_pb2.ImportSeriesResponse]  # type: ignore[assignment]
-    """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to quarantine, good rows
-    are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what would be. NOT_FOUND when the upload
-    or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest differs.
+    """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to
+    quarantine, good rows are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what
+    would be. NOT_FOUND when the upload or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest
+    differs.
     """
     GetQualityReport: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.GetQualityReportRequest, _market_data_service_pb2.GetQualityReportResponse]  # type: ignore[assignment]
     """Reports the quality of series over a range, in totals and day by day. Unknown series are listed in `missing`. INVALID_CURSOR."""
@@ -187,8 +199,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Lists the single findings behind quality reports. INVALID_FILTER; INVALID_CURSOR."""
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a rule),
-    DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
+    """Market data, stored and live. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT (a field breaks a
+    rule), DATABASE_UNAVAILABLE and, where a symbol or an index has to be resolved, SERVICE_UNAVAILABLE (the registry does not answer).
     """
 
     @_abc_1.abstractmethod
@@ -197,9 +209,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ReadBarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.ReadBarsResponse], _abc.AsyncIterator[_market_data_service_pb2.ReadBarsResponse]]:
-        """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time. The answer
-        is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others: its `SeriesReadEnd` carries
-        the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
+        """Streams bars of one or many series in columns: series after series in the order of the request, each in ascending order of open time.
+        The answer is a consistent picture as of the moment of the first call, also when it is resumed. One bad series does not end the others:
+        its `SeriesReadEnd` carries the error. A range without bars is no error. INVALID_CURSOR when the cursor belongs to another request.
         """
 
     @_abc_1.abstractmethod
@@ -224,8 +236,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ReadTicksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.ReadTicksResponse], _abc.AsyncIterator[_market_data_service_pb2.ReadTicksResponse]]:
-        """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors of one symbol are
-        in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
+        """Streams stored ticks of one or many symbols in columns, symbol after symbol, each in ascending order of event time. Resumable; errors
+        of one symbol are in its `SeriesReadEnd`. INVALID_CURSOR when the cursor belongs to another request.
         """
 
     @_abc_1.abstractmethod
@@ -242,8 +254,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.SearchSeriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.SearchSeriesResponse, _abc.Awaitable[_market_data_service_pb2.SearchSeriesResponse]]:
-        """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in the text stand
-        for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
+        """Finds symbols with data by a text over symbol, common symbol and name, best match first: exact, prefix, then similar. "%" and "_" in
+        the text stand for themselves. No match is an empty page. INVALID_FILTER; INVALID_CURSOR.
         """
 
     @_abc_1.abstractmethod
@@ -252,8 +264,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.DescribeSeriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.DescribeSeriesResponse, _abc.Awaitable[_market_data_service_pb2.DescribeSeriesResponse]]:
-        """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument. NOT_FOUND when
-        the series does not exist.
+        """Describes one series: first and last bar, counts by source, coverage, gaps, live state, and the other series of the same instrument.
+        NOT_FOUND when the series does not exist.
         """
 
     @_abc_1.abstractmethod
@@ -270,7 +282,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.GetLatestPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.GetLatestPricesResponse, _abc.Awaitable[_market_data_service_pb2.GetLatestPricesResponse]]:
-        """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a price are listed in `missing`."""
+        """Returns the latest price of many symbols in one call, live where there is a feed, otherwise from the latest bar. Symbols without a
+        price are listed in `missing`.
+        """
 
     @_abc_1.abstractmethod
     def StreamMarketData(
@@ -278,11 +292,12 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.StreamMarketDataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.StreamMarketDataResponse], _abc.AsyncIterator[_market_data_service_pb2.StreamMarketDataResponse]]:
-        """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`; resuming with the last
-        cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be served gets a status and does not end
-        the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor), CURSOR_EXPIRED (the start is older than what is kept; the metadata
-        holds the earliest cursor), INVALID_CURSOR, DRAINING (the service stops; resume on another replica), ABORTED (another stream took over the session id),
-        TOO_MANY_CALLS, QUOTA_EXCEEDED (too many symbols).
+        """Streams live data in envelopes, after a snapshot or a replay without a seam. Every envelope has `epoch`, `sequence` and `cursor`;
+        resuming with the last cursor continues right after it, on any replica, with nothing lost and nothing twice. An item that cannot be
+        served gets a status and does not end the stream. Ends with SLOW_READER (lossless and too slow; the metadata holds the cursor),
+        CURSOR_EXPIRED (the start is older than what is kept; the metadata holds the earliest cursor), INVALID_CURSOR, DRAINING (the service
+        stops; resume on another replica), ABORTED (another stream took over the session id), TOO_MANY_CALLS, QUOTA_EXCEEDED (too many
+        symbols).
         """
 
     @_abc_1.abstractmethod
@@ -291,9 +306,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.UpdateSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.UpdateSubscriptionsResponse, _abc.Awaitable[_market_data_service_pb2.UpdateSubscriptionsResponse]]:
-        """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as to the form of the
-        request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that session runs on any replica or it belongs
-        to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
+        """Adds and removes selectors of a running stream, which goes on without a break; what is added begins with a snapshot. All or nothing as
+        to the form of the request; single symbols that cannot be served get their status in the stream. NOT_FOUND when no stream of that
+        session runs on any replica or it belongs to another principal; ALREADY_EXISTS when an added selector's id is in use; QUOTA_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -310,8 +325,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.WatchPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.WatchPricesResponse], _abc.AsyncIterator[_market_data_service_pb2.WatchPricesResponse]]:
-        """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING, TOO_MANY_CALLS or QUOTA_EXCEEDED;
-        there is nothing to resume: a new call begins with all rows.
+        """Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING,
+        TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
         """
 
     @_abc_1.abstractmethod
@@ -328,8 +343,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ListSessionsResponse, _abc.Awaitable[_market_data_service_pb2.ListSessionsResponse]]:
-        """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange answers as always open
-        and says so.
+        """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
+        answers as always open and says so.
         """
 
     @_abc_1.abstractmethod
@@ -338,7 +353,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ExportSeriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.ExportSeriesResponse], _abc.AsyncIterator[_market_data_service_pb2.ExportSeriesResponse]]:
-        """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist (nothing is sent then)."""
+        """Streams a file of bars or ticks: a header, the bytes in order, a summary with the digest. NOT_FOUND when a series does not exist
+        (nothing is sent then).
+        """
 
     @_abc_1.abstractmethod
     def CreateUpload(
@@ -346,8 +363,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.CreateUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.CreateUploadResponse, _abc.Awaitable[_market_data_service_pb2.CreateUploadResponse]]:
-        """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours after its last change.
-        QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
+        """Opens an upload, to be filled by `AppendUpload` and consumed by `ImportSeries`. An upload that is not consumed is removed 24 hours
+        after its last change. QUOTA_EXCEEDED when the announced size is above the limit or too many uploads are open.
         """
 
     @_abc_1.abstractmethod
@@ -356,9 +373,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.AppendUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.AppendUploadResponse, _abc.Awaitable[_market_data_service_pb2.AppendUploadResponse]]:
-        """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure. NOT_FOUND;
-        FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to go on from;
-        QUOTA_EXCEEDED when the upload grows beyond its announced size.
+        """Appends bytes to an upload. Sending the same bytes at the same offset again is harmless, so a call may be repeated after a failure.
+        NOT_FOUND; FAILED_PRECONDITION when the offset is beyond what is stored or the bytes differ from those stored there, with the offset to
+        go on from; QUOTA_EXCEEDED when the upload grows beyond its announced size.
         """
 
     @_abc_1.abstractmethod
@@ -367,9 +384,10 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ImportSeriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ImportSeriesResponse, _abc.Awaitable[_market_data_service_pb2.ImportSeriesResponse]]:
-        """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to quarantine, good rows
-        are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what would be. NOT_FOUND when the upload
-        or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest differs.
+        """Begins to import an upload into a series, as an Operation of kind "series.import" whose result is `ImportSeriesResult`. Bad rows go to
+        quarantine, good rows are merged as a collection's are. With `validate_only` nothing is stored and the operation's result says what
+        would be. NOT_FOUND when the upload or the provider does not exist; FAILED_PRECONDITION when the upload is incomplete or its digest
+        differs.
         """
 
     @_abc_1.abstractmethod

@@ -107,7 +107,9 @@ class ValidateProviderRequest(_message.Message):
     """Let the trial run reach the declared hosts and make one small request of each sort. Without it the trial run has no network."""
     @_builtins.property
     def expected_manifest(self) -> _code_pb2.Manifest:
-        """What the uploader says about the code, to be compared with what is found; only fields that are set are compared. Absent: nothing is compared."""
+        """What the uploader says about the code, to be compared with what is found; only fields that are set are compared. Absent: nothing is
+        compared.
+        """
 
     @_builtins.property
     def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class ProviderServiceStub:
-    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when no active provider has the name.
+    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every
+    method may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when
+    no active provider has the name.
     """
 
     def __init__(self, channel):
@@ -104,14 +105,15 @@ class ProviderServiceStub:
 
 
 class ProviderServiceServicer:
-    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when no active provider has the name.
+    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every
+    method may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when
+    no active provider has the name.
     """
 
     def ValidateProvider(self, request, context):
-        """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is refused is no error of the call:
-        the report says it with every finding. Nothing is stored; the source and the secrets are gone when the call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB;
-        TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+        """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
+        refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
+        call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,17 +134,18 @@ class ProviderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RestartProvider(self, request, context):
-        """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also clears FAILED and the restart back-off.
-        Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+        """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
+        clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReloadProvider(self, request, context):
-        """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new process takes over the feeds before the former
-        one ends), changed secrets and preferences are handed to the running process, a provider that is no longer active is stopped. When the new version does not become ready the former one
-        goes on. The registry calls it after each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
+        """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
+        process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
+        that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
+        each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
         the registry does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -150,31 +153,33 @@ class ProviderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ProbeProvider(self, request, context):
-        """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that fails is no error of the call.
-        DEADLINE_EXCEEDED.
+        """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
+        fails is no error of the call. DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProviderSymbols(self, request, context):
-        """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+        """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE;
+        PLUGIN_FAILED; VENDOR_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListConstituents(self, request, context):
-        """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION when it is no index provider, or does not know the date;
-        NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+        """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION
+        when it is no index provider, or does not know the date; NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE;
+        PLUGIN_FAILED; VENDOR_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FetchBars(self, request, context):
-        """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does not end the others.
-        FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
+        """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does
+        not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,16 +200,16 @@ class ProviderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchFeeds(self, request, context):
-        """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops (watch again: there is nothing to resume).
-        INVALID_FILTER.
+        """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops
+        (watch again: there is nothing to resume). INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReconnectFeed(self, request, context):
-        """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the reconnect budget. Returns without waiting.
-        NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+        """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
+        reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,8 +292,9 @@ def add_ProviderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProviderService:
-    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when no active provider has the name.
+    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every
+    method may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when
+    no active provider has the name.
     """
 
     @staticmethod

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProviderServiceStub:
-    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when no active provider has the name.
+    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every
+    method may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when
+    no active provider has the name.
     """
 
     @_typing.overload
@@ -36,107 +37,117 @@ class ProviderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProviderServiceAsyncStub: ...
     ValidateProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ValidateProviderRequest, _provider_service_pb2.ValidateProviderResponse]
-    """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is refused is no error of the call:
-    the report says it with every finding. Nothing is stored; the source and the secrets are gone when the call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB;
-    TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+    """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
+    refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
+    call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
     """
     ListProviders: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProvidersRequest, _provider_service_pb2.ListProvidersResponse]
     """Lists the active providers and how they run. INVALID_FILTER; INVALID_CURSOR."""
     GetProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]
     """Returns one provider. NOT_FOUND."""
     RestartProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.RestartProviderRequest, _provider_service_pb2.RestartProviderResponse]
-    """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also clears FAILED and the restart back-off.
-    Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+    """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
+    clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
     """
     ReloadProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ReloadProviderRequest, _provider_service_pb2.ReloadProviderResponse]
-    """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new process takes over the feeds before the former
-    one ends), changed secrets and preferences are handed to the running process, a provider that is no longer active is stopped. When the new version does not become ready the former one
-    goes on. The registry calls it after each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
+    """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
+    process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
+    that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
+    each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
     the registry does not answer.
     """
     ProbeProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ProbeProviderRequest, _provider_service_pb2.ProbeProviderResponse]
-    """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that fails is no error of the call.
-    DEADLINE_EXCEEDED.
+    """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
+    fails is no error of the call. DEADLINE_EXCEEDED.
     """
     ListProviderSymbols: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.ListProviderSymbolsRequest, _provider_service_pb2.ListProviderSymbolsResponse]
-    """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED."""
+    """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE;
+    PLUGIN_FAILED; VENDOR_FAILED.
+    """
     ListConstituents: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListConstituentsRequest, _provider_service_pb2.ListConstituentsResponse]
-    """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION when it is no index provider, or does not know the date;
-    NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+    """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION
+    when it is no index provider, or does not know the date; NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE;
+    PLUGIN_FAILED; VENDOR_FAILED.
     """
     FetchBars: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.FetchBarsRequest, _provider_service_pb2.FetchBarsResponse]
-    """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does not end the others.
-    FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
+    """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does
+    not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
     """
     ListFeeds: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListFeedsRequest, _provider_service_pb2.ListFeedsResponse]
     """Lists live connections. INVALID_FILTER; INVALID_CURSOR."""
     ListSymbolFeeds: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListSymbolFeedsRequest, _provider_service_pb2.ListSymbolFeedsResponse]
     """Lists the symbols on live connections and how each is. INVALID_FILTER; INVALID_CURSOR."""
     WatchFeeds: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.WatchFeedsRequest, _provider_service_pb2.WatchFeedsResponse]
-    """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops (watch again: there is nothing to resume).
-    INVALID_FILTER.
+    """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops
+    (watch again: there is nothing to resume). INVALID_FILTER.
     """
     ReconnectFeed: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ReconnectFeedRequest, _provider_service_pb2.ReconnectFeedResponse]
-    """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the reconnect budget. Returns without waiting.
-    NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+    """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
+    reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
     """
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
-    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when no active provider has the name.
+    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every
+    method may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when
+    no active provider has the name.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ValidateProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ValidateProviderRequest, _provider_service_pb2.ValidateProviderResponse]  # type: ignore[assignment]
-    """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is refused is no error of the call:
-    the report says it with every finding. Nothing is stored; the source and the secrets are gone when the call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB;
-    TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+    """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
+    refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
+    call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
     """
     ListProviders: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProvidersRequest, _provider_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """Lists the active providers and how they run. INVALID_FILTER; INVALID_CURSOR."""
     GetProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]  # type: ignore[assignment]
     """Returns one provider. NOT_FOUND."""
     RestartProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.RestartProviderRequest, _provider_service_pb2.RestartProviderResponse]  # type: ignore[assignment]
-    """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also clears FAILED and the restart back-off.
-    Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+    """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
+    clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
     """
     ReloadProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ReloadProviderRequest, _provider_service_pb2.ReloadProviderResponse]  # type: ignore[assignment]
-    """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new process takes over the feeds before the former
-    one ends), changed secrets and preferences are handed to the running process, a provider that is no longer active is stopped. When the new version does not become ready the former one
-    goes on. The registry calls it after each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
+    """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
+    process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
+    that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
+    each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
     the registry does not answer.
     """
     ProbeProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ProbeProviderRequest, _provider_service_pb2.ProbeProviderResponse]  # type: ignore[assignment]
-    """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that fails is no error of the call.
-    DEADLINE_EXCEEDED.
+    """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
+    fails is no error of the call. DEADLINE_EXCEEDED.
     """
     ListProviderSymbols: _aio.UnaryStreamMultiCallable[_provider_service_pb2.ListProviderSymbolsRequest, _provider_service_pb2.ListProviderSymbolsResponse]  # type: ignore[assignment]
-    """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED."""
+    """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE;
+    PLUGIN_FAILED; VENDOR_FAILED.
+    """
     ListConstituents: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListConstituentsRequest, _provider_service_pb2.ListConstituentsResponse]  # type: ignore[assignment]
-    """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION when it is no index provider, or does not know the date;
-    NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+    """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION
+    when it is no index provider, or does not know the date; NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE;
+    PLUGIN_FAILED; VENDOR_FAILED.
     """
     FetchBars: _aio.UnaryStreamMultiCallable[_provider_service_pb2.FetchBarsRequest, _provider_service_pb2.FetchBarsResponse]  # type: ignore[assignment]
-    """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does not end the others.
-    FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
+    """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does
+    not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
     """
     ListFeeds: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListFeedsRequest, _provider_service_pb2.ListFeedsResponse]  # type: ignore[assignment]
     """Lists live connections. INVALID_FILTER; INVALID_CURSOR."""
     ListSymbolFeeds: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListSymbolFeedsRequest, _provider_service_pb2.ListSymbolFeedsResponse]  # type: ignore[assignment]
     """Lists the symbols on live connections and how each is. INVALID_FILTER; INVALID_CURSOR."""
     WatchFeeds: _aio.UnaryStreamMultiCallable[_provider_service_pb2.WatchFeedsRequest, _provider_service_pb2.WatchFeedsResponse]  # type: ignore[assignment]
-    """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops (watch again: there is nothing to resume).
-    INVALID_FILTER.
+    """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops
+    (watch again: there is nothing to resume). INVALID_FILTER.
     """
     ReconnectFeed: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ReconnectFeedRequest, _provider_service_pb2.ReconnectFeedResponse]  # type: ignore[assignment]
-    """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the reconnect budget. Returns without waiting.
-    NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+    """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
+    reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
     """
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every method may answer INVALID_ARGUMENT
-    (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when no active provider has the name.
+    """Providers: their code, their processes, their feeds, and direct questions to them. Besides the reasons that stand at each method every
+    method may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE; methods that name a provider answer NOT_FOUND when
+    no active provider has the name.
     """
 
     @_abc_1.abstractmethod
@@ -145,9 +156,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ValidateProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ValidateProviderResponse, _abc.Awaitable[_provider_service_pb2.ValidateProviderResponse]]:
-        """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is refused is no error of the call:
-        the report says it with every finding. Nothing is stored; the source and the secrets are gone when the call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB;
-        TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+        """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
+        refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
+        call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -172,8 +183,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.RestartProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.RestartProviderResponse, _abc.Awaitable[_provider_service_pb2.RestartProviderResponse]]:
-        """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also clears FAILED and the restart back-off.
-        Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+        """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
+        clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
         """
 
     @_abc_1.abstractmethod
@@ -182,9 +193,10 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ReloadProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ReloadProviderResponse, _abc.Awaitable[_provider_service_pb2.ReloadProviderResponse]]:
-        """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new process takes over the feeds before the former
-        one ends), changed secrets and preferences are handed to the running process, a provider that is no longer active is stopped. When the new version does not become ready the former one
-        goes on. The registry calls it after each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
+        """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
+        process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
+        that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
+        each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
         the registry does not answer.
         """
 
@@ -194,8 +206,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ProbeProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ProbeProviderResponse, _abc.Awaitable[_provider_service_pb2.ProbeProviderResponse]]:
-        """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that fails is no error of the call.
-        DEADLINE_EXCEEDED.
+        """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
+        fails is no error of the call. DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -204,7 +216,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ListProviderSymbolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.ListProviderSymbolsResponse], _abc.AsyncIterator[_provider_service_pb2.ListProviderSymbolsResponse]]:
-        """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED."""
+        """Streams the symbols that a provider knows, as it tells them. FAILED_PRECONDITION when it cannot list symbols; PLUGIN_UNAVAILABLE;
+        PLUGIN_FAILED; VENDOR_FAILED.
+        """
 
     @_abc_1.abstractmethod
     def ListConstituents(
@@ -212,8 +226,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ListConstituentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ListConstituentsResponse, _abc.Awaitable[_provider_service_pb2.ListConstituentsResponse]]:
-        """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION when it is no index provider, or does not know the date;
-        NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+        """Returns the constituents of a provider's index, as it tells them now or for a date. An empty answer is an answer. FAILED_PRECONDITION
+        when it is no index provider, or does not know the date; NOT_FOUND also when it does not answer for the index; PLUGIN_UNAVAILABLE;
+        PLUGIN_FAILED; VENDOR_FAILED.
         """
 
     @_abc_1.abstractmethod
@@ -222,8 +237,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.FetchBarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.FetchBarsResponse], _abc.AsyncIterator[_provider_service_pb2.FetchBarsResponse]]:
-        """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does not end the others.
-        FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
+        """Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does
+        not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -248,8 +263,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.WatchFeedsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.WatchFeedsResponse], _abc.AsyncIterator[_provider_service_pb2.WatchFeedsResponse]]:
-        """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops (watch again: there is nothing to resume).
-        INVALID_FILTER.
+        """Streams live connections: all that match at once, then those that changed, at most once an interval. DRAINING when the service stops
+        (watch again: there is nothing to resume). INVALID_FILTER.
         """
 
     @_abc_1.abstractmethod
@@ -258,8 +273,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ReconnectFeedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ReconnectFeedResponse, _abc.Awaitable[_provider_service_pb2.ReconnectFeedResponse]]:
-        """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the reconnect budget. Returns without waiting.
-        NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+        """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
+        reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
         """
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

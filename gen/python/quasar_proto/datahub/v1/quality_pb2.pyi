@@ -34,7 +34,9 @@ class _QualityCheckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QualityC
     QUALITY_CHECK_ZERO_VOLUME: _QualityCheck.ValueType  # 2
     """Bars whose volume is 0 although the price moved, or where this series usually trades."""
     QUALITY_CHECK_SPIKE: _QualityCheck.ValueType  # 3
-    """Bars whose return lies far outside what is usual for the series (robust deviation from the median of the 100 bars before) and turns back."""
+    """Bars whose return lies far outside what is usual for the series (robust deviation from the median of the 100 bars before) and turns
+    back.
+    """
     QUALITY_CHECK_STALE: _QualityCheck.ValueType  # 4
     """Runs of bars that repeat the same four prices for longer than is usual for the series in an open session."""
     QUALITY_CHECK_PROVIDER_DISAGREEMENT: _QualityCheck.ValueType  # 5
@@ -56,7 +58,9 @@ QUALITY_CHECK_MISSING: QualityCheck.ValueType  # 1
 QUALITY_CHECK_ZERO_VOLUME: QualityCheck.ValueType  # 2
 """Bars whose volume is 0 although the price moved, or where this series usually trades."""
 QUALITY_CHECK_SPIKE: QualityCheck.ValueType  # 3
-"""Bars whose return lies far outside what is usual for the series (robust deviation from the median of the 100 bars before) and turns back."""
+"""Bars whose return lies far outside what is usual for the series (robust deviation from the median of the 100 bars before) and turns
+back.
+"""
 QUALITY_CHECK_STALE: QualityCheck.ValueType  # 4
 """Runs of bars that repeat the same four prices for longer than is usual for the series in an open session."""
 QUALITY_CHECK_PROVIDER_DISAGREEMENT: QualityCheck.ValueType  # 5
@@ -143,7 +147,9 @@ class SeriesQuality(_message.Message):
     DAYS_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     complete_ratio: _builtins.float
-    """Share of the expected slots that are classified as complete (OBSERVED, NO_TRADE, EMPTY or REPAIRED), 0 to 1. Absent: no slot is expected."""
+    """Share of the expected slots that are classified as complete (OBSERVED, NO_TRADE, EMPTY or REPAIRED), 0 to 1. Absent: no slot is
+    expected.
+    """
     @_builtins.property
     def series(self) -> _market_data_pb2.SeriesInfo:
         """The series."""

@@ -77,10 +77,12 @@ class _DeliveryPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delive
     DELIVERY_POLICY_UNSPECIFIED: _DeliveryPolicy.ValueType  # 0
     """The same as LOSSLESS."""
     DELIVERY_POLICY_LOSSLESS: _DeliveryPolicy.ValueType  # 1
-    """Everything, in order. The server buffers up to a bound of bytes and age, then ends the stream with SLOW_READER and the cursor to resume from."""
+    """Everything, in order. The server buffers up to a bound of bytes and age, then ends the stream with SLOW_READER and the cursor to resume
+    from.
+    """
     DELIVERY_POLICY_CONFLATE: _DeliveryPolicy.ValueType  # 2
-    """The latest of each series and kind: what a slow reader could not take in time is replaced by what came after it. Closed and revised bars, gaps and
-    status are never replaced. What was left out is counted in `dropped`.
+    """The latest of each series and kind: what a slow reader could not take in time is replaced by what came after it. Closed and revised
+    bars, gaps and status are never replaced. What was left out is counted in `dropped`.
     """
 
 class DeliveryPolicy(_DeliveryPolicy, metaclass=_DeliveryPolicyEnumTypeWrapper):
@@ -89,10 +91,12 @@ class DeliveryPolicy(_DeliveryPolicy, metaclass=_DeliveryPolicyEnumTypeWrapper):
 DELIVERY_POLICY_UNSPECIFIED: DeliveryPolicy.ValueType  # 0
 """The same as LOSSLESS."""
 DELIVERY_POLICY_LOSSLESS: DeliveryPolicy.ValueType  # 1
-"""Everything, in order. The server buffers up to a bound of bytes and age, then ends the stream with SLOW_READER and the cursor to resume from."""
+"""Everything, in order. The server buffers up to a bound of bytes and age, then ends the stream with SLOW_READER and the cursor to resume
+from.
+"""
 DELIVERY_POLICY_CONFLATE: DeliveryPolicy.ValueType  # 2
-"""The latest of each series and kind: what a slow reader could not take in time is replaced by what came after it. Closed and revised bars, gaps and
-status are never replaced. What was left out is counted in `dropped`.
+"""The latest of each series and kind: what a slow reader could not take in time is replaced by what came after it. Closed and revised
+bars, gaps and status are never replaced. What was left out is counted in `dropped`.
 """
 Global___DeliveryPolicy: _TypeAlias = DeliveryPolicy  # noqa: Y015
 
@@ -169,7 +173,9 @@ class MarketDataSelector(_message.Message):
     INTERVALS_FIELD_NUMBER: _builtins.int
     BAR_SOURCE_FIELD_NUMBER: _builtins.int
     selector_id: _builtins.str
-    """The reader's name for this part, unique in the stream; statuses repeat it and `UpdateSubscriptions` removes by it. Empty: the server names it "s1", "s2" …."""
+    """The reader's name for this part, unique in the stream; statuses repeat it and `UpdateSubscriptions` removes by it. Empty: the server
+    names it "s1", "s2" ….
+    """
     bar_source: _market_data_pb2.BarSource.ValueType
     """Which bars are wanted. MERGED: the provider's own live bars where it pushes them, otherwise bars built from ticks."""
     @_builtins.property
@@ -234,7 +240,9 @@ Global___SeriesKeys: _TypeAlias = SeriesKeys  # noqa: Y015
 
 @_typing.final
 class SubscriptionStatus(_message.Message):
-    """The status of one series of a stream's selection, or of a name that resolved to none. Sent for every item at the start, and whenever it changes."""
+    """The status of one series of a stream's selection, or of a name that resolved to none. Sent for every item at the start, and whenever it
+    changes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -257,7 +265,9 @@ class SubscriptionStatus(_message.Message):
     state: Global___SubscriptionStatusState.ValueType
     """Where it stands."""
     reason: _errors_pb2.ErrorReason.ValueType
-    """Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many); unspecified otherwise."""
+    """Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many);
+    unspecified otherwise.
+    """
     message: _builtins.str
     """The same for people, with the remedy; empty when there is nothing to say."""
     feed_state: _feed_pb2.FeedState.ValueType

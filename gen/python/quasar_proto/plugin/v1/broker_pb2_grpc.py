@@ -26,16 +26,20 @@ if _version_not_supported:
 
 
 class BrokerPluginStub:
-    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in passes on and reports, and decides nothing.
+    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
+    passes on and reports, and decides nothing.
 
-    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the plug-in keeps the pair. A call that ends without an answer
-    leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves
-    open whether the vendor has it.
+    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the
+    plug-in keeps the pair. A call that ends without an answer leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it
+    again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves open whether the
+    vendor has it.
 
-    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in returns `client_order_id` (empty for orders
-    that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`, `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as the
-    vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`, `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the
-    broker's id. Of `Position` it returns `broker_symbol`, `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
+    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in
+    returns `client_order_id` (empty for orders that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`,
+    `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as
+    the vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`,
+    `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the broker's id. Of `Position` it returns `broker_symbol`,
+    `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
     """
 
     def __init__(self, channel):
@@ -97,45 +101,50 @@ class BrokerPluginStub:
 
 
 class BrokerPluginServicer:
-    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in passes on and reports, and decides nothing.
+    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
+    passes on and reports, and decides nothing.
 
-    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the plug-in keeps the pair. A call that ends without an answer
-    leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves
-    open whether the vendor has it.
+    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the
+    plug-in keeps the pair. A call that ends without an answer leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it
+    again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves open whether the
+    vendor has it.
 
-    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in returns `client_order_id` (empty for orders
-    that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`, `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as the
-    vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`, `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the
-    broker's id. Of `Position` it returns `broker_symbol`, `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
+    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in
+    returns `client_order_id` (empty for orders that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`,
+    `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as
+    the vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`,
+    `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the broker's id. Of `Position` it returns `broker_symbol`,
+    `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
     """
 
     def PlaceOrder(self, request, context):
-        """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or DEADLINE_EXCEEDED. Sending an id that the vendor has
-        already returns the order as it stands.
+        """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or
+        DEADLINE_EXCEEDED. Sending an id that the vendor has already returns the order as it stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelOrder(self, request, context):
-        """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has ended returns it as it stands. NOT_FOUND when the vendor does
-        not know it.
+        """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has
+        ended returns it as it stands. NOT_FOUND when the vendor does not know it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceOrder(self, request, context):
-        """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places. NOT_FOUND when the vendor does not know it;
-        FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it was).
+        """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places.
+        NOT_FOUND when the vendor does not know it; FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it
+        was).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOrder(self, request, context):
-        """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is certain not to have it; when the vendor cannot be
-        asked the answer is VENDOR_FAILED.
+        """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is
+        certain not to have it; when the vendor cannot be asked the answer is VENDOR_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,8 +179,9 @@ class BrokerPluginServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamOrderEvents(self, request, context):
-        """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's connection the plug-in connects again and sends `connected` once
-        more; the engine reconciles then. For a vendor that pushes nothing the plug-in polls. The same fill or status may come twice.
+        """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's
+        connection the plug-in connects again and sends `connected` once more; the engine reconciles then. For a vendor that pushes nothing the
+        plug-in polls. The same fill or status may come twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,16 +256,20 @@ def add_BrokerPluginServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BrokerPlugin:
-    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in passes on and reports, and decides nothing.
+    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
+    passes on and reports, and decides nothing.
 
-    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the plug-in keeps the pair. A call that ends without an answer
-    leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves
-    open whether the vendor has it.
+    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the
+    plug-in keeps the pair. A call that ends without an answer leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it
+    again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves open whether the
+    vendor has it.
 
-    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in returns `client_order_id` (empty for orders
-    that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`, `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as the
-    vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`, `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the
-    broker's id. Of `Position` it returns `broker_symbol`, `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
+    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in
+    returns `client_order_id` (empty for orders that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`,
+    `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as
+    the vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`,
+    `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the broker's id. Of `Position` it returns `broker_symbol`,
+    `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
     """
 
     @staticmethod

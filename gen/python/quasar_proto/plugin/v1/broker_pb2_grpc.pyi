@@ -27,16 +27,20 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BrokerPluginStub:
-    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in passes on and reports, and decides nothing.
+    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
+    passes on and reports, and decides nothing.
 
-    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the plug-in keeps the pair. A call that ends without an answer
-    leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves
-    open whether the vendor has it.
+    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the
+    plug-in keeps the pair. A call that ends without an answer leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it
+    again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves open whether the
+    vendor has it.
 
-    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in returns `client_order_id` (empty for orders
-    that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`, `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as the
-    vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`, `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the
-    broker's id. Of `Position` it returns `broker_symbol`, `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
+    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in
+    returns `client_order_id` (empty for orders that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`,
+    `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as
+    the vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`,
+    `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the broker's id. Of `Position` it returns `broker_symbol`,
+    `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
     """
 
     @_typing.overload
@@ -44,20 +48,21 @@ class BrokerPluginStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BrokerPluginAsyncStub: ...
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_broker_pb2.PlaceOrderRequest, _broker_pb2.PlaceOrderResponse]
-    """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or DEADLINE_EXCEEDED. Sending an id that the vendor has
-    already returns the order as it stands.
+    """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or
+    DEADLINE_EXCEEDED. Sending an id that the vendor has already returns the order as it stands.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_broker_pb2.CancelOrderRequest, _broker_pb2.CancelOrderResponse]
-    """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has ended returns it as it stands. NOT_FOUND when the vendor does
-    not know it.
+    """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has
+    ended returns it as it stands. NOT_FOUND when the vendor does not know it.
     """
     ReplaceOrder: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ReplaceOrderRequest, _broker_pb2.ReplaceOrderResponse]
-    """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places. NOT_FOUND when the vendor does not know it;
-    FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it was).
+    """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places.
+    NOT_FOUND when the vendor does not know it; FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it
+    was).
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetOrderRequest, _broker_pb2.GetOrderResponse]
-    """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is certain not to have it; when the vendor cannot be
-    asked the answer is VENDOR_FAILED.
+    """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is
+    certain not to have it; when the vendor cannot be asked the answer is VENDOR_FAILED.
     """
     ListOpenOrders: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListOpenOrdersRequest, _broker_pb2.ListOpenOrdersResponse]
     """Returns all open orders of the account, those placed by other means included."""
@@ -68,42 +73,48 @@ class BrokerPluginStub:
     ListFills: _grpc.UnaryStreamMultiCallable[_broker_pb2.ListFillsRequest, _broker_pb2.ListFillsResponse]
     """Streams the fills of the account in a range, oldest first, for reconciliation."""
     StreamOrderEvents: _grpc.UnaryStreamMultiCallable[_broker_pb2.StreamOrderEventsRequest, _broker_pb2.StreamOrderEventsResponse]
-    """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's connection the plug-in connects again and sends `connected` once
-    more; the engine reconciles then. For a vendor that pushes nothing the plug-in polls. The same fill or status may come twice.
+    """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's
+    connection the plug-in connects again and sends `connected` once more; the engine reconciles then. For a vendor that pushes nothing the
+    plug-in polls. The same fill or status may come twice.
     """
     ListInstruments: _grpc.UnaryStreamMultiCallable[_broker_pb2.ListInstrumentsRequest, _broker_pb2.ListInstrumentsResponse]
     """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages."""
 
 @_typing.type_check_only
 class BrokerPluginAsyncStub(BrokerPluginStub):
-    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in passes on and reports, and decides nothing.
+    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
+    passes on and reports, and decides nothing.
 
-    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the plug-in keeps the pair. A call that ends without an answer
-    leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves
-    open whether the vendor has it.
+    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the
+    plug-in keeps the pair. A call that ends without an answer leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it
+    again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves open whether the
+    vendor has it.
 
-    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in returns `client_order_id` (empty for orders
-    that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`, `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as the
-    vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`, `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the
-    broker's id. Of `Position` it returns `broker_symbol`, `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
+    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in
+    returns `client_order_id` (empty for orders that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`,
+    `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as
+    the vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`,
+    `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the broker's id. Of `Position` it returns `broker_symbol`,
+    `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_broker_pb2.PlaceOrderRequest, _broker_pb2.PlaceOrderResponse]  # type: ignore[assignment]
-    """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or DEADLINE_EXCEEDED. Sending an id that the vendor has
-    already returns the order as it stands.
+    """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or
+    DEADLINE_EXCEEDED. Sending an id that the vendor has already returns the order as it stands.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_broker_pb2.CancelOrderRequest, _broker_pb2.CancelOrderResponse]  # type: ignore[assignment]
-    """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has ended returns it as it stands. NOT_FOUND when the vendor does
-    not know it.
+    """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has
+    ended returns it as it stands. NOT_FOUND when the vendor does not know it.
     """
     ReplaceOrder: _aio.UnaryUnaryMultiCallable[_broker_pb2.ReplaceOrderRequest, _broker_pb2.ReplaceOrderResponse]  # type: ignore[assignment]
-    """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places. NOT_FOUND when the vendor does not know it;
-    FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it was).
+    """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places.
+    NOT_FOUND when the vendor does not know it; FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it
+    was).
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetOrderRequest, _broker_pb2.GetOrderResponse]  # type: ignore[assignment]
-    """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is certain not to have it; when the vendor cannot be
-    asked the answer is VENDOR_FAILED.
+    """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is
+    certain not to have it; when the vendor cannot be asked the answer is VENDOR_FAILED.
     """
     ListOpenOrders: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListOpenOrdersRequest, _broker_pb2.ListOpenOrdersResponse]  # type: ignore[assignment]
     """Returns all open orders of the account, those placed by other means included."""
@@ -114,23 +125,28 @@ class BrokerPluginAsyncStub(BrokerPluginStub):
     ListFills: _aio.UnaryStreamMultiCallable[_broker_pb2.ListFillsRequest, _broker_pb2.ListFillsResponse]  # type: ignore[assignment]
     """Streams the fills of the account in a range, oldest first, for reconciliation."""
     StreamOrderEvents: _aio.UnaryStreamMultiCallable[_broker_pb2.StreamOrderEventsRequest, _broker_pb2.StreamOrderEventsResponse]  # type: ignore[assignment]
-    """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's connection the plug-in connects again and sends `connected` once
-    more; the engine reconciles then. For a vendor that pushes nothing the plug-in polls. The same fill or status may come twice.
+    """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's
+    connection the plug-in connects again and sends `connected` once more; the engine reconciles then. For a vendor that pushes nothing the
+    plug-in polls. The same fill or status may come twice.
     """
     ListInstruments: _aio.UnaryStreamMultiCallable[_broker_pb2.ListInstrumentsRequest, _broker_pb2.ListInstrumentsResponse]  # type: ignore[assignment]
     """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages."""
 
 class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
-    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in passes on and reports, and decides nothing.
+    """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
+    passes on and reports, and decides nothing.
 
-    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the plug-in keeps the pair. A call that ends without an answer
-    leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves
-    open whether the vendor has it.
+    Never twice. An order is known by its `client_order_id`. A broker that takes an id from the client gets this one; for another, the
+    plug-in keeps the pair. A call that ends without an answer leaves the order UNRESOLVED: the engine asks `GetOrder`, and never sends it
+    again. So a plug-in must not repeat `PlaceOrder` or `ReplaceOrder` to the vendor on its own after an error that leaves open whether the
+    vendor has it.
 
-    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in returns `client_order_id` (empty for orders
-    that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`, `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as the
-    vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`, `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the
-    broker's id. Of `Position` it returns `broker_symbol`, `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
+    Which fields. Of `quasar.strategy.v1.Order` the engine sends `client_order_id`, `broker_symbol`, `currency` and `spec`; the plug-in
+    returns `client_order_id` (empty for orders that were placed by other means), `broker_order_id`, `broker_symbol`, `spec`, `status`,
+    `status_text`, `filled_quantity`, `remaining_quantity`, `average_fill_price`, `commissions`, `accept_time` and `update_time`, as far as
+    the vendor tells them. Of `Fill` it returns `broker_fill_id`, `client_order_id`, `side`, `quantity`, `price`, `currency`, `commission`,
+    `liquidity_side`, `fill_time`, and for a correction `corrects_fill_id` with the broker's id. Of `Position` it returns `broker_symbol`,
+    `quantity`, `average_price`, `mark_price`, `currency`. Everything else is the engine's and ignored.
     """
 
     @_abc_1.abstractmethod
@@ -139,8 +155,8 @@ class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
         request: _broker_pb2.PlaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.PlaceOrderResponse, _abc.Awaitable[_broker_pb2.PlaceOrderResponse]]:
-        """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or DEADLINE_EXCEEDED. Sending an id that the vendor has
-        already returns the order as it stands.
+        """Sends one order. `accepted` false means that the vendor refused it for good; every doubt is an error of the call with VENDOR_FAILED, or
+        DEADLINE_EXCEEDED. Sending an id that the vendor has already returns the order as it stands.
         """
 
     @_abc_1.abstractmethod
@@ -149,8 +165,8 @@ class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
         request: _broker_pb2.CancelOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.CancelOrderResponse, _abc.Awaitable[_broker_pb2.CancelOrderResponse]]:
-        """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has ended returns it as it stands. NOT_FOUND when the vendor does
-        not know it.
+        """Asks the vendor to cancel an order. That it did is told by the order's status, here or in the stream. Cancelling an order that has
+        ended returns it as it stands. NOT_FOUND when the vendor does not know it.
         """
 
     @_abc_1.abstractmethod
@@ -159,8 +175,9 @@ class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
         request: _broker_pb2.ReplaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.ReplaceOrderResponse, _abc.Awaitable[_broker_pb2.ReplaceOrderResponse]]:
-        """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places. NOT_FOUND when the vendor does not know it;
-        FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it was).
+        """Asks the vendor to change an open order. For a vendor that cannot, the plug-in answers UNIMPLEMENTED and the engine cancels and places.
+        NOT_FOUND when the vendor does not know it; FAILED_PRECONDITION with BROKER_REJECTED when it refuses the change (the order stays as it
+        was).
         """
 
     @_abc_1.abstractmethod
@@ -169,8 +186,8 @@ class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
         request: _broker_pb2.GetOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.GetOrderResponse, _abc.Awaitable[_broker_pb2.GetOrderResponse]]:
-        """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is certain not to have it; when the vendor cannot be
-        asked the answer is VENDOR_FAILED.
+        """Returns one order, open or ended, by the client's or the vendor's id: the answer to every doubt. NOT_FOUND means that the vendor is
+        certain not to have it; when the vendor cannot be asked the answer is VENDOR_FAILED.
         """
 
     @_abc_1.abstractmethod
@@ -211,8 +228,9 @@ class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
         request: _broker_pb2.StreamOrderEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_broker_pb2.StreamOrderEventsResponse], _abc.AsyncIterator[_broker_pb2.StreamOrderEventsResponse]]:
-        """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's connection the plug-in connects again and sends `connected` once
-        more; the engine reconciles then. For a vendor that pushes nothing the plug-in polls. The same fill or status may come twice.
+        """Streams what happens to orders, positions and cash as the vendor tells it, beginning with `connected`. After a break of the vendor's
+        connection the plug-in connects again and sends `connected` once more; the engine reconciles then. For a vendor that pushes nothing the
+        plug-in polls. The same fill or status may come twice.
         """
 
     @_abc_1.abstractmethod

@@ -3,10 +3,11 @@
 isort:skip_file
 What a service serves to its plug-in, on the socket in `QUASAR_PLUGIN_HOST_SOCKET`.
 
-Why rate limits are asked for here, and not granted in the streams: the limits belong to the vendor and are shared by every use of a provider (scheduled runs, backfills,
-symbol discovery, live set-up, on several replicas), so they have to be counted in one place outside of the plug-in; and only the code that makes the calls knows when it makes one and how
-much each weighs. One small call on a Unix socket costs far less than the call to the vendor that follows it, and many permits may be taken at once. Plug-ins that do not ask are held
-to the limit all the same, see `PermitMode`.
+Why rate limits are asked for here, and not granted in the streams: the limits belong to the vendor and are shared by every use of a
+provider (scheduled runs, backfills, symbol discovery, live set-up, on several replicas), so they have to be counted in one place outside
+of the plug-in; and only the code that makes the calls knows when it makes one and how much each weighs. One small call on a Unix socket
+costs far less than the call to the vendor that follows it, and many permits may be taken at once. Plug-ins that do not ask are held to
+the limit all the same, see `PermitMode`.
 """
 
 from collections import abc as _abc
@@ -80,7 +81,9 @@ class AcquirePermitsRequest(_message.Message):
     weight: _builtins.int
     """What each call weighs against the limits; 0 means 1."""
     work_id: _builtins.str
-    """The work that the calls are for, as in the request that the plug-in answers (`work_id`): it sets the lane, and the wait is shown on the work. Empty: none."""
+    """The work that the calls are for, as in the request that the plug-in answers (`work_id`): it sets the lane, and the wait is shown on the
+    work. Empty: none.
+    """
     lane: Global___PermitLane.ValueType
     """The lane, for calls without a work."""
     allow_partial: _builtins.bool

@@ -52,17 +52,19 @@ class PluginHostServicer:
     """
 
     def AcquirePermits(self, request, context):
-        """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are served by lane, then in the order in which they came,
-        so that an order or a live subscription never waits behind a backfill; a lane that waits long moves up. Ending the call before it is answered gives up the place in the queue.
-        RESOURCE_EXHAUSTED with QUOTA_EXCEEDED and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
+        """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are
+        served by lane, then in the order in which they came, so that an order or a live subscription never waits behind a backfill; a lane
+        that waits long moves up. Ending the call before it is answered gives up the place in the queue. RESOURCE_EXHAUSTED with QUOTA_EXCEEDED
+        and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleasePermits(self, request, context):
-        """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418, 503) makes the host hold back everything of that
-        provider for as long. Permits that are not released are freed when their lease ends or the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
+        """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418,
+        503) makes the host hold back everything of that provider for as long. Permits that are not released are freed when their lease ends or
+        the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,10 +3,11 @@
 isort:skip_file
 What a service serves to its plug-in, on the socket in `QUASAR_PLUGIN_HOST_SOCKET`.
 
-Why rate limits are asked for here, and not granted in the streams: the limits belong to the vendor and are shared by every use of a provider (scheduled runs, backfills,
-symbol discovery, live set-up, on several replicas), so they have to be counted in one place outside of the plug-in; and only the code that makes the calls knows when it makes one and how
-much each weighs. One small call on a Unix socket costs far less than the call to the vendor that follows it, and many permits may be taken at once. Plug-ins that do not ask are held
-to the limit all the same, see `PermitMode`.
+Why rate limits are asked for here, and not granted in the streams: the limits belong to the vendor and are shared by every use of a
+provider (scheduled runs, backfills, symbol discovery, live set-up, on several replicas), so they have to be counted in one place outside
+of the plug-in; and only the code that makes the calls knows when it makes one and how much each weighs. One small call on a Unix socket
+costs far less than the call to the vendor that follows it, and many permits may be taken at once. Plug-ins that do not ask are held to
+the limit all the same, see `PermitMode`.
 """
 
 from collections import abc as _abc
@@ -40,13 +41,15 @@ class PluginHostStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PluginHostAsyncStub: ...
     AcquirePermits: _grpc.UnaryUnaryMultiCallable[_host_pb2.AcquirePermitsRequest, _host_pb2.AcquirePermitsResponse]
-    """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are served by lane, then in the order in which they came,
-    so that an order or a live subscription never waits behind a backfill; a lane that waits long moves up. Ending the call before it is answered gives up the place in the queue.
-    RESOURCE_EXHAUSTED with QUOTA_EXCEEDED and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
+    """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are
+    served by lane, then in the order in which they came, so that an order or a live subscription never waits behind a backfill; a lane
+    that waits long moves up. Ending the call before it is answered gives up the place in the queue. RESOURCE_EXHAUSTED with QUOTA_EXCEEDED
+    and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
     """
     ReleasePermits: _grpc.UnaryUnaryMultiCallable[_host_pb2.ReleasePermitsRequest, _host_pb2.ReleasePermitsResponse]
-    """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418, 503) makes the host hold back everything of that
-    provider for as long. Permits that are not released are freed when their lease ends or the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
+    """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418,
+    503) makes the host hold back everything of that provider for as long. Permits that are not released are freed when their lease ends or
+    the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
     """
 
 @_typing.type_check_only
@@ -55,13 +58,15 @@ class PluginHostAsyncStub(PluginHostStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AcquirePermits: _aio.UnaryUnaryMultiCallable[_host_pb2.AcquirePermitsRequest, _host_pb2.AcquirePermitsResponse]  # type: ignore[assignment]
-    """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are served by lane, then in the order in which they came,
-    so that an order or a live subscription never waits behind a backfill; a lane that waits long moves up. Ending the call before it is answered gives up the place in the queue.
-    RESOURCE_EXHAUSTED with QUOTA_EXCEEDED and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
+    """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are
+    served by lane, then in the order in which they came, so that an order or a live subscription never waits behind a backfill; a lane
+    that waits long moves up. Ending the call before it is answered gives up the place in the queue. RESOURCE_EXHAUSTED with QUOTA_EXCEEDED
+    and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
     """
     ReleasePermits: _aio.UnaryUnaryMultiCallable[_host_pb2.ReleasePermitsRequest, _host_pb2.ReleasePermitsResponse]  # type: ignore[assignment]
-    """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418, 503) makes the host hold back everything of that
-    provider for as long. Permits that are not released are freed when their lease ends or the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
+    """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418,
+    503) makes the host hold back everything of that provider for as long. Permits that are not released are freed when their lease ends or
+    the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
     """
 
 class PluginHostServicer(metaclass=_abc_1.ABCMeta):
@@ -73,9 +78,10 @@ class PluginHostServicer(metaclass=_abc_1.ABCMeta):
         request: _host_pb2.AcquirePermitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_host_pb2.AcquirePermitsResponse, _abc.Awaitable[_host_pb2.AcquirePermitsResponse]]:
-        """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are served by lane, then in the order in which they came,
-        so that an order or a live subscription never waits behind a backfill; a lane that waits long moves up. Ending the call before it is answered gives up the place in the queue.
-        RESOURCE_EXHAUSTED with QUOTA_EXCEEDED and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
+        """Waits until the rate limits and the concurrency of the provider or broker allow calls to the vendor, and grants them. Waiting calls are
+        served by lane, then in the order in which they came, so that an order or a live subscription never waits behind a backfill; a lane
+        that waits long moves up. Ending the call before it is answered gives up the place in the queue. RESOURCE_EXHAUSTED with QUOTA_EXCEEDED
+        and `RetryInfo` when `max_wait` would not do; CANCELLED when the work was cancelled.
         """
 
     @_abc_1.abstractmethod
@@ -84,8 +90,9 @@ class PluginHostServicer(metaclass=_abc_1.ABCMeta):
         request: _host_pb2.ReleasePermitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_host_pb2.ReleasePermitsResponse, _abc.Awaitable[_host_pb2.ReleasePermitsResponse]]:
-        """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418, 503) makes the host hold back everything of that
-        provider for as long. Permits that are not released are freed when their lease ends or the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
+        """Tells that the calls of a grant have ended, which frees their place in the concurrency, and how. A vendor that asked to wait (429, 418,
+        503) makes the host hold back everything of that provider for as long. Permits that are not released are freed when their lease ends or
+        the process does. Releasing twice changes nothing; NOT_FOUND is never answered.
         """
 
 def add_PluginHostServicer_to_server(servicer: PluginHostServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,15 +3,17 @@
 isort:skip_file
 What every plug-in serves, whatever its kind and language.
 
-How a plug-in is run. A service starts one process for each class and gives it two Unix sockets by environment: it has to serve gRPC without TLS on
-`QUASAR_PLUGIN_SOCKET`, and may call `PluginHost` on `QUASAR_PLUGIN_HOST_SOCKET`. Both lie in a folder that only the two can open: the socket is the identity, there are
-no tokens, and the roles at the methods say only that no user of the platform ever calls them. The order of calls is `Describe`, `Configure`, then the service of
-the plug-in's kind (`ProviderPlugin`, `BrokerPlugin` or `StrategyPlugin`) and `Configure` again at every change of settings. A plug-in has to answer `Describe` and
-`Health` within a second of listening, also while it works. It ends itself when its host socket is closed.
+How a plug-in is run. A service starts one process for each class and gives it two Unix sockets by environment: it has to serve gRPC
+without TLS on `QUASAR_PLUGIN_SOCKET`, and may call `PluginHost` on `QUASAR_PLUGIN_HOST_SOCKET`. Both lie in a folder that only the two
+can open: the socket is the identity, there are no tokens, and the roles at the methods say only that no user of the platform ever calls
+them. The order of calls is `Describe`, `Configure`, then the service of the plug-in's kind (`ProviderPlugin`, `BrokerPlugin` or
+`StrategyPlugin`) and `Configure` again at every change of settings. A plug-in has to answer `Describe` and `Health` within a second of
+listening, also while it works. It ends itself when its host socket is closed.
 
-Errors. A plug-in answers with a gRPC status and `google.rpc.ErrorInfo{domain: "quasar"}` whose reason is PLUGIN_FAILED for an error of its own code, VENDOR_FAILED for one of the vendor
-(with `RetryInfo` when the vendor said how long to wait), INVALID_ARGUMENT or NOT_FOUND. A status without a reason counts as PLUGIN_FAILED. Messages are shown to people: they must
-not hold secrets. UNIMPLEMENTED is right for methods that the manifest's capabilities exclude.
+Errors. A plug-in answers with a gRPC status and `google.rpc.ErrorInfo{domain: "quasar"}` whose reason is PLUGIN_FAILED for an error of
+its own code, VENDOR_FAILED for one of the vendor (with `RetryInfo` when the vendor said how long to wait), INVALID_ARGUMENT or
+NOT_FOUND. A status without a reason counts as PLUGIN_FAILED. Messages are shown to people: they must not hold secrets. UNIMPLEMENTED is
+right for methods that the manifest's capabilities exclude.
 
 Messages up to 16 MiB are taken in both directions.
 """
@@ -45,22 +47,28 @@ class _PermitModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PermitMode
     PERMIT_MODE_UNSPECIFIED: _PermitMode.ValueType  # 0
     """The same as HOST_CHARGES."""
     PERMIT_MODE_PLUGIN_ACQUIRES: _PermitMode.ValueType  # 1
-    """The plug-in asks `PluginHost.AcquirePermits` before each call to the vendor (the HTTP client of the SDK does so). Exact, also where one request needs many calls."""
+    """The plug-in asks `PluginHost.AcquirePermits` before each call to the vendor (the HTTP client of the SDK does so). Exact, also where one
+    request needs many calls.
+    """
     PERMIT_MODE_HOST_CHARGES: _PermitMode.ValueType  # 2
-    """The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes the item on, and sends no more items at once than
-    the concurrency allows. For plug-ins that know nothing of permits.
+    """The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
+    the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
     """
 
 class PermitMode(_PermitMode, metaclass=_PermitModeEnumTypeWrapper):
-    """Who asks for the permits of a rate limit. The limit is counted by the host in either mode, over all uses of the provider and all its processes."""
+    """Who asks for the permits of a rate limit. The limit is counted by the host in either mode, over all uses of the provider and all its
+    processes.
+    """
 
 PERMIT_MODE_UNSPECIFIED: PermitMode.ValueType  # 0
 """The same as HOST_CHARGES."""
 PERMIT_MODE_PLUGIN_ACQUIRES: PermitMode.ValueType  # 1
-"""The plug-in asks `PluginHost.AcquirePermits` before each call to the vendor (the HTTP client of the SDK does so). Exact, also where one request needs many calls."""
+"""The plug-in asks `PluginHost.AcquirePermits` before each call to the vendor (the HTTP client of the SDK does so). Exact, also where one
+request needs many calls.
+"""
 PERMIT_MODE_HOST_CHARGES: PermitMode.ValueType  # 2
-"""The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes the item on, and sends no more items at once than
-the concurrency allows. For plug-ins that know nothing of permits.
+"""The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
+the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
 """
 Global___PermitMode: _TypeAlias = PermitMode  # noqa: Y015
 
@@ -143,7 +151,9 @@ class DescribeResponse(_message.Message):
     """How many live streams may run at once; 0: one."""
     @_builtins.property
     def manifest(self) -> _code_pb2.Manifest:
-        """Its manifest: name, kind, capabilities, intervals, hosts, history depth, rate limits, concurrency, preferences, names of secrets, version of the SDK."""
+        """Its manifest: name, kind, capabilities, intervals, hosts, history depth, rate limits, concurrency, preferences, names of secrets,
+        version of the SDK.
+        """
 
     def __init__(
         self,
@@ -196,11 +206,15 @@ class ConfigureRequest(_message.Message):
     """Counts the settings of this process from 1."""
     @_builtins.property
     def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Values of the secrets that the manifest names, as far as they are stored. They exist in memory only: never to be logged, written or passed on."""
+        """Values of the secrets that the manifest names, as far as they are stored. They exist in memory only: never to be logged, written or
+        passed on.
+        """
 
     @_builtins.property
     def preferences(self) -> _struct_pb2.Struct:
-        """Preferences, nested as their paths ("scheduling": {"delay_hours": 6}), defaults filled in and checked against the manifest. Strategies get their parameters with each run instead."""
+        """Preferences, nested as their paths ("scheduling": {"delay_hours": 6}), defaults filled in and checked against the manifest. Strategies
+        get their parameters with each run instead.
+        """
 
     @_builtins.property
     def host(self) -> Global___HostInfo:

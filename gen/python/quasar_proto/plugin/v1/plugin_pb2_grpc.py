@@ -67,15 +67,16 @@ class PluginServicer:
     """
 
     def Describe(self, request, context):
-        """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one version of the code never changes.
+        """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one
+        version of the code never changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Configure(self, request, context):
-        """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave the former ones in force.
-        INVALID_ARGUMENT with `BadRequest` when a setting is refused.
+        """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave
+        the former ones in force. INVALID_ARGUMENT with `BadRequest` when a setting is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,15 +90,16 @@ class PluginServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Shutdown(self, request, context):
-        """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when the time is over.
+        """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when
+        the time is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamLogs(self, request, context):
-        """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and error are read by the host besides, for what
-        is written before or outside of this stream.
+        """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and
+        error are read by the host besides, for what is written before or outside of this stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,15 +3,17 @@
 isort:skip_file
 What every plug-in serves, whatever its kind and language.
 
-How a plug-in is run. A service starts one process for each class and gives it two Unix sockets by environment: it has to serve gRPC without TLS on
-`QUASAR_PLUGIN_SOCKET`, and may call `PluginHost` on `QUASAR_PLUGIN_HOST_SOCKET`. Both lie in a folder that only the two can open: the socket is the identity, there are
-no tokens, and the roles at the methods say only that no user of the platform ever calls them. The order of calls is `Describe`, `Configure`, then the service of
-the plug-in's kind (`ProviderPlugin`, `BrokerPlugin` or `StrategyPlugin`) and `Configure` again at every change of settings. A plug-in has to answer `Describe` and
-`Health` within a second of listening, also while it works. It ends itself when its host socket is closed.
+How a plug-in is run. A service starts one process for each class and gives it two Unix sockets by environment: it has to serve gRPC
+without TLS on `QUASAR_PLUGIN_SOCKET`, and may call `PluginHost` on `QUASAR_PLUGIN_HOST_SOCKET`. Both lie in a folder that only the two
+can open: the socket is the identity, there are no tokens, and the roles at the methods say only that no user of the platform ever calls
+them. The order of calls is `Describe`, `Configure`, then the service of the plug-in's kind (`ProviderPlugin`, `BrokerPlugin` or
+`StrategyPlugin`) and `Configure` again at every change of settings. A plug-in has to answer `Describe` and `Health` within a second of
+listening, also while it works. It ends itself when its host socket is closed.
 
-Errors. A plug-in answers with a gRPC status and `google.rpc.ErrorInfo{domain: "quasar"}` whose reason is PLUGIN_FAILED for an error of its own code, VENDOR_FAILED for one of the vendor
-(with `RetryInfo` when the vendor said how long to wait), INVALID_ARGUMENT or NOT_FOUND. A status without a reason counts as PLUGIN_FAILED. Messages are shown to people: they must
-not hold secrets. UNIMPLEMENTED is right for methods that the manifest's capabilities exclude.
+Errors. A plug-in answers with a gRPC status and `google.rpc.ErrorInfo{domain: "quasar"}` whose reason is PLUGIN_FAILED for an error of
+its own code, VENDOR_FAILED for one of the vendor (with `RetryInfo` when the vendor said how long to wait), INVALID_ARGUMENT or
+NOT_FOUND. A status without a reason counts as PLUGIN_FAILED. Messages are shown to people: they must not hold secrets. UNIMPLEMENTED is
+right for methods that the manifest's capabilities exclude.
 
 Messages up to 16 MiB are taken in both directions.
 """
@@ -47,18 +49,22 @@ class PluginStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PluginAsyncStub: ...
     Describe: _grpc.UnaryUnaryMultiCallable[_plugin_pb2.DescribeRequest, _plugin_pb2.DescribeResponse]
-    """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one version of the code never changes."""
+    """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one
+    version of the code never changes.
+    """
     Configure: _grpc.UnaryUnaryMultiCallable[_plugin_pb2.ConfigureRequest, _plugin_pb2.ConfigureResponse]
-    """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave the former ones in force.
-    INVALID_ARGUMENT with `BadRequest` when a setting is refused.
+    """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave
+    the former ones in force. INVALID_ARGUMENT with `BadRequest` when a setting is refused.
     """
     Health: _grpc.UnaryUnaryMultiCallable[_plugin_pb2.HealthRequest, _plugin_pb2.HealthResponse]
     """Says how the plug-in is. Called every few seconds; no answer within the limit counts as hung, and the process is killed."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_plugin_pb2.ShutdownRequest, _plugin_pb2.ShutdownResponse]
-    """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when the time is over."""
+    """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when
+    the time is over.
+    """
     StreamLogs: _grpc.UnaryStreamMultiCallable[_plugin_pb2.StreamLogsRequest, _plugin_pb2.StreamLogsResponse]
-    """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and error are read by the host besides, for what
-    is written before or outside of this stream.
+    """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and
+    error are read by the host besides, for what is written before or outside of this stream.
     """
 
 @_typing.type_check_only
@@ -67,18 +73,22 @@ class PluginAsyncStub(PluginStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Describe: _aio.UnaryUnaryMultiCallable[_plugin_pb2.DescribeRequest, _plugin_pb2.DescribeResponse]  # type: ignore[assignment]
-    """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one version of the code never changes."""
+    """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one
+    version of the code never changes.
+    """
     Configure: _aio.UnaryUnaryMultiCallable[_plugin_pb2.ConfigureRequest, _plugin_pb2.ConfigureResponse]  # type: ignore[assignment]
-    """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave the former ones in force.
-    INVALID_ARGUMENT with `BadRequest` when a setting is refused.
+    """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave
+    the former ones in force. INVALID_ARGUMENT with `BadRequest` when a setting is refused.
     """
     Health: _aio.UnaryUnaryMultiCallable[_plugin_pb2.HealthRequest, _plugin_pb2.HealthResponse]  # type: ignore[assignment]
     """Says how the plug-in is. Called every few seconds; no answer within the limit counts as hung, and the process is killed."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_plugin_pb2.ShutdownRequest, _plugin_pb2.ShutdownResponse]  # type: ignore[assignment]
-    """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when the time is over."""
+    """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when
+    the time is over.
+    """
     StreamLogs: _aio.UnaryStreamMultiCallable[_plugin_pb2.StreamLogsRequest, _plugin_pb2.StreamLogsResponse]  # type: ignore[assignment]
-    """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and error are read by the host besides, for what
-    is written before or outside of this stream.
+    """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and
+    error are read by the host besides, for what is written before or outside of this stream.
     """
 
 class PluginServicer(metaclass=_abc_1.ABCMeta):
@@ -90,7 +100,9 @@ class PluginServicer(metaclass=_abc_1.ABCMeta):
         request: _plugin_pb2.DescribeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_plugin_pb2.DescribeResponse, _abc.Awaitable[_plugin_pb2.DescribeResponse]]:
-        """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one version of the code never changes."""
+        """Says what the plug-in is. Called first, before it has any settings: it must need neither secrets nor network. The manifest of one
+        version of the code never changes.
+        """
 
     @_abc_1.abstractmethod
     def Configure(
@@ -98,8 +110,8 @@ class PluginServicer(metaclass=_abc_1.ABCMeta):
         request: _plugin_pb2.ConfigureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_plugin_pb2.ConfigureResponse, _abc.Awaitable[_plugin_pb2.ConfigureResponse]]:
-        """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave the former ones in force.
-        INVALID_ARGUMENT with `BadRequest` when a setting is refused.
+        """Hands over settings, before anything else and again whenever they change. It has to be all or nothing: settings that are refused leave
+        the former ones in force. INVALID_ARGUMENT with `BadRequest` when a setting is refused.
         """
 
     @_abc_1.abstractmethod
@@ -116,7 +128,9 @@ class PluginServicer(metaclass=_abc_1.ABCMeta):
         request: _plugin_pb2.ShutdownRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_plugin_pb2.ShutdownResponse, _abc.Awaitable[_plugin_pb2.ShutdownResponse]]:
-        """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when the time is over."""
+        """Asks the plug-in to end: streams end after what they hold is sent, connections are closed, the process exits with 0. It is killed when
+        the time is over.
+        """
 
     @_abc_1.abstractmethod
     def StreamLogs(
@@ -124,8 +138,8 @@ class PluginServicer(metaclass=_abc_1.ABCMeta):
         request: _plugin_pb2.StreamLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_plugin_pb2.StreamLogsResponse], _abc.AsyncIterator[_plugin_pb2.StreamLogsResponse]]:
-        """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and error are read by the host besides, for what
-        is written before or outside of this stream.
+        """Streams what the code logs and prints. There is one reader; lines from before it came are kept, up to a bound. Standard output and
+        error are read by the host besides, for what is written before or outside of this stream.
         """
 
 def add_PluginServicer_to_server(servicer: PluginServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

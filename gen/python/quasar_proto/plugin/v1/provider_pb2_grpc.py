@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ProviderPluginStub:
-    """A source of market data or index constituents. Which methods it has to serve follows from the capabilities in its manifest; the others answer UNIMPLEMENTED.
+    """A source of market data or index constituents. Which methods it has to serve follows from the capabilities in its manifest; the others
+    answer UNIMPLEMENTED.
     """
 
     def __init__(self, channel):
@@ -73,43 +74,49 @@ class ProviderPluginStub:
 
 
 class ProviderPluginServicer:
-    """A source of market data or index constituents. Which methods it has to serve follows from the capabilities in its manifest; the others answer UNIMPLEMENTED.
+    """A source of market data or index constituents. Which methods it has to serve follows from the capabilities in its manifest; the others
+    answer UNIMPLEMENTED.
     """
 
     def FetchBars(self, request, context):
-        """HISTORICAL: fetches bars of many symbols. The symbols are independent: each ends with its own status, and one that fails does not end the others. Chunks of different symbols may be mixed;
-        those of one symbol come in ascending order of time. Rows are sent as they arrive, not when the request is done. Rows outside the range, for other symbols or with bad
-        values are found and held back by the host: sending them is no error. Ending the call cancels all that is left.
+        """HISTORICAL: fetches bars of many symbols. The symbols are independent: each ends with its own status, and one that fails does not end
+        the others. Chunks of different symbols may be mixed; those of one symbol come in ascending order of time. Rows are sent as they
+        arrive, not when the request is done. Rows outside the range, for other symbols or with bad values are found and held back by the host:
+        sending them is no error. Ending the call cancels all that is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FetchTicks(self, request, context):
-        """HISTORICAL with ticks: fetches ticks of many symbols, under the same rules. Used to fill the seam of a live feed. UNIMPLEMENTED when the vendor has none.
+        """HISTORICAL with ticks: fetches ticks of many symbols, under the same rules. Used to fill the seam of a live feed. UNIMPLEMENTED when
+        the vendor has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamLive(self, request, context):
-        """LIVE: opens one upstream connection and streams what it brings. The plug-in keeps the connection: it reconnects with full-jitter back-off, subscribes again, answers pings, and reports
-        what happens; the host judges from these reports and the calendar how the feed is. The stream ends only when the host ends it, or with an error that a reconnect cannot cure
-        (PERMISSION_DENIED: credentials refused). While the host reads too slowly the plug-in may buffer 64 MiB; then it leaves out rows and reports a `GapNotice` of cause OVERLOAD.
+        """LIVE: opens one upstream connection and streams what it brings. The plug-in keeps the connection: it reconnects with full-jitter
+        back-off, subscribes again, answers pings, and reports what happens; the host judges from these reports and the calendar how the feed
+        is. The stream ends only when the host ends it, or with an error that a reconnect cannot cure (PERMISSION_DENIED: credentials refused).
+        While the host reads too slowly the plug-in may buffer 64 MiB; then it leaves out rows and reports a `GapNotice` of cause OVERLOAD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLiveSubscriptions(self, request, context):
-        """LIVE: adds and removes symbols of a running stream without a break for the others. The vendor's acknowledgements come as reports in the stream. NOT_FOUND when the stream does not run.
+        """LIVE: adds and removes symbols of a running stream without a break for the others. The vendor's acknowledgements come as reports in the
+        stream. NOT_FOUND when the stream does not run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResyncLive(self, request, context):
-        """LIVE: makes the connection of a running stream anew, or asks for a new snapshot of single symbols on it. NOT_FOUND when the stream does not run.
+        """LIVE: makes the connection of a running stream anew, or asks for a new snapshot of single symbols on it. NOT_FOUND when the stream does
+        not run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,8 +130,8 @@ class ProviderPluginServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListConstituents(self, request, context):
-        """INDEX: returns the constituents of an index, now or on a date. An index that is empty is answered with an empty list. NOT_FOUND when the index is not known; INVALID_ARGUMENT when
-        the vendor cannot answer for a date.
+        """INDEX: returns the constituents of an index, now or on a date. An index that is empty is answered with an empty list. NOT_FOUND when
+        the index is not known; INVALID_ARGUMENT when the vendor cannot answer for a date.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +184,8 @@ def add_ProviderPluginServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProviderPlugin:
-    """A source of market data or index constituents. Which methods it has to serve follows from the capabilities in its manifest; the others answer UNIMPLEMENTED.
+    """A source of market data or index constituents. Which methods it has to serve follows from the capabilities in its manifest; the others
+    answer UNIMPLEMENTED.
     """
 
     @staticmethod

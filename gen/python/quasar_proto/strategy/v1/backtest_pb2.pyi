@@ -188,7 +188,9 @@ class StrategyCode(_message.Message):
 
     @_builtins.property
     def source(self) -> Global___InlineSource:
-        """Source in the request. It is validated first, runs in the jail without network and without secrets, and is kept with the back-test. Needs role admin."""
+        """Source in the request. It is validated first, runs in the jail without network and without secrets, and is kept with the back-test. Needs role
+        admin.
+        """
 
     def __init__(
         self,
@@ -208,7 +210,9 @@ Global___StrategyCode: _TypeAlias = StrategyCode  # noqa: Y015
 
 @_typing.final
 class BacktestTerms(_message.Message):
-    """The terms of a back-test: all that determines its outcome besides code and parameters. Same code, parameters, terms and data give the same result to the last digit."""
+    """The terms of a back-test: all that determines its outcome besides code and parameters. Same code, parameters, terms and data give the same result
+    to the last digit.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,7 +234,9 @@ class BacktestTerms(_message.Message):
     MAX_WALL_TIME_FIELD_NUMBER: _builtins.int
     MAX_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     calendar: _builtins.str
-    """The calendar that cuts days for the return series and rules DAY orders: a MIC ("XNYS") or "24/7". Empty: each series by its own exchange; the return series by the first one's."""
+    """The calendar that cuts days for the return series and rules DAY orders: a MIC ("XNYS") or "24/7". Empty: each series by its own exchange; the
+    return series by the first one's.
+    """
     periods_per_year: _builtins.float
     """P in the figures. Absent: by the calendar, see Statistics."""
     risk_free_rate: _builtins.float
@@ -331,7 +337,9 @@ class BacktestFinding(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     FIRST_TIME_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
-    """Stable identifier, kebab-case ("gaps-in-data", "orders-left-open", "fill-beyond-volume", "margin-call", "stale-last-price", "look-ahead-timing", "few-trades")."""
+    """Stable identifier, kebab-case ("gaps-in-data", "orders-left-open", "fill-beyond-volume", "margin-call", "stale-last-price", "look-ahead-timing",
+    "few-trades").
+    """
     message: _builtins.str
     """One sentence with the numbers."""
     symbol: _builtins.str
@@ -365,39 +373,39 @@ class BacktestTiming(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LOAD_FIELD_NUMBER: _builtins.int
-    RUN_FIELD_NUMBER: _builtins.int
-    STORE_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    RUN_TIME_FIELD_NUMBER: _builtins.int
+    STORE_TIME_FIELD_NUMBER: _builtins.int
     BARS_PER_SECOND_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     bars_per_second: _builtins.float
-    """Bars shown (summed over series) / `run`."""
+    """Bars shown (summed over series) / `run_time`."""
     peak_memory_bytes: _builtins.int
     """The peak resident memory of the process, in bytes."""
     @_builtins.property
-    def load(self) -> _duration_pb2.Duration:
+    def load_time(self) -> _duration_pb2.Duration:
         """Time to read the data."""
 
     @_builtins.property
-    def run(self) -> _duration_pb2.Duration:
+    def run_time(self) -> _duration_pb2.Duration:
         """Time of the engine's loop, the strategy's code included."""
 
     @_builtins.property
-    def store(self) -> _duration_pb2.Duration:
+    def store_time(self) -> _duration_pb2.Duration:
         """Time to compute and store the results."""
 
     def __init__(
         self,
         *,
-        load: _duration_pb2.Duration | None = ...,
-        run: _duration_pb2.Duration | None = ...,
-        store: _duration_pb2.Duration | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+        run_time: _duration_pb2.Duration | None = ...,
+        store_time: _duration_pb2.Duration | None = ...,
         bars_per_second: _builtins.float = ...,
         peak_memory_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "run", b"run", "store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "run_time", b"run_time", "store_time", b"store_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars_per_second", b"bars_per_second", "load", b"load", "peak_memory_bytes", b"peak_memory_bytes", "run", b"run", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars_per_second", b"bars_per_second", "load_time", b"load_time", "peak_memory_bytes", b"peak_memory_bytes", "run_time", b"run_time", "store_time", b"store_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,17 +668,17 @@ class ParameterSpace(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    LIST_FIELD_NUMBER: _builtins.int
-    RANGE_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path of the parameter, as in the manifest ("fast")."""
     @_builtins.property
-    def list(self) -> Global___ParameterList:
+    def choices(self) -> Global___ParameterChoices:
         """These."""
 
     @_builtins.property
-    def range(self) -> Global___ParameterRange:
+    def steps(self) -> Global___ParameterSteps:
         """From, to, step."""
 
     @_builtins.property
@@ -681,22 +689,22 @@ class ParameterSpace(_message.Message):
         self,
         *,
         path: _builtins.str = ...,
-        list: Global___ParameterList | None = ...,
-        range: Global___ParameterRange | None = ...,
+        choices: Global___ParameterChoices | None = ...,
+        steps: Global___ParameterSteps | None = ...,
         distribution: Global___ParameterDistribution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "list", b"list", "range", b"range", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "distribution", b"distribution", "space", b"space", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "list", b"list", "path", b"path", "range", b"range", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "distribution", b"distribution", "path", b"path", "space", b"space", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["list", "range", "distribution"]  # noqa: Y015
-    _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
+    _WhichOneofReturnType_space: _TypeAlias = _typing.Literal["choices", "steps", "distribution"]  # noqa: Y015
+    _WhichOneofArgType_space: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_space) -> _WhichOneofReturnType_space | None: ...
 
 Global___ParameterSpace: _TypeAlias = ParameterSpace  # noqa: Y015
 
 @_typing.final
-class ParameterList(_message.Message):
+class ParameterChoices(_message.Message):
     """Values named one by one."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -717,10 +725,10 @@ class ParameterList(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ParameterList: _TypeAlias = ParameterList  # noqa: Y015
+Global___ParameterChoices: _TypeAlias = ParameterChoices  # noqa: Y015
 
 @_typing.final
-class ParameterRange(_message.Message):
+class ParameterSteps(_message.Message):
     """Evenly spaced values: start, start + step, … up to and including stop."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -753,7 +761,7 @@ class ParameterRange(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ParameterRange: _TypeAlias = ParameterRange  # noqa: Y015
+Global___ParameterSteps: _TypeAlias = ParameterSteps  # noqa: Y015
 
 @_typing.final
 class ParameterDistribution(_message.Message):
@@ -895,7 +903,9 @@ class Objective(_message.Message):
     FIGURE_FIELD_NUMBER: _builtins.int
     MINIMISE_FIELD_NUMBER: _builtins.int
     figure: _builtins.str
-    """The name of a number in Statistics ("sharpe", "cagr", "max_drawdown") or, with the prefix "custom.", one that the strategy recorded. Empty: "sharpe"."""
+    """The name of a number in Statistics ("sharpe", "cagr", "max_drawdown") or, with the prefix "custom.", one that the strategy recorded. Empty:
+    "sharpe".
+    """
     minimise: _builtins.bool
     """Less is better. False: more is better. A trial without the figure ranks last."""
     def __init__(
@@ -930,7 +940,9 @@ class SweepSpec(_message.Message):
     KEEP_BEST_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     constraint: _builtins.str
-    """Combinations that are left out before they run: AIP-160 over the parameters' paths, with comparison of two paths allowed; for example `fast < slow`. Empty: none is left out."""
+    """Combinations that are left out before they run: AIP-160 over the parameters' paths, with comparison of two paths allowed; for example `fast <
+    slow`. Empty: none is left out.
+    """
     acceptance: _builtins.str
     """Trials that do not count as best: AIP-160 over the numbers of Statistics; for example `trades >= 30 AND max_drawdown > -0.3`. Empty: all count."""
     max_trials: _builtins.int

@@ -65,7 +65,9 @@ class StartBacktestRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything, resolve the series and count their bars, start nothing."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def code(self) -> _backtest_pb2.StrategyCode:
         """The code."""
@@ -201,7 +203,9 @@ class ListBacktestsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `strategy`, `code_version`, `state`, `display_name`, `labels.<key>`, `instance_id`, `sweep_id`, `symbol`, `create_time`, `end_time` and the numbers of Statistics as `statistics.<name>`; for example `strategy = "cross" AND statistics.sharpe > 1`."""
+    """AIP-160 subset over `strategy`, `code_version`, `state`, `display_name`, `labels.<key>`, `instance_id`, `sweep_id`, `symbol`, `create_time`,
+    `end_time` and the numbers of Statistics as `statistics.<name>`; for example `strategy = "cross" AND statistics.sharpe > 1`.
+    """
     order_by: _builtins.str
     """`create_time desc` (the default), `create_time`, `end_time`, `strategy`, `display_name`, `statistics.<name>`; each with ` desc`."""
     def __init__(
@@ -385,7 +389,9 @@ class ListTradesRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `symbol`, `side`, `entry_time`, `exit_time`, `net_profit`, `return_ratio`, `bars_held`, `entry_tag`, `exit_tag`, `open`; for example `net_profit < 0 AND symbol = "GOOG"`."""
+    """AIP-160 subset over `symbol`, `side`, `entry_time`, `exit_time`, `net_profit`, `return_ratio`, `bars_held`, `entry_tag`, `exit_tag`, `open`; for
+    example `net_profit < 0 AND symbol = "GOOG"`.
+    """
     order_by: _builtins.str
     """`trade_number` (the default), `entry_time`, `exit_time`, `net_profit`, `return_ratio`, `bars_held`; each with ` desc`."""
     backtest_id: _builtins.str
@@ -889,7 +895,9 @@ class StartSweepRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything and count the trials, start nothing."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def code(self) -> _backtest_pb2.StrategyCode:
         """The code."""
@@ -1141,7 +1149,9 @@ class ListSweepResultsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `trial_number`, `window`, `out_of_sample`, `state`, `accepted`, `rank`, `objective`, `parameters.<path>`, `statistics.<name>`; for example `accepted = true AND parameters.fast < 20`."""
+    """AIP-160 subset over `trial_number`, `window`, `out_of_sample`, `state`, `accepted`, `rank`, `objective`, `parameters.<path>`,
+    `statistics.<name>`; for example `accepted = true AND parameters.fast < 20`.
+    """
     order_by: _builtins.str
     """`rank` (the default: best first, unranked last), `trial_number`, `objective`, `parameters.<path>`, `statistics.<name>`; each with ` desc`."""
     sweep_id: _builtins.str
@@ -1355,7 +1365,9 @@ class CorrelationRow(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Pearson correlation of this back-test's returns with each of the compared ones, in the order of the request; NaN where they share fewer than 3 periods."""
+        """Pearson correlation of this back-test's returns with each of the compared ones, in the order of the request; NaN where they share fewer than 3
+        periods.
+        """
 
     def __init__(
         self,

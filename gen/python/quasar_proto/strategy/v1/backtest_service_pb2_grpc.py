@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class BacktestServiceStub:
-    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data give the same result to the last digit.
-    Runs are Operations: watch or cancel them by OperationService.
+    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data
+    give the same result to the last digit. Runs are Operations: watch or cancel them by OperationService.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -136,17 +136,18 @@ class BacktestServiceStub:
 
 
 class BacktestServiceServicer:
-    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data give the same result to the last digit.
-    Runs are Operations: watch or cancel them by OperationService.
+    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data
+    give the same result to the last digit. Runs are Operations: watch or cancel them by OperationService.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
 
     def StartBacktest(self, request, context):
-        """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest. NOT_FOUND for an unknown strategy, version, series or policy;
-        CODE_REJECTED for inline source that does not pass validation (the status carries the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin;
-        INVALID_ARGUMENT for parameters that break the schema or terms that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing,
-        or gaps are to fail it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
+        """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest.
+        NOT_FOUND for an unknown strategy, version, series or policy; CODE_REJECTED for inline source that does not pass validation (the status carries
+        the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin; INVALID_ARGUMENT for parameters that break the schema or terms
+        that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing, or gaps are to fail
+        it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +175,8 @@ class BacktestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBacktest(self, request, context):
-        """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event: `BacktestDeleted`.
+        """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event:
+        `BacktestDeleted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,43 +197,51 @@ class BacktestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBacktestOrders(self, request, context):
-        """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR.
+        """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+        INVALID_CURSOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBacktestLogs(self, request, context):
-        """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR.
+        """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+        INVALID_CURSOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadEquity(self, request, context):
-        """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with OK.
+        """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its
+        record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with
+        OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadObservations(self, request, context):
-        """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name; FAILED_PRECONDITION when its record level keeps none.
+        """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name;
+        FAILED_PRECONDITION when its record level keeps none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded, and for a part when its record level keeps no equity.
+        """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded,
+        and for a part when its record level keeps no equity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartSweep(self, request, context):
-        """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter,
-        an unknown figure, or more trials than `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event: `SweepStarted`, later `SweepEnded`.
+        """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result
+        is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter, an unknown figure, or more trials than
+        `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event:
+        `SweepStarted`, later `SweepEnded`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -266,14 +276,16 @@ class BacktestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareBacktests(self, request, context):
-        """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded.
+        """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of
+        returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBacktestReport(self, request, context):
-        """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded.
+        """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to
+        fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -386,8 +398,8 @@ def add_BacktestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BacktestService:
-    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data give the same result to the last digit.
-    Runs are Operations: watch or cancel them by OperationService.
+    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data
+    give the same result to the last digit. Runs are Operations: watch or cancel them by OperationService.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """

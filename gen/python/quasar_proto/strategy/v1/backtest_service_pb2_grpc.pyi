@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BacktestServiceStub:
-    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data give the same result to the last digit.
-    Runs are Operations: watch or cancel them by OperationService.
+    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data
+    give the same result to the last digit. Runs are Operations: watch or cancel them by OperationService.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -38,10 +38,11 @@ class BacktestServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BacktestServiceAsyncStub: ...
     StartBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.StartBacktestRequest, _backtest_service_pb2.StartBacktestResponse]
-    """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest. NOT_FOUND for an unknown strategy, version, series or policy;
-    CODE_REJECTED for inline source that does not pass validation (the status carries the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin;
-    INVALID_ARGUMENT for parameters that break the schema or terms that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing,
-    or gaps are to fail it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
+    """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest.
+    NOT_FOUND for an unknown strategy, version, series or policy; CODE_REJECTED for inline source that does not pass validation (the status carries
+    the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin; INVALID_ARGUMENT for parameters that break the schema or terms
+    that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing, or gaps are to fail
+    it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
     """
     GetBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBacktestRequest, _backtest_service_pb2.GetBacktestResponse]
     """Returns a back-test. NOT_FOUND."""
@@ -50,24 +51,39 @@ class BacktestServiceStub:
     UpdateBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.UpdateBacktestRequest, _backtest_service_pb2.UpdateBacktestResponse]
     """Changes the name and labels of a back-test. NOT_FOUND."""
     DeleteBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]
-    """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event: `BacktestDeleted`."""
+    """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event:
+    `BacktestDeleted`.
+    """
     ListTrades: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListTradesRequest, _backtest_service_pb2.ListTradesResponse]
     """Lists the round trips of a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
     ListBacktestFills: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListBacktestFillsRequest, _backtest_service_pb2.ListBacktestFillsResponse]
     """Lists the fills of a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
     ListBacktestOrders: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListBacktestOrdersRequest, _backtest_service_pb2.ListBacktestOrdersResponse]
-    """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
+    """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+    INVALID_CURSOR.
+    """
     ListBacktestLogs: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListBacktestLogsRequest, _backtest_service_pb2.ListBacktestLogsResponse]
-    """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
+    """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+    INVALID_CURSOR.
+    """
     ReadEquity: _grpc.UnaryStreamMultiCallable[_backtest_service_pb2.ReadEquityRequest, _backtest_service_pb2.ReadEquityResponse]
-    """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with OK."""
+    """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its
+    record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with
+    OK.
+    """
     ReadObservations: _grpc.UnaryStreamMultiCallable[_backtest_service_pb2.ReadObservationsRequest, _backtest_service_pb2.ReadObservationsResponse]
-    """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name; FAILED_PRECONDITION when its record level keeps none."""
+    """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name;
+    FAILED_PRECONDITION when its record level keeps none.
+    """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetStatisticsRequest, _backtest_service_pb2.GetStatisticsResponse]
-    """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded, and for a part when its record level keeps no equity."""
+    """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded,
+    and for a part when its record level keeps no equity.
+    """
     StartSweep: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.StartSweepRequest, _backtest_service_pb2.StartSweepResponse]
-    """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter,
-    an unknown figure, or more trials than `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event: `SweepStarted`, later `SweepEnded`.
+    """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result
+    is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter, an unknown figure, or more trials than
+    `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event:
+    `SweepStarted`, later `SweepEnded`.
     """
     GetSweep: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetSweepRequest, _backtest_service_pb2.GetSweepResponse]
     """Returns a sweep. NOT_FOUND."""
@@ -78,24 +94,29 @@ class BacktestServiceStub:
     ListSweepResults: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListSweepResultsRequest, _backtest_service_pb2.ListSweepResultsResponse]
     """Lists the trials of a sweep, best first unless ordered otherwise. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
     CompareBacktests: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.CompareBacktestsRequest, _backtest_service_pb2.CompareBacktestsResponse]
-    """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded."""
+    """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of
+    returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded.
+    """
     GetBacktestReport: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBacktestReportRequest, _backtest_service_pb2.GetBacktestReportResponse]
-    """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded."""
+    """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to
+    fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded.
+    """
 
 @_typing.type_check_only
 class BacktestServiceAsyncStub(BacktestServiceStub):
-    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data give the same result to the last digit.
-    Runs are Operations: watch or cancel them by OperationService.
+    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data
+    give the same result to the last digit. Runs are Operations: watch or cancel them by OperationService.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.StartBacktestRequest, _backtest_service_pb2.StartBacktestResponse]  # type: ignore[assignment]
-    """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest. NOT_FOUND for an unknown strategy, version, series or policy;
-    CODE_REJECTED for inline source that does not pass validation (the status carries the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin;
-    INVALID_ARGUMENT for parameters that break the schema or terms that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing,
-    or gaps are to fail it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
+    """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest.
+    NOT_FOUND for an unknown strategy, version, series or policy; CODE_REJECTED for inline source that does not pass validation (the status carries
+    the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin; INVALID_ARGUMENT for parameters that break the schema or terms
+    that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing, or gaps are to fail
+    it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
     """
     GetBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBacktestRequest, _backtest_service_pb2.GetBacktestResponse]  # type: ignore[assignment]
     """Returns a back-test. NOT_FOUND."""
@@ -104,24 +125,39 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     UpdateBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.UpdateBacktestRequest, _backtest_service_pb2.UpdateBacktestResponse]  # type: ignore[assignment]
     """Changes the name and labels of a back-test. NOT_FOUND."""
     DeleteBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]  # type: ignore[assignment]
-    """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event: `BacktestDeleted`."""
+    """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event:
+    `BacktestDeleted`.
+    """
     ListTrades: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListTradesRequest, _backtest_service_pb2.ListTradesResponse]  # type: ignore[assignment]
     """Lists the round trips of a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
     ListBacktestFills: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListBacktestFillsRequest, _backtest_service_pb2.ListBacktestFillsResponse]  # type: ignore[assignment]
     """Lists the fills of a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
     ListBacktestOrders: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListBacktestOrdersRequest, _backtest_service_pb2.ListBacktestOrdersResponse]  # type: ignore[assignment]
-    """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
+    """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+    INVALID_CURSOR.
+    """
     ListBacktestLogs: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListBacktestLogsRequest, _backtest_service_pb2.ListBacktestLogsResponse]  # type: ignore[assignment]
-    """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
+    """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+    INVALID_CURSOR.
+    """
     ReadEquity: _aio.UnaryStreamMultiCallable[_backtest_service_pb2.ReadEquityRequest, _backtest_service_pb2.ReadEquityResponse]  # type: ignore[assignment]
-    """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with OK."""
+    """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its
+    record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with
+    OK.
+    """
     ReadObservations: _aio.UnaryStreamMultiCallable[_backtest_service_pb2.ReadObservationsRequest, _backtest_service_pb2.ReadObservationsResponse]  # type: ignore[assignment]
-    """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name; FAILED_PRECONDITION when its record level keeps none."""
+    """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name;
+    FAILED_PRECONDITION when its record level keeps none.
+    """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetStatisticsRequest, _backtest_service_pb2.GetStatisticsResponse]  # type: ignore[assignment]
-    """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded, and for a part when its record level keeps no equity."""
+    """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded,
+    and for a part when its record level keeps no equity.
+    """
     StartSweep: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.StartSweepRequest, _backtest_service_pb2.StartSweepResponse]  # type: ignore[assignment]
-    """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter,
-    an unknown figure, or more trials than `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event: `SweepStarted`, later `SweepEnded`.
+    """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result
+    is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter, an unknown figure, or more trials than
+    `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event:
+    `SweepStarted`, later `SweepEnded`.
     """
     GetSweep: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetSweepRequest, _backtest_service_pb2.GetSweepResponse]  # type: ignore[assignment]
     """Returns a sweep. NOT_FOUND."""
@@ -132,13 +168,17 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     ListSweepResults: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListSweepResultsRequest, _backtest_service_pb2.ListSweepResultsResponse]  # type: ignore[assignment]
     """Lists the trials of a sweep, best first unless ordered otherwise. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
     CompareBacktests: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.CompareBacktestsRequest, _backtest_service_pb2.CompareBacktestsResponse]  # type: ignore[assignment]
-    """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded."""
+    """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of
+    returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded.
+    """
     GetBacktestReport: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBacktestReportRequest, _backtest_service_pb2.GetBacktestReportResponse]  # type: ignore[assignment]
-    """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded."""
+    """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to
+    fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded.
+    """
 
 class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data give the same result to the last digit.
-    Runs are Operations: watch or cancel them by OperationService.
+    """Back-tests of stored data. The engine runs with the strategy in one jailed process over columns of data; the same code, parameters, terms and data
+    give the same result to the last digit. Runs are Operations: watch or cancel them by OperationService.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -149,10 +189,11 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.StartBacktestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.StartBacktestResponse, _abc.Awaitable[_backtest_service_pb2.StartBacktestResponse]]:
-        """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest. NOT_FOUND for an unknown strategy, version, series or policy;
-        CODE_REJECTED for inline source that does not pass validation (the status carries the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin;
-        INVALID_ARGUMENT for parameters that break the schema or terms that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing,
-        or gaps are to fail it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
+        """Starts a back-test and returns it at once; its operation (kind "backtest.run", unit "bars") tells how far it is, and its result is the Backtest.
+        NOT_FOUND for an unknown strategy, version, series or policy; CODE_REJECTED for inline source that does not pass validation (the status carries
+        the report); ROLE_TOO_SMALL for inline source by a caller who is not an admin; INVALID_ARGUMENT for parameters that break the schema or terms
+        that contradict each other, each by its path; FAILED_PRECONDITION when the range has no data, an exchange rate is missing, or gaps are to fail
+        it; SERVICE_UNAVAILABLE when the DataHub does not answer; QUOTA_EXCEEDED when too many wait. Event: `BacktestStarted`, later `BacktestEnded`.
         """
 
     @_abc_1.abstractmethod
@@ -185,7 +226,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.DeleteBacktestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.DeleteBacktestResponse, _abc.Awaitable[_backtest_service_pb2.DeleteBacktestResponse]]:
-        """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event: `BacktestDeleted`."""
+        """Deletes a back-test with everything that was recorded of it. NOT_FOUND; FAILED_PRECONDITION while it runs (cancel its operation first). Event:
+        `BacktestDeleted`.
+        """
 
     @_abc_1.abstractmethod
     def ListTrades(
@@ -209,7 +252,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.ListBacktestOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.ListBacktestOrdersResponse, _abc.Awaitable[_backtest_service_pb2.ListBacktestOrdersResponse]]:
-        """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
+        """Lists the orders of a back-test, denied ones included. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+        INVALID_CURSOR.
+        """
 
     @_abc_1.abstractmethod
     def ListBacktestLogs(
@@ -217,7 +262,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.ListBacktestLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.ListBacktestLogsResponse, _abc.Awaitable[_backtest_service_pb2.ListBacktestLogsResponse]]:
-        """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER, INVALID_CURSOR."""
+        """Lists the lines that the strategy wrote in a back-test. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_FILTER,
+        INVALID_CURSOR.
+        """
 
     @_abc_1.abstractmethod
     def ReadEquity(
@@ -225,7 +272,10 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.ReadEquityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_backtest_service_pb2.ReadEquityResponse], _abc.AsyncIterator[_backtest_service_pb2.ReadEquityResponse]]:
-        """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with OK."""
+        """Streams the equity curve in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND; FAILED_PRECONDITION when its
+        record level keeps none; INVALID_ARGUMENT for `first_row` together with `max_rows`. A `first_row` beyond the end ends the stream at once, with
+        OK.
+        """
 
     @_abc_1.abstractmethod
     def ReadObservations(
@@ -233,7 +283,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.ReadObservationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_backtest_service_pb2.ReadObservationsResponse], _abc.AsyncIterator[_backtest_service_pb2.ReadObservationsResponse]]:
-        """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name; FAILED_PRECONDITION when its record level keeps none."""
+        """Streams the values that the strategy recorded, in columns, name by name, oldest first, and ends. NOT_FOUND for the back-test or a name;
+        FAILED_PRECONDITION when its record level keeps none.
+        """
 
     @_abc_1.abstractmethod
     def GetStatistics(
@@ -241,7 +293,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.GetStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.GetStatisticsResponse, _abc.Awaitable[_backtest_service_pb2.GetStatisticsResponse]]:
-        """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded, and for a part when its record level keeps no equity."""
+        """Returns the full statistics of a back-test, on request recomputed for a part of its range. NOT_FOUND; FAILED_PRECONDITION until it has succeeded,
+        and for a part when its record level keeps no equity.
+        """
 
     @_abc_1.abstractmethod
     def StartSweep(
@@ -249,8 +303,10 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.StartSweepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.StartSweepResponse, _abc.Awaitable[_backtest_service_pb2.StartSweepResponse]]:
-        """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter,
-        an unknown figure, or more trials than `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event: `SweepStarted`, later `SweepEnded`.
+        """Starts a sweep over parameters and returns it at once; its operation (kind "backtest.sweep", unit "trials") tells how far it is, and its result
+        is the Sweep. Errors as for StartBacktest, and INVALID_ARGUMENT for an unknown or illegal parameter, an unknown figure, or more trials than
+        `max_trials`. A trial that fails is recorded and does not end the sweep. A cancelled or restarted sweep keeps the trials that have ended. Event:
+        `SweepStarted`, later `SweepEnded`.
         """
 
     @_abc_1.abstractmethod
@@ -291,7 +347,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.CompareBacktestsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.CompareBacktestsResponse, _abc.Awaitable[_backtest_service_pb2.CompareBacktestsResponse]]:
-        """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded."""
+        """Sets 2 to 20 succeeded back-tests side by side: figures, differences of parameters and terms, equity curves on one time axis, correlation of
+        returns. NOT_FOUND; FAILED_PRECONDITION when one has not succeeded.
+        """
 
     @_abc_1.abstractmethod
     def GetBacktestReport(
@@ -299,6 +357,8 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.GetBacktestReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.GetBacktestReportResponse, _abc.Awaitable[_backtest_service_pb2.GetBacktestReportResponse]]:
-        """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded."""
+        """Returns a report of a back-test for people: one self-contained HTML file with figures, charts and trades, at most 3 MiB (curves are thinned to
+        fit). NOT_FOUND; FAILED_PRECONDITION until it has succeeded.
+        """
 
 def add_BacktestServiceServicer_to_server(servicer: BacktestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

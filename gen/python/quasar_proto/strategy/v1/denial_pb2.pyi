@@ -37,7 +37,9 @@ class _ScopeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScopeKind.V
     """Everything that this platform trades. Paper and live accounts count; back-tests do not."""
 
 class ScopeKind(_ScopeKind, metaclass=_ScopeKindEnumTypeWrapper):
-    """The kind of thing that a limit or a trading state applies to, from the narrowest to the widest. All four are checked for every order; the strictest wins."""
+    """The kind of thing that a limit or a trading state applies to, from the narrowest to the widest. All four are checked for every order; the strictest
+    wins.
+    """
 
 SCOPE_KIND_UNSPECIFIED: ScopeKind.ValueType  # 0
 """Not set; invalid in a request."""
@@ -84,7 +86,9 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     DENIAL_REASON_PRICE_COLLAR: _DenialReason.ValueType  # 12
     """The limit or stop price is too far from the reference price. `value`: the distance. Unit: a ratio of the reference price (0.05 = 5 %)."""
     DENIAL_REASON_MAX_DAILY_LOSS: _DenialReason.ValueType  # 13
-    """The loss since the start of the trading day has reached the limit; only orders that reduce a position pass. Unit: currency, loss as a positive number."""
+    """The loss since the start of the trading day has reached the limit; only orders that reduce a position pass. Unit: currency, loss as a positive
+    number.
+    """
     DENIAL_REASON_MAX_DRAWDOWN: _DenialReason.ValueType  # 14
     """The fall of equity from its peak has reached the limit; only orders that reduce a position pass. Unit: a ratio of the peak."""
     DENIAL_REASON_INSTRUMENT_FORBIDDEN: _DenialReason.ValueType  # 15
@@ -174,7 +178,9 @@ DENIAL_REASON_MAX_OPEN_ORDERS: DenialReason.ValueType  # 11
 DENIAL_REASON_PRICE_COLLAR: DenialReason.ValueType  # 12
 """The limit or stop price is too far from the reference price. `value`: the distance. Unit: a ratio of the reference price (0.05 = 5 %)."""
 DENIAL_REASON_MAX_DAILY_LOSS: DenialReason.ValueType  # 13
-"""The loss since the start of the trading day has reached the limit; only orders that reduce a position pass. Unit: currency, loss as a positive number."""
+"""The loss since the start of the trading day has reached the limit; only orders that reduce a position pass. Unit: currency, loss as a positive
+number.
+"""
 DENIAL_REASON_MAX_DRAWDOWN: DenialReason.ValueType  # 14
 """The fall of equity from its peak has reached the limit; only orders that reduce a position pass. Unit: a ratio of the peak."""
 DENIAL_REASON_INSTRUMENT_FORBIDDEN: DenialReason.ValueType  # 15

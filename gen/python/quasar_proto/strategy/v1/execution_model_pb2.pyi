@@ -32,7 +32,9 @@ class _FillTimingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FillTiming
     FILL_TIMING_NEXT_OPEN: _FillTiming.ValueType  # 1
     """From the open of the instrument's next bar on: a market order fills at that open."""
     FILL_TIMING_SAME_CLOSE: _FillTiming.ValueType  # 2
-    """At the close of the bar that was seen: a market order fills at that close; resting orders are worked from the next bar on. Optimistic: the close is known when it is traded."""
+    """At the close of the bar that was seen: a market order fills at that close; resting orders are worked from the next bar on. Optimistic: the close
+    is known when it is traded.
+    """
     FILL_TIMING_NEXT_CLOSE: _FillTiming.ValueType  # 3
     """A market order fills at the close of the next bar; resting orders are worked within the next bar."""
     FILL_TIMING_NEXT_TICK: _FillTiming.ValueType  # 4
@@ -46,7 +48,9 @@ FILL_TIMING_UNSPECIFIED: FillTiming.ValueType  # 0
 FILL_TIMING_NEXT_OPEN: FillTiming.ValueType  # 1
 """From the open of the instrument's next bar on: a market order fills at that open."""
 FILL_TIMING_SAME_CLOSE: FillTiming.ValueType  # 2
-"""At the close of the bar that was seen: a market order fills at that close; resting orders are worked from the next bar on. Optimistic: the close is known when it is traded."""
+"""At the close of the bar that was seen: a market order fills at that close; resting orders are worked from the next bar on. Optimistic: the close
+is known when it is traded.
+"""
 FILL_TIMING_NEXT_CLOSE: FillTiming.ValueType  # 3
 """A market order fills at the close of the next bar; resting orders are worked within the next bar."""
 FILL_TIMING_NEXT_TICK: FillTiming.ValueType  # 4
@@ -341,7 +345,7 @@ class CommissionModel(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    NONE_FIELD_NUMBER: _builtins.int
+    ZERO_FIELD_NUMBER: _builtins.int
     RATE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
@@ -352,7 +356,7 @@ class CommissionModel(_message.Message):
     decimals: _builtins.int
     """Round each commission half-even to this many decimals. Absent: not rounded."""
     @_builtins.property
-    def none(self) -> Global___NoCommission:
+    def zero(self) -> Global___NoCommission:
         """Nothing."""
 
     @_builtins.property
@@ -382,7 +386,7 @@ class CommissionModel(_message.Message):
     def __init__(
         self,
         *,
-        none: Global___NoCommission | None = ...,
+        zero: Global___NoCommission | None = ...,
         rate: Global___RateCommission | None = ...,
         unit: Global___UnitCommission | None = ...,
         order: Global___OrderCommission | None = ...,
@@ -391,13 +395,13 @@ class CommissionModel(_message.Message):
         decimals: _builtins.int | None = ...,
         overrides: _abc.Mapping[_builtins.str, Global___CommissionModel] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "decimals", b"decimals", "maker_taker", b"maker_taker", "model", b"model", "none", b"none", "order", b"order", "rate", b"rate", "tiered", b"tiered", "unit", b"unit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "decimals", b"decimals", "maker_taker", b"maker_taker", "model", b"model", "order", b"order", "rate", b"rate", "tiered", b"tiered", "unit", b"unit", "zero", b"zero"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "decimals", b"decimals", "maker_taker", b"maker_taker", "model", b"model", "none", b"none", "order", b"order", "overrides", b"overrides", "rate", b"rate", "tiered", b"tiered", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "decimals", b"decimals", "maker_taker", b"maker_taker", "model", b"model", "order", b"order", "overrides", b"overrides", "rate", b"rate", "tiered", b"tiered", "unit", b"unit", "zero", b"zero"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__decimals: _TypeAlias = _typing.Literal["decimals"]  # noqa: Y015
     _WhichOneofArgType__decimals: _TypeAlias = _typing.Literal["_decimals", b"_decimals"]  # noqa: Y015
-    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["none", "rate", "unit", "order", "maker_taker", "tiered"]  # noqa: Y015
+    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["zero", "rate", "unit", "order", "maker_taker", "tiered"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__decimals) -> _WhichOneofReturnType__decimals | None: ...
@@ -549,7 +553,7 @@ class SlippageModel(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NONE_FIELD_NUMBER: _builtins.int
+    ZERO_FIELD_NUMBER: _builtins.int
     RATIO_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     SPREAD_FIELD_NUMBER: _builtins.int
@@ -562,7 +566,7 @@ class SlippageModel(_message.Message):
     exempt_limit_orders: _builtins.bool
     """Limit orders never fill worse than their limit, whatever the slippage; with this they are not slipped at all even when they take. Default false."""
     @_builtins.property
-    def none(self) -> Global___NoSlippage:
+    def zero(self) -> Global___NoSlippage:
         """Nothing."""
 
     @_builtins.property
@@ -588,7 +592,7 @@ class SlippageModel(_message.Message):
     def __init__(
         self,
         *,
-        none: Global___NoSlippage | None = ...,
+        zero: Global___NoSlippage | None = ...,
         ratio: Global___RatioSlippage | None = ...,
         amount: Global___AmountSlippage | None = ...,
         spread: Global___SpreadSlippage | None = ...,
@@ -597,11 +601,11 @@ class SlippageModel(_message.Message):
         clamp_to_bar: _builtins.bool = ...,
         exempt_limit_orders: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "model", b"model", "none", b"none", "random", b"random", "ratio", b"ratio", "spread", b"spread", "volume_share", b"volume_share"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "model", b"model", "random", b"random", "ratio", b"ratio", "spread", b"spread", "volume_share", b"volume_share", "zero", b"zero"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "clamp_to_bar", b"clamp_to_bar", "exempt_limit_orders", b"exempt_limit_orders", "model", b"model", "none", b"none", "random", b"random", "ratio", b"ratio", "spread", b"spread", "volume_share", b"volume_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "clamp_to_bar", b"clamp_to_bar", "exempt_limit_orders", b"exempt_limit_orders", "model", b"model", "random", b"random", "ratio", b"ratio", "spread", b"spread", "volume_share", b"volume_share", "zero", b"zero"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["none", "ratio", "amount", "spread", "volume_share", "random"]  # noqa: Y015
+    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["zero", "ratio", "amount", "spread", "volume_share", "random"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_model) -> _WhichOneofReturnType_model | None: ...
 
@@ -609,7 +613,9 @@ Global___SlippageModel: _TypeAlias = SlippageModel  # noqa: Y015
 
 @_typing.final
 class FillModel(_message.Message):
-    """How orders meet the data. A gap never helps or hides: a stop that opens beyond its trigger fills at the open, a limit that opens beyond its price fills at the (better) open."""
+    """How orders meet the data. A gap never helps or hides: a stop that opens beyond its trigger fills at the open, a limit that opens beyond its price
+    fills at the (better) open.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -635,7 +641,9 @@ class FillModel(_message.Message):
     """The chance that a limit order whose price is touched but not passed is filled, drawn from the seed; 1 (the default) is TOUCH, 0 is THROUGH."""
     @_builtins.property
     def volume_share(self) -> _values_pb2.Decimal:
-        """The greatest share of a bar's volume (or of a trade's size) that one order may take; the rest stays open (a partial fill). Absent: no bound. Bars without a volume fill nothing if it is set."""
+        """The greatest share of a bar's volume (or of a trade's size) that one order may take; the rest stays open (a partial fill). Absent: no bound. Bars
+        without a volume fill nothing if it is set.
+        """
 
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
@@ -727,7 +735,9 @@ class MarketRules(_message.Message):
     DEFAULT_QUANTITY_STEP_FIELD_NUMBER: _builtins.int
     DEFAULT_PRICE_TICK_FIELD_NUMBER: _builtins.int
     enforce: _builtins.bool
-    """Take tick size, quantity step and smallest order of each instrument from the broker's or provider's metadata, where known, and deny what breaks them."""
+    """Take tick size, quantity step and smallest order of each instrument from the broker's or provider's metadata, where known, and deny what breaks
+    them.
+    """
     @_builtins.property
     def default_quantity_step(self) -> _values_pb2.Decimal:
         """The quantity step for instruments without metadata ("1" for whole shares). Absent: any quantity."""

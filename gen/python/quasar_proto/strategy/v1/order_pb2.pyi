@@ -456,11 +456,15 @@ class OrderSpec(_message.Message):
     time_in_force: Global___TimeInForce.ValueType
     """How long the order works."""
     reduce_only: _builtins.bool
-    """Only reduce the position: an order that would open, enlarge or reverse it is denied; one that becomes too large while it works is cut by the engine."""
+    """Only reduce the position: an order that would open, enlarge or reverse it is denied; one that becomes too large while it works is cut by the
+    engine.
+    """
     post_only: _builtins.bool
     """Only provide liquidity: the broker rejects the order if it would trade at once. LIMIT only."""
     group: _builtins.str
-    """A label of the strategy's or person's choice, unique to a group of orders of the same run and account: orders with the same label are linked by `group_contingency`. Empty: none."""
+    """A label of the strategy's or person's choice, unique to a group of orders of the same run and account: orders with the same label are linked by
+    `group_contingency`. Empty: none.
+    """
     group_contingency: Global___Contingency.ValueType
     """How the orders of the group act on each other: OCO or OUO. Set if and only if `group` is set."""
     tag: _builtins.str
@@ -471,7 +475,9 @@ class OrderSpec(_message.Message):
 
     @_builtins.property
     def notional(self) -> _values_pb2.Decimal:
-        """In the quote currency; above 0. Turned into a quantity by the reference price at the time of the check, rounded down to the broker's step; the order then carries the quantity."""
+        """In the quote currency; above 0. Turned into a quantity by the reference price at the time of the check, rounded down to the broker's step; the
+        order then carries the quantity.
+        """
 
     @_builtins.property
     def limit_price(self) -> _values_pb2.Decimal:
@@ -756,9 +762,11 @@ class OrderIntent(_message.Message):
     FLATTEN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     intent_number: _builtins.int
-    """Counts the intents of one run from 1, without holes. With the run's id it determines the client order id, so that the same run asked twice can never make two orders:
-    client_order_id = UUID version 5 (name space: the run's id; name: "<intent_number>/<leg>"), leg 0 for the order itself, 1 for its stop-loss, 2 for its take-profit.
-    The children of a flatten count their legs from 0 in the order of the symbols.
+    """Counts the intents of one run from 1, without holes. With the run's id it determines the client order id, so that the same run asked twice can
+    never make two orders: client_order_id = UUID version 5 (name space: the run's id; name: "<intent_number>-<leg>"), leg 0 for the order itself, 1
+    for its stop-loss, 2 for its take-profit. The children of a flatten count their legs from 0 in the order of the symbols. An order
+    that takes another's place, at a broker that cannot replace, has the number of the replacing intent; for a person's replacement its id is the
+    UUID version 5 of the former client order id and its revision.
     """
     reason: _builtins.str
     """Why, in the strategy's words; shown in the telemetry. Empty: not said."""
@@ -846,9 +854,10 @@ class Order(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     client_order_id: _builtins.str
-    """The id under which the broker, the database and every client know the order: 1 to 36 characters of [A-Za-z0-9-]. Deterministic (see OrderIntent.intent_number; for a manual order a
-    UUID version 5 of account and request id), stored before anything is sent, and never reused, not even after a rejection. In a back-test it is "<intent_number>/<leg>" without the
-    "/0" of the order itself, and unique within that back-test.
+    """The id under which the broker, the database and every client know the order: 1 to 36 characters of [A-Za-z0-9-]. Deterministic (see
+    OrderIntent.intent_number; for a manual order a UUID version 5 of account and request id), stored before anything is sent, and never reused, not
+    even after a rejection. In a back-test it is the intent number in digits ("7"), with the leg for the exits of a bracket ("7-1"), and unique
+    within that back-test.
     """
     broker_order_id: _builtins.str
     """The broker's own id. Empty until the broker has answered."""
@@ -1145,7 +1154,9 @@ class Position(_message.Message):
 
     @_builtins.property
     def average_price(self) -> _values_pb2.Decimal:
-        """The average entry price of what is held. Fills that enlarge the position move it, fills that reduce it do not; a reversal starts anew at the price of the fill. Absent: flat."""
+        """The average entry price of what is held. Fills that enlarge the position move it, fills that reduce it do not; a reversal starts anew at the
+        price of the fill. Absent: flat.
+        """
 
     @_builtins.property
     def mark_price(self) -> _values_pb2.Decimal:

@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from quasar_proto.common.v1 import values_pb2 as _values_pb2
 from quasar_proto.strategy.v1 import denial_pb2 as _denial_pb2
 from quasar_proto.strategy.v1 import order_pb2 as _order_pb2
+from quasar_proto.strategy.v1 import time_window_pb2 as _time_window_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -157,14 +158,14 @@ class AllowedSession(_message.Message):
     calendar: _builtins.str
     """Within the sessions of a calendar: a MIC ("XNYS"), or "instrument" for the exchange of the order's own instrument."""
     @_builtins.property
-    def window(self) -> Global___PolicyWindow:
+    def window(self) -> _time_window_pb2.TimeWindow:
         """Within a window of local time."""
 
     def __init__(
         self,
         *,
         calendar: _builtins.str = ...,
-        window: Global___PolicyWindow | None = ...,
+        window: _time_window_pb2.TimeWindow | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "session", b"session", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -177,45 +178,11 @@ class AllowedSession(_message.Message):
 Global___AllowedSession: _TypeAlias = AllowedSession  # noqa: Y015
 
 @_typing.final
-class PolicyWindow(_message.Message):
-    """A window of local time on some days of the week."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    WEEKDAYS_FIELD_NUMBER: _builtins.int
-    START_FIELD_NUMBER: _builtins.int
-    END_FIELD_NUMBER: _builtins.int
-    TIME_ZONE_FIELD_NUMBER: _builtins.int
-    start: _builtins.str
-    """Local start, "HH:MM" or "HH:MM:SS"."""
-    end: _builtins.str
-    """Local end, the first instant outside. At or before `start`: on the next day."""
-    time_zone: _builtins.str
-    """The time zone, an IANA name. Empty: UTC."""
-    @_builtins.property
-    def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Days, 1 Monday to 7 Sunday: those on which the window starts. Empty: every day."""
-
-    def __init__(
-        self,
-        *,
-        weekdays: _abc.Iterable[_builtins.int] | None = ...,
-        start: _builtins.str = ...,
-        end: _builtins.str = ...,
-        time_zone: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "time_zone", b"time_zone", "weekdays", b"weekdays"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PolicyWindow: _TypeAlias = PolicyWindow  # noqa: Y015
-
-@_typing.final
 class PolicyLimits(_message.Message):
-    """The limits of a policy. An absent limit does not limit. All numbers are at least 0. Amounts are in `currency`; values in other currencies are converted at the latest stored rate, and an order whose rate is missing is denied
-    (NO_EXCHANGE_RATE). Positions and exposures are counted as if every open order of the same side were filled. Orders that only reduce a position are never denied by limits on position, exposure, leverage or loss.
+    """The limits of a policy. An absent limit does not limit. All numbers are at least 0. Amounts are in `currency`; values in other currencies are
+    converted at the latest stored rate, and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions and exposures are counted as if
+    every open order of the same side were filled. Orders that only reduce a position are never denied by limits on position, exposure, leverage or
+    loss.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -291,7 +258,9 @@ class PolicyLimits(_message.Message):
 
     @_builtins.property
     def price_collar(self) -> _values_pb2.Decimal:
-        """The greatest distance of a limit or trigger price from the reference price in the direction that costs, as a ratio (0.05 = 5 %). Market orders are checked against the age of the reference price only. PRICE_COLLAR."""
+        """The greatest distance of a limit or trigger price from the reference price in the direction that costs, as a ratio (0.05 = 5 %). Market orders
+        are checked against the age of the reference price only. PRICE_COLLAR.
+        """
 
     @_builtins.property
     def max_price_age(self) -> _duration_pb2.Duration:
@@ -373,7 +342,9 @@ Global___PolicyLimits: _TypeAlias = PolicyLimits  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
-    """A set of limits for a scope. Several policies may hold for the same scope and several scopes for the same order: each limit is checked, the strictest wins."""
+    """A set of limits for a scope. Several policies may hold for the same scope and several scopes for the same order: each limit is checked, the
+    strictest wins.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -405,7 +376,7 @@ class Policy(_message.Message):
     """Counts its changes from 1; denials name it. Output only."""
     @_builtins.property
     def scope(self) -> _denial_pb2.PolicyScope:
-        """What it applies to. Limits of an INSTRUMENT scope apply to that instrument over all accounts together."""
+        """What it applies to; cannot change. Limits of an INSTRUMENT scope apply to that instrument over all accounts together."""
 
     @_builtins.property
     def limits(self) -> Global___PolicyLimits:

@@ -31,7 +31,7 @@ from quasar_proto.strategy.v1 import order_pb2 as quasar_dot_strategy_dot_v1_dot
 from quasar_proto.strategy.v1 import policy_pb2 as quasar_dot_strategy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'quasar/strategy/v1/policy_service.proto\x12\x12quasar.strategy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/access.proto\x1a\x1fquasar/strategy/v1/denial.proto\x1a\x1equasar/strategy/v1/order.proto\x1a\x1fquasar/strategy/v1/policy.proto\"}\n\x13\x43reatePolicyRequest\x12\x32\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"y\n\x14\x43reatePolicyResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.Policy\x12\x35\n\rbroken_limits\x18\x02 \x03(\x0b\x32\x1e.quasar.strategy.v1.LimitUsage\"H\n\x10GetPolicyRequest\x12\x34\n\tpolicy_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18?2\x16^[a-z][a-z0-9-]{0,62}$\"?\n\x11GetPolicyResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.Policy\"\x88\x01\n\x13ListPoliciesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x08order_by\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"]\n\x14ListPoliciesResponse\x12,\n\x08policies\x18\x01 \x03(\x0b\x32\x1a.quasar.strategy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x13UpdatePolicyRequest\x12\x32\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"y\n\x14UpdatePolicyResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.Policy\x12\x35\n\rbroken_limits\x18\x02 \x03(\x0b\x32\x1e.quasar.strategy.v1.LimitUsage\"q\n\x13\x44\x65letePolicyRequest\x12\x34\n\tpolicy_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18?2\x16^[a-z][a-z0-9-]{0,62}$\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"6\n\x14\x44\x65letePolicyResponse\x12\x1e\n\x16unlimited_instance_ids\x18\x01 \x03(\t\"\x99\x01\n\x15GetPolicyUsageRequest\x12.\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.quasar.strategy.v1.PolicyScope\x12\x1a\n\tpolicy_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12&\n\tmin_ratio\x18\x03 \x01(\x01\x42\x0e\xbaH\x0b\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x42\x0c\n\n_min_ratio\"q\n\x16GetPolicyUsageResponse\x12-\n\x05usage\x18\x01 \x03(\x0b\x32\x1e.quasar.strategy.v1.LimitUsage\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x16GetTradingStateRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.quasar.strategy.v1.PolicyScopeB\x06\xbaH\x03\xc8\x01\x01\"X\n\x17GetTradingStateResponse\x12=\n\rtrading_state\x18\x01 \x01(\x0b\x32&.quasar.strategy.v1.TradingStateRecord\"\xf6\x01\n\x16SetTradingStateRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.quasar.strategy.v1.PolicyScopeB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05state\x18\x02 \x01(\x0e\x32 .quasar.strategy.v1.TradingStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1a\n\x12\x63\x61ncel_open_orders\x18\x04 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x17SetTradingStateResponse\x12=\n\rtrading_state\x18\x01 \x01(\x0b\x32&.quasar.strategy.v1.TradingStateRecord\x12\"\n\x1a\x63\x61ncelled_client_order_ids\x18\x02 \x03(\t\"\x8d\x01\n\x18ListTradingStatesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x08order_by\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"t\n\x19ListTradingStatesResponse\x12>\n\x0etrading_states\x18\x01 \x03(\x0b\x32&.quasar.strategy.v1.TradingStateRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9e\x01\n\x11\x43heckOrderRequest\x12\x35\n\naccount_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18?2\x16^[a-z][a-z0-9-]{0,62}$\x12\x1c\n\x0binstance_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x34\n\x05order\x18\x03 \x01(\x0b\x32\x1d.quasar.strategy.v1.OrderSpecB\x06\xbaH\x03\xc8\x01\x01\"J\n\x12\x43heckOrderResponse\x12\x34\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".quasar.strategy.v1.PolicyDecision\"\x87\x01\n\x12ListDenialsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x08order_by\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"a\n\x13ListDenialsResponse\x12\x31\n\x07\x64\x65nials\x18\x01 \x03(\x0b\x32 .quasar.strategy.v1.DenialRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa7\t\n\rPolicyService\x12g\n\x0c\x43reatePolicy\x12\'.quasar.strategy.v1.CreatePolicyRequest\x1a(.quasar.strategy.v1.CreatePolicyResponse\"\x04\xa0\xbb\x18\x03\x12^\n\tGetPolicy\x12$.quasar.strategy.v1.GetPolicyRequest\x1a%.quasar.strategy.v1.GetPolicyResponse\"\x04\xa0\xbb\x18\x01\x12g\n\x0cListPolicies\x12\'.quasar.strategy.v1.ListPoliciesRequest\x1a(.quasar.strategy.v1.ListPoliciesResponse\"\x04\xa0\xbb\x18\x01\x12g\n\x0cUpdatePolicy\x12\'.quasar.strategy.v1.UpdatePolicyRequest\x1a(.quasar.strategy.v1.UpdatePolicyResponse\"\x04\xa0\xbb\x18\x03\x12g\n\x0c\x44\x65letePolicy\x12\'.quasar.strategy.v1.DeletePolicyRequest\x1a(.quasar.strategy.v1.DeletePolicyResponse\"\x04\xa0\xbb\x18\x03\x12m\n\x0eGetPolicyUsage\x12).quasar.strategy.v1.GetPolicyUsageRequest\x1a*.quasar.strategy.v1.GetPolicyUsageResponse\"\x04\xa0\xbb\x18\x01\x12p\n\x0fGetTradingState\x12*.quasar.strategy.v1.GetTradingStateRequest\x1a+.quasar.strategy.v1.GetTradingStateResponse\"\x04\xa0\xbb\x18\x01\x12p\n\x0fSetTradingState\x12*.quasar.strategy.v1.SetTradingStateRequest\x1a+.quasar.strategy.v1.SetTradingStateResponse\"\x04\xa0\xbb\x18\x02\x12v\n\x11ListTradingStates\x12,.quasar.strategy.v1.ListTradingStatesRequest\x1a-.quasar.strategy.v1.ListTradingStatesResponse\"\x04\xa0\xbb\x18\x01\x12\x61\n\nCheckOrder\x12%.quasar.strategy.v1.CheckOrderRequest\x1a&.quasar.strategy.v1.CheckOrderResponse\"\x04\xa0\xbb\x18\x01\x12\x64\n\x0bListDenials\x12&.quasar.strategy.v1.ListDenialsRequest\x1a\'.quasar.strategy.v1.ListDenialsResponse\"\x04\xa0\xbb\x18\x01\x42\x61\n\x15io.quasar.strategy.v1P\x01ZFgithub.com/quasar-platform/quasar/gen/go/quasar/strategy/v1;strategyv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'quasar/strategy/v1/policy_service.proto\x12\x12quasar.strategy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/access.proto\x1a\x1fquasar/strategy/v1/denial.proto\x1a\x1equasar/strategy/v1/order.proto\x1a\x1fquasar/strategy/v1/policy.proto\"\xdc\x01\n\x13\x43reatePolicyRequest\x12\x90\x01\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.PolicyBd\xbaHa\xba\x01[\n\x16\x63reate_policy.complete\x12\x1cmust have a scope and limits\x1a#has(this.scope) && has(this.limits)\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"y\n\x14\x43reatePolicyResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.Policy\x12\x35\n\rbroken_limits\x18\x02 \x03(\x0b\x32\x1e.quasar.strategy.v1.LimitUsage\"H\n\x10GetPolicyRequest\x12\x34\n\tpolicy_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18?2\x16^[a-z][a-z0-9-]{0,62}$\"?\n\x11GetPolicyResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.Policy\"\x88\x01\n\x13ListPoliciesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x08order_by\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"]\n\x14ListPoliciesResponse\x12,\n\x08policies\x18\x01 \x03(\x0b\x32\x1a.quasar.strategy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x13UpdatePolicyRequest\x12\x32\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"y\n\x14UpdatePolicyResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x1a.quasar.strategy.v1.Policy\x12\x35\n\rbroken_limits\x18\x02 \x03(\x0b\x32\x1e.quasar.strategy.v1.LimitUsage\"q\n\x13\x44\x65letePolicyRequest\x12\x34\n\tpolicy_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18?2\x16^[a-z][a-z0-9-]{0,62}$\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"6\n\x14\x44\x65letePolicyResponse\x12\x1e\n\x16unlimited_instance_ids\x18\x01 \x03(\t\"\x99\x01\n\x15GetPolicyUsageRequest\x12.\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.quasar.strategy.v1.PolicyScope\x12\x1a\n\tpolicy_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12&\n\tmin_ratio\x18\x03 \x01(\x01\x42\x0e\xbaH\x0b\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x42\x0c\n\n_min_ratio\"q\n\x16GetPolicyUsageResponse\x12-\n\x05usage\x18\x01 \x03(\x0b\x32\x1e.quasar.strategy.v1.LimitUsage\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x16GetTradingStateRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.quasar.strategy.v1.PolicyScopeB\x06\xbaH\x03\xc8\x01\x01\"X\n\x17GetTradingStateResponse\x12=\n\rtrading_state\x18\x01 \x01(\x0b\x32&.quasar.strategy.v1.TradingStateRecord\"\xf6\x01\n\x16SetTradingStateRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.quasar.strategy.v1.PolicyScopeB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05state\x18\x02 \x01(\x0e\x32 .quasar.strategy.v1.TradingStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1a\n\x12\x63\x61ncel_open_orders\x18\x04 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x17SetTradingStateResponse\x12=\n\rtrading_state\x18\x01 \x01(\x0b\x32&.quasar.strategy.v1.TradingStateRecord\x12\"\n\x1a\x63\x61ncelled_client_order_ids\x18\x02 \x03(\t\"\x8d\x01\n\x18ListTradingStatesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x08order_by\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"t\n\x19ListTradingStatesResponse\x12>\n\x0etrading_states\x18\x01 \x03(\x0b\x32&.quasar.strategy.v1.TradingStateRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9e\x01\n\x11\x43heckOrderRequest\x12\x35\n\naccount_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18?2\x16^[a-z][a-z0-9-]{0,62}$\x12\x1c\n\x0binstance_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x34\n\x05order\x18\x03 \x01(\x0b\x32\x1d.quasar.strategy.v1.OrderSpecB\x06\xbaH\x03\xc8\x01\x01\"J\n\x12\x43heckOrderResponse\x12\x34\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".quasar.strategy.v1.PolicyDecision\"\x87\x01\n\x12ListDenialsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x08order_by\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"a\n\x13ListDenialsResponse\x12\x31\n\x07\x64\x65nials\x18\x01 \x03(\x0b\x32 .quasar.strategy.v1.DenialRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa7\t\n\rPolicyService\x12g\n\x0c\x43reatePolicy\x12\'.quasar.strategy.v1.CreatePolicyRequest\x1a(.quasar.strategy.v1.CreatePolicyResponse\"\x04\xa0\xbb\x18\x03\x12^\n\tGetPolicy\x12$.quasar.strategy.v1.GetPolicyRequest\x1a%.quasar.strategy.v1.GetPolicyResponse\"\x04\xa0\xbb\x18\x01\x12g\n\x0cListPolicies\x12\'.quasar.strategy.v1.ListPoliciesRequest\x1a(.quasar.strategy.v1.ListPoliciesResponse\"\x04\xa0\xbb\x18\x01\x12g\n\x0cUpdatePolicy\x12\'.quasar.strategy.v1.UpdatePolicyRequest\x1a(.quasar.strategy.v1.UpdatePolicyResponse\"\x04\xa0\xbb\x18\x03\x12g\n\x0c\x44\x65letePolicy\x12\'.quasar.strategy.v1.DeletePolicyRequest\x1a(.quasar.strategy.v1.DeletePolicyResponse\"\x04\xa0\xbb\x18\x03\x12m\n\x0eGetPolicyUsage\x12).quasar.strategy.v1.GetPolicyUsageRequest\x1a*.quasar.strategy.v1.GetPolicyUsageResponse\"\x04\xa0\xbb\x18\x01\x12p\n\x0fGetTradingState\x12*.quasar.strategy.v1.GetTradingStateRequest\x1a+.quasar.strategy.v1.GetTradingStateResponse\"\x04\xa0\xbb\x18\x01\x12p\n\x0fSetTradingState\x12*.quasar.strategy.v1.SetTradingStateRequest\x1a+.quasar.strategy.v1.SetTradingStateResponse\"\x04\xa0\xbb\x18\x02\x12v\n\x11ListTradingStates\x12,.quasar.strategy.v1.ListTradingStatesRequest\x1a-.quasar.strategy.v1.ListTradingStatesResponse\"\x04\xa0\xbb\x18\x01\x12\x61\n\nCheckOrder\x12%.quasar.strategy.v1.CheckOrderRequest\x1a&.quasar.strategy.v1.CheckOrderResponse\"\x04\xa0\xbb\x18\x01\x12\x64\n\x0bListDenials\x12&.quasar.strategy.v1.ListDenialsRequest\x1a\'.quasar.strategy.v1.ListDenialsResponse\"\x04\xa0\xbb\x18\x01\x42\x61\n\x15io.quasar.strategy.v1P\x01ZFgithub.com/quasar-platform/quasar/gen/go/quasar/strategy/v1;strategyv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.quasar.strategy.v1P\001ZFgithub.com/quasar-platform/quasar/gen/go/quasar/strategy/v1;strategyv1'
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
-  _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\272Ha\272\001[\n\026create_policy.complete\022\034must have a scope and limits\032#has(this.scope) && has(this.limits)\310\001\001'
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_GETPOLICYREQUEST'].fields_by_name['policy_id']._loaded_options = None
@@ -117,50 +117,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['CheckOrder']._serialized_options = b'\240\273\030\001'
   _globals['_POLICYSERVICE'].methods_by_name['ListDenials']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['ListDenials']._serialized_options = b'\240\273\030\001'
-  _globals['_CREATEPOLICYREQUEST']._serialized_start=288
-  _globals['_CREATEPOLICYREQUEST']._serialized_end=413
-  _globals['_CREATEPOLICYRESPONSE']._serialized_start=415
-  _globals['_CREATEPOLICYRESPONSE']._serialized_end=536
-  _globals['_GETPOLICYREQUEST']._serialized_start=538
-  _globals['_GETPOLICYREQUEST']._serialized_end=610
-  _globals['_GETPOLICYRESPONSE']._serialized_start=612
-  _globals['_GETPOLICYRESPONSE']._serialized_end=675
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=678
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=814
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=816
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=909
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=912
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1065
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1067
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1188
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=1190
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=1303
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1305
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1359
-  _globals['_GETPOLICYUSAGEREQUEST']._serialized_start=1362
-  _globals['_GETPOLICYUSAGEREQUEST']._serialized_end=1515
-  _globals['_GETPOLICYUSAGERESPONSE']._serialized_start=1517
-  _globals['_GETPOLICYUSAGERESPONSE']._serialized_end=1630
-  _globals['_GETTRADINGSTATEREQUEST']._serialized_start=1632
-  _globals['_GETTRADINGSTATEREQUEST']._serialized_end=1712
-  _globals['_GETTRADINGSTATERESPONSE']._serialized_start=1714
-  _globals['_GETTRADINGSTATERESPONSE']._serialized_end=1802
-  _globals['_SETTRADINGSTATEREQUEST']._serialized_start=1805
-  _globals['_SETTRADINGSTATEREQUEST']._serialized_end=2051
-  _globals['_SETTRADINGSTATERESPONSE']._serialized_start=2053
-  _globals['_SETTRADINGSTATERESPONSE']._serialized_end=2177
-  _globals['_LISTTRADINGSTATESREQUEST']._serialized_start=2180
-  _globals['_LISTTRADINGSTATESREQUEST']._serialized_end=2321
-  _globals['_LISTTRADINGSTATESRESPONSE']._serialized_start=2323
-  _globals['_LISTTRADINGSTATESRESPONSE']._serialized_end=2439
-  _globals['_CHECKORDERREQUEST']._serialized_start=2442
-  _globals['_CHECKORDERREQUEST']._serialized_end=2600
-  _globals['_CHECKORDERRESPONSE']._serialized_start=2602
-  _globals['_CHECKORDERRESPONSE']._serialized_end=2676
-  _globals['_LISTDENIALSREQUEST']._serialized_start=2679
-  _globals['_LISTDENIALSREQUEST']._serialized_end=2814
-  _globals['_LISTDENIALSRESPONSE']._serialized_start=2816
-  _globals['_LISTDENIALSRESPONSE']._serialized_end=2913
-  _globals['_POLICYSERVICE']._serialized_start=2916
-  _globals['_POLICYSERVICE']._serialized_end=4107
+  _globals['_CREATEPOLICYREQUEST']._serialized_start=289
+  _globals['_CREATEPOLICYREQUEST']._serialized_end=509
+  _globals['_CREATEPOLICYRESPONSE']._serialized_start=511
+  _globals['_CREATEPOLICYRESPONSE']._serialized_end=632
+  _globals['_GETPOLICYREQUEST']._serialized_start=634
+  _globals['_GETPOLICYREQUEST']._serialized_end=706
+  _globals['_GETPOLICYRESPONSE']._serialized_start=708
+  _globals['_GETPOLICYRESPONSE']._serialized_end=771
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=774
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=910
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=912
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1005
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=1008
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1161
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1163
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1284
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=1286
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=1399
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1401
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1455
+  _globals['_GETPOLICYUSAGEREQUEST']._serialized_start=1458
+  _globals['_GETPOLICYUSAGEREQUEST']._serialized_end=1611
+  _globals['_GETPOLICYUSAGERESPONSE']._serialized_start=1613
+  _globals['_GETPOLICYUSAGERESPONSE']._serialized_end=1726
+  _globals['_GETTRADINGSTATEREQUEST']._serialized_start=1728
+  _globals['_GETTRADINGSTATEREQUEST']._serialized_end=1808
+  _globals['_GETTRADINGSTATERESPONSE']._serialized_start=1810
+  _globals['_GETTRADINGSTATERESPONSE']._serialized_end=1898
+  _globals['_SETTRADINGSTATEREQUEST']._serialized_start=1901
+  _globals['_SETTRADINGSTATEREQUEST']._serialized_end=2147
+  _globals['_SETTRADINGSTATERESPONSE']._serialized_start=2149
+  _globals['_SETTRADINGSTATERESPONSE']._serialized_end=2273
+  _globals['_LISTTRADINGSTATESREQUEST']._serialized_start=2276
+  _globals['_LISTTRADINGSTATESREQUEST']._serialized_end=2417
+  _globals['_LISTTRADINGSTATESRESPONSE']._serialized_start=2419
+  _globals['_LISTTRADINGSTATESRESPONSE']._serialized_end=2535
+  _globals['_CHECKORDERREQUEST']._serialized_start=2538
+  _globals['_CHECKORDERREQUEST']._serialized_end=2696
+  _globals['_CHECKORDERRESPONSE']._serialized_start=2698
+  _globals['_CHECKORDERRESPONSE']._serialized_end=2772
+  _globals['_LISTDENIALSREQUEST']._serialized_start=2775
+  _globals['_LISTDENIALSREQUEST']._serialized_end=2910
+  _globals['_LISTDENIALSRESPONSE']._serialized_start=2912
+  _globals['_LISTDENIALSRESPONSE']._serialized_end=3009
+  _globals['_POLICYSERVICE']._serialized_start=3012
+  _globals['_POLICYSERVICE']._serialized_end=4203
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,9 @@ class CreatePolicyRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything, store nothing."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """The policy; its output-only fields are ignored."""
@@ -210,7 +212,9 @@ class UpdatePolicyRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The paths to change: `display_name`, `description`, `granularity`, `limits` or `limits.<field>` (absent in the policy: the limit is taken away), `enabled`. The scope cannot change. Empty: INVALID_ARGUMENT."""
+        """The paths to change: `display_name`, `description`, `granularity`, `limits` or `limits.<field>` (absent in the policy: the limit is taken away),
+        `enabled`. The scope cannot change. Empty: INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -628,7 +632,9 @@ class ListDenialsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `reason`, `account_id`, `instance_id`, `run_id`, `symbol`, `side`, `origin`, `policy_id`, `scope.kind`, `scope.id`, `time`; for example `reason = "MAX_DAILY_LOSS" AND time > "2026-01-01T00:00:00Z"`."""
+    """AIP-160 subset over `reason`, `account_id`, `instance_id`, `run_id`, `symbol`, `side`, `origin`, `policy_id`, `scope.kind`, `scope.id`, `time`;
+    for example `reason = "MAX_DAILY_LOSS" AND time > "2026-01-01T00:00:00Z"`.
+    """
     order_by: _builtins.str
     """`time desc` (the default) or `time`."""
     def __init__(

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class PolicyServiceStub:
-    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process, right before it is stored and sent. What cannot be decided (no price, no rate, no
-    answer of the database) is denied. Changes take effect for the next order.
+    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process,
+    right before it is stored and sent. What cannot be decided (no price, no rate, no answer of the database) is denied. Changes take effect for the
+    next order.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -96,14 +97,16 @@ class PolicyServiceStub:
 
 
 class PolicyServiceServicer:
-    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process, right before it is stored and sent. What cannot be decided (no price, no rate, no
-    answer of the database) is denied. Changes take effect for the next order.
+    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process,
+    right before it is stored and sent. What cannot be decided (no price, no rate, no answer of the database) is denied. Changes take effect for the
+    next order.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
 
     def CreatePolicy(self, request, context):
-        """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency, an unknown calendar or time zone. Event: `PolicyCreated`.
+        """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
+        an unknown calendar or time zone. Event: `PolicyCreated`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,14 +127,16 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePolicy(self, request, context):
-        """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH, INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after.
+        """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH,
+        INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeletePolicy(self, request, context):
-        """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and `force` is not set. Event: `PolicyDeleted`.
+        """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and
+        `force` is not set. Event: `PolicyDeleted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,8 +157,9 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetTradingState(self, request, context):
-        """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent yet is sent against it. Orders that are open stay open unless asked otherwise.
-        Setting the state that holds changes nothing but the reason. NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
+        """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent
+        yet is sent against it. Orders that are open stay open unless asked otherwise. Setting the state that holds changes nothing but the reason.
+        NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +173,8 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckOrder(self, request, context):
-        """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a successful call. NOT_FOUND for an unknown account or instance.
+        """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a
+        successful call. NOT_FOUND for an unknown account or instance.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,8 +254,9 @@ def add_PolicyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PolicyService:
-    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process, right before it is stored and sent. What cannot be decided (no price, no rate, no
-    answer of the database) is denied. Changes take effect for the next order.
+    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process,
+    right before it is stored and sent. What cannot be decided (no price, no rate, no answer of the database) is denied. Changes take effect for the
+    next order.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """

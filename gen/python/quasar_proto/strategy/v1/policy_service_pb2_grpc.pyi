@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyServiceStub:
-    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process, right before it is stored and sent. What cannot be decided (no price, no rate, no
-    answer of the database) is denied. Changes take effect for the next order.
+    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process,
+    right before it is stored and sent. What cannot be decided (no price, no rate, no answer of the database) is denied. Changes take effect for the
+    next order.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -38,67 +39,87 @@ class PolicyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.CreatePolicyRequest, _policy_service_pb2.CreatePolicyResponse]
-    """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency, an unknown calendar or time zone. Event: `PolicyCreated`."""
+    """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
+    an unknown calendar or time zone. Event: `PolicyCreated`.
+    """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]
     """Returns a policy. NOT_FOUND."""
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoliciesRequest, _policy_service_pb2.ListPoliciesResponse]
     """Lists policies. INVALID_FILTER, INVALID_CURSOR."""
     UpdatePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.UpdatePolicyRequest, _policy_service_pb2.UpdatePolicyResponse]
-    """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH, INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after."""
+    """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH,
+    INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after.
+    """
     DeletePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DeletePolicyRequest, _policy_service_pb2.DeletePolicyResponse]
-    """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and `force` is not set. Event: `PolicyDeleted`."""
+    """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and
+    `force` is not set. Event: `PolicyDeleted`.
+    """
     GetPolicyUsage: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyUsageRequest, _policy_service_pb2.GetPolicyUsageResponse]
     """Tells how much of each limit is used now. NOT_FOUND for an unknown scope."""
     GetTradingState: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetTradingStateRequest, _policy_service_pb2.GetTradingStateResponse]
     """Returns the trading state of a scope. A scope that was never set is ACTIVE. NOT_FOUND for an unknown scope."""
     SetTradingState: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetTradingStateRequest, _policy_service_pb2.SetTradingStateResponse]
-    """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent yet is sent against it. Orders that are open stay open unless asked otherwise.
-    Setting the state that holds changes nothing but the reason. NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
+    """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent
+    yet is sent against it. Orders that are open stay open unless asked otherwise. Setting the state that holds changes nothing but the reason.
+    NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
     """
     ListTradingStates: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListTradingStatesRequest, _policy_service_pb2.ListTradingStatesResponse]
     """Lists the trading states of all scopes that were ever set, strictest first. INVALID_FILTER, INVALID_CURSOR."""
     CheckOrder: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.CheckOrderRequest, _policy_service_pb2.CheckOrderResponse]
-    """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a successful call. NOT_FOUND for an unknown account or instance."""
+    """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a
+    successful call. NOT_FOUND for an unknown account or instance.
+    """
     ListDenials: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListDenialsRequest, _policy_service_pb2.ListDenialsResponse]
     """Lists denials, newest first. INVALID_FILTER, INVALID_CURSOR."""
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
-    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process, right before it is stored and sent. What cannot be decided (no price, no rate, no
-    answer of the database) is denied. Changes take effect for the next order.
+    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process,
+    right before it is stored and sent. What cannot be decided (no price, no rate, no answer of the database) is denied. Changes take effect for the
+    next order.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.CreatePolicyRequest, _policy_service_pb2.CreatePolicyResponse]  # type: ignore[assignment]
-    """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency, an unknown calendar or time zone. Event: `PolicyCreated`."""
+    """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
+    an unknown calendar or time zone. Event: `PolicyCreated`.
+    """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
     """Returns a policy. NOT_FOUND."""
     ListPolicies: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoliciesRequest, _policy_service_pb2.ListPoliciesResponse]  # type: ignore[assignment]
     """Lists policies. INVALID_FILTER, INVALID_CURSOR."""
     UpdatePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.UpdatePolicyRequest, _policy_service_pb2.UpdatePolicyResponse]  # type: ignore[assignment]
-    """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH, INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after."""
+    """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH,
+    INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after.
+    """
     DeletePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DeletePolicyRequest, _policy_service_pb2.DeletePolicyResponse]  # type: ignore[assignment]
-    """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and `force` is not set. Event: `PolicyDeleted`."""
+    """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and
+    `force` is not set. Event: `PolicyDeleted`.
+    """
     GetPolicyUsage: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyUsageRequest, _policy_service_pb2.GetPolicyUsageResponse]  # type: ignore[assignment]
     """Tells how much of each limit is used now. NOT_FOUND for an unknown scope."""
     GetTradingState: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetTradingStateRequest, _policy_service_pb2.GetTradingStateResponse]  # type: ignore[assignment]
     """Returns the trading state of a scope. A scope that was never set is ACTIVE. NOT_FOUND for an unknown scope."""
     SetTradingState: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetTradingStateRequest, _policy_service_pb2.SetTradingStateResponse]  # type: ignore[assignment]
-    """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent yet is sent against it. Orders that are open stay open unless asked otherwise.
-    Setting the state that holds changes nothing but the reason. NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
+    """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent
+    yet is sent against it. Orders that are open stay open unless asked otherwise. Setting the state that holds changes nothing but the reason.
+    NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
     """
     ListTradingStates: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListTradingStatesRequest, _policy_service_pb2.ListTradingStatesResponse]  # type: ignore[assignment]
     """Lists the trading states of all scopes that were ever set, strictest first. INVALID_FILTER, INVALID_CURSOR."""
     CheckOrder: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.CheckOrderRequest, _policy_service_pb2.CheckOrderResponse]  # type: ignore[assignment]
-    """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a successful call. NOT_FOUND for an unknown account or instance."""
+    """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a
+    successful call. NOT_FOUND for an unknown account or instance.
+    """
     ListDenials: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListDenialsRequest, _policy_service_pb2.ListDenialsResponse]  # type: ignore[assignment]
     """Lists denials, newest first. INVALID_FILTER, INVALID_CURSOR."""
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process, right before it is stored and sent. What cannot be decided (no price, no rate, no
-    answer of the database) is denied. Changes take effect for the next order.
+    """Limits on what may be traded. Every order and every replacement, of strategies and of people, passes all of them outside of the strategy's process,
+    right before it is stored and sent. What cannot be decided (no price, no rate, no answer of the database) is denied. Changes take effect for the
+    next order.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -109,7 +130,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.CreatePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.CreatePolicyResponse, _abc.Awaitable[_policy_service_pb2.CreatePolicyResponse]]:
-        """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency, an unknown calendar or time zone. Event: `PolicyCreated`."""
+        """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
+        an unknown calendar or time zone. Event: `PolicyCreated`.
+        """
 
     @_abc_1.abstractmethod
     def GetPolicy(
@@ -133,7 +156,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.UpdatePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.UpdatePolicyResponse, _abc.Awaitable[_policy_service_pb2.UpdatePolicyResponse]]:
-        """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH, INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after."""
+        """Changes a policy. A limit that is already broken does not undo what is held; it denies what would enlarge it. NOT_FOUND, ETAG_MISMATCH,
+        INVALID_ARGUMENT as for CreatePolicy. Event: `PolicyUpdated`, with before and after.
+        """
 
     @_abc_1.abstractmethod
     def DeletePolicy(
@@ -141,7 +166,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.DeletePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.DeletePolicyResponse, _abc.Awaitable[_policy_service_pb2.DeletePolicyResponse]]:
-        """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and `force` is not set. Event: `PolicyDeleted`."""
+        """Deletes a policy. NOT_FOUND, ETAG_MISMATCH; FAILED_PRECONDITION when a live instance would be left without any limit on loss and order size and
+        `force` is not set. Event: `PolicyDeleted`.
+        """
 
     @_abc_1.abstractmethod
     def GetPolicyUsage(
@@ -165,8 +192,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.SetTradingStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.SetTradingStateResponse, _abc.Awaitable[_policy_service_pb2.SetTradingStateResponse]]:
-        """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent yet is sent against it. Orders that are open stay open unless asked otherwise.
-        Setting the state that holds changes nothing but the reason. NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
+        """Sets the trading state of a scope; HALTED of the platform is the emergency stop. Takes effect before the call returns: no order that was not sent
+        yet is sent against it. Orders that are open stay open unless asked otherwise. Setting the state that holds changes nothing but the reason.
+        NOT_FOUND for an unknown scope. Event: `TradingStateChanged`, severity warning.
         """
 
     @_abc_1.abstractmethod
@@ -183,7 +211,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.CheckOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.CheckOrderResponse, _abc.Awaitable[_policy_service_pb2.CheckOrderResponse]]:
-        """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a successful call. NOT_FOUND for an unknown account or instance."""
+        """Checks an order as PlaceOrder would and explains every rule; nothing is stored or sent, and nothing counts towards a rate. A denial is a
+        successful call. NOT_FOUND for an unknown account or instance.
+        """
 
     @_abc_1.abstractmethod
     def ListDenials(

@@ -161,7 +161,9 @@ Global___CashMovementKind: _TypeAlias = CashMovementKind  # noqa: Y015
 
 @_typing.final
 class PortfolioScope(_message.Message):
-    """Which part of the portfolio is meant. Nothing set: all accounts with real money; paper and demo accounts are never added to those."""
+    """Which part of the portfolio is meant. Nothing set: all accounts with real money, or all paper accounts as long as there is none with real money;
+    the answer says which. Real, demo and paper money are never added up.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -197,7 +199,9 @@ Global___PortfolioScope: _TypeAlias = PortfolioScope  # noqa: Y015
 
 @_typing.final
 class PortfolioFigures(_message.Message):
-    """The figures of a part of the portfolio. Amounts are in the portfolio's currency. An amount is absent when a price or an exchange rate is missing; `unpriced_symbols` names them."""
+    """The figures of a part of the portfolio. Amounts are in the portfolio's currency. An amount is absent when a price or an exchange rate is missing;
+    `unpriced_symbols` names them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

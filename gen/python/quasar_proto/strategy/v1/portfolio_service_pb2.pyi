@@ -51,7 +51,7 @@ class ListPositionsRequest(_message.Message):
     """Also positions that are flat and traded today."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part of the portfolio. Absent: all accounts with real money."""
+        """The part of the portfolio. Absent: as PortfolioScope says for nothing set."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class GetPortfolioRequest(_message.Message):
     """Leave positions out."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part. Absent: all accounts with real money."""
+        """The part. Absent: as PortfolioScope says for nothing set."""
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
@@ -179,7 +179,7 @@ class WatchPortfolioRequest(_message.Message):
     """Leave positions out."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part. Absent: all accounts with real money."""
+        """The part. Absent: as PortfolioScope says for nothing set."""
 
     @_builtins.property
     def min_interval(self) -> _duration_pb2.Duration:
@@ -223,7 +223,9 @@ class WatchPortfolioResponse(_message.Message):
     """Counts the messages of this stream from 1."""
     @_builtins.property
     def portfolio(self) -> _portfolio_pb2.Portfolio:
-        """The whole picture in the first message; later only accounts, strategies and positions that changed, with the figures of the whole always complete. Absent in a heartbeat."""
+        """The whole picture in the first message; later only accounts, strategies and positions that changed, with the figures of the whole always
+        complete. Absent in a heartbeat.
+        """
 
     @_builtins.property
     def closed_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PositionKey]:
@@ -301,7 +303,7 @@ class ReadEquityCurveRequest(_message.Message):
     """Skip the rows before this one, to resume a cut stream. Not with `max_rows`."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part. Absent: all accounts with real money."""
+        """The part. Absent: as PortfolioScope says for nothing set."""
 
     @_builtins.property
     def range(self) -> _values_pb2.TimeRange:
@@ -384,14 +386,16 @@ class ListPnlRequest(_message.Message):
     filter: _builtins.str
     """AIP-160 subset over `account_id`, `instance_id`, `symbol`, `asset_class`, `currency`, `exchange`, `tag`; applied before grouping."""
     order_by: _builtins.str
-    """The dimensions asked for, `net_pnl`, `realised_pnl`, `traded_notional`, `trades`; each with ` desc`. Default: the dimensions in the order asked for, days newest first."""
+    """The dimensions asked for, `net_pnl`, `realised_pnl`, `traded_notional`, `trades`; each with ` desc`. Default: the dimensions in the order asked
+    for, days newest first.
+    """
     report_currency: _builtins.str
     """The currency of the amounts, as in GetPortfolioRequest."""
     time_zone: _builtins.str
     """The time zone whose midnight starts the trading day, an IANA name. Empty: UTC."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part of the portfolio. Absent: all accounts with real money."""
+        """The part of the portfolio. Absent: as PortfolioScope says for nothing set."""
 
     @_builtins.property
     def range(self) -> _values_pb2.TimeRange:
@@ -475,7 +479,7 @@ class GetExposureRequest(_message.Message):
     """By what to group; not by DAY or TAG. Unspecified: SYMBOL."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part. Absent: all accounts with real money."""
+        """The part. Absent: as PortfolioScope says for nothing set."""
 
     def __init__(
         self,
@@ -553,7 +557,7 @@ class ListCashMovementsRequest(_message.Message):
     """`movement_id desc` (the default) or `movement_id`."""
     @_builtins.property
     def scope(self) -> _portfolio_pb2.PortfolioScope:
-        """The part of the portfolio. Absent: all accounts with real money."""
+        """The part of the portfolio. Absent: as PortfolioScope says for nothing set."""
 
     def __init__(
         self,

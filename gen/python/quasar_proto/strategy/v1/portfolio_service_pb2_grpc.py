@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class PortfolioServiceStub:
-    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by them.
+    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by
+    them.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -75,7 +76,8 @@ class PortfolioServiceStub:
 
 
 class PortfolioServiceServicer:
-    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by them.
+    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by
+    them.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -88,28 +90,32 @@ class PortfolioServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPortfolio(self, request, context):
-        """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account, instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for.
+        """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account,
+        instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchPortfolio(self, request, context):
-        """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the service stops. A reader that is too slow gets fewer pictures, never old ones.
+        """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the
+        service stops. A reader that is too slow gets fewer pictures, never old ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadEquityCurve(self, request, context):
-        """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown account, instance or run.
+        """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown
+        account, instance or run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPnl(self, request, context):
-        """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run; INVALID_FILTER, INVALID_CURSOR.
+        """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run;
+        INVALID_FILTER, INVALID_CURSOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,7 +182,8 @@ def add_PortfolioServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PortfolioService:
-    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by them.
+    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by
+    them.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """

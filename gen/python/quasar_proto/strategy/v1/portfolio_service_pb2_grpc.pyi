@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PortfolioServiceStub:
-    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by them.
+    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by
+    them.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -39,13 +40,21 @@ class PortfolioServiceStub:
     ListPositions: _grpc.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListPositionsRequest, _portfolio_service_pb2.ListPositionsResponse]
     """Lists positions. NOT_FOUND for an unknown account, instance or run; INVALID_FILTER, INVALID_CURSOR."""
     GetPortfolio: _grpc.UnaryUnaryMultiCallable[_portfolio_service_pb2.GetPortfolioRequest, _portfolio_service_pb2.GetPortfolioResponse]
-    """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account, instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for."""
+    """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account,
+    instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for.
+    """
     WatchPortfolio: _grpc.UnaryStreamMultiCallable[_portfolio_service_pb2.WatchPortfolioRequest, _portfolio_service_pb2.WatchPortfolioResponse]
-    """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the service stops. A reader that is too slow gets fewer pictures, never old ones."""
+    """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the
+    service stops. A reader that is too slow gets fewer pictures, never old ones.
+    """
     ReadEquityCurve: _grpc.UnaryStreamMultiCallable[_portfolio_service_pb2.ReadEquityCurveRequest, _portfolio_service_pb2.ReadEquityCurveResponse]
-    """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown account, instance or run."""
+    """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown
+    account, instance or run.
+    """
     ListPnl: _grpc.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListPnlRequest, _portfolio_service_pb2.ListPnlResponse]
-    """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run; INVALID_FILTER, INVALID_CURSOR."""
+    """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run;
+    INVALID_FILTER, INVALID_CURSOR.
+    """
     GetExposure: _grpc.UnaryUnaryMultiCallable[_portfolio_service_pb2.GetExposureRequest, _portfolio_service_pb2.GetExposureResponse]
     """Returns exposure by a dimension. NOT_FOUND for an unknown account, instance or run."""
     ListCashMovements: _grpc.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListCashMovementsRequest, _portfolio_service_pb2.ListCashMovementsResponse]
@@ -53,7 +62,8 @@ class PortfolioServiceStub:
 
 @_typing.type_check_only
 class PortfolioServiceAsyncStub(PortfolioServiceStub):
-    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by them.
+    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by
+    them.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -62,20 +72,29 @@ class PortfolioServiceAsyncStub(PortfolioServiceStub):
     ListPositions: _aio.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListPositionsRequest, _portfolio_service_pb2.ListPositionsResponse]  # type: ignore[assignment]
     """Lists positions. NOT_FOUND for an unknown account, instance or run; INVALID_FILTER, INVALID_CURSOR."""
     GetPortfolio: _aio.UnaryUnaryMultiCallable[_portfolio_service_pb2.GetPortfolioRequest, _portfolio_service_pb2.GetPortfolioResponse]  # type: ignore[assignment]
-    """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account, instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for."""
+    """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account,
+    instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for.
+    """
     WatchPortfolio: _aio.UnaryStreamMultiCallable[_portfolio_service_pb2.WatchPortfolioRequest, _portfolio_service_pb2.WatchPortfolioResponse]  # type: ignore[assignment]
-    """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the service stops. A reader that is too slow gets fewer pictures, never old ones."""
+    """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the
+    service stops. A reader that is too slow gets fewer pictures, never old ones.
+    """
     ReadEquityCurve: _aio.UnaryStreamMultiCallable[_portfolio_service_pb2.ReadEquityCurveRequest, _portfolio_service_pb2.ReadEquityCurveResponse]  # type: ignore[assignment]
-    """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown account, instance or run."""
+    """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown
+    account, instance or run.
+    """
     ListPnl: _aio.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListPnlRequest, _portfolio_service_pb2.ListPnlResponse]  # type: ignore[assignment]
-    """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run; INVALID_FILTER, INVALID_CURSOR."""
+    """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run;
+    INVALID_FILTER, INVALID_CURSOR.
+    """
     GetExposure: _aio.UnaryUnaryMultiCallable[_portfolio_service_pb2.GetExposureRequest, _portfolio_service_pb2.GetExposureResponse]  # type: ignore[assignment]
     """Returns exposure by a dimension. NOT_FOUND for an unknown account, instance or run."""
     ListCashMovements: _aio.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListCashMovementsRequest, _portfolio_service_pb2.ListCashMovementsResponse]  # type: ignore[assignment]
     """Lists movements of cash, newest first unless ordered otherwise. INVALID_FILTER, INVALID_CURSOR."""
 
 class PortfolioServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by them.
+    """The portfolio. It is computed from stored fills, movements and prices alone, so that it can be computed again at any time, and it changes only by
+    them.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -94,7 +113,9 @@ class PortfolioServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _portfolio_service_pb2.GetPortfolioRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_portfolio_service_pb2.GetPortfolioResponse, _abc.Awaitable[_portfolio_service_pb2.GetPortfolioResponse]]:
-        """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account, instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for."""
+        """Returns the portfolio now, or as it was: cash, equity, exposure, profit and loss, by account and by strategy. NOT_FOUND for an unknown account,
+        instance or run; FAILED_PRECONDITION when no rate leads to the currency asked for.
+        """
 
     @_abc_1.abstractmethod
     def WatchPortfolio(
@@ -102,7 +123,9 @@ class PortfolioServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _portfolio_service_pb2.WatchPortfolioRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_portfolio_service_pb2.WatchPortfolioResponse], _abc.AsyncIterator[_portfolio_service_pb2.WatchPortfolioResponse]]:
-        """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the service stops. A reader that is too slow gets fewer pictures, never old ones."""
+        """Streams the portfolio: the whole picture at once, then what changed, conflated to the latest. Errors as for GetPortfolio; DRAINING when the
+        service stops. A reader that is too slow gets fewer pictures, never old ones.
+        """
 
     @_abc_1.abstractmethod
     def ReadEquityCurve(
@@ -110,7 +133,9 @@ class PortfolioServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _portfolio_service_pb2.ReadEquityCurveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_portfolio_service_pb2.ReadEquityCurveResponse], _abc.AsyncIterator[_portfolio_service_pb2.ReadEquityCurveResponse]]:
-        """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown account, instance or run."""
+        """Streams the equity curve of a part in columns, oldest first, and ends. A cut stream is resumed with `first_row`. NOT_FOUND for an unknown
+        account, instance or run.
+        """
 
     @_abc_1.abstractmethod
     def ListPnl(
@@ -118,7 +143,9 @@ class PortfolioServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _portfolio_service_pb2.ListPnlRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_portfolio_service_pb2.ListPnlResponse, _abc.Awaitable[_portfolio_service_pb2.ListPnlResponse]]:
-        """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run; INVALID_FILTER, INVALID_CURSOR."""
+        """Lists profit and loss by day, instrument, strategy or any two or three of the dimensions. NOT_FOUND for an unknown account, instance or run;
+        INVALID_FILTER, INVALID_CURSOR.
+        """
 
     @_abc_1.abstractmethod
     def GetExposure(

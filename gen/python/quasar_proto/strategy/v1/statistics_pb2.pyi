@@ -3,11 +3,17 @@
 isort:skip_file
 The figures of a back-test or a run, with their formulas.
 
-Notation. E_0 is the start cash; E_t the equity (cash plus market value, marked to the close) after bar t. The return series r_1 … r_n is taken at the end of each trading day of
-the calendar (UTC days for markets that never close), r_i = E_i / E_{i−1} − 1 over those ends, deposits and withdrawals taken out; for bars coarser than a day it is taken at each bar.
-P is the number of such periods in a year: 252 with sessions, 365 without, 52 for weekly and 12 for monthly bars, unless the terms say otherwise. f is the risk-free return of one period,
-(1 + risk_free_rate)^(1/P) − 1. mean is the arithmetic mean; std the sample standard deviation (divisor n − 1). b_i are the returns of the benchmark over the same periods.
+Notation. E_0 is the start cash; E_t the equity (cash plus market value, marked to the close) after bar t. A "mark" is one E_t.
+
+The return series r_1 … r_n is taken at the end of each trading day of the calendar (UTC days for markets that never close):
+r_i = E_i / E_{i−1} − 1 over those ends, deposits and withdrawals taken out; r_1 is measured from E_0. For bars coarser than a day it is taken
+at each bar. P is the number of such periods in a year: 252 with sessions, 365 without, 52 for weekly and 12 for monthly bars, unless the terms
+say otherwise. f is the risk-free return of one period, (1 + risk_free_rate)^(1/P) − 1. b_i are the returns of the benchmark over the same periods.
+
+mean is the arithmetic mean; std the sample standard deviation (divisor n − 1); percentiles are interpolated linearly.
+
 A trade is a round trip: fills are matched first in, first out; its profit has its share of all commissions deducted.
+
 A figure that cannot be computed (no trades, no variance, too short) is absent, never 0, infinite or NaN. Ratios are fractions: 0.12 is 12 %.
 """
 
@@ -241,7 +247,7 @@ class Statistics(_message.Message):
     omega: _builtins.float
     """Omega ratio at f: Σ max(r − f, 0) / Σ max(f − r, 0)."""
     tail_ratio: _builtins.float
-    """Tail ratio: |95th percentile of r| / |5th percentile of r|, percentiles interpolated linearly."""
+    """Tail ratio: |95th percentile of r| / |5th percentile of r|."""
     stability: _builtins.float
     """R² of the straight line fitted by least squares to the cumulated log(1 + r)."""
     skewness: _builtins.float
@@ -255,7 +261,7 @@ class Statistics(_message.Message):
     winning_periods: _builtins.float
     """The share of periods with r > 0 among those with r ≠ 0."""
     value_at_risk_95: _builtins.float
-    """Value at risk, historical: the 5th percentile of r, interpolated linearly; a loss is negative."""
+    """Value at risk, historical: the 5th percentile of r; a loss is negative."""
     conditional_value_at_risk_95: _builtins.float
     """Conditional value at risk: the mean of the ⌊0.05 × (n − 1)⌋ + 1 smallest r."""
     max_drawdown: _builtins.float
@@ -993,8 +999,8 @@ Global___Trade: _TypeAlias = Trade  # noqa: Y015
 
 @_typing.final
 class EquityChunk(_message.Message):
-    """A piece of an equity curve in columns: row k of each column belongs to `time_ns[k]`. Amounts are the nearest doubles to the exact values; the exact ones are in Statistics.
-    A column that was not asked for is empty.
+    """A piece of an equity curve in columns: row k of each column belongs to `time_ns[k]`. Amounts are the nearest doubles to the exact values; the exact
+    ones are in Statistics. A column that was not asked for is empty.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -232,7 +232,9 @@ class CreateInstanceRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything, store nothing, and return the instance as it would be."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def instance(self) -> _strategy_pb2.Instance:
         """The instance; its output-only fields are ignored."""
@@ -353,7 +355,9 @@ class ListInstancesRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `instance_id`, `display_name`, `strategy`, `code_version`, `mode`, `state`, `enabled`, `account_id`, `broker`, `labels.<key>`, `create_time`; for example `mode = "LIVE" AND state = "RUNNING"`."""
+    """AIP-160 subset over `instance_id`, `display_name`, `strategy`, `code_version`, `mode`, `state`, `enabled`, `account_id`, `broker`,
+    `labels.<key>`, `create_time`; for example `mode = "LIVE" AND state = "RUNNING"`.
+    """
     order_by: _builtins.str
     """`instance_id` (the default), `display_name`, `strategy`, `mode`, `state`, `create_time`, `update_time`; each with ` desc`."""
     def __init__(
@@ -421,7 +425,9 @@ class UpdateInstanceRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The paths to change: `display_name`, `description`, `labels`, `code_version`, `parameters` or `parameters.<path>`, `universe`, `schedule`, `capital`, `backtest_terms`, `restart_policy`, `limits`, `seed`. Empty: INVALID_ARGUMENT."""
+        """The paths to change: `display_name`, `description`, `labels`, `code_version`, `parameters` or `parameters.<path>`, `universe`, `schedule`,
+        `capital`, `backtest_terms`, `restart_policy`, `limits`, `seed`. Empty: INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -542,7 +548,9 @@ class StartInstanceRequest(_message.Message):
     validate_only: _builtins.bool
     """Check that it could start, start nothing."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     def __init__(
         self,
         *,
@@ -935,7 +943,9 @@ class ListRunsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `instance_id`, `strategy`, `code_version`, `mode`, `state`, `account_id`, `start_time`, `end_time`; for example `instance_id = "cross-btc" AND state = "FAILED"`."""
+    """AIP-160 subset over `instance_id`, `strategy`, `code_version`, `mode`, `state`, `account_id`, `start_time`, `end_time`; for example `instance_id
+    = "cross-btc" AND state = "FAILED"`.
+    """
     order_by: _builtins.str
     """`start_time desc` (the default), `start_time`, `end_time`, `instance_id`; each with ` desc`."""
     def __init__(

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class StrategyServiceStub:
-    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own, and what it asks for passes policy outside of it.
+    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own,
+    and what it asks for passes policy outside of it.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -140,30 +141,34 @@ class StrategyServiceStub:
 
 
 class StrategyServiceServicer:
-    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own, and what it asks for passes policy outside of it.
+    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own,
+    and what it asks for passes policy outside of it.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
 
     def ValidateStrategy(self, request, context):
-        """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful call: the report says it. The Registry calls it at
-        an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4 MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
+        """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful
+        call: the report says it. The Registry calls it at an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4
+        MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApplyCode(self, request, context):
-        """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active version take a new version at their next start; brokers are
-        swapped at once: the new process is connected and reconciled before the former one is stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
+        """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active
+        version take a new version at their next start; brokers are swapped at once: the new process is connected and reconciled before the former one is
+        stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateInstance(self, request, context):
-        """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for parameters that break the schema
-        (one violation per path) or an account that does not suit the mode; FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
+        """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in
+        use; INVALID_ARGUMENT for parameters that break the schema (one violation per path) or an account that does not suit the mode;
+        FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,31 +189,35 @@ class StrategyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateInstance(self, request, context):
-        """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once, everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot
-        change here. NOT_FOUND; ETAG_MISMATCH; INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with before and after.
+        """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once,
+        everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot change here. NOT_FOUND; ETAG_MISMATCH;
+        INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with
+        before and after.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteInstance(self, request, context):
-        """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while it runs, has open orders, or (unless `abandon_positions`) positions.
-        Event: `InstanceDeleted`.
+        """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while
+        it runs, has open orders, or (unless `abandon_positions`) positions. Event: `InstanceDeleted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartInstance(self, request, context):
-        """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode BACKTEST the run is a back-test. Starting what runs or waits changes nothing.
-        NOT_FOUND; FAILED_PRECONDITION when the account is not connected or not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
+        """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode
+        BACKTEST the run is a back-test. Starting what runs or waits changes nothing. NOT_FOUND; FAILED_PRECONDITION when the account is not connected or
+        not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopInstance(self, request, context):
-        """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked. Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`.
+        """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked.
+        Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,16 +238,18 @@ class StrategyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PromoteInstance(self, request, context):
-        """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy of it in the next mode. Every check is returned, those that passed too.
-        With `validate_only` nothing changes, and for LIVE the answer has the token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id;
-        FAILED_PRECONDITION when a check fails, or warns and `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
+        """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy
+        of it in the next mode. Every check is returned, those that passed too. With `validate_only` nothing changes, and for LIVE the answer has the
+        token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id; FAILED_PRECONDITION when a check fails, or warns and
+        `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchInstances(self, request, context):
-        """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops. INVALID_FILTER.
+        """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops.
+        INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,8 +270,9 @@ class StrategyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence;
-        INVALID_CURSOR for a sequence beyond the last; SLOW_READER with the sequence to resume from; DRAINING when the service stops.
+        """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with
+        OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence; INVALID_CURSOR for a sequence beyond the last; SLOW_READER
+        with the sequence to resume from; DRAINING when the service stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -406,7 +418,8 @@ def add_StrategyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StrategyService:
-    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own, and what it asks for passes policy outside of it.
+    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own,
+    and what it asks for passes policy outside of it.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StrategyServiceStub:
-    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own, and what it asks for passes policy outside of it.
+    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own,
+    and what it asks for passes policy outside of it.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -37,53 +38,65 @@ class StrategyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StrategyServiceAsyncStub: ...
     ValidateStrategy: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ValidateStrategyRequest, _strategy_service_pb2.ValidateStrategyResponse]
-    """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful call: the report says it. The Registry calls it at
-    an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4 MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
+    """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful
+    call: the report says it. The Registry calls it at an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4
+    MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
     """
     ApplyCode: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ApplyCodeRequest, _strategy_service_pb2.ApplyCodeResponse]
-    """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active version take a new version at their next start; brokers are
-    swapped at once: the new process is connected and reconciled before the former one is stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
+    """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active
+    version take a new version at their next start; brokers are swapped at once: the new process is connected and reconciled before the former one is
+    stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
     """
     CreateInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.CreateInstanceRequest, _strategy_service_pb2.CreateInstanceResponse]
-    """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for parameters that break the schema
-    (one violation per path) or an account that does not suit the mode; FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
+    """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in
+    use; INVALID_ARGUMENT for parameters that break the schema (one violation per path) or an account that does not suit the mode;
+    FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
     """
     GetInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.GetInstanceRequest, _strategy_service_pb2.GetInstanceResponse]
     """Returns an instance. NOT_FOUND."""
     ListInstances: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ListInstancesRequest, _strategy_service_pb2.ListInstancesResponse]
     """Lists instances. INVALID_FILTER, INVALID_CURSOR."""
     UpdateInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.UpdateInstanceRequest, _strategy_service_pb2.UpdateInstanceResponse]
-    """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once, everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot
-    change here. NOT_FOUND; ETAG_MISMATCH; INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with before and after.
+    """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once,
+    everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot change here. NOT_FOUND; ETAG_MISMATCH;
+    INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with
+    before and after.
     """
     DeleteInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.DeleteInstanceRequest, _strategy_service_pb2.DeleteInstanceResponse]
-    """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while it runs, has open orders, or (unless `abandon_positions`) positions.
-    Event: `InstanceDeleted`.
+    """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while
+    it runs, has open orders, or (unless `abandon_positions`) positions. Event: `InstanceDeleted`.
     """
     StartInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.StartInstanceRequest, _strategy_service_pb2.StartInstanceResponse]
-    """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode BACKTEST the run is a back-test. Starting what runs or waits changes nothing.
-    NOT_FOUND; FAILED_PRECONDITION when the account is not connected or not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
+    """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode
+    BACKTEST the run is a back-test. Starting what runs or waits changes nothing. NOT_FOUND; FAILED_PRECONDITION when the account is not connected or
+    not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
     """
     StopInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.StopInstanceRequest, _strategy_service_pb2.StopInstanceResponse]
-    """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked. Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`."""
+    """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked.
+    Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`.
+    """
     PauseInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.PauseInstanceRequest, _strategy_service_pb2.PauseInstanceResponse]
     """Keeps an instance from trading while it goes on seeing data. NOT_FOUND; FAILED_PRECONDITION when it does not run. Event: `InstancePaused`."""
     ResumeInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ResumeInstanceRequest, _strategy_service_pb2.ResumeInstanceResponse]
     """Lets a paused instance trade again. NOT_FOUND; FAILED_PRECONDITION when it is not paused. Event: `InstanceResumed`."""
     PromoteInstance: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.PromoteInstanceRequest, _strategy_service_pb2.PromoteInstanceResponse]
-    """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy of it in the next mode. Every check is returned, those that passed too.
-    With `validate_only` nothing changes, and for LIVE the answer has the token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id;
-    FAILED_PRECONDITION when a check fails, or warns and `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
+    """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy
+    of it in the next mode. Every check is returned, those that passed too. With `validate_only` nothing changes, and for LIVE the answer has the
+    token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id; FAILED_PRECONDITION when a check fails, or warns and
+    `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
     """
     WatchInstances: _grpc.UnaryStreamMultiCallable[_strategy_service_pb2.WatchInstancesRequest, _strategy_service_pb2.WatchInstancesResponse]
-    """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops. INVALID_FILTER."""
+    """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops.
+    INVALID_FILTER.
+    """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ListRunsRequest, _strategy_service_pb2.ListRunsResponse]
     """Lists runs, newest first unless ordered otherwise. INVALID_FILTER, INVALID_CURSOR."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.GetRunRequest, _strategy_service_pb2.GetRunResponse]
     """Returns a run. NOT_FOUND."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_strategy_service_pb2.WatchRunRequest, _strategy_service_pb2.WatchRunResponse]
-    """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence;
-    INVALID_CURSOR for a sequence beyond the last; SLOW_READER with the sequence to resume from; DRAINING when the service stops.
+    """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with
+    OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence; INVALID_CURSOR for a sequence beyond the last; SLOW_READER
+    with the sequence to resume from; DRAINING when the service stops.
     """
     ListRunEvents: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ListRunEventsRequest, _strategy_service_pb2.ListRunEventsResponse]
     """Lists the telemetry of a run. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
@@ -96,60 +109,73 @@ class StrategyServiceStub:
 
 @_typing.type_check_only
 class StrategyServiceAsyncStub(StrategyServiceStub):
-    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own, and what it asks for passes policy outside of it.
+    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own,
+    and what it asks for passes policy outside of it.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ValidateStrategy: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ValidateStrategyRequest, _strategy_service_pb2.ValidateStrategyResponse]  # type: ignore[assignment]
-    """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful call: the report says it. The Registry calls it at
-    an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4 MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
+    """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful
+    call: the report says it. The Registry calls it at an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4
+    MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
     """
     ApplyCode: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ApplyCodeRequest, _strategy_service_pb2.ApplyCodeResponse]  # type: ignore[assignment]
-    """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active version take a new version at their next start; brokers are
-    swapped at once: the new process is connected and reconciled before the former one is stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
+    """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active
+    version take a new version at their next start; brokers are swapped at once: the new process is connected and reconciled before the former one is
+    stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
     """
     CreateInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.CreateInstanceRequest, _strategy_service_pb2.CreateInstanceResponse]  # type: ignore[assignment]
-    """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for parameters that break the schema
-    (one violation per path) or an account that does not suit the mode; FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
+    """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in
+    use; INVALID_ARGUMENT for parameters that break the schema (one violation per path) or an account that does not suit the mode;
+    FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
     """
     GetInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.GetInstanceRequest, _strategy_service_pb2.GetInstanceResponse]  # type: ignore[assignment]
     """Returns an instance. NOT_FOUND."""
     ListInstances: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ListInstancesRequest, _strategy_service_pb2.ListInstancesResponse]  # type: ignore[assignment]
     """Lists instances. INVALID_FILTER, INVALID_CURSOR."""
     UpdateInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.UpdateInstanceRequest, _strategy_service_pb2.UpdateInstanceResponse]  # type: ignore[assignment]
-    """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once, everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot
-    change here. NOT_FOUND; ETAG_MISMATCH; INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with before and after.
+    """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once,
+    everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot change here. NOT_FOUND; ETAG_MISMATCH;
+    INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with
+    before and after.
     """
     DeleteInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.DeleteInstanceRequest, _strategy_service_pb2.DeleteInstanceResponse]  # type: ignore[assignment]
-    """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while it runs, has open orders, or (unless `abandon_positions`) positions.
-    Event: `InstanceDeleted`.
+    """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while
+    it runs, has open orders, or (unless `abandon_positions`) positions. Event: `InstanceDeleted`.
     """
     StartInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.StartInstanceRequest, _strategy_service_pb2.StartInstanceResponse]  # type: ignore[assignment]
-    """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode BACKTEST the run is a back-test. Starting what runs or waits changes nothing.
-    NOT_FOUND; FAILED_PRECONDITION when the account is not connected or not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
+    """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode
+    BACKTEST the run is a back-test. Starting what runs or waits changes nothing. NOT_FOUND; FAILED_PRECONDITION when the account is not connected or
+    not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
     """
     StopInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.StopInstanceRequest, _strategy_service_pb2.StopInstanceResponse]  # type: ignore[assignment]
-    """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked. Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`."""
+    """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked.
+    Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`.
+    """
     PauseInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.PauseInstanceRequest, _strategy_service_pb2.PauseInstanceResponse]  # type: ignore[assignment]
     """Keeps an instance from trading while it goes on seeing data. NOT_FOUND; FAILED_PRECONDITION when it does not run. Event: `InstancePaused`."""
     ResumeInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ResumeInstanceRequest, _strategy_service_pb2.ResumeInstanceResponse]  # type: ignore[assignment]
     """Lets a paused instance trade again. NOT_FOUND; FAILED_PRECONDITION when it is not paused. Event: `InstanceResumed`."""
     PromoteInstance: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.PromoteInstanceRequest, _strategy_service_pb2.PromoteInstanceResponse]  # type: ignore[assignment]
-    """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy of it in the next mode. Every check is returned, those that passed too.
-    With `validate_only` nothing changes, and for LIVE the answer has the token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id;
-    FAILED_PRECONDITION when a check fails, or warns and `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
+    """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy
+    of it in the next mode. Every check is returned, those that passed too. With `validate_only` nothing changes, and for LIVE the answer has the
+    token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id; FAILED_PRECONDITION when a check fails, or warns and
+    `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
     """
     WatchInstances: _aio.UnaryStreamMultiCallable[_strategy_service_pb2.WatchInstancesRequest, _strategy_service_pb2.WatchInstancesResponse]  # type: ignore[assignment]
-    """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops. INVALID_FILTER."""
+    """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops.
+    INVALID_FILTER.
+    """
     ListRuns: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ListRunsRequest, _strategy_service_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first unless ordered otherwise. INVALID_FILTER, INVALID_CURSOR."""
     GetRun: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.GetRunRequest, _strategy_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """Returns a run. NOT_FOUND."""
     WatchRun: _aio.UnaryStreamMultiCallable[_strategy_service_pb2.WatchRunRequest, _strategy_service_pb2.WatchRunResponse]  # type: ignore[assignment]
-    """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence;
-    INVALID_CURSOR for a sequence beyond the last; SLOW_READER with the sequence to resume from; DRAINING when the service stops.
+    """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with
+    OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence; INVALID_CURSOR for a sequence beyond the last; SLOW_READER
+    with the sequence to resume from; DRAINING when the service stops.
     """
     ListRunEvents: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ListRunEventsRequest, _strategy_service_pb2.ListRunEventsResponse]  # type: ignore[assignment]
     """Lists the telemetry of a run. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
@@ -161,7 +187,8 @@ class StrategyServiceAsyncStub(StrategyServiceStub):
     """Lists the round trips of a run, open ones included. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
 
 class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own, and what it asks for passes policy outside of it.
+    """Strategy instances and their runs. The same class runs unchanged as back-test, paper and live; each instance runs in a jailed process of its own,
+    and what it asks for passes policy outside of it.
 
     Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
     """
@@ -172,8 +199,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.ValidateStrategyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.ValidateStrategyResponse, _abc.Awaitable[_strategy_service_pb2.ValidateStrategyResponse]]:
-        """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful call: the report says it. The Registry calls it at
-        an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4 MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
+        """Validates source of a strategy and stores nothing: static reading, then a trial in the jail on made-up bars. A failed validation is a successful
+        call: the report says it. The Registry calls it at an upload; authors may call it too. Role admin: it runs the code. MESSAGE_TOO_LARGE above 4
+        MiB; PLUGIN_UNAVAILABLE when no jailed process can be started.
         """
 
     @_abc_1.abstractmethod
@@ -182,8 +210,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.ApplyCodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.ApplyCodeResponse, _abc.Awaitable[_strategy_service_pb2.ApplyCodeResponse]]:
-        """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active version take a new version at their next start; brokers are
-        swapped at once: the new process is connected and reconciled before the former one is stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
+        """Takes up a change of stored code, secrets or preferences of a strategy or broker; called by the Registry. Instances that follow the active
+        version take a new version at their next start; brokers are swapped at once: the new process is connected and reconciled before the former one is
+        stopped. The engine also finds changes by itself within 30 s, so that a call that is lost does no harm. NOT_FOUND for unknown code.
         """
 
     @_abc_1.abstractmethod
@@ -192,8 +221,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.CreateInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.CreateInstanceResponse, _abc.Awaitable[_strategy_service_pb2.CreateInstanceResponse]]:
-        """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for parameters that break the schema
-        (one violation per path) or an account that does not suit the mode; FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
+        """Creates an instance; it does not start. NOT_FOUND for an unknown strategy, version, account or series; ALREADY_EXISTS for an id that is or was in
+        use; INVALID_ARGUMENT for parameters that break the schema (one violation per path) or an account that does not suit the mode;
+        FAILED_PRECONDITION for strategies that are not active. Event: `InstanceCreated`.
         """
 
     @_abc_1.abstractmethod
@@ -218,8 +248,10 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.UpdateInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.UpdateInstanceResponse, _abc.Awaitable[_strategy_service_pb2.UpdateInstanceResponse]]:
-        """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once, everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot
-        change here. NOT_FOUND; ETAG_MISMATCH; INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with before and after.
+        """Changes an instance. Hot parameters (those whose schema says so), capital, labels, names, schedule and restart policy take effect at once,
+        everything else at the next start (`restart_needed`). Strategy, mode, account and id cannot change here. NOT_FOUND; ETAG_MISMATCH;
+        INVALID_ARGUMENT as for CreateInstance; FAILED_PRECONDITION when the capital is lowered below what is bound. Event: `InstanceUpdated`, with
+        before and after.
         """
 
     @_abc_1.abstractmethod
@@ -228,8 +260,8 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.DeleteInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.DeleteInstanceResponse, _abc.Awaitable[_strategy_service_pb2.DeleteInstanceResponse]]:
-        """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while it runs, has open orders, or (unless `abandon_positions`) positions.
-        Event: `InstanceDeleted`.
+        """Deletes a stopped instance. Its runs, orders, fills and telemetry stay readable by their ids. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while
+        it runs, has open orders, or (unless `abandon_positions`) positions. Event: `InstanceDeleted`.
         """
 
     @_abc_1.abstractmethod
@@ -238,8 +270,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.StartInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.StartInstanceResponse, _abc.Awaitable[_strategy_service_pb2.StartInstanceResponse]]:
-        """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode BACKTEST the run is a back-test. Starting what runs or waits changes nothing.
-        NOT_FOUND; FAILED_PRECONDITION when the account is not connected or not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
+        """Enables an instance and starts a run, now or at its next window, and returns it at once; watch the run or the instance to see it running. In mode
+        BACKTEST the run is a back-test. Starting what runs or waits changes nothing. NOT_FOUND; FAILED_PRECONDITION when the account is not connected or
+        not reconciled, a series is not subscribed, parameters are missing, or the instance is HALTED; PLUGIN_UNAVAILABLE. Event: `InstanceStarted`.
         """
 
     @_abc_1.abstractmethod
@@ -248,7 +281,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.StopInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.StopInstanceResponse, _abc.Awaitable[_strategy_service_pb2.StopInstanceResponse]]:
-        """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked. Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`."""
+        """Disables an instance and stops its run, and returns it at once in state STOPPING; it is STOPPED when open orders and positions are as asked.
+        Stopping what is stopped changes nothing. NOT_FOUND. Event: `InstanceStopped`.
+        """
 
     @_abc_1.abstractmethod
     def PauseInstance(
@@ -272,9 +307,10 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.PromoteInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_strategy_service_pb2.PromoteInstanceResponse, _abc.Awaitable[_strategy_service_pb2.PromoteInstanceResponse]]:
-        """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy of it in the next mode. Every check is returned, those that passed too.
-        With `validate_only` nothing changes, and for LIVE the answer has the token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id;
-        FAILED_PRECONDITION when a check fails, or warns and `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
+        """Takes a stopped instance from back-test to paper, or from paper to live (never two steps at once; the way back is always free), or makes a copy
+        of it in the next mode. Every check is returned, those that passed too. With `validate_only` nothing changes, and for LIVE the answer has the
+        token that the real call needs. NOT_FOUND; ETAG_MISMATCH; ALREADY_EXISTS for the copy's id; FAILED_PRECONDITION when a check fails, or warns and
+        `accept_warnings` is not set, or the token is missing, old, or for another state of the instance. Event: `InstancePromoted`.
         """
 
     @_abc_1.abstractmethod
@@ -283,7 +319,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.WatchInstancesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_strategy_service_pb2.WatchInstancesResponse], _abc.AsyncIterator[_strategy_service_pb2.WatchInstancesResponse]]:
-        """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops. INVALID_FILTER."""
+        """Streams instances: all that match at once, then each one that changes, conflated to the latest. Ends with DRAINING when the service stops.
+        INVALID_FILTER.
+        """
 
     @_abc_1.abstractmethod
     def ListRuns(
@@ -307,8 +345,9 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _strategy_service_pb2.WatchRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_strategy_service_pb2.WatchRunResponse], _abc.AsyncIterator[_strategy_service_pb2.WatchRunResponse]]:
-        """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence;
-        INVALID_CURSOR for a sequence beyond the last; SLOW_READER with the sequence to resume from; DRAINING when the service stops.
+        """Streams the telemetry of a run: from after a sequence without loss or repetition, or from now on. Ends after the entry with the final state, with
+        OK. NOT_FOUND; CURSOR_EXPIRED when retention has removed what follows the sequence; INVALID_CURSOR for a sequence beyond the last; SLOW_READER
+        with the sequence to resume from; DRAINING when the service stops.
         """
 
     @_abc_1.abstractmethod

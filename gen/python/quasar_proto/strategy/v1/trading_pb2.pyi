@@ -216,7 +216,7 @@ class PaperSettings(_message.Message):
     """Seed of everything random in it."""
     @_builtins.property
     def cash(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Money]:
-        """The cash at the start, one entry a currency. The first currency is the account's base currency."""
+        """The cash at the start, one entry a currency. The first currency is the account's base currency. Needed at creation."""
 
     @_builtins.property
     def execution(self) -> _execution_model_pb2.ExecutionModel:
@@ -308,7 +308,9 @@ class Account(_message.Message):
     base_currency: _builtins.str
     """The currency in which equity is counted."""
     trading_enabled: _builtins.bool
-    """Orders of live strategies and manual orders may be sent (LIVE and DEMO accounts). False at creation: LIVE_TRADING_DISABLED. Only an admin sets it."""
+    """Orders of live strategies and manual orders may be sent (LIVE and DEMO accounts). False at creation: LIVE_TRADING_DISABLED. Only an admin sets
+    it.
+    """
     state: Global___AccountState.ValueType
     """Whether it can be used. Output only."""
     state_text: _builtins.str
@@ -450,7 +452,9 @@ class BrokerCapabilities(_message.Message):
     """It trades parts of a unit."""
     @_builtins.property
     def order_types(self) -> _containers.RepeatedScalarFieldContainer[_order_pb2.OrderType.ValueType]:
-        """Types of orders that it takes. Bracket exits, trailing stops and if-touched orders that it lacks are worked by the engine; see `emulated_order_types`."""
+        """Types of orders that it takes. Bracket exits, trailing stops and if-touched orders that it lacks are worked by the engine; see
+        `emulated_order_types`.
+        """
 
     @_builtins.property
     def emulated_order_types(self) -> _containers.RepeatedScalarFieldContainer[_order_pb2.OrderType.ValueType]:
@@ -763,7 +767,9 @@ class OrderEvent(_message.Message):
     status: _order_pb2.OrderStatus.ValueType
     """The state now."""
     kind: _builtins.str
-    """What happened ("OrderStored", "OrderSent", "OrderAccepted", "OrderFilled", "OrderReplaced", "CancelRequested", "OrderCancelled", "OrderUnresolved", "OrderReconciled", …)."""
+    """What happened ("OrderStored", "OrderSent", "OrderAccepted", "OrderFilled", "OrderReplaced", "CancelRequested", "OrderCancelled",
+    "OrderUnresolved", "OrderReconciled", …).
+    """
     text: _builtins.str
     """The broker's words, or the engine's."""
     @_builtins.property

@@ -131,7 +131,9 @@ class PlaceOrderRequest(_message.Message):
     instance_id: _builtins.str
     """Count the order and its fills to this instance, which must use the account. Empty: to none."""
     request_id: _builtins.str
-    """Makes the call idempotent; needed unless `validate_only`. With the account it determines the client order id, so it can be used once for each account, ever."""
+    """Makes the call idempotent; needed unless `validate_only`. With the account it determines the client order id, so it can be used once for each
+    account, ever.
+    """
     validate_only: _builtins.bool
     """Decide and explain; store and send nothing."""
     @_builtins.property
@@ -569,7 +571,9 @@ class ListOrdersRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """AIP-160 subset over `account_id`, `broker`, `instance_id`, `run_id`, `symbol`, `side`, `type`, `status`, `open`, `origin`, `tag`, `broker_order_id`, `parent_client_order_id`, `create_time`, `update_time`; for example `open = true AND account_id = "paper-main"`."""
+    """AIP-160 subset over `account_id`, `broker`, `instance_id`, `run_id`, `symbol`, `side`, `type`, `status`, `open`, `origin`, `tag`,
+    `broker_order_id`, `parent_client_order_id`, `create_time`, `update_time`; for example `open = true AND account_id = "paper-main"`.
+    """
     order_by: _builtins.str
     """`create_time desc` (the default), `create_time`, `update_time`, `symbol`, `status`; each with ` desc`."""
     def __init__(
@@ -991,7 +995,9 @@ class CreatePaperAccountRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything, store nothing."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the user's choice."""
@@ -1086,7 +1092,9 @@ class ConnectAccountRequest(_message.Message):
     validate_only: _builtins.bool
     """Connect and compare, store nothing."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the user's choice."""
@@ -1154,7 +1162,9 @@ class UpdateAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The paths to change: `display_name`, `labels`, `trading_enabled`, `paper.execution`, `paper.latency`, `reconcile_interval`, `base_currency`. Empty: INVALID_ARGUMENT."""
+        """The paths to change: `display_name`, `labels`, `trading_enabled`, `paper.execution`, `paper.latency`, `reconcile_interval`, `base_currency`.
+        Empty: INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -1261,7 +1271,7 @@ class ResetPaperAccountRequest(_message.Message):
     """Why, for the record."""
     @_builtins.property
     def paper(self) -> _trading_pb2.PaperSettings:
-        """New settings. Absent: those it has."""
+        """New settings; without cash, the cash it had at its start. Absent: those it has."""
 
     def __init__(
         self,
@@ -1317,7 +1327,9 @@ class AdjustPaperCashRequest(_message.Message):
     reason: _builtins.str
     """Why, for the record."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty: not idempotent."""
+    """Makes the call idempotent: the same id with the same request returns the first answer; with another request it fails with ALREADY_EXISTS. Empty:
+    not idempotent.
+    """
     @_builtins.property
     def amount(self) -> _values_pb2.Money:
         """The amount; negative to pay out."""
@@ -1560,7 +1572,9 @@ class ReconcileAccountRequest(_message.Message):
     account_id: _builtins.str
     """The account."""
     adopt: _builtins.bool
-    """Take over what the broker says where people would be asked otherwise: positions and orders that cannot be explained are booked to no instance. False: such differences stay open."""
+    """Take over what the broker says where people would be asked otherwise: positions and orders that cannot be explained are booked to no instance.
+    False: such differences stay open.
+    """
     def __init__(
         self,
         *,

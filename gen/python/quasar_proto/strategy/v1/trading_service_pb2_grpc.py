@@ -26,9 +26,11 @@ if _version_not_supported:
 
 
 class TradingServiceStub:
-    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not answer makes an order UNRESOLVED, never a second order.
+    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not
+    answer makes an order UNRESOLVED, never a second order.
 
-    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an order that could not be stored was not sent.
+    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an
+    order that could not be stored was not sent.
     """
 
     def __init__(self, channel):
@@ -170,54 +172,63 @@ class TradingServiceStub:
 
 
 class TradingServiceServicer:
-    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not answer makes an order UNRESOLVED, never a second order.
+    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not
+    answer makes an order UNRESOLVED, never a second order.
 
-    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an order that could not be stored was not sent.
+    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an
+    order that could not be stored was not sent.
     """
 
     def ValidateBroker(self, request, context):
-        """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed validation is a successful call. The Registry calls it at an upload.
-        Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can be started.
+        """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed
+        validation is a successful call. The Registry calls it at an upload. Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can
+        be started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PlaceOrder(self, request, context):
-        """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a second. Returns when the order is final, accepted by the broker, or `wait` is over;
-        the order in the answer tells which. POLICY_DENIED with every denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
-        ALREADY_EXISTS for a request id that was used with other terms; FAILED_PRECONDITION when the order's fields contradict each other. A broker that does not answer is no error: the order is UNRESOLVED.
-        With `validate_only` nothing is stored, and the decision is returned instead of an error. Event: `OrderPlaced`.
+        """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a
+        second. Returns when the order is final, accepted by the broker, or `wait` is over; the order in the answer tells which. POLICY_DENIED with every
+        denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
+        ALREADY_EXISTS for a request id that was used with other terms; INVALID_ARGUMENT when the order's fields contradict each other. A broker that
+        does not answer is no error: the order is UNRESOLVED. With `validate_only` nothing is stored, and the decision is returned instead of an error.
+        Event: `OrderPlaced`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelOrder(self, request, context):
-        """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing. NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED;
-        PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept and sent when it is back). Event: `OrderCancelRequested`.
+        """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing.
+        NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED; PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept
+        and sent when it is back). Event: `OrderCancelRequested`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelAllOrders(self, request, context):
-        """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order.
+        """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others
+        from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceOrder(self, request, context):
-        """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a
-        change is under way; POLICY_DENIED (the order stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
+        """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new
+        client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a change is under way; POLICY_DENIED (the order
+        stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveOrder(self, request, context):
-        """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND; FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning.
+        """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND;
+        FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,8 +263,9 @@ class TradingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchOrders(self, request, context):
-        """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change. NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the
-        cursor to resume from; DRAINING when the service stops.
+        """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change.
+        NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the cursor to resume from; DRAINING when the
+        service stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,52 +286,57 @@ class TradingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePaperAccount(self, request, context):
-        """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event: `AccountCreated`.
+        """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event:
+        `AccountCreated`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConnectAccount(self, request, context):
-        """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker;
-        ALREADY_EXISTS for the id, or when the same account of the broker is taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
+        """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as
+        EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker; ALREADY_EXISTS for the id, or when the same account of the broker is
+        taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAccount(self, request, context):
-        """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a paper account changes while orders are open. Event: `AccountUpdated`, with before and after.
+        """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a
+        paper account changes while orders are open. Event: `AccountUpdated`, with before and after.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAccount(self, request, context):
-        """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set.
-        Event: `AccountDeleted`.
+        """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH;
+        FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set. Event: `AccountDeleted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetPaperAccount(self, request, context):
-        """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a
-        running instance uses it. Event: `AccountReset`.
+        """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays
+        readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a running instance uses it. Event: `AccountReset`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AdjustPaperCash(self, request, context):
-        """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available. Event: `CashMoved`.
+        """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available.
+        Event: `CashMoved`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetInstrumentRules(self, request, context):
-        """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected.
+        """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a
+        mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -340,14 +357,16 @@ class TradingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RestartBroker(self, request, context):
-        """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND; FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
+        """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
+        FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReconcileAccount(self, request, context):
-        """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE.
+        """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that
+        runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -361,8 +380,10 @@ class TradingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FlattenPositions(self, request, context):
-        """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with `validate_only` returns what would be done and a token, one with the token does it and returns
-        at once; the operation's (kind "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
+        """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with
+        `validate_only` returns what would be done and a token, one with the token does it and returns at once; the operation's (kind
+        "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller
+        or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -510,9 +531,11 @@ def add_TradingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TradingService:
-    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not answer makes an order UNRESOLVED, never a second order.
+    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not
+    answer makes an order UNRESOLVED, never a second order.
 
-    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an order that could not be stored was not sent.
+    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an
+    order that could not be stored was not sent.
     """
 
     @staticmethod

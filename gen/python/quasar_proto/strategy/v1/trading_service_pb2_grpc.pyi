@@ -27,9 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TradingServiceStub:
-    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not answer makes an order UNRESOLVED, never a second order.
+    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not
+    answer makes an order UNRESOLVED, never a second order.
 
-    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an order that could not be stored was not sent.
+    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an
+    order that could not be stored was not sent.
     """
 
     @_typing.overload
@@ -37,27 +39,36 @@ class TradingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TradingServiceAsyncStub: ...
     ValidateBroker: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ValidateBrokerRequest, _trading_service_pb2.ValidateBrokerResponse]
-    """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed validation is a successful call. The Registry calls it at an upload.
-    Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can be started.
+    """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed
+    validation is a successful call. The Registry calls it at an upload. Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can
+    be started.
     """
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.PlaceOrderRequest, _trading_service_pb2.PlaceOrderResponse]
-    """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a second. Returns when the order is final, accepted by the broker, or `wait` is over;
-    the order in the answer tells which. POLICY_DENIED with every denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
-    ALREADY_EXISTS for a request id that was used with other terms; FAILED_PRECONDITION when the order's fields contradict each other. A broker that does not answer is no error: the order is UNRESOLVED.
-    With `validate_only` nothing is stored, and the decision is returned instead of an error. Event: `OrderPlaced`.
+    """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a
+    second. Returns when the order is final, accepted by the broker, or `wait` is over; the order in the answer tells which. POLICY_DENIED with every
+    denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
+    ALREADY_EXISTS for a request id that was used with other terms; INVALID_ARGUMENT when the order's fields contradict each other. A broker that
+    does not answer is no error: the order is UNRESOLVED. With `validate_only` nothing is stored, and the decision is returned instead of an error.
+    Event: `OrderPlaced`.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.CancelOrderRequest, _trading_service_pb2.CancelOrderResponse]
-    """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing. NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED;
-    PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept and sent when it is back). Event: `OrderCancelRequested`.
+    """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing.
+    NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED; PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept
+    and sent when it is back). Event: `OrderCancelRequested`.
     """
     CancelAllOrders: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.CancelAllOrdersRequest, _trading_service_pb2.CancelAllOrdersResponse]
-    """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order."""
+    """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others
+    from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order.
+    """
     ReplaceOrder: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ReplaceOrderRequest, _trading_service_pb2.ReplaceOrderResponse]
-    """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a
-    change is under way; POLICY_DENIED (the order stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
+    """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new
+    client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a change is under way; POLICY_DENIED (the order
+    stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
     """
     ResolveOrder: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ResolveOrderRequest, _trading_service_pb2.ResolveOrderResponse]
-    """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND; FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning."""
+    """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND;
+    FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning.
+    """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.GetOrderRequest, _trading_service_pb2.GetOrderResponse]
     """Returns an order. NOT_FOUND."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ListOrdersRequest, _trading_service_pb2.ListOrdersResponse]
@@ -67,78 +78,105 @@ class TradingServiceStub:
     ListFills: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ListFillsRequest, _trading_service_pb2.ListFillsResponse]
     """Lists fills, newest first unless ordered otherwise. INVALID_FILTER, INVALID_CURSOR."""
     WatchOrders: _grpc.UnaryStreamMultiCallable[_trading_service_pb2.WatchOrdersRequest, _trading_service_pb2.WatchOrdersResponse]
-    """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change. NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the
-    cursor to resume from; DRAINING when the service stops.
+    """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change.
+    NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the cursor to resume from; DRAINING when the
+    service stops.
     """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ListAccountsRequest, _trading_service_pb2.ListAccountsResponse]
     """Lists accounts. INVALID_FILTER, INVALID_CURSOR."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.GetAccountRequest, _trading_service_pb2.GetAccountResponse]
     """Returns an account. NOT_FOUND."""
     CreatePaperAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.CreatePaperAccountRequest, _trading_service_pb2.CreatePaperAccountResponse]
-    """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event: `AccountCreated`."""
+    """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event:
+    `AccountCreated`.
+    """
     ConnectAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ConnectAccountRequest, _trading_service_pb2.ConnectAccountResponse]
-    """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker;
-    ALREADY_EXISTS for the id, or when the same account of the broker is taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
+    """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as
+    EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker; ALREADY_EXISTS for the id, or when the same account of the broker is
+    taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
     """
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.UpdateAccountRequest, _trading_service_pb2.UpdateAccountResponse]
-    """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a paper account changes while orders are open. Event: `AccountUpdated`, with before and after."""
+    """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a
+    paper account changes while orders are open. Event: `AccountUpdated`, with before and after.
+    """
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.DeleteAccountRequest, _trading_service_pb2.DeleteAccountResponse]
-    """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set.
-    Event: `AccountDeleted`.
+    """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH;
+    FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set. Event: `AccountDeleted`.
     """
     ResetPaperAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ResetPaperAccountRequest, _trading_service_pb2.ResetPaperAccountResponse]
-    """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a
-    running instance uses it. Event: `AccountReset`.
+    """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays
+    readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a running instance uses it. Event: `AccountReset`.
     """
     AdjustPaperCash: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.AdjustPaperCashRequest, _trading_service_pb2.AdjustPaperCashResponse]
-    """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available. Event: `CashMoved`."""
+    """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available.
+    Event: `CashMoved`.
+    """
     GetInstrumentRules: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.GetInstrumentRulesRequest, _trading_service_pb2.GetInstrumentRulesResponse]
-    """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected."""
+    """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a
+    mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected.
+    """
     ListBrokers: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ListBrokersRequest, _trading_service_pb2.ListBrokersResponse]
     """Lists brokers with the state of their processes."""
     GetBroker: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.GetBrokerRequest, _trading_service_pb2.GetBrokerResponse]
     """Returns a broker. NOT_FOUND."""
     RestartBroker: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.RestartBrokerRequest, _trading_service_pb2.RestartBrokerResponse]
-    """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND; FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`."""
+    """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
+    FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
+    """
     ReconcileAccount: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ReconcileAccountRequest, _trading_service_pb2.ReconcileAccountResponse]
-    """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE."""
+    """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that
+    runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE.
+    """
     ListReconciliations: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.ListReconciliationsRequest, _trading_service_pb2.ListReconciliationsResponse]
     """Lists comparisons, newest first. INVALID_FILTER, INVALID_CURSOR."""
     FlattenPositions: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.FlattenPositionsRequest, _trading_service_pb2.FlattenPositionsResponse]
-    """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with `validate_only` returns what would be done and a token, one with the token does it and returns
-    at once; the operation's (kind "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
+    """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with
+    `validate_only` returns what would be done and a token, one with the token does it and returns at once; the operation's (kind
+    "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller
+    or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
     """
 
 @_typing.type_check_only
 class TradingServiceAsyncStub(TradingServiceStub):
-    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not answer makes an order UNRESOLVED, never a second order.
+    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not
+    answer makes an order UNRESOLVED, never a second order.
 
-    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an order that could not be stored was not sent.
+    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an
+    order that could not be stored was not sent.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ValidateBroker: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ValidateBrokerRequest, _trading_service_pb2.ValidateBrokerResponse]  # type: ignore[assignment]
-    """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed validation is a successful call. The Registry calls it at an upload.
-    Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can be started.
+    """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed
+    validation is a successful call. The Registry calls it at an upload. Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can
+    be started.
     """
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.PlaceOrderRequest, _trading_service_pb2.PlaceOrderResponse]  # type: ignore[assignment]
-    """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a second. Returns when the order is final, accepted by the broker, or `wait` is over;
-    the order in the answer tells which. POLICY_DENIED with every denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
-    ALREADY_EXISTS for a request id that was used with other terms; FAILED_PRECONDITION when the order's fields contradict each other. A broker that does not answer is no error: the order is UNRESOLVED.
-    With `validate_only` nothing is stored, and the decision is returned instead of an error. Event: `OrderPlaced`.
+    """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a
+    second. Returns when the order is final, accepted by the broker, or `wait` is over; the order in the answer tells which. POLICY_DENIED with every
+    denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
+    ALREADY_EXISTS for a request id that was used with other terms; INVALID_ARGUMENT when the order's fields contradict each other. A broker that
+    does not answer is no error: the order is UNRESOLVED. With `validate_only` nothing is stored, and the decision is returned instead of an error.
+    Event: `OrderPlaced`.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.CancelOrderRequest, _trading_service_pb2.CancelOrderResponse]  # type: ignore[assignment]
-    """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing. NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED;
-    PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept and sent when it is back). Event: `OrderCancelRequested`.
+    """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing.
+    NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED; PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept
+    and sent when it is back). Event: `OrderCancelRequested`.
     """
     CancelAllOrders: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.CancelAllOrdersRequest, _trading_service_pb2.CancelAllOrdersResponse]  # type: ignore[assignment]
-    """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order."""
+    """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others
+    from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order.
+    """
     ReplaceOrder: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ReplaceOrderRequest, _trading_service_pb2.ReplaceOrderResponse]  # type: ignore[assignment]
-    """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a
-    change is under way; POLICY_DENIED (the order stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
+    """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new
+    client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a change is under way; POLICY_DENIED (the order
+    stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
     """
     ResolveOrder: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ResolveOrderRequest, _trading_service_pb2.ResolveOrderResponse]  # type: ignore[assignment]
-    """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND; FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning."""
+    """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND;
+    FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning.
+    """
     GetOrder: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.GetOrderRequest, _trading_service_pb2.GetOrderResponse]  # type: ignore[assignment]
     """Returns an order. NOT_FOUND."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ListOrdersRequest, _trading_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
@@ -148,52 +186,70 @@ class TradingServiceAsyncStub(TradingServiceStub):
     ListFills: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ListFillsRequest, _trading_service_pb2.ListFillsResponse]  # type: ignore[assignment]
     """Lists fills, newest first unless ordered otherwise. INVALID_FILTER, INVALID_CURSOR."""
     WatchOrders: _aio.UnaryStreamMultiCallable[_trading_service_pb2.WatchOrdersRequest, _trading_service_pb2.WatchOrdersResponse]  # type: ignore[assignment]
-    """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change. NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the
-    cursor to resume from; DRAINING when the service stops.
+    """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change.
+    NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the cursor to resume from; DRAINING when the
+    service stops.
     """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ListAccountsRequest, _trading_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists accounts. INVALID_FILTER, INVALID_CURSOR."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.GetAccountRequest, _trading_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Returns an account. NOT_FOUND."""
     CreatePaperAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.CreatePaperAccountRequest, _trading_service_pb2.CreatePaperAccountResponse]  # type: ignore[assignment]
-    """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event: `AccountCreated`."""
+    """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event:
+    `AccountCreated`.
+    """
     ConnectAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ConnectAccountRequest, _trading_service_pb2.ConnectAccountResponse]  # type: ignore[assignment]
-    """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker;
-    ALREADY_EXISTS for the id, or when the same account of the broker is taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
+    """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as
+    EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker; ALREADY_EXISTS for the id, or when the same account of the broker is
+    taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
     """
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.UpdateAccountRequest, _trading_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
-    """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a paper account changes while orders are open. Event: `AccountUpdated`, with before and after."""
+    """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a
+    paper account changes while orders are open. Event: `AccountUpdated`, with before and after.
+    """
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.DeleteAccountRequest, _trading_service_pb2.DeleteAccountResponse]  # type: ignore[assignment]
-    """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set.
-    Event: `AccountDeleted`.
+    """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH;
+    FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set. Event: `AccountDeleted`.
     """
     ResetPaperAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ResetPaperAccountRequest, _trading_service_pb2.ResetPaperAccountResponse]  # type: ignore[assignment]
-    """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a
-    running instance uses it. Event: `AccountReset`.
+    """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays
+    readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a running instance uses it. Event: `AccountReset`.
     """
     AdjustPaperCash: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.AdjustPaperCashRequest, _trading_service_pb2.AdjustPaperCashResponse]  # type: ignore[assignment]
-    """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available. Event: `CashMoved`."""
+    """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available.
+    Event: `CashMoved`.
+    """
     GetInstrumentRules: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.GetInstrumentRulesRequest, _trading_service_pb2.GetInstrumentRulesResponse]  # type: ignore[assignment]
-    """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected."""
+    """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a
+    mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected.
+    """
     ListBrokers: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ListBrokersRequest, _trading_service_pb2.ListBrokersResponse]  # type: ignore[assignment]
     """Lists brokers with the state of their processes."""
     GetBroker: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.GetBrokerRequest, _trading_service_pb2.GetBrokerResponse]  # type: ignore[assignment]
     """Returns a broker. NOT_FOUND."""
     RestartBroker: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.RestartBrokerRequest, _trading_service_pb2.RestartBrokerResponse]  # type: ignore[assignment]
-    """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND; FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`."""
+    """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
+    FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
+    """
     ReconcileAccount: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ReconcileAccountRequest, _trading_service_pb2.ReconcileAccountResponse]  # type: ignore[assignment]
-    """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE."""
+    """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that
+    runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE.
+    """
     ListReconciliations: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.ListReconciliationsRequest, _trading_service_pb2.ListReconciliationsResponse]  # type: ignore[assignment]
     """Lists comparisons, newest first. INVALID_FILTER, INVALID_CURSOR."""
     FlattenPositions: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.FlattenPositionsRequest, _trading_service_pb2.FlattenPositionsResponse]  # type: ignore[assignment]
-    """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with `validate_only` returns what would be done and a token, one with the token does it and returns
-    at once; the operation's (kind "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
+    """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with
+    `validate_only` returns what would be done and a token, one with the token does it and returns at once; the operation's (kind
+    "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller
+    or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
     """
 
 class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not answer makes an order UNRESOLVED, never a second order.
+    """Orders, accounts and brokers. Manual orders take the same way as those of strategies: stored, checked by policy, sent once. A broker that does not
+    answer makes an order UNRESOLVED, never a second order.
 
-    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an order that could not be stored was not sent.
+    Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer; an
+    order that could not be stored was not sent.
     """
 
     @_abc_1.abstractmethod
@@ -202,8 +258,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.ValidateBrokerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.ValidateBrokerResponse, _abc.Awaitable[_trading_service_pb2.ValidateBrokerResponse]]:
-        """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed validation is a successful call. The Registry calls it at an upload.
-        Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can be started.
+        """Validates source of a broker and stores nothing: static reading, then load and a trial of its methods in the jail against no network. A failed
+        validation is a successful call. The Registry calls it at an upload. Role admin: it runs the code. PLUGIN_UNAVAILABLE when no jailed process can
+        be started.
         """
 
     @_abc_1.abstractmethod
@@ -212,10 +269,12 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.PlaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.PlaceOrderResponse, _abc.Awaitable[_trading_service_pb2.PlaceOrderResponse]]:
-        """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a second. Returns when the order is final, accepted by the broker, or `wait` is over;
-        the order in the answer tells which. POLICY_DENIED with every denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
-        ALREADY_EXISTS for a request id that was used with other terms; FAILED_PRECONDITION when the order's fields contradict each other. A broker that does not answer is no error: the order is UNRESOLVED.
-        With `validate_only` nothing is stored, and the decision is returned instead of an error. Event: `OrderPlaced`.
+        """Places an order. The client order id comes from account and request id: the same request sent again returns the first order and can never make a
+        second. Returns when the order is final, accepted by the broker, or `wait` is over; the order in the answer tells which. POLICY_DENIED with every
+        denial in the metadata and the client order id (the denied order is kept); BROKER_REJECTED; NOT_FOUND for an unknown account, instance or symbol;
+        ALREADY_EXISTS for a request id that was used with other terms; INVALID_ARGUMENT when the order's fields contradict each other. A broker that
+        does not answer is no error: the order is UNRESOLVED. With `validate_only` nothing is stored, and the decision is returned instead of an error.
+        Event: `OrderPlaced`.
         """
 
     @_abc_1.abstractmethod
@@ -224,8 +283,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.CancelOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.CancelOrderResponse, _abc.Awaitable[_trading_service_pb2.CancelOrderResponse]]:
-        """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing. NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED;
-        PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept and sent when it is back). Event: `OrderCancelRequested`.
+        """Asks the broker to cancel an order and returns it: PENDING_CANCEL, or what it has become within `wait`. Cancelling twice changes nothing.
+        NOT_FOUND; FAILED_PRECONDITION when the order is final; BROKER_REJECTED; PLUGIN_UNAVAILABLE when the broker is not connected (the wish is kept
+        and sent when it is back). Event: `OrderCancelRequested`.
         """
 
     @_abc_1.abstractmethod
@@ -234,7 +294,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.CancelAllOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.CancelAllOrdersResponse, _abc.Awaitable[_trading_service_pb2.CancelAllOrdersResponse]]:
-        """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order."""
+        """Cancels all open orders of an account, an instance, or everything, and tells for each one what came of it. One that fails does not keep others
+        from being cancelled. NOT_FOUND for an unknown account or instance. Event for each order.
+        """
 
     @_abc_1.abstractmethod
     def ReplaceOrder(
@@ -242,8 +304,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.ReplaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.ReplaceOrderResponse, _abc.Awaitable[_trading_service_pb2.ReplaceOrderResponse]]:
-        """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a
-        change is under way; POLICY_DENIED (the order stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
+        """Changes the terms of an open order, through policy. Where the broker cannot do that, the engine cancels and places the rest anew under a new
+        client order id, linked to the old one. NOT_FOUND; FAILED_PRECONDITION when the order is final or a change is under way; POLICY_DENIED (the order
+        stays as it was); BROKER_REJECTED. Event: `OrderReplaceRequested`.
         """
 
     @_abc_1.abstractmethod
@@ -252,7 +315,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.ResolveOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.ResolveOrderResponse, _abc.Awaitable[_trading_service_pb2.ResolveOrderResponse]]:
-        """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND; FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning."""
+        """Decides by hand what became of an UNRESOLVED order, when the broker cannot be asked. Role admin: what is said here is believed. NOT_FOUND;
+        FAILED_PRECONDITION when the order is not UNRESOLVED. Event: `OrderResolved`, severity warning.
+        """
 
     @_abc_1.abstractmethod
     def GetOrder(
@@ -292,8 +357,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.WatchOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_trading_service_pb2.WatchOrdersResponse], _abc.AsyncIterator[_trading_service_pb2.WatchOrdersResponse]]:
-        """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change. NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the
-        cursor to resume from; DRAINING when the service stops.
+        """Streams orders: with a cursor every change after it without loss or repetition; without one the open orders that match, then every change.
+        NOT_FOUND for an unknown account or instance; INVALID_CURSOR; CURSOR_EXPIRED; SLOW_READER with the cursor to resume from; DRAINING when the
+        service stops.
         """
 
     @_abc_1.abstractmethod
@@ -318,7 +384,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.CreatePaperAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.CreatePaperAccountResponse, _abc.Awaitable[_trading_service_pb2.CreatePaperAccountResponse]]:
-        """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event: `AccountCreated`."""
+        """Creates a paper account. ALREADY_EXISTS for an id that is or was in use; INVALID_ARGUMENT for settings that contradict each other. Event:
+        `AccountCreated`.
+        """
 
     @_abc_1.abstractmethod
     def ConnectAccount(
@@ -326,8 +394,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.ConnectAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.ConnectAccountResponse, _abc.Awaitable[_trading_service_pb2.ConnectAccountResponse]]:
-        """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker;
-        ALREADY_EXISTS for the id, or when the same account of the broker is taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
+        """Takes up an account at a broker; it is connected and reconciled, and what is found there (positions, open orders, balances) is adopted as
+        EXTERNAL. Trading is not enabled by it. NOT_FOUND for an unknown broker; ALREADY_EXISTS for the id, or when the same account of the broker is
+        taken up already; PLUGIN_UNAVAILABLE; VENDOR_FAILED with the broker's words (wrong credentials). Event: `AccountConnected`.
         """
 
     @_abc_1.abstractmethod
@@ -336,7 +405,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.UpdateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.UpdateAccountResponse, _abc.Awaitable[_trading_service_pb2.UpdateAccountResponse]]:
-        """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a paper account changes while orders are open. Event: `AccountUpdated`, with before and after."""
+        """Changes an account's name, labels, settings, or whether trading is enabled. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION when the execution of a
+        paper account changes while orders are open. Event: `AccountUpdated`, with before and after.
+        """
 
     @_abc_1.abstractmethod
     def DeleteAccount(
@@ -344,8 +415,8 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.DeleteAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.DeleteAccountResponse, _abc.Awaitable[_trading_service_pb2.DeleteAccountResponse]]:
-        """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set.
-        Event: `AccountDeleted`.
+        """Takes an account out of the platform. Orders, fills and movements stay readable; at the broker nothing changes. NOT_FOUND; ETAG_MISMATCH;
+        FAILED_PRECONDITION while instances use it, or orders are open, or it has positions and `force` is not set. Event: `AccountDeleted`.
         """
 
     @_abc_1.abstractmethod
@@ -354,8 +425,8 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.ResetPaperAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.ResetPaperAccountResponse, _abc.Awaitable[_trading_service_pb2.ResetPaperAccountResponse]]:
-        """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a
-        running instance uses it. Event: `AccountReset`.
+        """Puts a paper account back to its start: orders are cancelled, positions and profit forgotten, cash as in the settings. What was recorded stays
+        readable. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or while a running instance uses it. Event: `AccountReset`.
         """
 
     @_abc_1.abstractmethod
@@ -364,7 +435,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.AdjustPaperCashRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.AdjustPaperCashResponse, _abc.Awaitable[_trading_service_pb2.AdjustPaperCashResponse]]:
-        """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available. Event: `CashMoved`."""
+        """Pays into or out of a paper account. NOT_FOUND; FAILED_PRECONDITION for an account that is not a paper account, or for more than is available.
+        Event: `CashMoved`.
+        """
 
     @_abc_1.abstractmethod
     def GetInstrumentRules(
@@ -372,7 +445,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.GetInstrumentRulesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.GetInstrumentRulesResponse, _abc.Awaitable[_trading_service_pb2.GetInstrumentRulesResponse]]:
-        """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected."""
+        """Returns the rules of an instrument in an account: tick size, step, smallest order. NOT_FOUND for an unknown account or a symbol without a
+        mapping; PLUGIN_UNAVAILABLE when they are not known yet and the broker is not connected.
+        """
 
     @_abc_1.abstractmethod
     def ListBrokers(
@@ -396,7 +471,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.RestartBrokerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.RestartBrokerResponse, _abc.Awaitable[_trading_service_pb2.RestartBrokerResponse]]:
-        """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND; FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`."""
+        """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
+        FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
+        """
 
     @_abc_1.abstractmethod
     def ReconcileAccount(
@@ -404,7 +481,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.ReconcileAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.ReconcileAccountResponse, _abc.Awaitable[_trading_service_pb2.ReconcileAccountResponse]]:
-        """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE."""
+        """Compares an account with its broker and returns at once; the operation's (kind "account.reconcile") result is a Reconciliation. A comparison that
+        runs already is returned. NOT_FOUND; FAILED_PRECONDITION for a paper account; PLUGIN_UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def ListReconciliations(
@@ -420,8 +499,10 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_service_pb2.FlattenPositionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.FlattenPositionsResponse, _abc.Awaitable[_trading_service_pb2.FlattenPositionsResponse]]:
-        """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with `validate_only` returns what would be done and a token, one with the token does it and returns
-        at once; the operation's (kind "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
+        """Cancels open orders and closes positions at market, by reduce-only orders that pass even when the scope is HALTED. In two calls: one with
+        `validate_only` returns what would be done and a token, one with the token does it and returns at once; the operation's (kind
+        "positions.flatten") result is a FlattenResult. NOT_FOUND; FAILED_PRECONDITION when the token is missing, older than 2 minutes, of another caller
+        or for other positions; PLUGIN_UNAVAILABLE. Event: `PositionsFlattened`.
         """
 
 def add_TradingServiceServicer_to_server(servicer: TradingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

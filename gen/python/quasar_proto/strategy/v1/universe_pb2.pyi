@@ -96,7 +96,9 @@ class FilterSelector(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AIP-160 subset over `provider`, `symbol`, `common_symbol`, `interval`, `asset_class`, `exchange`, `base_currency`, `quote_currency`, `country`; for example `asset_class = "crypto" AND quote_currency = "USD"`."""
+    """AIP-160 subset over `provider`, `symbol`, `common_symbol`, `interval`, `asset_class`, `exchange`, `base_currency`, `quote_currency`, `country`;
+    for example `asset_class = "crypto" AND quote_currency = "USD"`.
+    """
     interval: _builtins.str
     """The interval, in canonical form."""
     def __init__(
