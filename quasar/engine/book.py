@@ -15,7 +15,7 @@ class Holding:
     Quantities and prices are doubles here, for reckoning; the exact ones are in fills and results.
     """
 
-    __slots__ = ("average_price", "lots", "quantity")
+    __slots__ = ("average_price", "is_flat", "is_long", "is_short", "lots", "quantity")
 
     def __init__(self) -> None:
         """Begin flat."""
@@ -24,25 +24,13 @@ class Holding:
         """Signed units: above 0 long, below 0 short."""
         self.average_price = 0.0
         """Average entry price of what is held, 0 when flat; a reversal starts anew, a reduction leaves it."""
+        self.is_flat = True
+        self.is_long = False
+        self.is_short = False
 
     def __bool__(self) -> bool:
         """Whether anything is held."""
         return self.lots != 0
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether nothing is held."""
-        return self.lots == 0
-
-    @property
-    def is_long(self) -> bool:
-        """Whether more than nothing is held."""
-        return self.lots > 0
-
-    @property
-    def is_short(self) -> bool:
-        """Whether less than nothing is held."""
-        return self.lots < 0
 
     def unrealised(self, price: float) -> float:
         """Return the profit of what is held at `price`, commission not deducted."""
@@ -60,6 +48,7 @@ class Holding:
             self.average_price = 0.0
         self.lots = after
         self.quantity = after / size_scale
+        self.is_flat, self.is_long, self.is_short = after == 0, after > 0, after < 0
 
 
 class Book:

@@ -77,14 +77,14 @@ class Simulation(Desk):
         self._share = None if rules.volume_share is None else float(rules.volume_share)
         self._ended = False
 
-    def work(self, book: Book) -> None:
-        """Work the orders of a book on its present bar."""
+    def work(self, book: Book, side: int = 0) -> None:
+        """Work the orders of a book on its present bar: those of both sides, or of one sign only."""
         bar = book.bar
         opening, high, low, close = bar.open, bar.high, bar.low, bar.close
         orders = book.orders
         special = self.mixed
         for order in orders.copy():
-            if not order.is_open:
+            if not order.is_open or (side and order.sign != side):
                 continue
             if special or order.terms is not None:
                 self._work_special(order, (opening, high, low, close))

@@ -1447,7 +1447,7 @@ type RunCounts struct {
 	// Rows held in quarantine.
 	Quarantined int64 `protobuf:"varint,5,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// Bytes received from the plug-in.
-	Bytes int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	ReceivedBytes int64 `protobuf:"varint,6,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	// Calls to the vendor.
 	VendorCalls int64 `protobuf:"varint,7,opt,name=vendor_calls,json=vendorCalls,proto3" json:"vendor_calls,omitempty"`
 	// Time spent waiting for permits.
@@ -1527,9 +1527,9 @@ func (x *RunCounts) GetQuarantined() int64 {
 	return 0
 }
 
-func (x *RunCounts) GetBytes() int64 {
+func (x *RunCounts) GetReceivedBytes() int64 {
 	if x != nil {
-		return x.Bytes
+		return x.ReceivedBytes
 	}
 	return 0
 }
@@ -2366,14 +2366,14 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x05error\x18\x18 \x01(\v2\x12.google.rpc.StatusR\x05error\x12A\n" +
 	"\n" +
 	"index_sync\x18\x19 \x01(\v2\".quasar.datahub.v1.IndexSyncResultR\tindexSync\x12)\n" +
-	"\x10cancel_requested\x18\x1a \x01(\bR\x0fcancelRequested\"\xf4\x02\n" +
+	"\x10cancel_requested\x18\x1a \x01(\bR\x0fcancelRequested\"\x85\x03\n" +
 	"\tRunCounts\x12\x18\n" +
 	"\afetched\x18\x01 \x01(\x03R\afetched\x12\x1a\n" +
 	"\binserted\x18\x02 \x01(\x03R\binserted\x12\x18\n" +
 	"\aupdated\x18\x03 \x01(\x03R\aupdated\x12\x1c\n" +
 	"\tunchanged\x18\x04 \x01(\x03R\tunchanged\x12 \n" +
-	"\vquarantined\x18\x05 \x01(\x03R\vquarantined\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12!\n" +
+	"\vquarantined\x18\x05 \x01(\x03R\vquarantined\x12%\n" +
+	"\x0ereceived_bytes\x18\x06 \x01(\x03R\rreceivedBytes\x12!\n" +
 	"\fvendor_calls\x18\a \x01(\x03R\vvendorCalls\x12A\n" +
 	"\x0frate_limit_wait\x18\b \x01(\v2\x19.google.protobuf.DurationR\rrateLimitWait\x12\x1d\n" +
 	"\n" +

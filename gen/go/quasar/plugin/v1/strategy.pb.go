@@ -1396,7 +1396,7 @@ type StartLiveResponse struct {
 	// An error of its code that did not end the run.
 	Errors []*StrategyError `protobuf:"bytes,10,rep,name=errors,proto3" json:"errors,omitempty"`
 	// How it keeps up; once a second.
-	Load *StrategyLoad `protobuf:"bytes,11,opt,name=load,proto3" json:"load,omitempty"`
+	EngineLoad *StrategyLoad `protobuf:"bytes,11,opt,name=engine_load,json=engineLoad,proto3" json:"engine_load,omitempty"`
 	// Its state, when it was asked for by an event or the strategy wants it kept.
 	State *StrategyState `protobuf:"bytes,12,opt,name=state,proto3" json:"state,omitempty"`
 	// The strategy ended the run itself; the last message.
@@ -1505,9 +1505,9 @@ func (x *StartLiveResponse) GetErrors() []*StrategyError {
 	return nil
 }
 
-func (x *StartLiveResponse) GetLoad() *StrategyLoad {
+func (x *StartLiveResponse) GetEngineLoad() *StrategyLoad {
 	if x != nil {
-		return x.Load
+		return x.EngineLoad
 	}
 	return nil
 }
@@ -2835,7 +2835,7 @@ const file_quasar_plugin_v1_strategy_proto_rawDesc = "" +
 	"\x05state\x18\v \x01(\v2\x1f.quasar.plugin.v1.StrategyStateR\x05state\x12\x12\n" +
 	"\x04seed\x18\f \x01(\x04R\x04seed\x12\x17\n" +
 	"\atime_ns\x18\r \x01(\x10R\x06timeNs\x12W\n" +
-	"\x10callback_timeout\x18\x0e \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x0fcallbackTimeout\"\xe5\x05\n" +
+	"\x10callback_timeout\x18\x0e \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x0fcallbackTimeout\"\xf2\x05\n" +
 	"\x11StartLiveResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12%\n" +
 	"\x0eevent_sequence\x18\x02 \x01(\x04R\reventSequence\x125\n" +
@@ -2847,8 +2847,9 @@ const file_quasar_plugin_v1_strategy_proto_rawDesc = "" +
 	"\fobservations\x18\b \x03(\v2$.quasar.strategy.v1.ObservationChunkR\fobservations\x12/\n" +
 	"\x04logs\x18\t \x03(\v2\x1b.quasar.strategy.v1.LogLineR\x04logs\x127\n" +
 	"\x06errors\x18\n" +
-	" \x03(\v2\x1f.quasar.plugin.v1.StrategyErrorR\x06errors\x122\n" +
-	"\x04load\x18\v \x01(\v2\x1e.quasar.plugin.v1.StrategyLoadR\x04load\x125\n" +
+	" \x03(\v2\x1f.quasar.plugin.v1.StrategyErrorR\x06errors\x12?\n" +
+	"\vengine_load\x18\v \x01(\v2\x1e.quasar.plugin.v1.StrategyLoadR\n" +
+	"engineLoad\x125\n" +
 	"\x05state\x18\f \x01(\v2\x1f.quasar.plugin.v1.StrategyStateR\x05state\x12>\n" +
 	"\bfinished\x18\r \x01(\v2\".quasar.plugin.v1.StrategyFinishedR\bfinished\"L\n" +
 	"\rStrategyReady\x12\x1a\n" +
@@ -3092,7 +3093,7 @@ var file_quasar_plugin_v1_strategy_proto_depIdxs = []int32{
 	47, // 48: quasar.plugin.v1.StartLiveResponse.observations:type_name -> quasar.strategy.v1.ObservationChunk
 	48, // 49: quasar.plugin.v1.StartLiveResponse.logs:type_name -> quasar.strategy.v1.LogLine
 	13, // 50: quasar.plugin.v1.StartLiveResponse.errors:type_name -> quasar.plugin.v1.StrategyError
-	19, // 51: quasar.plugin.v1.StartLiveResponse.load:type_name -> quasar.plugin.v1.StrategyLoad
+	19, // 51: quasar.plugin.v1.StartLiveResponse.engine_load:type_name -> quasar.plugin.v1.StrategyLoad
 	21, // 52: quasar.plugin.v1.StartLiveResponse.state:type_name -> quasar.plugin.v1.StrategyState
 	20, // 53: quasar.plugin.v1.StartLiveResponse.finished:type_name -> quasar.plugin.v1.StrategyFinished
 	42, // 54: quasar.plugin.v1.TimerRequest.every:type_name -> google.protobuf.Duration

@@ -6906,7 +6906,7 @@ class RunCounts(betterproto2.Message):
     Rows held in quarantine.
     """
 
-    bytes: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    received_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
     """
     Bytes received from the plug-in.
     """

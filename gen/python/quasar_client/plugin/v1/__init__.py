@@ -2910,7 +2910,7 @@ class StartLiveResponse(betterproto2.Message):
     An error of its code that did not end the run.
     """
 
-    load: "StrategyLoad | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True)
+    engine_load: "StrategyLoad | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True)
     """
     How it keeps up; once a second.
     """

@@ -824,7 +824,7 @@ class RunCounts(_message.Message):
     UPDATED_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
-    BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     VENDOR_CALLS_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_WAIT_FIELD_NUMBER: _builtins.int
     SLOTS_DONE_FIELD_NUMBER: _builtins.int
@@ -840,7 +840,7 @@ class RunCounts(_message.Message):
     """Bars that were there with the same values."""
     quarantined: _builtins.int
     """Rows held in quarantine."""
-    bytes: _builtins.int
+    received_bytes: _builtins.int
     """Bytes received from the plug-in."""
     vendor_calls: _builtins.int
     """Calls to the vendor."""
@@ -862,7 +862,7 @@ class RunCounts(_message.Message):
         updated: _builtins.int = ...,
         unchanged: _builtins.int = ...,
         quarantined: _builtins.int = ...,
-        bytes: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
         vendor_calls: _builtins.int = ...,
         rate_limit_wait: _duration_pb2.Duration | None = ...,
         slots_done: _builtins.int = ...,
@@ -871,7 +871,7 @@ class RunCounts(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rate_limit_wait", b"rate_limit_wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "fetched", b"fetched", "inserted", b"inserted", "quarantined", b"quarantined", "rate_limit_wait", b"rate_limit_wait", "slots_done", b"slots_done", "slots_gap", b"slots_gap", "slots_total", b"slots_total", "unchanged", b"unchanged", "updated", b"updated", "vendor_calls", b"vendor_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "inserted", b"inserted", "quarantined", b"quarantined", "rate_limit_wait", b"rate_limit_wait", "received_bytes", b"received_bytes", "slots_done", b"slots_done", "slots_gap", b"slots_gap", "slots_total", b"slots_total", "unchanged", b"unchanged", "updated", b"updated", "vendor_calls", b"vendor_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

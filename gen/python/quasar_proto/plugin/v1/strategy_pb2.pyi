@@ -784,7 +784,7 @@ class StartLiveResponse(_message.Message):
     OBSERVATIONS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
-    LOAD_FIELD_NUMBER: _builtins.int
+    ENGINE_LOAD_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
@@ -824,7 +824,7 @@ class StartLiveResponse(_message.Message):
         """An error of its code that did not end the run."""
 
     @_builtins.property
-    def load(self) -> Global___StrategyLoad:
+    def engine_load(self) -> Global___StrategyLoad:
         """How it keeps up; once a second."""
 
     @_builtins.property
@@ -848,13 +848,13 @@ class StartLiveResponse(_message.Message):
         observations: _abc.Iterable[_backtest_pb2.ObservationChunk] | None = ...,
         logs: _abc.Iterable[_backtest_pb2.LogLine] | None = ...,
         errors: _abc.Iterable[Global___StrategyError] | None = ...,
-        load: Global___StrategyLoad | None = ...,
+        engine_load: Global___StrategyLoad | None = ...,
         state: Global___StrategyState | None = ...,
         finished: Global___StrategyFinished | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "load", b"load", "ready", b"ready", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine_load", b"engine_load", "finished", b"finished", "ready", b"ready", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "event_sequence", b"event_sequence", "finished", b"finished", "history_requests", b"history_requests", "intents", b"intents", "load", b"load", "logs", b"logs", "observations", b"observations", "ready", b"ready", "sequence", b"sequence", "signals", b"signals", "state", b"state", "timers", b"timers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_load", b"engine_load", "errors", b"errors", "event_sequence", b"event_sequence", "finished", b"finished", "history_requests", b"history_requests", "intents", b"intents", "logs", b"logs", "observations", b"observations", "ready", b"ready", "sequence", b"sequence", "signals", b"signals", "state", b"state", "timers", b"timers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
