@@ -38,6 +38,7 @@ from quasar.engine.terms import OrderTerms
 from quasar.engine.working import WorkingOrder
 from quasar.model.bars import BarColumns
 from quasar.model.instants import from_ns, to_ns
+from quasar.model.order_states import OrderStatus
 from quasar.model.orders import BracketLeg, Contingency, Fill, TimeInForce
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Lowest",
     "Momentum",
     "Number",
+    "OrderStatus",
     "OrderTerms",
     "Parameter",
     "StdDev",
@@ -255,8 +257,9 @@ class Strategy:
 
     @property
     def open_orders(self) -> list[WorkingOrder]:
-        """Orders that work, in the order in which they were given."""
-        return [order for book in self._desk.books.values() for order in book.orders if order.is_open]
+        """Orders that work and are not being cancelled, in the order in which they were given."""
+        orders = (order for book in self._desk.books.values() for order in book.orders)
+        return [order for order in orders if order.is_open and order.status is not OrderStatus.PENDING_CANCEL]
 
     @property
     def symbols(self) -> tuple[str, ...]:

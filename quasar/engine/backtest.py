@@ -156,12 +156,13 @@ class _Run:
     def _tell_fill(self, order: WorkingOrder, row: FillRow) -> None:
         book = order.book
         market = self.market
-        before, market.current = market.current, book
+        strategy, before, clock_ns = self.strategy, market.current, market.clock_ns
+        market.current, strategy.position, market.clock_ns = book, book.holding, row.time_ns
         number = str(len(market.ledger.fills))
-        self.strategy.on_fill(
+        strategy.on_fill(
             exact_fill(market.ledger, book, row, number, book.holding.lots, self.rules.currency, order.tag)
         )
-        market.current = before
+        market.current, strategy.position, market.clock_ns = before, before.holding, clock_ns
 
     def run_single(self, lane: Lane, progress: Progress | None) -> None:
         """Run over one series."""
@@ -214,7 +215,7 @@ class _Run:
         rows = [lane.rows(0).__next__ for lane in self.lanes]
         start, reported, total = 0, 0, len(ids)
         for end, time_ns in zip(ends, times, strict=True):
-            self.market.clock_ns = time_ns
+            self.market.clock_ns = self.market.instant_ns = time_ns
             present = ids[start:end]
             self._instant(present, rows)
             start = end

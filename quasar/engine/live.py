@@ -79,8 +79,8 @@ class Outbox(Desk):
             order.lots = self.ledger.affordable(order.book, units * order.book.fine, terms.fraction)
             if not order.lots:
                 self.number -= 1
-                raise errors.InvalidArgument(f"fraction must buy at least the smallest size, was {terms.fraction} at
-                {price}")
+                text = f"fraction must buy at least the smallest size, was {terms.fraction} at {price}"
+                raise errors.InvalidArgument(text)
         order.move(OrderStatus.PENDING_NEW)
         for each in (order, *(terms.children if terms else ())):
             self.orders[each.number, each.leg] = each
@@ -145,9 +145,9 @@ class LiveEngine:
             InvalidArgument: A symbol has no grid, or there is no series.
         """
         symbols = list(dict.fromkeys(symbol for symbol, _ in series))
-        if not symbols or (missing := [symbol for symbol in symbols if symbol not in grids]):
-            raise errors.InvalidArgument(f"every series must have a grid, was without for {missing if symbols else
-            'none'}")
+        missing = [symbol for symbol in symbols if symbol not in grids]
+        if missing or not symbols:
+            raise errors.InvalidArgument(f"every series must have a grid, was without for {missing or 'no series'}")
         self.rules = rules or MarketRules()
         self.strategy = strategy
         self.ledger = Ledger(self.rules, ((symbol, grids[symbol]) for symbol in symbols))
@@ -204,11 +204,9 @@ class LiveEngine:
             self._advance(event)
 
     def _advance(self, event: LiveBar) -> _Feed:
-        try:
-            feed = self._feeds[event.symbol, event.interval]
-        except KeyError:
-            raise errors.InvalidArgument(f"series must be among those of the run, was {event.symbol}
-            {event.interval}") from None
+        feed = self._feeds.get((event.symbol, event.interval))
+        if feed is None:
+            raise errors.InvalidArgument(f"series must be of the run, was {event.symbol} {event.interval}")
         feed.take(event.bar)
         for request in self.desk.requests:
             if request.symbol == feed.symbol and request.interval in {"", feed.interval}:
@@ -276,13 +274,16 @@ class LiveEngine:
         if order := self.desk.orders.get((intent_number, leg)):
             order.filled += abs(signed)
             order.worth += abs(signed) * units
-        before, self.desk.current = self.desk.current, book
-        self.strategy.on_fill(fill)
-        self.desk.current = before
+        desk, strategy = self.desk, self.strategy
+        desk.clock_ns = max(desk.clock_ns, fill.fill_time_ns)
+        before = desk.current
+        desk.current, strategy.position = book, book.holding
+        strategy.on_fill(fill)
+        desk.current, strategy.position = before, before.holding
         return self.desk.drain()
 
     def on_order(self, update: OrderUpdate) -> list[OrderIntent]:
-        """Take what a broker or policy says about an order of this run, and tell the strategy; unknown orders are ignored."""
+        """Take what a broker or policy says about an order of this run, and tell the strategy; others are ignored."""
         order = self.desk.orders.get((update.intent_number, update.leg))
         if order is None:
             return []

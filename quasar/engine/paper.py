@@ -1,4 +1,4 @@
-"""The paper broker: takes order intents, fills them on live bars or ticks by the rules of the back-test, and tells what happened."""
+"""The paper broker: takes order intents and fills them on live bars or ticks by the rules of the back-test."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class PaperBroker:
         self.account_id = account_id
         self.ledger = Ledger(rules, grids.items())
         self._market = Simulation(rules, self.ledger, _no_history)
-        self._market.mixed = len(grids) > 1
+        # An order may come between two ticks of a bar that is fed later: it is not worked on what was before it.
+        self._market.mixed = True
         self._market.on_fill = self._note_fill
         self._market.on_order = self._note_order
         self._orders: dict[OrderName, WorkingOrder] = {}
@@ -86,6 +87,9 @@ class PaperBroker:
         if not order.is_open:
             self._orders.pop((order.number, order.leg), None)
 
+    def _pass_time(self, time_ns: int) -> None:
+        self._market.clock_ns = self._market.instant_ns = max(self._market.clock_ns, time_ns)
+
     def _drain(self) -> list[PaperEvent]:
         events, self._events = self._events, []
         return events
@@ -103,7 +107,7 @@ class PaperBroker:
             return []
         # Numbered as the strategy numbers, so that both sides speak of the same orders.
         self._market.number = intent.intent_number - 1
-        self._market.clock_ns = max(self._market.clock_ns, intent.decide_time_ns)
+        self._pass_time(intent.decide_time_ns)
         action = intent.action
         if isinstance(action, PlaceIntent):
             self._place(action.order)
@@ -114,6 +118,8 @@ class PaperBroker:
         else:
             self._replace(action)
         self._market.number = intent.intent_number
+        if self._market.fresh:
+            self._market.settle()
         return self._drain()
 
     def _place(self, spec: OrderSpec) -> None:
@@ -155,7 +161,7 @@ class PaperBroker:
             self._market.current = book
             if book.orders:
                 self._market.work(book)
-            self._market.clock_ns = max(self._market.clock_ns, view.close_time_ns)
+        self._pass_time(max((event.bar.close_time_ns or 0 for event in bars), default=0))
         return self._drain()
 
     def on_tick(self, tick: LiveTick) -> list[PaperEvent]:
@@ -163,7 +169,7 @@ class PaperBroker:
         book = self.ledger.books.get(tick.symbol)
         if book is None:
             return []
-        self._market.clock_ns = max(self._market.clock_ns, tick.time_ns)
+        self._pass_time(tick.time_ns)
         if tick.price is not None:
             book.mark = tick.price
         buy = tick.ask if tick.ask is not None else tick.price

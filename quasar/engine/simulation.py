@@ -65,6 +65,8 @@ class Simulation(Desk):
         """Hears of every change of an order's status."""
         self.mixed = False
         """Whether several series come: an order is not worked on a bar that opened before the order was given."""
+        self.instant_ns = 0
+        """With several series: the time from which a new order works; later than the clock while fills are told."""
         self.acted: list[WorkingOrder] = []
         """Orders that filled or were rejected or expired, in the order of that."""
         self.cancelled = 0
@@ -251,6 +253,7 @@ class Simulation(Desk):
             if child.status is _HELD and leg is not None:
                 release_exit(child, leg, order.average_fill_price or price)
                 child.placed_bar = book.bar.index
+                child.placed_ns = book.bar.open_time_ns
                 book.orders.append(child)
                 if self.on_order is not None:
                     self.on_order(child)
@@ -287,7 +290,7 @@ class Simulation(Desk):
         else:
             order.book.orders.append(order)
         if self.mixed:
-            order.placed_ns = self.now_ns
+            order.placed_ns = self.instant_ns
         if self._same_close:
             self.fresh.append(order)
         if self.on_order is not None:

@@ -79,7 +79,9 @@ class TimeRanges:
             return NotImplemented
         return np.array_equal(self.start_ns, other.start_ns) and np.array_equal(self.end_ns, other.end_ns)
 
-    __hash__ = None  # type: ignore[assignment]  # holds arrays
+    def __hash__(self) -> int:
+        """Return a hash of the covered instants."""
+        return hash((self.start_ns.tobytes(), self.end_ns.tobytes()))
 
     @property
     def total_ns(self) -> int:

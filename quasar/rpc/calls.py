@@ -200,13 +200,13 @@ class Calls:
         logs.REQUEST_ID.set(call.request_id)
         call.span = self._tracer.begin(method.name, str(sent.get(context.TRACE_KEY, "")))
         rpc.set_trailing_metadata(((context.REQUEST_ID_KEY, call.request_id),))
-        if method.role is OPEN:
+        if method.role == OPEN:
             bound = self._probes
         elif self._draining.is_set():
             raise errors.Draining(retry_after_s=1.0)
         bound.enter()
         call.entered = bound
-        if method.role is not OPEN:
+        if method.role != OPEN:
             call.caller = await self._authenticator.authenticate(bearer_of(sent.get("authorization")))
             require_role(call.caller, method.role)
         remaining_s = rpc.time_remaining()

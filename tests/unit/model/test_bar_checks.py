@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 import math
 from typing import Any
@@ -18,7 +19,9 @@ from tests.unit.recorded import recorded
 MINUTE = 60_000_000_000
 
 
-def bar(time: int = 0, open_: float = 10, high: float = 11, low: float = 9, close: float = 10, volume: float = 1) -> Bar:
+def bar(
+    time: int = 0, open_: float = 10, high: float = 11, low: float = 9, close: float = 10, volume: float = 1
+) -> Bar:
     return Bar(time * MINUTE, open_, high, low, close, volume)
 
 
@@ -89,7 +92,7 @@ def test_hourly_bars_cut_from_the_open_are_accepted_where_the_calendar_explains_
         ("close", None, "close must be a number, was None"),
         ("high", "11", "high must be a number, was '11'"),
         ("volume", math.nan, "volume must be a finite number, was nan"),
-        ("open_time", dt.datetime(2025, 1, 1), "open_time must be aware"),
+        ("open_time", dt.datetime.fromisoformat("2025-01-01"), "open_time must be aware"),
         ("open_time", dt.date(2025, 1, 1), "open_time must be an aware datetime"),
         ("state", 9, "state must be one of FORMING, CLOSED, REVISED, was 9"),
     ],
@@ -97,7 +100,13 @@ def test_hourly_bars_cut_from_the_open_are_accepted_where_the_calendar_explains_
 def test_a_row_that_is_no_bar_is_rejected_with_its_reason_and_the_others_stay(
     field: str, value: object, message: str
 ) -> None:
-    good = {"open_time": dt.datetime(2025, 1, 1, tzinfo=dt.UTC), "open": 1, "high": 2, "low": 0.5, "close": np.float64(1)}
+    good = {
+        "open_time": dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
+        "open": 1,
+        "high": 2,
+        "low": 0.5,
+        "close": np.float64(1),
+    }
     columns, rejected = read_rows([good, good | {field: value}, good])
     assert len(columns) == 2
     assert [row.row for row in rejected] == [1]
@@ -114,8 +123,6 @@ def test_things_that_are_no_rows_are_rejected() -> None:
 
 
 def test_thirty_two_years_of_recorded_daily_bars_pass_but_for_those_that_contradict_themselves() -> None:
-    import gzip
-
     exchange = json.loads(gzip.decompress(recorded("eodhd/eod_BHP.AU.http.json.gz").read_bytes()))
     rows = json.loads(exchange["response"]["body"])
     columns, rejected = read_rows(

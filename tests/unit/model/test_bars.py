@@ -49,7 +49,9 @@ def test_single_bars_survive_columns_with_every_missing_value(bars: list[Bar]) -
 
 
 @given(_BARS, _BARS)
-def test_joining_chunks_keeps_every_row_also_when_only_one_chunk_has_a_column(first: list[Bar], last: list[Bar]) -> None:
+def test_joining_chunks_keeps_every_row_also_when_only_one_chunk_has_a_column(
+    first: list[Bar], last: list[Bar]
+) -> None:
     joined = BarColumns.concatenate([BarColumns.from_bars(first), BarColumns.from_bars(last)])
     assert list(joined.bars()) == first + last
 
@@ -97,4 +99,4 @@ def test_equality_treats_missing_values_as_equal() -> None:
 def test_a_bar_of_an_author_needs_an_aware_time() -> None:
     assert Bar.at(dt.datetime(2025, 1, 1, tzinfo=dt.UTC), 1, 2, 0.5, 1.5).open_time.year == 2025
     with pytest.raises(InvalidArgument, match="open_time must be aware"):
-        Bar.at(dt.datetime(2025, 1, 1), 1, 2, 0.5, 1.5)
+        Bar.at(dt.datetime.fromisoformat("2025-01-01"), 1, 2, 0.5, 1.5)

@@ -49,7 +49,9 @@ def test_aliases_are_read_as_the_canonical_interval(written: str, canonical: str
     assert Interval.parse(canonical) == Interval.parse(written)
 
 
-@pytest.mark.parametrize("text", ["", "m", "0min", "-1h", "1.5h", "1fortnight", "5M", "400d", "weird", "1min1", "0tick"])
+@pytest.mark.parametrize(
+    "text", ["", "m", "0min", "-1h", "1.5h", "1fortnight", "5M", "400d", "weird", "1min1", "0tick"]
+)
 def test_what_is_no_interval_is_refused_by_name_value_and_remedy(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"interval must be .*, was ") as caught:
         Interval.parse(text)
