@@ -48,7 +48,8 @@ class Field:
 
     sql: str
     """The expression that it stands for; written by us, never by a caller."""
-    type: Literal["text", "integer", "number", "time", "enum"] = "text"
+    type: Literal["text", "integer", "number", "time", "enum", "list"] = "text"
+    """`list`: the SQL expression is an array of texts, of which one has to pass; only `=`, `!=` and `:` make sense for it."""
     values: tuple[str, ...] = ()
     """Enums: the legal words in their order, which is what `<` and `>` go by. The SQL expression holds the word."""
 
@@ -192,6 +193,8 @@ class _Parser:
     def _sql(self, field: Field, name: str, operator: str, value: str) -> str:
         if field.type == "enum":
             return self._enum_sql(field, name, operator, value)
+        if field.type == "list":
+            return self._list_sql(field, name, operator, value)
         if operator == ":" or (field.type == "text" and operator in ("=", "!=") and "*" in (value[:1], value[-1:])):
             return self._pattern_sql(field, name, operator, value)
         converted: object = value if field.type == "text" else _converted(field, name, value)
@@ -205,6 +208,17 @@ class _Parser:
             return f"{field.sql} ILIKE {self._parameter(f'%{literal}%')}"
         pattern = ("%" if value.startswith("*") else "") + literal + ("%" if value.endswith("*") else "")
         found = f"{field.sql} LIKE {self._parameter(pattern)}"
+        return found if operator == "=" else f"(({found}) IS NOT TRUE)"
+
+    def _list_sql(self, field: Field, name: str, operator: str, value: str) -> str:
+        if operator not in ("=", "!=", ":"):
+            raise _problem(f"{name} must be compared with =, != or :, was {operator!r}")
+        if operator == ":":
+            pattern = re.sub(r"([\\%_])", r"\\\1", value)
+            return f"EXISTS (SELECT FROM unnest({field.sql}) item WHERE item ILIKE {self._parameter(f'%{pattern}%')})"
+        if field.values and value not in field.values:
+            raise _problem(f"{name} must be one of {', '.join(field.values)}, was {value!r}")
+        found = f"{self._parameter(value)} = ANY({field.sql})"
         return found if operator == "=" else f"(({found}) IS NOT TRUE)"
 
     def _enum_sql(self, field: Field, name: str, operator: str, value: str) -> str:

@@ -18,7 +18,7 @@ revoke create on schema public from public;
 
 -- Access tokens. Only the SHA-256 of a token is kept.
 create table ops.tokens (
-    token_id     text        not null primary key check (length(token_id) between 1 and 64),
+    id           uuid        not null default gen_random_uuid() primary key,
     name         text        not null check (length(name) between 1 and 100),
     hash         bytea       not null unique check (octet_length(hash) = 32),
     role         text        not null check (role in ('viewer', 'operator', 'admin')),
@@ -30,28 +30,26 @@ create table ops.tokens (
     revoked_by   text
 );
 create unique index tokens_name_in_force on ops.tokens (name) where revoked_at is null;
-comment on column ops.tokens.token_id is 'Public part of the token, by which its row is found';
-comment on column ops.tokens.hash is 'SHA-256 of the secret part; the token itself is shown once, at its creation';
+comment on column ops.tokens.hash is 'SHA-256 of the secret; the token itself is shown once, at its creation';
 
 -- Work that outlives a request. A worker holds a lease; when it dies the lease runs out and another one resumes from the checkpoint.
 create table ops.operations (
-    operation_id     uuid             not null default gen_random_uuid() primary key,
+    id               uuid             not null default gen_random_uuid() primary key,
     service          text             not null,
     kind             text             not null,
-    subject          text             not null default '',
     state            text             not null default 'PENDING'
                      check (state in ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
+    subject_type     text,
+    subject_name     text,
     request          jsonb            not null default '{}',
     request_id       text             check (length(request_id) between 1 and 64),
-    principal        text             not null default '',
-    role             text             not null default '',
-    call_id          text             not null default '',
+    actor            text             not null,
+    role             text,
     phase            text             not null default '',
     done             bigint           not null default 0,
     total            bigint,
     unit             text             not null default '',
     wait_s           double precision not null default 0,
-    counters         jsonb            not null default '{}',
     detail           jsonb            not null default '{}',
     checkpoint       jsonb            not null default '{}',
     result           jsonb,
@@ -68,18 +66,16 @@ create table ops.operations (
 );
 create unique index operations_request on ops.operations (service, kind, request_id) where request_id is not null;
 create index operations_claim on ops.operations (service, created_at) where state in ('PENDING', 'RUNNING');
-create index operations_newest on ops.operations (created_at desc, operation_id desc);
-create index operations_service on ops.operations (service, kind, created_at desc, operation_id desc);
-comment on column ops.operations.subject is 'What the work is about, for people';
+create index operations_newest on ops.operations (service, created_at desc, id desc);
+create index operations_subject on ops.operations (subject_type, subject_name, created_at desc);
 comment on column ops.operations.request_id is 'Given by the caller: a second creation with the same service, kind and id returns the first operation';
-comment on column ops.operations.call_id is 'Request id of the call that began it, as in the logs';
 comment on column ops.operations.wait_s is 'Seconds spent waiting for a rate limit so far';
-comment on column ops.operations.counters is 'Further figures by name';
+comment on column ops.operations.detail is 'Further figures and facts, by name';
 comment on column ops.operations.checkpoint is 'Where to resume after a restart; private to the kind of work';
 
 -- What happened, append-only: services may insert and read, and nobody changes an event.
 create table ops.events (
-    event_id     bigint      not null generated always as identity primary key,
+    id           bigint      not null generated always as identity primary key,
     time         timestamptz not null default now(),
     service      text        not null,
     kind         text        not null,
@@ -88,7 +84,7 @@ create table ops.events (
     subject_name text        not null default '',
     message      text        not null default '',
     data         jsonb       not null default '{}',
-    principal    text        not null default '',
+    actor        text        not null default '',
     role         text        not null default '',
     request_id   text        not null default '',
     run_id       text,
@@ -96,11 +92,11 @@ create table ops.events (
     check ((run_id is null) = (run_sequence is null))
 );
 create unique index events_run on ops.events (run_id, run_sequence) where run_id is not null;
-create index events_subject on ops.events (subject_type, subject_name, event_id);
-create index events_kind on ops.events (kind, event_id);
+create index events_subject on ops.events (subject_type, subject_name, id);
+create index events_kind on ops.events (kind, id);
 create index events_time on ops.events (time);
 comment on column ops.events.data is 'The facts, by name; a change carries the subject `before` and `after`';
-comment on column ops.events.principal is 'Who did it; empty where the platform acted by itself';
+comment on column ops.events.actor is 'Who did it; empty where the platform acted by itself';
 comment on column ops.events.run_sequence is 'Counts the events of one run from 1 without a hole';
 
 create function ops.refuse_change() returns trigger language plpgsql as $$

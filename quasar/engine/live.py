@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ from quasar.engine.series import BarView, TickView
 from quasar.engine.working import WorkingOrder
 from quasar.model.bars import Bar, BarColumns
 from quasar.model.order_states import OrderStatus
-from quasar.model.orders import Fill, OrderIntent
+from quasar.model.orders import Fill, OrderIntent, Position
 
 if TYPE_CHECKING:  # quasar.strategy is built on this package
     from quasar.strategy import Strategy
@@ -160,6 +160,24 @@ class LiveEngine:
         self._ticks = {symbol: TickView(symbol) for symbol in symbols}
         self._hears_ticks = strategy.overrides("on_tick")
         strategy.attach(self.desk)
+
+    def adopt(self, *, cash: Decimal, positions: Iterable[Position], next_intent_number: int) -> None:
+        """Begin from what the instance holds already, before `start`: after a crash, a restart or a swap of versions.
+
+        Args:
+            cash: What it may use.
+            positions: What it holds; each with its average price.
+            next_intent_number: One more than the last that is known outside, so that no number is used twice.
+        """
+        ledger = self.ledger
+        ledger.cash = scaled(cash, ledger.money_decimals)
+        for position in positions:
+            book = self.desk.book(position.symbol)
+            lots = scaled(position.quantity, book.grid.size_decimals)
+            book.holding.add(lots - book.holding.lots, float(position.average_price or 0), book.size_scale)
+            if lots:
+                ledger.held[book.index] = book
+        self.desk.number = next_intent_number - 1
 
     def _feed(self, symbol: str, interval: str) -> _Feed:
         for (own, length), feed in self._feeds.items():

@@ -16,7 +16,9 @@ from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.database.statements import load_statements
 from quasar.errors import AlreadyExists, NotFound, Resource, Unauthenticated
+from quasar.ops.actors import Actor
 from quasar.ops.bearers import UserBearer, new_user_bearer
+from quasar.ops.events import Events
 from quasar.ops.roles import Role
 
 CHANNEL = "quasar_tokens"
@@ -49,22 +51,28 @@ class Tokens:
     """The tokens of the platform."""
 
     def __init__(
-        self, database: Database, clock: Clock, *, random: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        *,
+        random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        """Keep tokens in `database`; `random` makes secrets."""
+        """Keep tokens in `database` and tell `events` of changes; `random` makes secrets."""
         self._database = database
+        self._events = events
         self._clock = clock
         self._random = random
 
     async def create(
-        self, name: str, role: Role, *, created_by: str, lifetime: dt.timedelta | None = None
+        self, name: str, role: Role, *, actor: Actor, lifetime: dt.timedelta | None = None
     ) -> tuple[Token, str]:
         """Make a token.
 
         Args:
             name: The principal of calls made with it.
             role: What it may do.
-            created_by: Who makes it.
+            actor: Who makes it.
             lifetime: How long it works; None: until it is revoked.
 
         Returns:
@@ -81,13 +89,14 @@ class Tokens:
             await connection.execute(_SQL["end_expired_namesake"], name)
             try:
                 row = await connection.fetchrow(
-                    _SQL["insert_token"], parts.token_id, name, parts.hash, role.word, created_by, expiry
+                    _SQL["insert_token"], parts.token_id, name, parts.hash, role.word, actor.principal, expiry
                 )
             except asyncpg.UniqueViolationError as error:
                 raise AlreadyExists(
                     f"A token named {name!r} is in force; revoke it first, or choose another name.",
                     resource=Resource("token", name),
                 ) from error
+            await self._record(connection, "TokenCreated", f"The token {name} was created.", _token(row), actor)
         return _token(row), bearer
 
     async def list(
@@ -109,16 +118,18 @@ class Tokens:
         last = tokens[-1]
         return tokens, paging.page_token(query, (last.create_time.isoformat(), str(last.token_id)))
 
-    async def revoke(self, token: str, *, revoked_by: str) -> Token:
+    async def revoke(self, token: str, *, actor: Actor) -> Token:
         """End a token for good, by its id or the name of the token in force; ending it again changes nothing.
 
         Raises:
             NotFound: No token has the id, and none in force has the name.
         """
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_SQL["revoke_token"], token, revoked_by)
+            row = await connection.fetchrow(_SQL["revoke_token"], token, actor.principal)
             if row is not None:
                 await connection.execute(_SQL["notify_tokens"], str(row["id"]))
+                message = f"The token {row['name']} was revoked."
+                await self._record(connection, "TokenRevoked", message, _token(row), actor)
             else:
                 row = await connection.fetchrow(_SQL["revoked_token"], token)
         if row is None:
@@ -144,6 +155,17 @@ class Tokens:
         if token.last_used_time is None or self._clock.now() - token.last_used_time >= dt.timedelta(minutes=1):
             await self._database.execute(_SQL["touch_token"], token.token_id)
         return token
+
+    async def _record(self, connection: Any, kind: str, message: str, token: Token, actor: Actor) -> None:
+        await self._events.record(
+            connection,
+            kind,
+            message,
+            subject_type="token",
+            subject_name=token.name,
+            data={"token_id": str(token.token_id), "role": token.role.word},
+            actor=actor,
+        )
 
 
 def _token(row: Any) -> Token:

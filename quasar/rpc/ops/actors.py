@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from quasar_proto.common.v1 import values_pb2
-
 from quasar.ops.actors import Actor
 from quasar.ops.roles import Role
 from quasar.rpc.context import current_call
+from quasar_proto.common.v1 import values_pb2
 
 
 def calling_actor() -> Actor:

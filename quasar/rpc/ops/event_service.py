@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from quasar_proto.ops.v1 import event_pb2, event_service_pb2_grpc
-from quasar_proto.ops.v1 import event_service_pb2 as pb
-
 from quasar.ops.events import Event, Events
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import instant, seconds, struct, timestamp
+from quasar_proto.ops.v1 import event_pb2, event_service_pb2_grpc
+from quasar_proto.ops.v1 import event_service_pb2 as pb
 
 HEARTBEAT_S = 10.0
 

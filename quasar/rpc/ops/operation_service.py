@@ -9,14 +9,14 @@ from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
-from quasar_proto.ops.v1 import operation_pb2, operation_service_pb2_grpc
-from quasar_proto.ops.v1 import operation_service_pb2 as pb
 
 from quasar.ops.operations import Operation, OperationError, Operations, Progress
 from quasar.rpc.errors import CODE_OF_REASON, DOMAIN
 from quasar.rpc.ops.actors import actor_message, calling_actor
 from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import duration, struct, timestamp
+from quasar_proto.ops.v1 import operation_pb2, operation_service_pb2_grpc
+from quasar_proto.ops.v1 import operation_service_pb2 as pb
 
 
 class OperationService(operation_service_pb2_grpc.OperationServiceServicer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from quasar.errors import Draining
 
@@ -53,7 +53,7 @@ async def until_drained(
             await _cancelled(drained)
 
 
-async def _first(following: asyncio.Future[T], drained: asyncio.Future[bool], seconds: float | None) -> bool:
+async def _first(following: asyncio.Future[T], drained: asyncio.Task[Literal[True]], seconds: float | None) -> bool:
     """Wait for one of the two; False when neither came within the time."""
     done, _ = await asyncio.wait((following, drained), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)

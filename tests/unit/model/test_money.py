@@ -36,7 +36,7 @@ def test_what_is_no_exact_number_is_refused_with_the_remedy(value: object) -> No
 def test_a_rounded_value_is_a_multiple_of_the_step_and_never_farther_than_the_step(value: Decimal, step: str) -> None:
     rounded = quantise(value, Decimal(step), ROUND_DOWN)
     assert is_multiple(rounded, Decimal(step))
-    assert 0 <= abs(value) - abs(rounded) < Decimal(step)
+    assert 0 <= abs(Fraction(value)) - abs(Fraction(rounded)) < Fraction(step)
 
 
 def test_a_step_must_be_positive() -> None:

@@ -1,0 +1,3 @@
+"""The services of the registry as callers see them. Translation only."""
+
+from __future__ import annotations
