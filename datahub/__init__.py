@@ -1,0 +1,1 @@
+"""The DataHub is about market data: plug-ins, schedules, collection, coverage, storage, live streams."""

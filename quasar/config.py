@@ -17,6 +17,7 @@
 | `QUASAR_MAX_MESSAGE_MB` | largest message received, in MiB | 16 |
 | `QUASAR_DRAIN_SECONDS` | time that calls in flight have to end at a stop | 10 |
 | `QUASAR_DATABASE_CONNECTIONS` | connections a service holds at most | 10 |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent | off |
 
 A value that holds a secret or comes from one may be given as `<variable>_FILE`, the path of a file with the value.
 """
@@ -97,8 +98,12 @@ class Home:
 
     @property
     def database_url(self) -> Path:
-        """The URL of the embedded PostgreSQL, written by its supervisor for the services."""
+        """The URL of the embedded PostgreSQL for its owner, written by its supervisor."""
         return self.path / "database.url"
+
+    def service_url(self, service: str) -> Path:
+        """Return where the URL of the embedded PostgreSQL for the role of a service is."""
+        return self.path / f"{service}.url"
 
     @property
     def logs(self) -> Path:
@@ -165,6 +170,8 @@ class Settings:
     metrics_port: int | None
     peers: Mapping[str, str]
     """`host:port` of each service, by its name."""
+    otlp_endpoint: str | None = None
+    """Where OpenTelemetry spans are sent; None: none are made."""
     log: LogSettings = field(default_factory=LogSettings)
     tls: TlsFiles = field(default_factory=TlsFiles)
     limits: Limits = field(default_factory=Limits)
@@ -189,23 +196,32 @@ class Settings:
             port=env.port(part.port_variable, part.default_port),
             metrics_port=metrics or None,
             peers=peers(env),
+            otlp_endpoint=env.text("OTEL_EXPORTER_OTLP_ENDPOINT"),
             log=log_settings(env),
             tls=tls_files(env),
             limits=limits(env),
         )
 
-    def owner_database_url(self) -> str:
-        """Return the URL of the database: the one that was set, else that of the embedded PostgreSQL of this home.
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the platform's own."""
+        return self.database_url is None
+
+    def read_database_url(self, file: Path) -> str:
+        """Return the URL of the database: the one that was set, else what `quasar up` wrote for the embedded one.
+
+        Args:
+            file: `home.database_url` for the owner, `home.service_url(…)` for a service.
 
         Raises:
-            BadSetting: Nothing is set and no `quasar up` has written the embedded one's URL.
+            BadSetting: Nothing is set, and no `quasar up` runs or ran on this home.
         """
         if self.database_url is not None:
             return self.database_url
         try:
-            return self.home.database_url.read_text(encoding="utf-8").strip()
+            return file.read_text(encoding="utf-8").strip()
         except OSError as error:
-            rule = "must be set, or `quasar up` must run on this home so that there is an embedded PostgreSQL"
+            rule = f"must be set, or `quasar up` must run on {self.home.path}, which gives it an embedded PostgreSQL"
             raise BadSetting("QUASAR_DATABASE_URL", rule, None) from error
 
 

@@ -49,9 +49,11 @@ class Field:
     sql: str
     """The expression that it stands for; written by us, never by a caller."""
     type: Literal["text", "integer", "number", "time", "enum", "list"] = "text"
-    """`list`: the SQL expression is an array of texts, of which one has to pass; only `=`, `!=` and `:` make sense for it."""
+    """`list`: the expression is an array of texts, of which one has to pass; it is compared with `=`, `!=` and `:`."""
     values: tuple[str, ...] = ()
     """Enums: the legal words in their order, which is what `<` and `>` go by. The SQL expression holds the word."""
+    convert: Callable[[str], str] = str
+    """Brings what a caller writes into the form that is stored: lower case where case does not matter, an alias to its word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ class _Parser:
         return f"${self._first + len(self.parameters) - 1}"
 
     def _sql(self, field: Field, name: str, operator: str, value: str) -> str:
+        value = field.convert(value)
         if field.type == "enum":
             return self._enum_sql(field, name, operator, value)
         if field.type == "list":

@@ -38,9 +38,9 @@ class LatencyWindow:
         self._seconds = [_Second() for _ in range(WINDOW_S)]
         self._started = clock.monotonic()
 
-    def observe(self, seconds: float, *, failed: bool) -> None:
-        """Count a call that ended now after `seconds`."""
-        index = int(self._clock.monotonic())
+    def observe(self, now: float, seconds: float, *, failed: bool) -> None:
+        """Count a call that ended at the monotonic time `now` after `seconds`."""
+        index = int(now)
         second = self._seconds[index % WINDOW_S]
         if second.index != index:
             second.restart(index)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One line of the log, secrets scrubbed; the fields are those of `quasar.ops.v1.LogRecord`."""
+class LogRecord(NamedTuple):
+    """One line of the log, secrets scrubbed; the fields are those of `quasar.ops.v1.LogRecord`.
+
+    A tuple, because one is made for each line and few are ever read.
+    """
 
     sequence: int
     """Position in this process's log, from 1, without holes."""
@@ -23,7 +25,7 @@ class LogRecord:
     event: str
     logger: str
     request_id: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any]
 
     def matches(self, min_level: str, contains: str) -> bool:
         """Tell whether the line is at least as grave as `min_level` and contains the text, in any letter case."""
@@ -55,13 +57,12 @@ class LogRing:
         self._waiting: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def append(
-        self, time_ns: int, level: str, event: str, logger: str, request_id: str, fields: dict[str, Any]
-    ) -> None:
-        """Keep a line and wake the readers."""
+    def extend(self, lines: Iterable[tuple[int, str, str, str, str, Mapping[str, Any]]]) -> None:
+        """Keep lines (all of a `LogRecord` but its sequence) and wake the readers."""
         with self._lock:
-            self._records.append(LogRecord(self._next, time_ns, level, event, logger, request_id, fields))
-            self._next += 1
+            for line in lines:
+                self._records.append(LogRecord(self._next, *line))
+                self._next += 1
         if self._waiting and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 

@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from quasar.clock import Clock
 from quasar.latency import LatencyWindow
@@ -47,31 +51,55 @@ class Sample:
 
 
 class MethodMetrics:
-    """The figures of one method, with everything that can be looked up before a call looked up."""
+    """The figures of one method: plain numbers that one thread writes, which cost a tenth of the library's own metrics."""
 
-    def __init__(self, metrics: Metrics, method: str, *, streaming: bool) -> None:
-        """Prepare the series of `method`."""
-        self._metrics = metrics
-        self._method = method
-        self._streaming = streaming
-        self._seconds = None if streaming else metrics.seconds.labels(metrics.service, method)
-        self._messages = metrics.messages.labels(metrics.service, method) if streaming else None
-        self._ended: dict[str, Counter] = {}
+    __slots__ = ("_latency", "buckets", "codes", "messages", "method", "seconds", "streaming")
+
+    def __init__(self, method: str, *, streaming: bool, latency: LatencyWindow) -> None:
+        """Begin at zero."""
+        self.method = method
+        self.streaming = streaming
+        self.codes: dict[str, int] = {}
+        self.messages = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(_BUCKETS_S) + 1)
+        self._latency = latency
 
     def message(self) -> None:
         """Count one message of a stream."""
-        if self._messages is not None:
-            self._messages.inc()
+        self.messages += 1
 
-    def ended(self, code: str, seconds: float) -> None:
-        """Count a call that ended with the status `code` after `seconds`."""
-        counter = self._ended.get(code)
-        if counter is None:
-            counter = self._ended[code] = self._metrics.calls.labels(self._metrics.service, self._method, code)
-        counter.inc()
-        if self._seconds is not None:
-            self._seconds.observe(seconds)
-            self._metrics.latency.observe(seconds, failed=code in _SERVER_FAULTS)
+    def ended(self, code: str, now: float, seconds: float) -> None:
+        """Count a call that ended with the status `code` at the monotonic time `now` after `seconds`."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        if not self.streaming:
+            self.seconds += seconds
+            self.buckets[bisect_left(_BUCKETS_S, seconds)] += 1
+            self._latency.observe(now, seconds, failed=code in _SERVER_FAULTS)
+
+
+class _Calls(Collector):
+    """Tells Prometheus the figures of all methods."""
+
+    def __init__(self, service: str, methods: dict[str, MethodMetrics]) -> None:
+        self._service = service
+        self._methods = methods
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ("service", "method")
+        calls = CounterMetricFamily("quasar_rpc_calls", "Calls ended.", labels=(*labels, "code"))
+        messages = CounterMetricFamily("quasar_rpc_stream_messages", "Messages sent in streams.", labels=labels)
+        seconds = HistogramMetricFamily("quasar_rpc_seconds", "Time of unary calls.", labels=labels)
+        for name, method in list(self._methods.items()):
+            for code, count in list(method.codes.items()):
+                calls.add_metric((self._service, name, code), count)
+            if method.streaming:
+                messages.add_metric((self._service, name), method.messages)
+            else:
+                bounds = (*(str(bound) for bound in _BUCKETS_S), "+Inf")
+                sums = accumulate(method.buckets)
+                seconds.add_metric((self._service, name), list(zip(bounds, sums, strict=True)), method.seconds)
+        yield from (calls, messages, seconds)
 
 
 class Metrics:
@@ -84,14 +112,8 @@ class Metrics:
         self.latency = LatencyWindow(clock)
         self._clock = clock
         self._process = psutil.Process()
-        labels = ["service", "method"]
-        self.calls = Counter("quasar_rpc_calls", "Calls ended.", [*labels, "code"], registry=self.registry)
-        self.seconds = Histogram(
-            "quasar_rpc_seconds", "Time of unary calls.", labels, buckets=_BUCKETS_S, registry=self.registry
-        )
-        self.messages = Counter(
-            "quasar_rpc_stream_messages", "Messages sent in streams.", labels, registry=self.registry
-        )
+        self._methods: dict[str, MethodMetrics] = {}
+        self.registry.register(_Calls(service, self._methods))
         self._in_flight: dict[str, Callable[[], float]] = {}
         self._gauges: dict[str, Callable[[], float]] = {}
         self._loop_lag = 0.0
@@ -111,7 +133,8 @@ class Metrics:
 
     def method(self, method: str, *, streaming: bool) -> MethodMetrics:
         """Return where to count calls of `package.Service/Method`."""
-        return MethodMetrics(self, method, streaming=streaming)
+        figures = MethodMetrics(method, streaming=streaming, latency=self.latency)
+        return self._methods.setdefault(method, figures)
 
     def in_flight(self, kind: str, read: Callable[[], float]) -> None:
         """Tell where to read how many calls of a kind (`unary`, `stream`) are in flight."""

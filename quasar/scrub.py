@@ -18,6 +18,10 @@ _ASSIGNED: Final = re.compile(
     r"(?i)\b((?:[\w-]*(?:secret|passw|token|api_?key))[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}\]]+"
 )
 _DEEPEST: Final = 6
+_SHORTEST: Final = 8
+"""Shorter texts hold no secret worth the name."""
+_LONGEST_REMEMBERED: Final = 120
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
 
 
 @lru_cache(maxsize=1024)
@@ -28,8 +32,12 @@ def is_secret_key(key: str) -> bool:
 
 def text(value: str) -> str:
     """Return the text with every secret in it replaced."""
-    if len(value) < 8:
+    if len(value) < _SHORTEST:
         return value
+    return _remembered(value) if len(value) < _LONGEST_REMEMBERED else _text(value)
+
+
+def _text(value: str) -> str:
     if "://" in value:
         value = _URL.sub(rf"\1:{HIDDEN}@", value)
     if _KEY.search(value):
@@ -37,14 +45,24 @@ def text(value: str) -> str:
     return value
 
 
+_remembered = lru_cache(maxsize=1024)(_text)  # method names, principals and events come again and again
+
+
 def value(key: str, found: Any, depth: int = 0) -> Any:
     """Return what may be logged of the field `key`; containers are scrubbed inside."""
     if is_secret_key(key):
         return HIDDEN
-    if isinstance(found, str):
+    kind = type(found)
+    if kind is str:
         return text(found)
-    if found is None or isinstance(found, bool | int | float):
+    if kind in _PLAIN:
         return found
+    return _other(found, depth)
+
+
+def _other(found: Any, depth: int) -> Any:
+    if isinstance(found, str):
+        return text(str(found))
     if depth >= _DEEPEST:
         return "…"
     if isinstance(found, dict):

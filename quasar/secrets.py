@@ -1,15 +1,16 @@
 """Secrets at rest: keys derived from the system context, and sealed envelopes bound to what they belong to.
 
-The *system context* is the one secret of an installation: 32 random bytes in a file that only its owner can read, or a Docker secret.
-Keys come from it by HKDF-SHA256 (RFC 5869), one for each purpose, so that no two purposes share a key. Secrets are sealed with
-AES-256-GCM (NIST SP 800-38D); what a secret belongs to (kind, name, version) is associated data, so an envelope that is copied to
-another row does not open there.
+The *system context* is the one secret of an installation: 32 random bytes in a file that only its owner can read, or a
+Docker secret. Keys come from it by HKDF-SHA256 (RFC 5869), one for each purpose, so that no two purposes share a key.
+Secrets are sealed with AES-256-GCM (NIST SP 800-38D); what a secret belongs to (kind, name, version) is associated
+data, so an envelope that is copied to another row does not open there.
 
 Envelope, version 1:
 
     "QSE" (3 bytes) | 0x01 | key id (8 bytes) | nonce (12 bytes) | ciphertext and tag (length of the text + 16 bytes)
 
-The key id tells which system context sealed the envelope without telling anything about it; rotation uses it to skip what is done.
+The key id tells which system context sealed the envelope without telling anything about it; rotation uses it to skip
+what is done.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class SystemContext:
         """Read the system context from a file or a Docker secret.
 
         Raises:
-            SecretsUnreadable: The file is missing, unreadable, too short, or readable by others. Mounted secrets below `/run/secrets`
-                may be readable by all, because Docker mounts them so and only the container sees them.
+            SecretsUnreadable: The file is missing, unreadable, too short, or readable by others. Mounted secrets below
+                `/run/secrets` may be readable by all, because Docker mounts them so and only the container sees them.
         """
         try:
             if not _is_mounted_secret(path):
@@ -100,14 +101,17 @@ class SystemContext:
             ) from None
         except OSError as error:
             raise SecretsUnreadable(
-                f"the system context file {path} cannot be read ({error.strerror}); it must be readable by the user who runs Quasar"
+                f"the system context file {path} cannot be read ({error.strerror}); it must be readable by the user who "
+                "runs Quasar"
             ) from error
         except SecretsUnreadable as error:
             raise SecretsUnreadable(f"{path}: {error.message}") from None
 
     @classmethod
     def load_or_create(cls, path: Path) -> SystemContext:
-        """Read the system context, creating it (mode 0600) when there is none; several first starts at once agree on one.
+        """Read the system context, creating it (mode 0600) when there is none.
+
+        Several first starts at once agree on one.
 
         Raises:
             SecretsUnreadable: It exists and cannot be used, or it cannot be created.
@@ -117,7 +121,8 @@ class SystemContext:
                 _create(path)
             except OSError as error:
                 raise SecretsUnreadable(
-                    f"the system context file {path} cannot be created ({error.strerror}); make its folder writable or choose another"
+                    f"the system context file {path} cannot be created ({error.strerror}); make its folder writable or "
+                    "choose another"
                 ) from error
         return cls.from_file(path)
 
@@ -148,7 +153,8 @@ class SystemContext:
         """Decrypt an envelope.
 
         Raises:
-            SecretsUnreadable: It is no envelope, was sealed by another system context, was changed, or belongs to something else.
+            SecretsUnreadable: It is no envelope, was sealed by another system context, was changed, or belongs to
+                something else.
         """
         header, nonce, body = _split(sealed)
         if not hmac.compare_digest(header[len(_MAGIC) :], self.key_id):
@@ -160,7 +166,8 @@ class SystemContext:
             return AESGCM(self._sealing_key).decrypt(nonce, body, header + binding.associated_data())
         except InvalidTag:
             raise SecretsUnreadable(
-                f"the stored secrets of {binding.kind} {binding.name!r} are damaged or belong to another class or version; replace them"
+                f"the stored secrets of {binding.kind} {binding.name!r} are damaged or belong to another class or version; "
+                "replace them"
             ) from None
 
     def sealed_by_me(self, sealed: bytes) -> bool:
@@ -216,8 +223,14 @@ def write_system_context(path: Path, context: SystemContext) -> None:
 def _split(sealed: bytes) -> tuple[bytes, bytes, bytes]:
     """Return (header, nonce, body) of an envelope."""
     if len(sealed) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not sealed.startswith(_MAGIC):
-        raise SecretsUnreadable("the stored secrets are not a sealed envelope of a version that this build knows; replace them")
-    return sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES], sealed[_HEADER_BYTES + _NONCE_BYTES :]
+        raise SecretsUnreadable(
+            "the stored secrets are not a sealed envelope of a version that this build knows; replace them"
+        )
+    return (
+        sealed[:_HEADER_BYTES],
+        sealed[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES],
+        sealed[_HEADER_BYTES + _NONCE_BYTES :],
+    )
 
 
 def _without_line_end(material: bytes) -> bytes:
@@ -240,7 +253,8 @@ def _refuse_wide_permissions(path: Path) -> None:
 def _create(path: Path) -> None:
     """Create the file with a new secret, in hexadecimal so that no byte of it can be mistaken for a line end.
 
-    A hard link makes it appear whole or not at all, and fails when another start was first; then that one's file counts.
+    A hard link makes it appear whole or not at all, and fails when another start was first; then that one's file
+    counts.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     staged = path.with_name(f".{path.name}.{random.token_hex(8)}")

@@ -258,8 +258,7 @@ class Strategy:
     @property
     def open_orders(self) -> list[WorkingOrder]:
         """Orders that work and are not being cancelled, in the order in which they were given."""
-        orders = (order for book in self._desk.books.values() for order in book.orders)
-        return [order for order in orders if order.is_open and order.status is not OrderStatus.PENDING_CANCEL]
+        return [order for book in self._desk.books.values() for order in book.orders if order.is_open]
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""The Registry is about what exists: code, assets, identities, mappings, indices, subscriptions."""

@@ -57,7 +57,7 @@ create table registry.subscription_unresolved (
 
 -- One row, changed by every transaction that changes what is selected, so that a reader of many pages notices it.
 create table registry.selection_revision (
-    only     boolean not null default true primary key check (only),
+    one_row  boolean not null default true primary key check (one_row),
     revision bigint  not null
 );
 insert into registry.selection_revision (revision) values (1);

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,18 +18,6 @@ SessionLoader = Callable[[int, int], Sessions]
 
 _MARGIN_NS = 3 * NS_PER_DAY
 """How far a session's hours may lie from its date."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """The sessions with dates in [first, end)."""
-
-    first_ns: int
-    end_ns: int
-    sessions: Sessions
-
-    def covers(self, first_ns: int, end_ns: int) -> bool:
-        return self.first_ns <= first_ns and end_ns <= self.end_ns
 
 
 class Calendar:
@@ -55,7 +42,7 @@ class Calendar:
         self.always_open = always_open
         """Whether the market never closes."""
         self._load = load
-        self._loaded: _Loaded | None = None
+        self._decades: dict[int, Sessions] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -149,35 +136,31 @@ class Calendar:
         last_ns = -(-min(end_ns + _MARGIN_NS, MAX_NS) // NS_PER_DAY) * NS_PER_DAY
         if self.always_open:
             return self._load(first_ns, last_ns)
-        loaded = self._loaded
-        if loaded is None or not loaded.covers(first_ns, last_ns):
-            loaded = self._extend(first_ns, last_ns)
-        return loaded.sessions.dated(TimeRange(first_ns, last_ns))
+        decades = range(ns_date(first_ns).year // 10, ns_date(last_ns).year // 10 + 1)
+        if any(decade not in self._decades for decade in decades):
+            self._load_decades(decades)
+        parts = [self._decades[decade] for decade in decades]
+        sessions = parts[0] if len(parts) == 1 else Sessions.concatenate(parts)
+        return sessions.dated(TimeRange(first_ns, last_ns))
 
-    def _extend(self, first_ns: int, last_ns: int) -> _Loaded:
+    def _load_decades(self, decades: range) -> None:
+        """Load what is missing, neighbouring decades in one go, since each load costs about as much as ten years do."""
         with self._lock:
-            loaded = self._loaded
-            if loaded is not None and loaded.covers(first_ns, last_ns):
-                return loaded
-            first_ns, last_ns = _decade(first_ns, 0), _decade(last_ns, 1)
-            if loaded is None:
-                sessions = self._load(first_ns, last_ns)
-            else:
-                first_ns, last_ns = min(first_ns, loaded.first_ns), max(last_ns, loaded.end_ns)
-                parts = [loaded.sessions]
-                if first_ns < loaded.first_ns:
-                    parts.insert(0, self._load(first_ns, loaded.first_ns))
-                if last_ns > loaded.end_ns:
-                    parts.append(self._load(loaded.end_ns, last_ns))
-                sessions = Sessions.concatenate(parts)
-            self._loaded = _Loaded(first_ns, last_ns, sessions)
-            return self._loaded
+            missing = [decade for decade in decades if decade not in self._decades]
+            while missing:
+                run = [missing.pop(0)]
+                while missing and missing[0] == run[-1] + 1:
+                    run.append(missing.pop(0))
+                sessions = self._load(_decade_ns(run[0]), _decade_ns(run[-1] + 1))
+                for decade in run:
+                    self._decades[decade] = sessions.dated(TimeRange(_decade_ns(decade), _decade_ns(decade + 1)))
 
 
-def _decade(date_ns: int, further: int) -> int:
-    """Return the begin of the decade of a date, or of one further, within what nanoseconds can hold."""
-    year = (ns_date(date_ns).year // 10 + further) * 10
-    return min(max(day_ns(dt.date(year, 1, 1)), MIN_NS), MAX_NS)
+def _decade_ns(decade: int) -> int:
+    """Return the begin of a decade, within what nanoseconds can hold."""
+    if decade * 10 < 1678:
+        return MIN_NS
+    return MAX_NS if decade * 10 > 2262 else day_ns(dt.date(decade * 10, 1, 1))
 
 
 def _date(value: Instant | dt.date) -> dt.date:

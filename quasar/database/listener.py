@@ -1,7 +1,7 @@
 """Wake-up hints from the database: LISTEN on a connection of its own, reconnecting for as long as it runs.
 
-A notification is a hint to look, never the news itself: PostgreSQL drops it when nobody listens, so whoever uses this also looks by
-itself from time to time, and every callback is called once after each (re)connection.
+A notification is a hint to look, never the news itself: PostgreSQL drops it when nobody listens, so whoever uses this
+also looks by itself from time to time, and every callback is called once after each (re)connection.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Listener:
 
         Args:
             url: A direct address: LISTEN does nothing through a transaction-pooling proxy.
-            channels: A callback for each channel, called with the payload in the event loop; it must not block and not raise.
+            channels: A callback for each channel, called with the payload in the event loop; it must not block and not
+                raise.
             application_name: What the server calls the connection.
             clock: For the pauses between attempts.
             jitter: Returns a number in [0, 1) that spreads the attempts of several processes.

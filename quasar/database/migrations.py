@@ -1,8 +1,9 @@
-"""Migrations: numbered SQL files, forward only, each in a transaction of its own, applied by one starter while the others wait.
+"""Migrations: numbered SQL files, forward only, each in a transaction, applied by one starter while the others wait.
 
 A file is called `NNNN_name.sql`. Comment lines at its head may hold directives:
 
-    -- requires: pg_trgm           apply only where the capability is there; else record as skipped and try again at each start
+    -- requires: pg_trgm           apply only where the capability is there; else record as skipped and try again at
+    each start
 
 What was applied is kept in `ops.schema_migrations` with the SHA-256 of the file, so that a changed file is noticed.
 """
@@ -11,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -129,7 +129,8 @@ async def migrate(
     Args:
         url: A direct address (no transaction-pooling proxy) of a role that owns the database.
         migrations: The files; those of this build when absent.
-        after: Awaited with the connection while the lock is still held, for work that belongs to every migration (roles, storage).
+        after: Awaited with the connection while the lock is still held, for work that belongs to every migration
+            (roles, storage).
         on_progress: Called with the label of each file before it is applied.
         clock: For the durations that are recorded.
 
@@ -137,7 +138,8 @@ async def migrate(
         What was done.
 
     Raises:
-        MigrationError: The database is newer than this build, an applied file was changed, or a file failed; nothing of that file stays.
+        MigrationError: The database is newer than this build, an applied file was changed, or a file failed; nothing of
+            that file stays.
         DatabaseUnavailable: The server cannot be reached.
     """
     migrations = load_migrations() if migrations is None else migrations

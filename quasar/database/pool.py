@@ -56,9 +56,9 @@ def changes_session(query: str) -> bool:
 class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
     """A connection that is cleaned when it goes back to the pool only if there is something to clean.
 
-    asyncpg resets every released connection with a statement of its own, which costs as much as a small query. Statements that change
-    the session are recognised by their text, so the reset is sent after those and left out after all others. A function of the
-    database that changes the session from within is not seen; the platform has none.
+    asyncpg resets every released connection with a statement of its own, which costs as much as a small query.
+    Statements that change the session are recognised by their text, so the reset is sent after those and left out after
+    all others. A function of the database that changes the session from within is not seen; the platform has none.
     """
 
     __slots__ = ("_changed",)
@@ -92,8 +92,8 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg shi
 class Database:
     """A pool of connections with the platform's errors. Safe to share between tasks.
 
-    Raises from every method: `DatabaseUnavailable` when the server cannot be reached or went away, `DeadlineExceeded` when a statement
-    ran into its limit; errors of SQL itself stay `asyncpg.PostgresError`.
+    Raises from every method: `DatabaseUnavailable` when the server cannot be reached or went away, `DeadlineExceeded`
+    when a statement ran into its limit; errors of SQL itself stay `asyncpg.PostgresError`.
     """
 
     def __init__(self, pool: Any) -> None:
@@ -144,7 +144,9 @@ class Database:
             except TimeoutError as error:
                 raise DatabaseUnavailable(f"no database connection became free within {timeout:g} seconds") from error
             except OSError as error:
-                raise DatabaseUnavailable(f"the database does not answer ({error.strerror or type(error).__name__})") from error
+                raise DatabaseUnavailable(
+                    f"the database does not answer ({error.strerror or type(error).__name__})"
+                ) from error
             try:
                 yield connection
             finally:
@@ -155,7 +157,10 @@ class Database:
         self, *, isolation: Isolation = "read_committed", readonly: bool = False, timeout: float | None = 30.0
     ) -> AsyncIterator[Any]:
         """Lend a connection inside a transaction, committed at the end and rolled back on any exception."""
-        async with self.acquire(timeout=timeout) as connection, connection.transaction(isolation=isolation, readonly=readonly):
+        async with (
+            self.acquire(timeout=timeout) as connection,
+            connection.transaction(isolation=isolation, readonly=readonly),
+        ):
             yield connection
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Any]:
@@ -206,7 +211,8 @@ async def create_pool(
         min_size: Connections that are kept open; 0 opens none before the first use.
         max_size: Connections at most.
         statement_timeout_s: Seconds a statement may run; 0 means no limit.
-        idle_in_transaction_timeout_s: Seconds a transaction may idle before the server ends it and frees its locks; 0 means no limit.
+        idle_in_transaction_timeout_s: Seconds a transaction may idle before the server ends it and frees its locks; 0
+            means no limit.
         connect_timeout_s: Seconds to wait for a connection to be made.
         settings: Further settings of the session, for example `{"work_mem": "64MB"}`.
         statement_cache_size: Prepared statements kept a connection; 0 for a transaction-pooling proxy in between.
@@ -264,7 +270,7 @@ async def set_codecs(connection: Any) -> None:
 
 
 def encode_json(value: object) -> str:
-    """Encode a value for `json` and `jsonb`: exact decimals, dates and ids become strings; NaN is refused, since JSON has none.
+    """Encode a value for `json` and `jsonb`; exact decimals, dates and ids become strings.
 
     Raises:
         ValueError: The value holds NaN or an infinity.
@@ -312,4 +318,3 @@ def _reason(error: BaseException) -> str:
 def _milliseconds(seconds: float) -> str:
     """Return a duration as PostgreSQL's settings want it."""
     return str(round(seconds * 1000))
-

@@ -43,8 +43,8 @@ class Postmaster:
 def find_postmaster(data: Path, mark: str) -> Postmaster | None:
     """Find the server that runs on a data folder.
 
-    A pid file outlives its server when that was killed, and the pid may belong to anything by then; so the process must carry the
-    mark of this folder in its command line.
+    A pid file outlives its server when that was killed, and the pid may belong to anything by then; so the process must
+    carry the mark of this folder in its command line.
 
     Args:
         data: The data folder.

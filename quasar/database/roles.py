@@ -1,7 +1,7 @@
 """One login role for each service, with the least it needs.
 
-Passwords are derived from the system context, so nobody has to keep or hand them out; the server is given a SCRAM verifier
-(RFC 5802, RFC 7677) that is computed here, so a password appears in no statement and in no log.
+Passwords are derived from the system context, so nobody has to keep or hand them out; the server is given a SCRAM
+verifier (RFC 5802, RFC 7677) that is computed here, so a password appears in no statement and in no log.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ async def ensure_roles(connection: Any, context: SystemContext, clock: Clock | N
             "ALTER ROLE <owner> CREATEROLE"
         )
     for service in SERVICES:
-        await _patiently(connection, clock or SystemClock(), lambda name=service: _ensure_role(connection, name, context))
+        await _patiently(
+            connection, clock or SystemClock(), lambda name=service: _ensure_role(connection, name, context)
+        )
     names = {service: await connection.fetchval("select quote_ident($1)", role_name(service)) for service in SERVICES}
     async with connection.transaction():
         await connection.execute(_SQL["grants"].format(**names))

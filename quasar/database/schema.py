@@ -19,9 +19,9 @@ async def prepare_schema(
     on_progress: Callable[[str], None] | None = None,
     clock: Clock | None = None,
 ) -> MigrationReport:
-    """Bring a database to what this build needs: apply migrations, move to TimescaleDB where it has appeared, make the services' roles.
+    """Bring a database to what this build needs.
 
-    Safe to call at every start and from several processes at once.
+    Applies migrations, moves to TimescaleDB where it has appeared, makes the services' roles. Safe to call at every start and from several processes at once.
 
     Args:
         owner_url: A direct address of the role that owns the database.

@@ -1,7 +1,7 @@
 """Named SQL statements: SQL stays in `.sql` files, where it can be read, reviewed and tested as SQL.
 
-A file is a list of blocks. A block starts with a line `-- name: insert_token`; the comment lines that follow describe it, the rest is
-the statement:
+A file is a list of blocks. A block starts with a line `-- name: insert_token`; the comment lines that follow describe
+it, the rest is the statement:
 
     -- name: insert_token
     -- Keep the hash of a new token; the name must be free among the tokens in force.
@@ -64,9 +64,12 @@ def load_statements(package: str) -> Statements:
         The statements of all its files; names are unique over the whole package.
 
     Raises:
-        StatementError: A file starts without a name, a name is malformed or used twice, a block is empty, or there is no file.
+        StatementError: A file starts without a name, a name is malformed or used twice, a block is empty, or there is
+            no file.
     """
-    found = sorted((item for item in files(package).iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
+    found = sorted(
+        (item for item in files(package).iterdir() if item.name.endswith(".sql")), key=lambda item: item.name
+    )
     if not found:
         raise StatementError(f"package {package} must have at least one .sql file, had none")
     texts: dict[str, str] = {}
@@ -86,7 +89,9 @@ def _blocks(source: Traversable) -> Iterator[tuple[str, str]]:
         match = _NAME.match(line)
         if match is None:
             if name is None and line.strip() and not line.lstrip().startswith("--"):
-                raise StatementError(f"{source.name}:{number}: SQL must stand under a line '-- name: …', was {line.strip()!r}")
+                raise StatementError(
+                    f"{source.name}:{number}: SQL must stand under a line '-- name: …', was {line.strip()!r}"
+                )
             body.append(line)
             continue
         if name is not None:

@@ -1,7 +1,8 @@
 """Time-partitioned tables, the same on plain PostgreSQL and on TimescaleDB.
 
-Which tables there are, by what column and in what steps, is written by the migrations into `ops.storage_tables`. The difference between
-the two back ends is in SQL functions (see `db/migrations`), which run with the owner's rights, so that a service needs none over tables.
+Which tables there are, by what column and in what steps, is written by the migrations into `ops.storage_tables`. The
+difference between the two back ends is in SQL functions (see `db/migrations`), which run with the owner's rights, so
+that a service needs none over tables.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from quasar.database.statements import load_statements
 Engine = Literal["postgresql", "timescaledb"]
 
 _SQL = load_statements("quasar.database.store")
-_FEATURES = {"timescaledb": "timescaledb", "pg_trgm": "pg_trgm", "vector": "vector", "pg_stat_statements": "pg_stat_statements"}
+_FEATURES = {
+    "timescaledb": "timescaledb",
+    "pg_trgm": "pg_trgm",
+    "vector": "vector",
+    "pg_stat_statements": "pg_stat_statements",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class StorageMode:
     extension_version: str = ""
     """TimescaleDB's version; empty without it."""
     features: frozenset[str] = frozenset()
-    """What this storage can do: `compression`, `continuous_aggregates`, `retention_policies`, and extensions by name."""
+    """What it can do: `compression`, `continuous_aggregates`, `retention_policies`, and extensions by name."""
 
     @property
     def timescaledb(self) -> bool:
@@ -65,7 +71,8 @@ class Storage(Protocol):
     async def ensure(self, table: str, start: dt.datetime, end: dt.datetime) -> int:
         """Make sure that rows with times in [start, end) can be stored.
 
-        Call it before the transaction that writes, and without holding a connection: it uses one of its own for a moment.
+        Call it before the transaction that writes, and without holding a connection: it uses one of its own for a
+        moment.
 
         Returns:
             How many partitions were made.
@@ -89,14 +96,18 @@ class Storage(Protocol):
         ...
 
     async def apply_retention(self, table: str, now: dt.datetime) -> int:
-        """Drop what is older than the retention, where the database does not do so by itself; return how many partitions were dropped."""
+        """Drop what is older than the retention and return how many partitions that were.
+
+        Nothing happens where the database does so by itself.
+        """
         ...
 
     async def set_compression(self, table: str, after: dt.timedelta | None) -> bool:
         """Set the age from which rows are compressed; None: never.
 
         Returns:
-            Whether this storage compresses. Plain PostgreSQL does not and keeps the wish for the day TimescaleDB arrives.
+            Whether this storage compresses. Plain PostgreSQL does not and keeps the wish for the day TimescaleDB
+            arrives.
         """
         ...
 
@@ -167,7 +178,7 @@ class TimescaleStorage:
         self._database = database
         self.mode = mode
 
-    async def ensure(self, table: str, start: dt.datetime, end: dt.datetime) -> int:  # noqa: ARG002 - chunks come by themselves
+    async def ensure(self, table: str, start: dt.datetime, end: dt.datetime) -> int:
         """Do nothing: chunks are made as rows come."""
         return 0
 
@@ -184,7 +195,7 @@ class TimescaleStorage:
         """Set the retention policy."""
         await self._database.execute(_SQL["set_retention"], table, keep)
 
-    async def apply_retention(self, table: str, now: dt.datetime) -> int:  # noqa: ARG002 - the policy's job does it
+    async def apply_retention(self, table: str, now: dt.datetime) -> int:
         """Do nothing: the policy works in the background."""
         return 0
 

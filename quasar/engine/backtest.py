@@ -25,6 +25,7 @@ from quasar.engine.series import BarView, Series, column_view
 from quasar.engine.simulation import Simulation
 from quasar.engine.working import WorkingOrder
 from quasar.model.bars import BarColumns
+from quasar.model.orders import Fill
 
 if TYPE_CHECKING:  # quasar.strategy is built on this package
     from quasar.strategy import Strategy
@@ -113,6 +114,7 @@ class _Run:
         self.market.mixed = len(series) > 1
         self.lanes = [self._lane(own, trading[own.symbol] is own) for own in series]
         self.trading = list(trading.values())
+        self.untold: list[tuple[WorkingOrder, Fill | None]] = []
         strategy.attach(self.market)
 
     def _lane(self, series: Series, trades: bool) -> Lane:
@@ -136,9 +138,9 @@ class _Run:
         """Let the strategy prepare, and compute what it asked for."""
         market, strategy = self.market, self.strategy
         if strategy.overrides("on_fill"):
-            market.on_fill = self._tell_fill
+            market.on_fill = self._hear_fill
         if strategy.overrides("on_order"):
-            market.on_order = strategy.on_order
+            market.on_order = self._hear_order
         for lane in self.lanes:
             lane.first = max(0, strategy.warm_up - 1)
         market.starting = True
@@ -153,16 +155,30 @@ class _Run:
         for lane, indicator, values in columns:
             lane.advancing.append((indicator, iter(values[lane.first :]).__next__))
 
-    def _tell_fill(self, order: WorkingOrder, row: FillRow) -> None:
-        book = order.book
-        market = self.market
-        strategy, before, clock_ns = self.strategy, market.current, market.clock_ns
-        market.current, strategy.position, market.clock_ns = book, book.holding, row.time_ns
-        number = str(len(market.ledger.fills))
-        strategy.on_fill(
-            exact_fill(market.ledger, book, row, number, book.holding.lots, self.rules.currency, order.tag)
-        )
-        market.current, strategy.position, market.clock_ns = before, before.holding, clock_ns
+    def _hear_fill(self, order: WorkingOrder, row: FillRow) -> None:
+        ledger, book = self.market.ledger, order.book
+        number = str(len(ledger.fills))
+        fill = exact_fill(ledger, book, row, number, book.holding.lots, self.rules.currency, order.tag)
+        self.untold.append((order, fill))
+
+    def _hear_order(self, order: WorkingOrder) -> None:
+        self.untold.append((order, None))
+
+    def tell(self) -> None:
+        """Tell the strategy what happened to its orders; as in live trading, after the whole bar was worked."""
+        market, strategy = self.market, self.strategy
+        before, clock_ns = market.current, market.clock_ns
+        while self.untold:
+            untold, self.untold[:] = self.untold.copy(), []
+            for order, fill in untold:
+                if fill is None:
+                    strategy.on_order(order)
+                else:
+                    market.current, strategy.position = order.book, order.book.holding
+                    market.clock_ns = fill.fill_time_ns
+                    strategy.on_fill(fill)
+                    market.clock_ns = clock_ns
+        market.current, strategy.position = before, before.holding
 
     def run_single(self, lane: Lane, progress: Progress | None) -> None:
         """Run over one series."""
@@ -183,12 +199,13 @@ class _Run:
             bar.index, bar.open_time_ns, bar.close_time_ns, bar.open, bar.high, bar.low, bar.close, bar.volume = row
             if orders:
                 work(book)
+                self.tell()
 
     def _pass(self, lane: Lane, rows: Rows) -> None:
         # The `for` statement fills the bar: unpacking into slots costs a third of assigning them one by one.
         bar, book, advancing, market = lane.bar, lane.book, lane.advancing, self.market
         orders, fresh, timers = book.orders, market.fresh, market.timers
-        work, on_bar = market.work, self.strategy.on_bar
+        work, on_bar, tell, untold = market.work, self.strategy.on_bar, self.tell, self.untold
         for (
             bar.index,
             bar.open_time_ns,
@@ -201,6 +218,8 @@ class _Run:
         ) in rows:
             if orders:
                 work(book)
+                if untold:
+                    tell()
             for indicator, following in advancing:
                 indicator.value = following()
             if timers:
@@ -208,6 +227,8 @@ class _Run:
             on_bar(bar)
             if fresh:
                 market.settle()
+            if untold:
+                tell()
 
     def run_merged(self, progress: Progress | None) -> None:
         """Run over several series: at each instant first all bars are worked, then the strategy sees them."""
@@ -233,7 +254,7 @@ class _Run:
         return ids.tolist(), ends.tolist(), times[ends - 1].tolist()
 
     def _instant(self, present: list[int], rows: list[Callable[[], Row]]) -> None:
-        lanes, market, strategy = self.lanes, self.market, self.strategy
+        lanes, market = self.lanes, self.market
         for index in present:
             lane = lanes[index]
             bar, book = lane.bar, lane.book
@@ -252,8 +273,14 @@ class _Run:
             if bar.index >= lane.first:
                 for indicator, following in lane.advancing:
                     indicator.value = following()
+        if self.untold:
+            self.tell()
         if market.timers:
-            market.due_timers(market.clock_ns, strategy.on_timer)
+            market.due_timers(market.clock_ns, self.strategy.on_timer)
+        self._decide(present)
+
+    def _decide(self, present: list[int]) -> None:
+        lanes, market, strategy = self.lanes, self.market, self.strategy
         for index in present:
             lane = lanes[index]
             if lane.bar.index >= lane.first:
@@ -262,6 +289,8 @@ class _Run:
                 strategy.on_bar(lane.bar)
         if market.fresh:
             market.settle()
+        if self.untold:
+            self.tell()
 
     def finish(self) -> BacktestResult:
         """Let the strategy end, and hand over what came of the run."""

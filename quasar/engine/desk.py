@@ -19,7 +19,6 @@ from quasar.engine.ledger import Ledger
 from quasar.engine.terms import OrderTerms, apply_terms
 from quasar.engine.working import LIMIT, MARKET, WorkingOrder
 from quasar.model.bars import BarColumns
-from quasar.model.order_states import OrderStatus
 from quasar.model.orders import (
     CancelAllIntent,
     CancelIntent,
@@ -165,7 +164,7 @@ class Desk(ABC):
 
     def cancel(self, order: WorkingOrder) -> None:
         """Cancel an order and the exits that wait for it; one that is final or being cancelled stays as it is."""
-        if not order.is_open or order.status is OrderStatus.PENDING_CANCEL:
+        if not order.is_open:
             return
         self.number += 1
         if self.intents is not None:

@@ -88,10 +88,14 @@ class Outbox(Desk):
 
     def _withdraw(self, order: WorkingOrder) -> None:
         order.move(OrderStatus.PENDING_CANCEL)
+        for child in order.terms.children if order.terms else ():
+            if child.status is OrderStatus.HELD:
+                child.move(OrderStatus.PENDING_CANCEL)
+        order.book.orders[:] = [other for other in order.book.orders if other.is_open]
 
     def _withdraw_all(self, book: Book) -> None:
-        for order in book.orders:
-            order.move(OrderStatus.PENDING_CANCEL)
+        for order in book.orders.copy():
+            self._withdraw(order)
 
     def _amend(self, order: WorkingOrder, lots: int, limit: float | None, trigger: float | None) -> None:
         # The new terms hold when the broker says so; until then the order may fill on the former ones.
@@ -228,7 +232,9 @@ class LiveEngine:
         feed.take(event.bar)
         for request in self.desk.requests:
             if request.symbol == feed.symbol and request.interval in {"", feed.interval}:
-                request.indicator.value = request.indicator.update(feed.bar)
+                value = request.indicator.update(feed.bar)
+                # As in a back-test, the indicators of a series come to life together.
+                request.indicator.value = value if feed.bar.index >= feed.first else math.nan
         return feed
 
     def on_bars(self, bars: Sequence[LiveBar]) -> list[OrderIntent]:
@@ -326,7 +332,7 @@ class LiveEngine:
                 orders.append(order)
         elif order in orders:
             orders.remove(order)
-        if not order.is_open:
+        if order.status.is_final:
             self.desk.orders.pop((order.number, order.leg), None)
 
     def stop(self) -> list[OrderIntent]:

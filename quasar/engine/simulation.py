@@ -78,6 +78,7 @@ class Simulation(Desk):
         self._closing = False
         self._share = None if rules.volume_share is None else float(rules.volume_share)
         self._ended = False
+        self._reducing = False
 
     def work(self, book: Book, side: int = 0) -> None:
         """Work the orders of a book on its present bar: those of both sides, or of one sign only."""
@@ -202,14 +203,24 @@ class Simulation(Desk):
             self._ended = True
         else:
             order.status = _PARTIALLY_FILLED
-        if order.terms is not None:
-            self._take_from_linked(order.terms, lots)
+        terms = order.terms
+        if terms is not None:
+            self._take_from_linked(terms, lots)
         if self.on_fill is not None:
             self.on_fill(order, row)
         if self.on_order is not None:
             self.on_order(order)
-        if order.terms is not None and order.terms.children:
-            self._release_exits(order, order.terms, lots, price)
+        if self._reducing:
+            self._drop_needless(order.book)
+        if terms is not None and terms.children:
+            self._release_exits(order, terms, lots, price)
+
+    def _drop_needless(self, book: Book) -> None:
+        """Cancel what only reduces, where nothing is left to reduce."""
+        lots = book.holding.lots
+        for order in book.orders:
+            if order.is_open and order.terms is not None and order.terms.reduce_only and order.sign * lots >= 0:
+                self._end(order, _CANCELLED, "nothing is left to reduce")
 
     def _allowed(self, order: WorkingOrder, lots: int, units: int, maker: bool) -> int:
         """Return how much of an order may fill now: sized by cash, cut to the position, cut to the bar's volume."""
@@ -254,6 +265,7 @@ class Simulation(Desk):
                 release_exit(child, leg, order.average_fill_price or price)
                 child.placed_bar = book.bar.index
                 child.placed_ns = book.bar.open_time_ns
+                self._reducing = True
                 book.orders.append(child)
                 if self.on_order is not None:
                     self.on_order(child)
@@ -289,6 +301,8 @@ class Simulation(Desk):
             order.book.orders.insert(0, order)
         else:
             order.book.orders.append(order)
+        if terms is not None and terms.reduce_only:
+            self._reducing = True
         if self.mixed:
             order.placed_ns = self.instant_ns
         if self._same_close:

@@ -123,9 +123,9 @@ class WorkingOrder:
         return self.terms
 
     def move(self, status: OrderStatus) -> None:
-        """Set the status."""
+        """Set the status. An order that is being cancelled counts as gone, in live trading as in a back-test."""
         self.status = status
-        self.is_open = status in OPEN_STATUSES
+        self.is_open = status in OPEN_STATUSES and status is not OrderStatus.PENDING_CANCEL
 
     @property
     def client_order_id(self) -> str:

@@ -111,7 +111,6 @@ class Calls:
         self._limits = limits
         self._draining = draining
         self._streaming: set[Call] = set()
-        self._log = logs.get("quasar.rpc").bind()
 
     def wrap(self, method: Method, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a method whose servicer does `behaviour`."""
@@ -273,9 +272,11 @@ class Calls:
     def _ended(
         self, call: Call, code: str, told: errors.QuasarError | None = None, defect: BaseException | None = None
     ) -> None:
-        seconds = self._clock.monotonic() - call.started
-        call.figures.ended(code, seconds)
+        now = self._clock.monotonic()
+        seconds = now - call.started
+        call.figures.ended(code, now, seconds)
         call.span.end(code)
+        level = "debug" if call.method.quiet else _LEVEL.get(code, "info")
         fields: dict[str, Any] = {"method": call.method.name, "code": code, "ms": round(seconds * 1e3, 3)}
         if call.caller is not None:
             fields["principal"] = call.caller.principal
@@ -283,8 +284,7 @@ class Calls:
             fields["reason"], fields["message"], fields["peer"] = told.reason, told.message, call.rpc.peer()
         if defect is not None:
             fields["exc_info"] = defect
-        level = "debug" if call.method.quiet else _LEVEL.get(code, "info")
-        getattr(self._log, level)("call ended", **fields)
+        logs.note(level, __name__, "call ended", fields)
 
 
 def _request(method: Method, raw: bytes) -> Message:

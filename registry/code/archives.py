@@ -81,7 +81,7 @@ def without_content(files: Sequence[SourceFile]) -> tuple[ShownFile, ...]:
 
 
 def _checked(entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """Return the entries that are files, in the order of their paths, after looking at what the archive says of itself."""
+    """Return the entries that are files, by path, after looking at what the archive says of itself."""
     kept = sorted((entry for entry in entries if not entry.is_dir()), key=lambda entry: entry.filename)
     if len(kept) > MAX_FILES:
         raise _refused(f"must hold at most {MAX_FILES} files", str(len(kept)))
@@ -117,5 +117,5 @@ def _refused(rule: str, value: str) -> InvalidArgument:
 
 
 def renamed(files: Sequence[SourceFile], path: str) -> tuple[SourceFile, ...]:
-    """Return a single-file upload under another path, so that two versions with different file names can be compared."""
+    """Return a single-file upload under another path, to compare it with one that is called so."""
     return tuple(replace(file, path=path) for file in files)

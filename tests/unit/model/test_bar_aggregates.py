@@ -59,7 +59,9 @@ def read_lean_minutes(path: str, day: dt.date) -> BarColumns:
         rows = list(csv.reader(io.TextIOWrapper(archive.open(archive.namelist()[0]))))
     midnight = to_ns(dt.datetime.combine(day, dt.time(), tzinfo=ZoneInfo("America/New_York")))
     table = np.array(rows, dtype=np.float64)
-    return BarColumns((midnight + table[:, 0] * 1_000_000).astype(np.int64), *(table[:, 1:5].T / 10_000), table[:, 5])
+    times = (midnight + table[:, 0] * 1_000_000).astype(np.int64)
+    open_, high, low, close = table[:, 1:5].T / 10_000
+    return BarColumns(times, open_, high, low, close, table[:, 5])
 
 
 def test_a_daily_bar_of_an_exchange_holds_its_session_only_and_closes_with_it() -> None:

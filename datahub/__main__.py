@@ -1,0 +1,13 @@
+"""Run the DataHub: `python -m datahub`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from datahub.app import build
+from datahub.config import read_settings
+from quasar.rpc.ops.process import main
+
+if __name__ == "__main__":
+    sys.exit(main(read_settings, build, os.environ))

@@ -1,0 +1,1 @@
+"""The services of the DataHub as callers see them. Translation only."""

@@ -1,0 +1,307 @@
+"""One WebSocket connection for many symbols: subscribed with acknowledgement, watched, made again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from quasar import errors
+from quasar.sdk.context import Context
+from quasar.sdk.failures import Unauthorised
+from quasar.sdk.feed import Feed, FeedChange, Sink
+from quasar.sdk.notices import (
+    ConnectionNotice,
+    ConnectionState,
+    GapCause,
+    GapNotice,
+    LiveItem,
+    SymbolNotice,
+    SymbolState,
+)
+from quasar.sdk.patience import Patience
+from quasar.sdk.requests import LiveSymbol
+
+Message = str | bytes | Mapping[str, Any] | list[Any]
+"""What is sent; mappings and lists are sent as JSON."""
+
+_BUDGET_WINDOW_S: Final = 600.0
+_WATCH_S: Final = 1.0
+_TRIES: Final = 3
+"""How often a subscription is sent before it counts as refused."""
+_LARGEST_MESSAGE: Final = 16 * 1024 * 1024
+_KEPT_OF_MESSAGE: Final = 2_000
+_PASSING: Final = (OSError, TimeoutError, WebSocketException, errors.VendorFailed)
+"""What another connection may cure."""
+
+
+class SilentFeed(errors.VendorFailed):
+    """The connection is open and dead: neither data nor heartbeat came."""
+
+
+class Dialect(Protocol):
+    """How a vendor's feed speaks; what `WebSocketProvider` declares."""
+
+    patience: ClassVar[Patience]
+    acknowledges: ClassVar[bool]
+
+    async def endpoint(self) -> str:
+        """Return the URL to connect to."""
+        ...
+
+    def greet(self) -> Iterable[Message]:
+        """Return what is sent first on each connection."""
+        ...
+
+    def subscribe(self, symbols: Sequence[LiveSymbol]) -> Iterable[Message]:
+        """Return what subscribes symbols."""
+        ...
+
+    def unsubscribe(self, symbols: Sequence[LiveSymbol]) -> Iterable[Message]:
+        """Return what unsubscribes symbols."""
+        ...
+
+    def decode(self, raw: str | bytes) -> Any:
+        """Return a received message as `parse` wants it."""
+        ...
+
+    def parse(self, message: Any) -> Iterable[LiveItem]:
+        """Return what a message holds."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what belongs to one connection."""
+        ...
+
+
+class WebSocketFeed:
+    """Runs one feed until it is cancelled, or until the vendor refuses the credentials."""
+
+    def __init__(self, dialect: Dialect, feed: Feed, sink: Sink, context: Context) -> None:
+        """Bring together who speaks, what is wanted, and where rows go."""
+        self._dialect = dialect
+        self._feed = feed
+        self._sink = sink
+        self._context = context
+        self._connection = 0
+        self._host = ""
+        self._attempts: deque[float] = deque()
+
+    async def run(self) -> None:
+        """Connect, and connect again.
+
+        Raises:
+            Unauthorised: The vendor refused the credentials.
+        """
+        failures = 0
+        while True:
+            self._connection += 1
+            session = None
+            try:
+                session = await self._connect()
+                failures = 0
+                await session.run()
+                continue  # the platform asked for a new connection
+            except Exception as raised:
+                error = _leaf(raised)
+                if isinstance(error, Unauthorised) or not isinstance(error, _PASSING):
+                    raise error from None
+            failures += 1
+            text = self._context.redact(_words(error))
+            if session is not None:
+                self._sink.put(GapNotice(cause=GapCause.FEED_INTERRUPTED, detail=text))
+            await self._pause(failures, text)
+
+    async def _pause(self, failures: int, error: str) -> None:
+        clock = self._context.clock
+        now = clock.monotonic()
+        self._attempts.append(now)
+        while self._attempts and self._attempts[0] < now - _BUDGET_WINDOW_S:
+            self._attempts.popleft()
+        if len(self._attempts) > self._feed.reconnect_budget:
+            self._report(ConnectionState.REFUSED, error=f"too many reconnects in ten minutes, the last: {error}")
+            while not (await self._feed.changed()).reconnect:
+                continue  # other changes are in `feed.symbols` already
+            self._attempts.clear()
+            return
+        wait = self._context.jitter.wait_s(failures)
+        self._report(ConnectionState.DISCONNECTED, error=error, next_attempt_ns=clock.time_ns() + int(wait * 1e9))
+        await clock.sleep(wait)
+
+    async def _connect(self) -> _Session:
+        url = await self._dialect.endpoint()
+        self._host = urlsplit(url).hostname or ""
+        self._report(ConnectionState.CONNECTING)
+        patience = self._dialect.patience
+        try:
+            async with self._context.permits.call():
+                socket = await connect(
+                    url,
+                    open_timeout=patience.connect_s,
+                    ping_interval=patience.ping_s,
+                    ping_timeout=patience.ping_s,
+                    close_timeout=2.0,
+                    max_size=_LARGEST_MESSAGE,
+                    compression=None,  # inflating costs more than it saves on one connection
+                )
+        except InvalidStatus as error:
+            if error.response.status_code in (401, 403):
+                raise Unauthorised(f"{self._host} refused the connection with {error.response.status_code}") from error
+            raise
+        self._dialect.reset()
+        self._feed.forget_changes()
+        return _Session(socket, self._dialect, self._feed, self._sink, self._context, self._report)
+
+    def _report(self, state: ConnectionState, **fields: Any) -> None:
+        self._sink.put(ConnectionNotice(state, self._connection, self._host, **fields))
+
+
+class _Reconnect(Exception):
+    """The platform wants a new connection."""
+
+
+class _Session:
+    """One connection from its first message to its end."""
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        dialect: Dialect,
+        feed: Feed,
+        sink: Sink,
+        context: Context,
+        report: Callable[..., None],
+    ) -> None:
+        self._socket = socket
+        self._dialect = dialect
+        self._feed = feed
+        self._sink = sink
+        self._clock = context.clock
+        self._log = context.log
+        self._report = report
+        self._waiting: dict[str, tuple[float, int]] = {}
+        self._received_ns = 0
+        self._bytes = 0
+        self._since = context.clock.monotonic()
+
+    async def run(self) -> None:
+        """Read until the connection ends; return when the platform wants a new one."""
+        self._report(ConnectionState.CONNECTED)
+        try:
+            async with self._socket, asyncio.TaskGroup() as group:
+                group.create_task(self._read())
+                for message in self._dialect.greet():
+                    await self._send(message)
+                await self._subscribe(list(self._feed.symbols.values()), 1)
+                group.create_task(self._follow())
+                group.create_task(self._watch())
+        except ExceptionGroup as group_error:
+            if not isinstance(_leaf(group_error), _Reconnect):
+                raise
+
+    async def _read(self) -> None:
+        decode, parse, put, ready = self._dialect.decode, self._dialect.parse, self._sink.put, self._sink.ready
+        waiting, time_ns = self._waiting, self._clock.time_ns
+        async for raw in self._socket:
+            self._received_ns = time_ns()
+            self._bytes += len(raw)
+            try:
+                for item in parse(decode(raw)):
+                    if waiting and type(item) is SymbolNotice:
+                        waiting.pop(item.symbol, None)
+                    put(item)
+            except errors.VendorFailed:
+                raise  # the author says that this connection is of no use any more
+            except Exception as error:  # one message that the author did not think of must not end the feed
+                put(self._rejected(raw, error))
+            await ready()
+        raise ConnectionClosed(self._socket.protocol.close_rcvd, self._socket.protocol.close_sent)
+
+    def _rejected(self, raw: str | bytes, error: Exception) -> RejectedRow:
+        self._log.warning("a message could not be parsed", exc_info=error)
+        text = raw if isinstance(raw, str) else raw.decode(errors="replace")
+        return RejectedRow(f"parse raised {type(error).__name__}: {error}", {"message": text[:_KEPT_OF_MESSAGE]})
+
+    async def _follow(self) -> None:
+        while True:
+            change: FeedChange = await self._feed.changed()
+            if change.reconnect:
+                raise _Reconnect
+            for message in self._dialect.unsubscribe(change.removed) if change.removed else ():
+                await self._send(message)
+            again = [self._feed.symbols[name] for name in change.resync if name in self._feed.symbols]
+            if again:
+                for message in self._dialect.unsubscribe(again):
+                    await self._send(message)
+                for symbol in again:
+                    self._sink.put(SymbolNotice(symbol.symbol, SymbolState.RESYNCING))
+            await self._subscribe([*change.added, *again], 1)
+
+    async def _subscribe(self, symbols: Sequence[LiveSymbol], attempt: int) -> None:
+        if not symbols:
+            return
+        if self._dialect.acknowledges:
+            due = self._clock.monotonic() + self._dialect.patience.acknowledge_s
+            self._waiting.update((symbol.symbol, (due, attempt)) for symbol in symbols)
+        for message in self._dialect.subscribe(symbols):
+            await self._send(message)
+        if not self._dialect.acknowledges:
+            for symbol in symbols:
+                self._sink.put(SymbolNotice(symbol.symbol, SymbolState.SUBSCRIBED))
+
+    async def _watch(self) -> None:
+        while True:
+            await self._clock.sleep(_WATCH_S)
+            latency = self._socket.latency
+            self._report(
+                ConnectionState.CONNECTED,
+                last_receive_ns=self._received_ns,
+                ping_s=latency or None,
+                bytes_received=self._bytes,
+            )
+            self._check_heartbeat()
+            await self._check_acknowledgements()
+
+    def _check_heartbeat(self) -> None:
+        promised = self._dialect.patience.heartbeat_s
+        if promised is None:
+            return
+        last = self._received_ns or self._clock.time_ns() - int((self._clock.monotonic() - self._since) * 1e9)
+        silent = (self._clock.time_ns() - last) / 1e9
+        if silent > 3 * promised:
+            raise SilentFeed(f"nothing was received for {silent:.0f} s, not even a heartbeat")
+
+    async def _check_acknowledgements(self) -> None:
+        now = self._clock.monotonic()
+        late = [(name, tries) for name, (due, tries) in self._waiting.items() if due <= now]
+        for name, tries in late:
+            del self._waiting[name]
+            symbol = self._feed.symbols.get(name)
+            if symbol is None:
+                continue
+            if tries < _TRIES:
+                await self._subscribe([symbol], tries + 1)
+            else:
+                text = f"no acknowledgement after {tries} attempts"
+                self._sink.put(SymbolNotice(name, SymbolState.REFUSED, text))
+
+    async def _send(self, message: Message) -> None:
+        await self._socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+
+def _leaf(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no connection in time"
+    return " ".join(str(error).split()) or type(error).__name__

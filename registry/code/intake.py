@@ -1,0 +1,121 @@
+"""Validating what is uploaded, before anything is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from quasar.errors import AlreadyExists, CodeRejected, FieldViolation, Internal, InvalidArgument
+from registry.code import sealing
+from registry.code.archives import unpack
+from registry.code.changes import Ground
+from registry.code.owners import Report, Submission
+from registry.code.refs import CodeKind, CodeRef
+from registry.store import code_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file that somebody sends, with what is wanted of it."""
+
+    kind: CodeKind
+    file_name: str
+    content: bytes
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Empty: the stored ones stay."""
+    preferences: Mapping[str, Any] | None = None
+    """To merge into the stored ones; None: unchanged."""
+    activate: bool = False
+    validate_only: bool = False
+    expected_name: str = ""
+    note: str = ""
+
+    @property
+    def sha256(self) -> bytes:
+        """The SHA-256 of the bytes."""
+        return hashlib.sha256(self.content).digest()
+
+
+async def validate(ground: Ground, upload: Upload) -> Report:
+    """Have the owning service validate an upload.
+
+    The trial run is given the secrets of the upload, else the stored ones of the same name.
+
+    Raises:
+        InvalidArgument: The archive cannot be read.
+        ServiceUnavailable: The validating service does not answer.
+        SecretsUnreadable: The stored secrets cannot be opened.
+    """
+    unpack(upload.file_name, upload.content)
+    submission = Submission(upload.kind, upload.file_name, upload.content, upload.secrets, upload.preferences)
+    if not upload.secrets:
+        submission = replace(submission, secrets=await _stored_secrets(ground, upload, submission))
+    return await ground.owners.validate(submission)
+
+
+async def _stored_secrets(ground: Ground, upload: Upload, submission: Submission) -> Mapping[str, str]:
+    """Return the secrets that are stored for the name of the class; its name is read from the code where nobody told it."""
+    async with ground.database.acquire() as connection:
+        if not await code_table.has_secrets(connection, upload.kind):
+            return {}
+    name = upload.expected_name
+    if not name:
+        read = await ground.owners.validate(replace(submission, static_only=True))
+        name = str((read.manifest or {}).get("name", ""))
+    return await sealing.opened(ground, CodeRef(upload.kind, name)) if name else {}
+
+
+def accepted_name(upload: Upload, report: Report) -> CodeRef:
+    """Return the name under which an upload is stored.
+
+    Raises:
+        CodeRejected: Validation found an error; the report goes with it.
+        InvalidArgument: The class is of another kind.
+        AlreadyExists: Another name was expected.
+    """
+    if not report.passed or report.manifest is None:
+        raise rejected(upload.kind, report)
+    _require_same_bytes(upload, report)
+    name = str(report.manifest.get("name", ""))
+    kind = str(report.manifest.get("kind", "")).removeprefix("CODE_KIND_").lower()
+    if kind != upload.kind:
+        description = f"must be {kind}, as the class is one, was {upload.kind}"
+        raise InvalidArgument(f"kind {description}.", violations=[FieldViolation("kind", description)])
+    if upload.expected_name and upload.expected_name != name:
+        description = f"must be the name of the class, {name!r}, was {upload.expected_name!r}"
+        raise AlreadyExists(
+            f"expected_name {description}.",
+            resource=CodeRef(upload.kind, name).resource,
+            violations=[FieldViolation("expected_name", description)],
+        )
+    return CodeRef(upload.kind, name)
+
+
+def rejected(kind: CodeKind, report: Report) -> CodeRejected:
+    """Return the error for code that did not pass, with its report."""
+    found = report.errors
+    first = str(found[0].get("message", "")) if found else "validation did not finish"
+    place = _place(found[0]) if found else ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return CodeRejected(
+        f"The {kind} was not accepted: {place}{first.rstrip('.')}{more}.",
+        violations=[
+            FieldViolation("content", f"{_place(one)}{one.get('message', '')}", str(one.get("rule", ""))) for one in found
+        ],
+        details=[report.document],
+    )
+
+
+def _place(finding: Mapping[str, Any]) -> str:
+    file, line = finding.get("file", ""), finding.get("line", 0)
+    if not file:
+        return ""
+    return f"{file}:{line}: " if line else f"{file}: "
+
+
+def _require_same_bytes(upload: Upload, report: Report) -> None:
+    said = report.document.get("sha256", "")
+    if said and said != upload.sha256.hex():
+        raise Internal("The validating service reported on other bytes than it was sent.")

@@ -1,0 +1,3 @@
+"""Who instruments are: manifests, periods of validity, look-ups."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Named sets of instruments with weights and a history."""
+
+from __future__ import annotations

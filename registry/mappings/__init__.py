@@ -1,0 +1,3 @@
+"""Common symbols and what stands for them."""
+
+from __future__ import annotations

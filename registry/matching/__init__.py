@@ -1,0 +1,3 @@
+"""Which identity an asset has: exact and fuzzy matches, proposals."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The services of the StrategyEngine as callers see them. Translation only."""
