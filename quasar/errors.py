@@ -81,6 +81,7 @@ class QuasarError(Exception):
         violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
         retry_after_s: float | None = None,
+        details: Sequence[object] = (),
     ) -> None:
         """Keep the message and the details that clients may see.
 
@@ -90,12 +91,15 @@ class QuasarError(Exception):
             violations: The fields that break a rule.
             metadata: Small facts for programs, sent in `ErrorInfo.metadata`.
             retry_after_s: Seconds after which trying again may succeed.
+            details: Further messages of the contract to send along. All details of a status travel in
+                its trailing metadata, of which clients take a few kilobytes.
         """
         self.message = message or " ".join((type(self).__doc__ or "").split())
         self.resource = resource
         self.violations = tuple(violations)
         self.metadata = dict(metadata or {})
         self.retry_after_s = retry_after_s
+        self.details = tuple(details)
         super().__init__(self.message)
 
 

@@ -17,7 +17,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, MutableMapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol, TextIO, cast
@@ -27,9 +26,6 @@ import structlog
 from quasar import scrub
 from quasar.clock import Clock, SystemClock
 from quasar.log_ring import LEVELS, LogRing
-
-REQUEST_ID: Final[ContextVar[str]] = ContextVar("quasar_request_id", default="")
-"""The request that the running code belongs to; set where a call begins, added to each line."""
 
 _MOST_NOTED: Final = 64
 """Lines that wait to be written at most."""
@@ -83,14 +79,25 @@ class LogOptions:
 
 def get(name: str) -> Log:
     """Return the log of a module; `name` is its dotted name."""
-    return cast(Log, structlog.get_logger(logger_name=name))
+    return cast("Log", structlog.get_logger(logger_name=name))
 
 
-def note(level: str, logger: str, event: str, fields: dict[str, Any]) -> None:
-    """Log a line without the conveniences of `Log`: for what is logged once per call. `fields` is taken over."""
+def note(level: str, event: str, logger: str, request_id: str, fields: dict[str, Any]) -> None:
+    """Log a line without the conveniences of `Log`: for what is logged once per call.
+
+    `fields` is taken over; beside `exc_info` it holds texts and numbers only.
+    """
     pipeline = _State.pipeline
-    if pipeline is not None and LEVELS[level] >= pipeline.level:
-        pipeline.note(level, logger, event, fields)
+    if pipeline is None or LEVELS[level] < pipeline.level:
+        return
+    if "exc_info" in fields:
+        fields["exception"] = _traceback(fields.pop("exc_info"))
+    pipeline.note_plain(level, event, logger, request_id, fields)
+
+
+def request_id_from(source: Callable[[], str]) -> None:
+    """Let `source` tell which request the running code belongs to, for each line; it returns "" outside of requests."""
+    _State.request_id = staticmethod(source)
 
 
 @atexit.register
@@ -129,9 +136,9 @@ def configure(options: LogOptions, *, clock: Clock | None = None, stream: TextIO
 class _Pipeline:
     """What each line passes: time, level and request id are added, secrets removed, the ring told, the text made.
 
-    On an event loop, ordinary lines are noted at once and rendered and written together a moment later: rendered one by one
-    between calls, they took a third of the calls a server can answer. Grave lines do not wait, and neither do lines of
-    threads and programs without a loop.
+    On an event loop, ordinary lines are noted at once and rendered and written together a moment later: rendered one by
+    one between calls, they took a third of the calls a server can answer. Grave lines do not wait, and neither do lines
+    of threads and programs without a loop.
     """
 
     def __init__(self, options: LogOptions, clock: Clock, ring: LogRing, out: TextIO) -> None:
@@ -151,21 +158,25 @@ class _Pipeline:
         level = "error" if method == "exception" else method
         if method == "exception":
             event.setdefault("exc_info", True)
-        self.note(level, str(event.pop("logger_name", "")), str(event.pop("event", "")), event)
+        self.note(level, str(event.pop("event", "")), str(event.pop("logger_name", "")), event)
         raise structlog.DropEvent
 
-    def note(self, level: str, logger: str, event: str, fields: _Event) -> None:
+    def note(self, level: str, event: str, logger: str, fields: _Event) -> None:
         """Take a line; write it now or soon."""
         if error := fields.pop("exc_info", None):
             fields["exception"] = _traceback(error)
         for key, found in fields.items():
             if type(found) not in _UNCHANGING:
                 fields[key] = scrub.value(key, found)
+        self.note_plain(level, event, logger, _State.request_id(), fields)
+
+    def note_plain(self, level: str, event: str, logger: str, request_id: str, fields: _Event) -> None:
+        """Take a line whose fields hold texts and numbers only; write it now or soon."""
         noted = self._noted
-        noted.append((self._clock.time_ns(), level, logger, event, REQUEST_ID.get(), fields))
+        noted.append((self._clock.time_ns(), level, event, logger, request_id, fields))
         if len(noted) >= _MOST_NOTED or LEVELS.get(level, 0) >= _GRAVE:
             self.flush()
-        else:
+        elif self._awaited_on is None or self._awaited_on.is_closed():
             self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -174,9 +185,8 @@ class _Pipeline:
         except RuntimeError:
             self.flush()
             return
-        if self._awaited_on is not loop:
-            self._awaited_on = loop
-            loop.call_later(_LATEST_S, self.flush)
+        self._awaited_on = loop
+        loop.call_later(_LATEST_S, self.flush)
 
     def flush(self) -> None:
         """Write what was noted."""
@@ -191,15 +201,13 @@ class _Pipeline:
             self._out.flush()
 
     def _scrubbed(
-        self, time_ns: int, level: str, logger: str, event: str, request_id: str, fields: _Event
+        self, time_ns: int, level: str, event: str, logger: str, request_id: str, fields: _Event
     ) -> tuple[int, str, str, str, str, dict[str, Any]]:
         given = fields.pop("request_id", None) if "request_id" in fields else None
         shown = {key: scrub.value(key, found) for key, found in fields.items()}
         return time_ns, level, scrub.text(event), logger, str(given or request_id), shown
 
-    def _text(
-        self, time_ns: int, level: str, event: str, logger: str, request_id: str, fields: dict[str, Any]
-    ) -> str:
+    def _text(self, time_ns: int, level: str, event: str, logger: str, request_id: str, fields: dict[str, Any]) -> str:
         line = {"time": _iso(time_ns), "level": level, "service": self._service, "logger": logger, "event": event}
         if request_id:
             line["request_id"] = request_id
@@ -210,6 +218,7 @@ class _State:
     """The pipeline of this process; one, as the library's own configuration is one."""
 
     pipeline: _Pipeline | None = None
+    request_id: Callable[[], str] = str
 
 
 def _iso(time_ns: int) -> str:
@@ -223,7 +232,7 @@ def _second(seconds: int) -> str:
 
 
 def _traceback(error: Any) -> str:
-    """Return the traceback of an exception, of what `sys.exc_info()` returned, or, for True, of what is being handled."""
+    """Return the traceback of an exception, of what `sys.exc_info()` returned, or, for True, of the one in hand."""
     if isinstance(error, BaseException):
         error = (type(error), error, error.__traceback__)
     elif not isinstance(error, tuple):
@@ -239,7 +248,8 @@ def _as_json(line: dict[str, Any], fields: dict[str, Any]) -> str:
 
 
 def _console(colours: bool) -> _Render:
-    # Tracebacks come as text that is scrubbed already; a pretty formatter would read the exception itself, locals included.
+    # Tracebacks come as text that is scrubbed already; a pretty formatter would read the exception itself, locals
+    # included.
     plain = structlog.dev.plain_traceback
     renderer = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, exception_formatter=plain)
 
@@ -264,6 +274,6 @@ class _FromStandardLibrary(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
-            self._pipeline.note(record.levelname.lower(), record.name, record.getMessage(), fields)
+            self._pipeline.note(record.levelname.lower(), record.getMessage(), record.name, fields)
         except Exception:
             self.handleError(record)

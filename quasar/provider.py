@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from enum import Enum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from quasar import errors
 from quasar.clock import Clock
@@ -60,7 +62,11 @@ from quasar.sdk.notices import (
     TickItem,
 )
 from quasar.sdk.patience import Patience
+from quasar.sdk.permits import CallOutcome
 from quasar.sdk.requests import BarRequest, Constituent, LiveSymbol, TickRequest
+
+if TYPE_CHECKING:  # loading it costs a plug-in without HTTP a quarter of its start
+    from quasar.sdk.http import HttpClient
 
 __all__ = [
     "AssetClass",
@@ -149,6 +155,9 @@ class Provider:
     """Live sources: symbols that one connection carries at most; 0: any number."""
     max_live_streams: ClassVar[int] = 1
     """Live sources: connections that may be open at once."""
+    own_client: ClassVar[bool] = False
+    """The vendor is called by another client than `self.http` (a library of the vendor's): the platform then counts one
+    call for each symbol, or the code asks for its permits with `self.permit`."""
     http_options: ClassVar[HttpOptions] = HttpOptions()
     """How the HTTP client behaves: base URL, headers, time-out, attempts."""
 
@@ -218,8 +227,8 @@ class Provider:
     # What an author uses.
 
     @property
-    def http(self) -> Any:
-        """The HTTP client (`quasar.sdk.http.HttpClient`): paced, patient, retrying."""
+    def http(self) -> HttpClient:
+        """The HTTP client: paced by the rate limits, patient with a busy vendor, retrying."""
         return self.context.http(replace(self.http_options, connections=self.concurrency))
 
     @property
@@ -228,7 +237,7 @@ class Provider:
         return self.context.clock
 
     @property
-    def log(self) -> Any:
+    def log(self) -> logging.Logger:
         """A standard logger; what it and `print` write goes into the platform's log."""
         return self.context.log
 
@@ -239,6 +248,14 @@ class Provider:
             FailedPrecondition: It is not stored.
         """
         return self.context.secret(name)
+
+    def permit(self, weight: int = 1) -> AbstractAsyncContextManager[CallOutcome]:
+        """Wait for a permit of the rate limits, for calls that are not made with `self.http`.
+
+        async with self.permit():
+            rows = await client.fetch(...)
+        """
+        return self.context.permits.call(weight)
 
     def instrument(self, symbol: str, *, asset_class: str | None = None, **fields: Any) -> Instrument:
         """Return a symbol of this provider; `fields` are those of `Instrument`, blanks become None.

@@ -97,12 +97,12 @@ class SystemContext:
             return cls(path.read_bytes())
         except FileNotFoundError:
             raise SecretsUnreadable(
-                f"the system context file {path} does not exist; restore it, or remove the setting so that one is created"
+                f"the system context file {path} does not exist; restore it, or remove the setting so that one is made"
             ) from None
         except OSError as error:
             raise SecretsUnreadable(
-                f"the system context file {path} cannot be read ({error.strerror}); it must be readable by the user who "
-                "runs Quasar"
+                f"the system context file {path} cannot be read ({error.strerror}); "
+                "it must be readable by the user who runs Quasar"
             ) from error
         except SecretsUnreadable as error:
             raise SecretsUnreadable(f"{path}: {error.message}") from None
@@ -166,8 +166,8 @@ class SystemContext:
             return AESGCM(self._sealing_key).decrypt(nonce, body, header + binding.associated_data())
         except InvalidTag:
             raise SecretsUnreadable(
-                f"the stored secrets of {binding.kind} {binding.name!r} are damaged or belong to another class or version; "
-                "replace them"
+                f"the stored secrets of {binding.kind} {binding.name!r} are damaged or belong to another class or "
+                "version; replace them"
             ) from None
 
     def sealed_by_me(self, sealed: bytes) -> bool:

@@ -122,7 +122,11 @@ class Strategy:
         """Decide at a tick. The object is refilled for the next tick."""
 
     def on_fill(self, fill: Fill) -> None:
-        """Hear of a fill of an own order; positions and cash have it already."""
+        """Hear of a fill of an own order, after the whole bar or tick was worked.
+
+        Positions and cash have it already, and may have later fills of the same bar too; `fill.position_after` is what
+        was held right after this one.
+        """
 
     def on_order(self, order: WorkingOrder) -> None:
         """Hear of a new status of an own order."""

@@ -17,9 +17,16 @@ create table registry.asset_syncs (
 );
 
 alter table registry.identities
-    add column match_key text not null default '',
-    add column name_key  text not null default '';
-update registry.identities set match_key = upper(symbol), name_key = lower(name);
+    add column match_key text   not null default '',
+    add column name_key  text   not null default '',
+    add column aliases   text[] not null default '{}';
+update registry.identities i
+set match_key = upper(symbol), name_key = lower(name),
+    aliases = coalesce((select array_agg(upper(a.alias) order by a.alias) from registry.identity_aliases a where a.identity_row = i.identity_row), '{}');
+drop table registry.identity_aliases;
+comment on column registry.identities.aliases is 'Further symbols for the same thing in this period, in upper case';
+create index identities_aliases on registry.identities using gin (aliases) where aliases <> '{}';
+create index identities_match on registry.identities (match_key, identity_group);
 create index identities_manifest on registry.identities (manifest, manifest_version);
 create index identities_order on registry.identities (symbol, exchange, valid_from, identity_row);
 create index identities_share_class_figi on registry.identities (share_class_figi) where share_class_figi is not null;
@@ -103,3 +110,16 @@ create function registry.trigram_similarity(text, text) returns real language sq
     from (select registry.trigrams($1) as a, registry.trigrams($2) as b) both_sides,
         lateral (select count(*)::integer as shared from unnest(a) x where x = any (b)) common
 $$;
+
+-- An asset with its source and its mapping: what lists and counts are made of.
+create view registry.asset_details as
+    select a.*, c.kind as source_kind, c.name as source_name,
+        coalesce(s.symbol, '') as common_symbol,
+        coalesce(m.active, false) as mapping_active,
+        m.asset_id is not null as mapped,
+        case when a.state = 'LISTED' then greatest(a.last_seen_at, y.completed_at) else a.last_seen_at end as seen_at
+    from registry.assets a
+    join registry.code_registry c on c.code_id = a.code_id
+    left join registry.asset_mapping m on m.asset_id = a.asset_id
+    left join registry.common_symbols s on s.common_symbol_id = m.common_symbol_id
+    left join registry.asset_syncs y on y.code_id = a.code_id;

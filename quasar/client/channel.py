@@ -1,7 +1,7 @@
 """A connection to one service: tokens, deadlines, retries, TLS, and errors of ours instead of statuses.
 
-Inside a served call, outgoing calls carry on what that call brought: its remaining time, its request id, its principal and its
-trace.
+Inside a served call, outgoing calls carry on what that call brought: its remaining time, its request id, its principal
+and its trace.
 """
 
 from __future__ import annotations
@@ -89,15 +89,25 @@ def channel_options(settings: ClientSettings) -> list[tuple[str, Any]]:
 class Channel:
     """A connection to one service. Use it as an async context manager."""
 
-    def __init__(self, settings: ClientSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: ClientSettings, *, clock: Clock | None = None, bearer: Callable[[], str] | None = None
+    ) -> None:
         """Prepare a connection; it is made with the first call.
+
+        Args:
+            settings: Where the service is and how to call it.
+            clock: Measures deadlines and pauses.
+            bearer: Returns the bearer token of each call, in place of the one in the settings: services make theirs
+            anew
+                (`quasar.ops.bearers.ServiceBearer`).
 
         Raises:
             quasar.errors.InvalidArgument: A TLS file cannot be read.
         """
         self.settings = settings
         self._clock = clock or SystemClock()
-        self._token = Token(settings.token, settings.token_file)
+        token = Token(settings.token, settings.token_file)
+        self._header: Callable[[], str | None] = token.header if bearer is None else lambda: f"Bearer {bearer()}"
         options = channel_options(settings)
         if settings.encrypted:
             shown = channel_credentials(settings.tls_ca, settings.tls_cert, settings.tls_key)
@@ -188,7 +198,9 @@ class Channel:
         timeout_s: float | None = None,
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> AsyncGenerator[_S]:
-        """Open a server stream and yield its messages. It is not opened again by itself: only the caller knows its cursor.
+        """Open a server stream and yield its messages.
+
+        A stream that fails is not opened again by itself: only the caller knows its cursor.
 
         Args:
             method: `package.Service/Method`.
@@ -230,7 +242,7 @@ class Channel:
 
     def _metadata(self, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         sent = list(given)
-        header = self._token.header()
+        header = self._header()
         if header is not None:
             sent.append(("authorization", header))
         served = context.find_call()
@@ -247,7 +259,8 @@ class Channel:
         if type(error) is errors.ServiceUnavailable and not error.metadata:
             return self._unavailable()
         if context.find_call() is not None and isinstance(error, errors.Unauthenticated | errors.RoleTooSmall):
-            # It is this service's own token that was refused, which the one who called this service can do nothing about.
+            # It is this service's own token that was refused, which the one who called this service can do nothing
+            # about.
             return errors.Internal(f"{self._name} refused this service's token: {error.message}")
         return error
 

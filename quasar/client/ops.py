@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from quasar_client.ops import v1 as ops
-
 from quasar.client.channel import Channel
 from quasar.client.typed import Service, Stream, Unary
+from quasar_client.ops import v1 as ops
 
 
 class SystemService(Service):

@@ -10,7 +10,9 @@ from typing import Any, Final
 from quasar import errors
 
 # These read only; the contract names methods by the rules of AIP-131 to 136.
-_READS: Final = re.compile(r"(Get|List|BatchGet|Search|Check|Count|Find|Read|Query|Preview|Validate|Describe|Suggest)([A-Z]|$)")
+_READS: Final = re.compile(
+    r"(Get|List|BatchGet|Search|Check|Count|Find|Read|Query|Preview|Validate|Describe|Suggest)([A-Z]|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class RetryPolicy:
     def pause_s(self, attempt: int, error: errors.QuasarError) -> float:
         """Return how long to wait after the failed `attempt` (from 1).
 
-        The whole pause is random up to its bound ("full jitter"), so that clients that failed together do not return together.
-        What the server asked for with `RetryInfo` is waited for in any case.
+        The whole pause is random up to its bound ("full jitter"), so that clients that failed together do not return
+        together. What the server asked for with `RetryInfo` is waited for in any case.
         """
         bound = min(self.longest_pause_s, self.first_pause_s * 2 ** (attempt - 1))
         return (error.retry_after_s or 0.0) + random.uniform(0.0, bound)  # noqa: S311  # no secret depends on it

@@ -1,7 +1,7 @@
-"""Calls with dataclass messages (betterproto2): plain attributes, enums and `datetime` values instead of protobuf objects.
+"""Calls with dataclass messages (betterproto2): plain attributes, enums and `datetime` values.
 
-For the console, scripts and notebooks. Services and bulk data use `Channel.stub`: dataclass messages take 25 to 30 times as long
-to write and read.
+For the console, scripts and notebooks. Services and bulk data use `Channel.stub`: dataclass messages take 25 to 30
+times as long to write and read.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from quasar.client.channel import Channel
 class Message(Protocol):
     """A dataclass message."""
 
-    def SerializeToString(self) -> bytes:  # noqa: N802  # the name that all protobuf libraries use
+    def SerializeToString(self) -> bytes:  # the name that all protobuf libraries use
         """Return the message as it goes over the wire."""
         ...
 
     @classmethod
-    def FromString(cls, data: bytes) -> Self:  # noqa: N802
+    def FromString(cls, data: bytes) -> Self:
         """Read a message."""
         ...
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sys import platform
+from typing import Any
 
 from quasar.database.account import ServerAccount
 from quasar.database.binaries import PostgresBinaries
@@ -66,7 +67,8 @@ class Cluster:
         """The folder of the Unix socket: inside the home, or a short one where that path is too long for a socket."""
         inside = self.home / "run"
         fits = len(os.fsencode(inside / _SOCKET_NAME)) <= _SOCKET_PATH_BYTES and "," not in str(inside)
-        return inside if fits else Path(f"/tmp/quasar-{os.geteuid()}-{self._digest}")
+        # `prepare` makes it 0700 and refuses one that belongs to somebody else.
+        return inside if fits else Path("/tmp") / f"quasar-{os.geteuid()}-{self._digest}"  # noqa: S108
 
     @property
     def _digest(self) -> str:
@@ -100,10 +102,10 @@ class Cluster:
         major = self.major()
         if major is not None and major != binaries.major:
             raise EmbeddedPostgresError(
-                f"the database folder {self.data} was made by PostgreSQL {major}, and the programs in {binaries.folder} "
-                f"are version {binaries.version}; name the programs of PostgreSQL {major} with QUASAR_PG_BIN. To move "
-                f"to version {binaries.major}: dump with the old programs (pg_dump), move the folder away, start, "
-                "restore (psql)"
+                f"the database folder {self.data} was made by PostgreSQL {major}, and the programs in "
+                f"{binaries.folder} are version {binaries.version}; name the programs of PostgreSQL {major} with "
+                f"QUASAR_PG_BIN. To move to version {binaries.major}: dump with the old programs (pg_dump), move the "
+                "folder away, start, restore (psql)"
             )
 
     def prepare(self, account: ServerAccount) -> None:
@@ -221,7 +223,7 @@ def create_cluster(cluster: Cluster, binaries: PostgresBinaries, account: Server
 
 
 @contextmanager
-def reachable_path(folder: Path, account: ServerAccount) -> Iterator[tuple[str, dict[str, object]]]:
+def reachable_path(folder: Path, account: ServerAccount) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a path of `folder` that `account` can use, and the process options that make it valid.
 
     Root's home is closed to other accounts. A program reaches the folder nevertheless through an open descriptor that

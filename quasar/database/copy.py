@@ -154,7 +154,7 @@ class RowFormat:
             buffer[end : end + len(part)] = part
             end += len(part)
         buffer[end : end + len(_TRAILER)] = np.frombuffer(_TRAILER, np.uint8)
-        return memoryview(buffer[: end + len(_TRAILER)])
+        return buffer[: end + len(_TRAILER)].data
 
     def _block(self, wire: Sequence[Array], absent: Mapping[int, Mask]) -> Array:
         """Return the bytes of some rows."""
@@ -320,7 +320,7 @@ def _from_wire(column: Column, values: Array) -> Array:
     # The last centuries of PostgreSQL's range have no number in microseconds since 1970; they are held at the last one.
     last = scale.greatest - scale.epoch - 1
     if int(native.min()) > scale.least and int(native.max()) <= last:
-        return native + native.dtype.type(scale.epoch)
+        return np.add(native, scale.epoch, dtype=native.dtype)
     infinite = (native == scale.least) | (native == scale.greatest)
-    moved = np.minimum(native, last) + native.dtype.type(scale.epoch)
+    moved = np.add(np.minimum(native, last), scale.epoch, dtype=native.dtype)
     return np.where(infinite, native, moved).astype(native.dtype)

@@ -89,7 +89,7 @@ class EmbeddedPostgres:
             clock: For waiting.
             on_progress: Called with a sentence when starting takes longer than usual and why.
         """
-        self.cluster = Cluster(home.expanduser().absolute())
+        self.cluster = Cluster(home.expanduser().resolve())
         self._binaries_setting = binaries
         self._settings = {**_SETTINGS, **(settings or {})}
         self._clock = clock or SystemClock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from quasar.errors import DatabaseUnavailable
@@ -22,40 +23,38 @@ class EmbeddedPostgresError(DatabaseUnavailable):
         super().__init__(f"{sentence}\n{_indented(self.log_tail)}" if self.log_tail else sentence)
 
 
-_BACKUP = "restore it from a backup, or move it away to begin with an empty database; nothing in it was changed"
+_FULL = "the disk that holds {home} is full; free some space and start again, nothing is lost"
+_FROM_BACKUP = "restore it from a backup, or move it away to begin with an empty database; nothing in it was changed"
+_FILE_ACTION = r"could not (?:open|read|write|create|access|rename|remove|stat)[^\n]*"
 
 # The first pattern that is found decides, so the more precise ones stand first.
-_LOG_PATTERNS: tuple[tuple[str, str], ...] = (
-    (
-        r"No space left on device|Disk quota exceeded|File too large",
-        "the disk that holds {home} is full; free some space and start again, nothing is lost",
+_LOG_PATTERNS: Mapping[str, str] = {
+    r"No space left on device|Disk quota exceeded|File too large": _FULL,
+    r"database files are incompatible|initialized by PostgreSQL version": (
+        "the database folder {home} was made by another build of PostgreSQL; "
+        f"start once with that build (QUASAR_PG_BIN), or {_FROM_BACKUP}"
     ),
-    (
-        r"database files are incompatible|initialized by PostgreSQL version",
-        f"the database folder {{home}} was made by another build of PostgreSQL; start once with that build (QUASAR_PG_BIN), or {_BACKUP}",
+    r"could not (?:create|resize|map|open) shared memory|Cannot allocate memory|could not fork": (
+        "there is too little memory for PostgreSQL; close other programs or give the container more memory"
     ),
-    (
-        r"could not (?:create|resize|map|open) shared memory|Cannot allocate memory|could not fork",
-        "there is too little memory for PostgreSQL; close other programs or give the container more memory",
+    r"has wrong ownership|has invalid permissions|must be owned by": (
+        "the database folder {home} must belong to the account that runs PostgreSQL, with permissions 0700; "
+        "correct them with chown and chmod"
     ),
-    (
-        r"has wrong ownership|has invalid permissions|must be owned by",
-        "the database folder {home} must belong to the account that runs PostgreSQL with permissions 0700; correct them with chown and chmod",
+    _FILE_ACTION + r": (?:Permission denied|Read-only file system|Operation not permitted)": (
+        "PostgreSQL must be able to read and write everything below {home}; "
+        "correct the owner and the permissions with chown and chmod"
     ),
-    (
-        r"could not (?:open|read|write|create|access|rename|remove|stat)[^\n]*: (?:Permission denied|Read-only file system|Operation not permitted)",
-        "PostgreSQL must be able to read and write everything below {home}; correct the owner and the permissions with chown and chmod",
+    r"checkpoint record|control file|PANIC:|not a valid data directory|does not exist|invalid page|checksum|corrupt": (
+        f"the database folder {{home}} is damaged; {_FROM_BACKUP}"
     ),
-    (
-        r"checkpoint record|control file|PANIC:|is not a valid data directory|does not exist|could not (?:open|read|access|stat)|invalid page|checksum|corrupt|invalid data in|syntax error in file",
-        f"the database folder {{home}} is damaged; {_BACKUP}",
-    ),
-)
+    r"invalid data in|syntax error in file|" + _FILE_ACTION: f"the database folder {{home}} is damaged; {_FROM_BACKUP}",
+}
 
 
 def explain_log(home: Path, log_tail: str) -> EmbeddedPostgresError:
     """Turn the last lines of the server's log into an error with a remedy."""
-    for pattern, sentence in _LOG_PATTERNS:
+    for pattern, sentence in _LOG_PATTERNS.items():
         if re.search(pattern, log_tail):
             return EmbeddedPostgresError(sentence.format(home=home), log_tail=log_tail)
     return EmbeddedPostgresError(f"the embedded PostgreSQL in {home} stopped; its log says why", log_tail=log_tail)
@@ -65,12 +64,11 @@ def explain_os_error(home: Path, error: OSError) -> EmbeddedPostgresError:
     """Turn an error of the file system into an error with a remedy."""
     path = error.filename or home
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return EmbeddedPostgresError(
-            f"the disk that holds {home} is full; free some space and start again, nothing is lost"
-        )
+        return EmbeddedPostgresError(_FULL.format(home=home))
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return EmbeddedPostgresError(
-            f"{path} must be writable by the user who runs Quasar ({error.strerror}); correct its permissions or set QUASAR_HOME to another folder"
+            f"{path} must be writable by the user who runs Quasar ({error.strerror}); "
+            "correct its permissions or set QUASAR_HOME to another folder"
         )
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
         return EmbeddedPostgresError(

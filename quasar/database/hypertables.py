@@ -50,11 +50,11 @@ async def _create_extension(connection: Any) -> bool:
     except BaseException:
         await transaction.rollback()
         raise
-    if licensed:
-        await transaction.commit()
-    else:
+    if not licensed:
         await transaction.rollback()
-    return licensed
+        return False
+    await transaction.commit()
+    return True
 
 
 async def _upgrade_table(connection: Any, row: Any) -> None:

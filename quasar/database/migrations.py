@@ -87,7 +87,7 @@ class MigrationReport:
 
 
 def migrations_folder() -> Path:
-    """Return the folder of the migrations: `db/migrations` beside the package in a checkout, else the copy inside the installed wheel.
+    """Return the folder of the migrations: `db/migrations` in a checkout, else the copy inside the installed wheel.
 
     Raises:
         MigrationError: Neither is there.
@@ -254,8 +254,8 @@ def _verify(migrations: Sequence[Migration], recorded: Iterable[Any]) -> None:
         migration = ours.get(row["version"])
         if migration is None:
             raise MigrationError(
-                f"the database has the migration {row['version']:04d}_{row['name']}, which this build of Quasar does not know; "
-                "it was written by a newer one: install that or a later one"
+                f"the database has the migration {row['version']:04d}_{row['name']}, which this build of Quasar does "
+                "not know; it was written by a newer one: install that or a later one"
             )
         if row["state"] == "applied" and row["checksum"] != migration.checksum:
             raise MigrationError(

@@ -10,7 +10,8 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -84,9 +85,7 @@ async def ensure_roles(connection: Any, context: SystemContext, clock: Clock | N
             "ALTER ROLE <owner> CREATEROLE"
         )
     for service in SERVICES:
-        await _patiently(
-            connection, clock or SystemClock(), lambda name=service: _ensure_role(connection, name, context)
-        )
+        await _patiently(clock or SystemClock(), partial(_ensure_role, connection, service, context))
     names = {service: await connection.fetchval("select quote_ident($1)", role_name(service)) for service in SERVICES}
     async with connection.transaction():
         await connection.execute(_SQL["grants"].format(**names))
@@ -106,7 +105,7 @@ async def _ensure_role(connection: Any, service: str, context: SystemContext) ->
             await connection.execute(grant)
 
 
-async def _patiently(connection: Any, clock: Clock, change: Any) -> None:
+async def _patiently(clock: Clock, change: Callable[[], Awaitable[None]]) -> None:
     """Repeat a change of a role that another process changes at the same time.
 
     Roles belong to the whole server, so the lock of one database's migrations does not keep others away.

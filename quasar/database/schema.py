@@ -21,7 +21,8 @@ async def prepare_schema(
 ) -> MigrationReport:
     """Bring a database to what this build needs.
 
-    Applies migrations, moves to TimescaleDB where it has appeared, makes the services' roles. Safe to call at every start and from several processes at once.
+    Applies migrations, moves to TimescaleDB where it has appeared, makes the services' roles. Safe to call at every
+    start and from several processes at once.
 
     Args:
         owner_url: A direct address of the role that owns the database.

@@ -59,9 +59,7 @@ class EventHorizon:
         """
         rows = await self._database.fetch(self._sql["newest_event_ids"], IDS_LOOKED_AT)
         seen = {row["id"] for row in rows}
-        if not seen:
-            return 0, frozenset()
-        begin = min(seen)
+        begin = max(0, max(seen, default=0) - IDS_LOOKED_AT)
         while begin + 1 in seen:
             begin += 1
         return begin, frozenset(found for found in seen if found > begin)

@@ -123,7 +123,6 @@ class OperationContext:
         """
         if not self._unwritten:
             return
-        self._unwritten = False
         now = self._progress
         detail = {"counters": dict(now.counters), "remaining_s": now.remaining_s}
         values = (now.phase, now.done, now.total, now.unit, now.wait_s, detail)
@@ -131,3 +130,5 @@ class OperationContext:
             if not await connection.fetchval(SQL["write_progress"], *self._fence, *values):
                 raise LeaseLost
             await connection.execute(SQL["notify_operations"], f"change {self.operation.operation_id}")
+        # Only now: a flush that was cut off is done again by the next one. What was told meanwhile is still to be written.
+        self._unwritten = self._progress is not now

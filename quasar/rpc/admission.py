@@ -1,4 +1,4 @@
-"""How many calls a server takes at once: one bound for unary calls, one for streams, so that neither starves the other."""
+"""How many calls a server takes at once. Unary calls and streams have a bound each, so neither starves the other."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ class Bound:
         self.in_flight = 0
         self._noun = noun
         self._retry_after_s = retry_after_s
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._empty: asyncio.Future[None] | None = None
 
     def enter(self) -> None:
         """Count one more; each one must be followed by `leave`.
@@ -38,15 +37,17 @@ class Bound:
                 retry_after_s=self._retry_after_s,
             )
         self.in_flight += 1
-        if self.in_flight == 1:
-            self._empty.clear()
 
     def leave(self) -> None:
         """Count one less."""
         self.in_flight -= 1
-        if self.in_flight == 0:
-            self._empty.set()
+        if self.in_flight == 0 and self._empty is not None:
+            self._empty.set_result(None)
+            self._empty = None
 
     async def empty(self) -> None:
         """Wait until nothing is in flight."""
-        await self._empty.wait()
+        while self.in_flight:
+            if self._empty is None:
+                self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._empty)

@@ -54,6 +54,8 @@ def bearer_of(header: str | bytes | None) -> str:
     if header is None:
         raise errors.Unauthenticated
     text = header.decode("latin-1") if isinstance(header, bytes) else header
+    if text.startswith("Bearer ") and len(text) > len("Bearer ") and " " not in text[7:]:
+        return text[7:]
     scheme, _, token = text.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:

@@ -1,17 +1,17 @@
 """What every call passes through, in one piece: each method is wrapped once, when its servicer is added.
 
-In this order: request id and trace context, drain, bound on calls in flight, token, role, reading and validation of the request,
-deadline, the method itself, the answer, the error table; then metrics, the span's end and one line in the log.
+In this order: request id and trace context, drain, bound on calls in flight, token, role, reading and validation of the
+request, deadline, the method itself, the answer, the error table; then metrics, the span's end and one line in the log.
 
-Wrapping the method instead of adding interceptors to the library costs nothing per call, and lets the server own reading and
-writing, so that a malformed message and an oversized answer are errors like all others.
+Wrapping the method instead of adding interceptors to the library costs nothing per call, and lets the server own
+reading and writing, so that a malformed message and an oversized answer are errors like all others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from quasar.rpc import errors as error_table
 from quasar.rpc.admission import Bound
 from quasar.rpc.caller import ADMIN, VIEWER, Authenticator, Caller, bearer_of, require_role
 from quasar.rpc.contract import OPEN, Method
-from quasar.tracing import Span, Tracer
+from quasar.tracing import NoTracer, Span, Tracer
 
 Rpc = grpc.aio.ServicerContext[Any, Any]
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -77,7 +77,7 @@ class Call:
         self.started = started
         self.request_id = ""
         self.caller: Caller | None = None
-        self.span: Span
+        self.span: Span | None = None
         self.entered: Bound | None = None
         self.task: asyncio.Task[Any] | None = None
         self.drained = False
@@ -93,7 +93,7 @@ class Calls:
         authenticator: Authenticator,
         clock: Clock,
         metrics: Metrics,
-        tracer: Tracer,
+        tracer: Tracer | None,
         unary: Bound,
         streams: Bound,
         probes: Bound,
@@ -121,7 +121,9 @@ class Calls:
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }
-        return handler[method.client_streaming, method.server_streaming](serve, None, _to_bytes)
+        # A method may write to its stream by itself, so streams keep a serialiser; answers are bytes already.
+        serialiser = _to_bytes if method.server_streaming else None
+        return handler[method.client_streaming, method.server_streaming](serve, None, serialiser)
 
     def unknown(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of every method that the server does not know: it asks for a token before it says so."""
@@ -132,7 +134,7 @@ class Calls:
 
         # One name for all of them: a client must not be able to fill the metrics with names of its own.
         nothing: Callable[[bytes], Message] = _unreadable
-        return self.wrap(Method("", "unknown", VIEWER, nothing, True, True, False), refuse)
+        return self.wrap(Method("", "unknown", VIEWER, nothing, True, True, False, False), refuse)
 
     def end_streams(self) -> None:
         """End every stream that is still open with `Draining`; for the ones that did not end themselves."""
@@ -143,12 +145,13 @@ class Calls:
 
     def _answer(self, method: Method, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[bytes]]:
         figures = self._metrics.method(method.name, streaming=False)
+        read = _reader(method)
 
         async def serve(raw: Any, rpc: Rpc) -> bytes:
             call = Call(method, figures, rpc, self._clock.monotonic())
             try:
                 deadline_s = await self._begin(call, self._unary)
-                request = self._read(method, raw)
+                request = read(raw)
                 if deadline_s is None:
                     answer = await behaviour(request, rpc)
                 else:
@@ -167,12 +170,13 @@ class Calls:
 
     def _stream(self, method: Method, behaviour: Callable[..., AsyncGenerator[Any]]) -> Callable[..., Awaitable[None]]:
         figures = self._metrics.method(method.name, streaming=True)
+        read = _reader(method)
 
         async def serve(raw: Any, rpc: Rpc) -> None:
             call = Call(method, figures, rpc, self._clock.monotonic())
             try:
                 await self._begin(call, self._streams)
-                request = self._read(method, raw)
+                request = read(raw)
                 call.task = asyncio.current_task()
                 self._streaming.add(call)
                 await rpc.send_initial_metadata(((context.REQUEST_ID_KEY, call.request_id),))
@@ -191,45 +195,41 @@ class Calls:
         return serve
 
     async def _begin(self, call: Call, bound: Bound) -> float | None:
-        """Do all that comes before the request is read; return the deadline that the server has to keep itself, if any."""
+        """Do all that comes before the request is read.
+
+        Returns:
+            The deadline in seconds that the server has to keep itself; None when the client's holds, or none.
+        """
         method, rpc = call.method, call.rpc
-        sent = dict(rpc.invocation_metadata() or ())
-        given = str(sent.get(context.REQUEST_ID_KEY, ""))
-        call.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        logs.REQUEST_ID.set(call.request_id)
-        call.span = self._tracer.begin(method.name, str(sent.get(context.TRACE_KEY, "")))
-        rpc.set_trailing_metadata(((context.REQUEST_ID_KEY, call.request_id),))
+        sent: dict[str, Any] = dict(context.arrived_metadata() or rpc.invocation_metadata() or ())
+        call.request_id = request_id = _request_id(sent.get(context.REQUEST_ID_KEY))
+        trace = sent.get(context.TRACE_KEY)
+        if trace is not None or self._tracer is not None:
+            call.span = self._span(method, str(trace or ""))
+        rpc.set_trailing_metadata(((context.REQUEST_ID_KEY, request_id),))
         if method.role == OPEN:
             bound = self._probes
         elif self._draining.is_set():
             raise errors.Draining(retry_after_s=1.0)
         bound.enter()
         call.entered = bound
+        caller = None
         if method.role != OPEN:
-            call.caller = await self._authenticator.authenticate(bearer_of(sent.get("authorization")))
-            require_role(call.caller, method.role)
-        remaining_s = rpc.time_remaining()
-        ours_s = self._limits.default_deadline_s if remaining_s is None and not method.server_streaming else None
-        left_s = ours_s if remaining_s is None else remaining_s
-        for_whom = call.caller is not None and call.caller.role >= ADMIN and sent.get(context.ON_BEHALF_KEY)
-        context.enter_call(
-            context.CallContext(
-                request_id=call.request_id,
-                method=method.name,
-                caller=call.caller,
-                deadline=None if left_s is None else call.started + left_s,
-                on_behalf_of=str(for_whom or ""),
-                traceparent=call.span.traceparent,
-            )
-        )
+            caller = call.caller = await self._authenticator.authenticate(bearer_of(sent.get("authorization")))
+            if caller.role < method.role:
+                require_role(caller, method.role)
+        left_s = rpc.time_remaining()
+        ours_s = None
+        if left_s is None and not method.server_streaming:
+            left_s = ours_s = self._limits.default_deadline_s
+        deadline = None if left_s is None else call.started + left_s
+        for_whom = sent.get(context.ON_BEHALF_KEY, "") if caller is not None and caller.role >= ADMIN else ""
+        traceparent = "" if call.span is None else call.span.traceparent
+        context.enter_call(context.CallContext(request_id, method.name, caller, deadline, for_whom, traceparent))
         return ours_s
 
-    def _read(self, method: Method, raw: Any) -> Any:
-        return self._read_each(method, raw) if method.client_streaming else _request(method, raw)
-
-    async def _read_each(self, method: Method, raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        async for raw in raws:
-            yield _request(method, raw)
+    def _span(self, method: Method, traceparent: str) -> Span:
+        return (self._tracer or NoTracer()).begin(method.name, traceparent)
 
     def _write(self, message: Any) -> bytes:
         written = _to_bytes(message)
@@ -275,7 +275,8 @@ class Calls:
         now = self._clock.monotonic()
         seconds = now - call.started
         call.figures.ended(code, now, seconds)
-        call.span.end(code)
+        if call.span is not None:
+            call.span.end(code)
         level = "debug" if call.method.quiet else _LEVEL.get(code, "info")
         fields: dict[str, Any] = {"method": call.method.name, "code": code, "ms": round(seconds * 1e3, 3)}
         if call.caller is not None:
@@ -284,16 +285,36 @@ class Calls:
             fields["reason"], fields["message"], fields["peer"] = told.reason, told.message, call.rpc.peer()
         if defect is not None:
             fields["exc_info"] = defect
-        logs.note(level, __name__, "call ended", fields)
+        logs.note(level, "call ended", __name__, call.request_id, fields)
 
 
-def _request(method: Method, raw: bytes) -> Message:
-    try:
-        request = method.parse(raw)
-    except DecodeError as error:
-        raise errors.InvalidArgument(f"The request of {method.name} must be its message, was unreadable.") from error
-    validation.check(request)
-    return request
+def _request_id(given: object) -> str:
+    """Return the id that the client gave when it can stand in logs and headers, else a new one."""
+    if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{random.getrandbits(64):016x}"
+
+
+def _reader(method: Method) -> Callable[[Any], Any]:
+    """Return what makes a request, or the requests of a client stream, of bytes."""
+    parse, check = method.parse, validation.check if method.has_rules else None
+
+    def read(raw: bytes) -> Message:
+        try:
+            request = parse(raw)
+        except DecodeError as error:
+            raise errors.InvalidArgument(
+                f"The request of {method.name} must be its message, was unreadable."
+            ) from error
+        if check is not None:
+            check(request)
+        return request
+
+    async def read_each(raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for raw in raws:
+            yield read(raw)
+
+    return read_each if method.client_streaming else read
 
 
 async def _send(call: Call, written: bytes) -> None:
@@ -307,7 +328,7 @@ async def _send(call: Call, written: bytes) -> None:
 
 
 def _to_bytes(message: Any) -> bytes:
-    """Return a message as it goes over the wire; a stream may hand over what it has serialised once for all its readers."""
+    """Return a message as it goes over the wire; a stream may hand over what it has serialised for all its readers."""
     return message if isinstance(message, bytes) else message.SerializeToString()
 
 

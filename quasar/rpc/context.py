@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from quasar.rpc.caller import Caller
 
@@ -15,9 +16,8 @@ TRACE_KEY = "traceparent"
 """Metadata key of the W3C trace context."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """What is known of a call while it is served."""
+class CallContext(NamedTuple):
+    """What is known of a call while it is served. A tuple, because one is made for each call."""
 
     request_id: str
     """Given by the client in `x-request-id`, or made by the server."""
@@ -41,6 +41,23 @@ class CallContext:
 _CALL: ContextVar[CallContext | None] = ContextVar("quasar_call", default=None)
 
 
+_ARRIVED: ContextVar[tuple[Any, Any]] = ContextVar("quasar_arrived", default=(None, None))
+
+
+def arrive(metadata: Any) -> None:
+    """Keep the metadata that the library has read to find the method: to read it again takes longer than all checks."""
+    _ARRIVED.set((asyncio.current_task(), metadata))
+
+
+def arrived_metadata() -> Any:
+    """Return what `arrive` was given for this call, or None.
+
+    The token is in it, so it must never be that of another call: it counts only for the task that kept it.
+    """
+    task, metadata = _ARRIVED.get()
+    return metadata if task is asyncio.current_task() else None
+
+
 def current_call() -> CallContext:
     """Return the call that the running code serves.
 
@@ -58,6 +75,15 @@ def find_call() -> CallContext | None:
     return _CALL.get()
 
 
+def request_id_of_call() -> str:
+    """Return the request id that belongs into the log; empty outside of calls."""
+    call = _CALL.get()
+    return call.request_id if call is not None else ""
+
+
 def enter_call(call: CallContext) -> None:
-    """Make `call` the current one for this task and the tasks it starts. Each call has a task of its own, so nothing resets it."""
+    """Make `call` the current one for this task and the tasks it starts.
+
+    Each call has a task of its own, so nothing resets it.
+    """
     _CALL.set(call)

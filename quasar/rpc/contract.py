@@ -10,10 +10,11 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from quasar_proto.common.v1 import access_pb2
 
 from quasar import errors
 from quasar.rpc.caller import VIEWER
+from quasar_proto.buf.validate import validate_pb2
+from quasar_proto.common.v1 import access_pb2
 
 OPEN: Final = 0
 """Role of the methods that need no token."""
@@ -40,6 +41,8 @@ class Method:
     """Reads a request."""
     client_streaming: bool
     server_streaming: bool
+    has_rules: bool
+    """Whether the request, or a message in it, has rules to be validated."""
     quiet: bool
     """Called by machines all the time: logged at debug only."""
 
@@ -83,9 +86,21 @@ def methods_of(service: ServiceDescriptor) -> Iterator[tuple[str, Method]]:
                 parse=request.FromString,
                 client_streaming=method.client_streaming,
                 server_streaming=method.server_streaming,
+                has_rules=has_rules(method.input_type),
                 quiet=foreign is not None,
             ),
         )
+
+
+def has_rules(message: Any, seen: frozenset[str] = frozenset()) -> bool:
+    """Tell whether a message or one that can be in it has rules of `buf.validate`."""
+    if message.full_name in seen:
+        return False
+    seen |= {message.full_name}
+    options = [message.GetOptions().HasExtension(validate_pb2.message)]
+    options += [oneof.GetOptions().HasExtension(validate_pb2.oneof) for oneof in message.oneofs]
+    options += [field.GetOptions().HasExtension(validate_pb2.field) for field in message.fields]
+    return any(options) or any(has_rules(field.message_type, seen) for field in message.fields if field.message_type)
 
 
 def required_role(method: MethodDescriptor) -> int:
@@ -98,6 +113,6 @@ def required_role(method: MethodDescriptor) -> int:
     if role == access_pb2.ROLE_UNSPECIFIED:
         name = f"{method.containing_service.full_name}/{method.name}"
         raise errors.StartupError(
-            f"{name} must name the role that it needs: add `option (quasar.common.v1.required_role)` to it in the contract."
+            f"{name} must name the role that it needs: add `option (quasar.common.v1.required_role)` in the contract."
         )
     return role

@@ -1,8 +1,8 @@
-"""The one table between exceptions and gRPC statuses, used by the server in one direction and by the client in the other.
+"""The one table between exceptions and gRPC statuses: the server uses it one way, the client the other.
 
-A status carries `google.rpc.ErrorInfo` with the reason and the domain, and `BadRequest`, `RetryInfo`, `QuotaFailure` and
-`ResourceInfo` where they say more. What is not an error of `quasar.errors` reaches the client as INTERNAL with the request
-id and not one word of its own text.
+A status carries `google.rpc.ErrorInfo` with the reason and the domain, and `BadRequest`, `RetryInfo`, `QuotaFailure`
+and `ResourceInfo` where they say more. What is not an error of `quasar.errors` reaches the client as INTERNAL with the
+request id and not one word of its own text.
 """
 
 from __future__ import annotations
@@ -187,6 +187,7 @@ def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
         yield retry
+    yield from (detail for detail in error.details if isinstance(detail, Message))
 
 
 def from_rpc_error(error: grpc.RpcError) -> errors.QuasarError:
@@ -231,7 +232,12 @@ def from_status(status: status_pb2.Status, code: grpc.StatusCode) -> errors.Quas
         ],
         resource=errors.Resource(resource.resource_type, resource.resource_name) if resource else None,
         retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
+        details=[detail for detail in status.details if not _is_ours(detail)],
     )
+
+
+def _is_ours(detail: AnyMessage) -> bool:
+    return detail.type_url.rpartition("/")[2].startswith("google.rpc.")
 
 
 def _unpack(status: status_pb2.Status, kind: type[_M]) -> _M | None:

@@ -1,7 +1,7 @@
 """Whether a process can do its work: its parts, and what follows from them for the whole.
 
-`grpc.health.v1` and `SystemService` both tell what stands here. A process serves when each of its parts does; a degraded part
-is told but does not take the process out of service.
+`grpc.health.v1` and `SystemService` both tell what stands here. A process serves when each of its parts does; a
+degraded part is told but does not take the process out of service.
 """
 
 from __future__ import annotations

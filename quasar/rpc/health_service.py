@@ -39,7 +39,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Stream the status now and at each change; SERVICE_UNKNOWN, as the protocol wants, for one that is not here."""
+        """Stream the status now and at each change; SERVICE_UNKNOWN, as the protocol wants, for what is not here."""
         if not self._knows(request.service):
             yield _Response(status=_Response.SERVICE_UNKNOWN)
         async for ready in self._health.watch():

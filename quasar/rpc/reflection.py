@@ -1,7 +1,7 @@
 """Server reflection, in the version that new tools ask for (v1) and the one that old tools know (v1alpha).
 
-The installed package has v1alpha only. Both versions have the same messages on the wire, so v1 is served by the same code; its
-descriptor is made from the other's, so that reflection can describe itself.
+The installed package has v1alpha only. Both versions have the same messages on the wire, so v1 is served by the same
+code; its descriptor is made from the other's, so that reflection can describe itself.
 """
 
 from __future__ import annotations

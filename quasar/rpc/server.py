@@ -20,12 +20,13 @@ from quasar.metrics import Metrics
 from quasar.rpc.admission import Bound
 from quasar.rpc.caller import Authenticator
 from quasar.rpc.calls import CallLimits, Calls
+from quasar.rpc.context import arrive, request_id_of_call
 from quasar.rpc.contract import methods_of, service_of
 from quasar.rpc.health import Health
 from quasar.rpc.health_service import HealthService
 from quasar.rpc.reflection import reflection_services
 from quasar.rpc.tls import Reloading, ServerFiles
-from quasar.tracing import NoTracer, Tracer
+from quasar.tracing import Tracer
 
 _MIB = 1024 * 1024
 _PROBES = 1000
@@ -131,7 +132,7 @@ class RpcServer:
             authenticator=authenticator,
             clock=clock,
             metrics=metrics,
-            tracer=tracer or NoTracer(),
+            tracer=tracer,
             unary=self._unary,
             streams=self._streams,
             probes=Bound(_PROBES, "probes", 1.0),
@@ -141,6 +142,7 @@ class RpcServer:
         metrics.in_flight("unary", lambda: self._unary.in_flight)
         metrics.in_flight("stream", lambda: self._streams.in_flight)
         self._metrics = metrics
+        logs.request_id_from(request_id_of_call)
         self._log = logs.get("quasar.rpc.server").bind(service=service)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._services: set[str] = set()
@@ -205,12 +207,12 @@ class RpcServer:
 
     def _listen(self, server: grpc.aio.Server) -> int:
         settings = self.settings
+        files = _tls_files(settings)
         try:
-            if settings.tls_cert is not None and settings.tls_key is not None:
-                files = ServerFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-                port = server.add_secure_port(settings.address, Reloading(files).credentials())
-            else:
+            if files is None:
                 port = server.add_insecure_port(settings.address)
+            else:
+                port = server.add_secure_port(settings.address, Reloading(files).credentials())
         except RuntimeError as error:
             raise errors.PortInUse(
                 f"{settings.address} must be free to listen on, was in use or not an address of this machine; "
@@ -221,8 +223,9 @@ class RpcServer:
     async def drain(self) -> None:
         """Stop without losing work: health first, then streams, calls in flight, and the connections last.
 
-        New calls are refused with `Draining` from the first moment; probes are answered NOT_SERVING until the end. Streams
-        that have not ended themselves after a third of the grace are ended, and what is left after all of it is cancelled.
+        New calls are refused with `Draining` from the first moment; probes are answered NOT_SERVING until the end.
+        Streams that have not ended themselves after a third of the grace are ended, and what is left after all of it is
+        cancelled.
         """
         if self._server is None or self.draining.is_set():
             return
@@ -241,6 +244,15 @@ class RpcServer:
         self._log.info("stopped")
 
 
+def _tls_files(settings: ServerSettings) -> ServerFiles | None:
+    """Return where the TLS files are; half a setting is refused rather than served in plain text."""
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        return ServerFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    if settings.tls_cert is None and settings.tls_key is None and settings.tls_client_ca is None:
+        return None
+    raise errors.StartupError("The TLS certificate and its key must be set together, was only one of them or the CA.")
+
+
 class _Routes(grpc.GenericRpcHandler):
     """Finds the handler of a path."""
 
@@ -251,6 +263,7 @@ class _Routes(grpc.GenericRpcHandler):
         self._unknown = unknown
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        arrive(handler_call_details.invocation_metadata)
         return self._handlers.get(handler_call_details.method, self._unknown)
 
 

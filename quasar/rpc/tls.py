@@ -1,4 +1,4 @@
-"""Credentials of a server from PEM files, read again when they change, so that a certificate is renewed without a restart."""
+"""Credentials of a server from PEM files, read again when they change: certificates are renewed without a restart."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from quasar.sdk.notices import (
     GapCause,
     GapNotice,
     LiveItem,
+    RejectedRow,
     SymbolNotice,
     SymbolState,
 )

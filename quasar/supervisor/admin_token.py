@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from quasar.clock import Clock
@@ -34,10 +35,8 @@ async def ensure_admin_token(url: str, path: Path, clock: Clock) -> bool:
         tokens = Tokens(database, Events(database, "supervisor", clock), clock)
         if await _works(tokens, path):
             return False
-        try:
+        with suppress(NotFound):  # as on every first start
             await tokens.revoke(NAME, actor=SUPERVISOR)
-        except NotFound:
-            pass  # the usual first start
         _, bearer = await tokens.create(NAME, Role.ADMIN, actor=SUPERVISOR)
         write_private(path, bearer)
         return True
@@ -45,7 +44,14 @@ async def ensure_admin_token(url: str, path: Path, clock: Clock) -> bool:
 
 async def _works(tokens: Tokens, path: Path) -> bool:
     try:
-        await tokens.verify(path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError, Unauthenticated):
+        await tokens.verify(_read(path))
+    except Unauthenticated:
         return False
     return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

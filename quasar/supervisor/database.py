@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from quasar.clock import Clock
@@ -20,7 +18,6 @@ from quasar.supervisor.backoff import Backoff
 
 EXTERNAL_WAIT_S = 30.0
 """How long the start waits for a database that is not ours, which may be starting too."""
-_LOOK_S = 0.5
 
 
 class DatabaseKeeper:
@@ -34,6 +31,7 @@ class DatabaseKeeper:
         say: Callable[[str], None],
         *,
         binaries: Path | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep the database.
 
@@ -43,11 +41,13 @@ class DatabaseKeeper:
             clock: For waits.
             say: Takes a line for the log.
             binaries: Folder of PostgreSQL's programs; the best that is found when absent.
+            on_change: Called when the server was started again.
         """
         self._home = home
         self._url = url
         self._clock = clock
         self._say = say
+        self._on_change = on_change
         self._embedded = (
             EmbeddedPostgres(home.database, binaries=binaries, clock=clock, on_progress=say) if url is None else None
         )
@@ -118,11 +118,9 @@ class DatabaseKeeper:
                 self._say(f"cannot start: {error.message}")
             else:
                 self._say(f"ready again, process {self._embedded.process_id}")
+                self._on_change()
 
     async def stop(self) -> None:
         """Stop the embedded server; everything is written out."""
         if self._embedded is not None:
-            with suppress(asyncio.CancelledError):
-                await self._embedded.stop()
-
-
+            await self._embedded.stop()

@@ -93,6 +93,11 @@ class Keeper:
         if self._child is not None:
             await self._child.stop(self._patience_s)
 
+    def kill_process(self) -> None:
+        """Kill the present process; another one is started."""
+        if self._child is not None:
+            self._child.kill()
+
     def kill(self) -> None:
         """End the program at once."""
         self._stopping.set()

@@ -74,5 +74,3 @@ def port_wishes(parts: dict[Part, PartSettings]) -> list[PortWish]:
             name = f"{part.name}'s metrics"
             wishes.append(PortWish(name, each.host, each.metrics_port, "QUASAR_METRICS_PORT"))
     return wishes
-
-

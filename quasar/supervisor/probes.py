@@ -53,7 +53,7 @@ class Probe:
             self._channel = None
 
     async def _listens(self) -> bool:
-        """Tell whether the port takes connections; cheaper than a call, and a channel that failed waits before it tries again."""
+        """Tell whether the port takes connections: cheaper than a call, and a channel that failed waits for a while."""
         try:
             async with asyncio.timeout(_CONNECT_S):
                 _, writer = await asyncio.open_connection(self._host, self._settings.port)
@@ -98,12 +98,13 @@ def reachable_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}.get(host, host)  # noqa: S104  # not listened on
 
 
-def channel_settings(settings: Settings, target: str, **more: object) -> ClientSettings:
+def channel_settings(settings: Settings, target: str, token: str | None = None) -> ClientSettings:
     """Return how to call a service of this machine that has these settings."""
     tls = settings.tls
     return ClientSettings(
         target=target,
         service=settings.part.name,
+        token=token,
         tls=tls.enabled,
         # A certificate of one's own is its own authority; with another one, its name is what it was made for.
         tls_ca=(tls.ca or tls.certificate) if tls.enabled else None,

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class StopAsked(Exception):  # noqa: N818  # nothing went wrong
+class StopAsked(Exception):
     """The operator wants the platform to end."""
 
 

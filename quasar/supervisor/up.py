@@ -6,14 +6,14 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from quasar import leash
 from quasar.background import background
 from quasar.clock import Clock
-from quasar.config import GATEWAY, PARTS, Part, Settings
+from quasar.config import GATEWAY, PARTS, REGISTRY, Part, Settings
 from quasar.errors import StartupError
 from quasar.ops.identity import platform_version
+from quasar.ops.rotation import demand_no_rotation
 from quasar.secrets import SystemContext
 from quasar.supervisor.admin_token import ensure_admin_token
 from quasar.supervisor.child import Program
@@ -21,6 +21,7 @@ from quasar.supervisor.database import DatabaseKeeper
 from quasar.supervisor.keeper import Keeper
 from quasar.supervisor.lock import HomeLock
 from quasar.supervisor.merged_log import MergedLog
+from quasar.supervisor.owner_database import postgres_binaries
 from quasar.supervisor.ports import demand_free
 from quasar.supervisor.preparation import port_wishes, prepare_home, unwritable
 from quasar.supervisor.probes import Answer, Probe
@@ -56,9 +57,7 @@ class _Watched:
 class Platform:
     """The platform on this machine."""
 
-    def __init__(
-        self, variables: Mapping[str, str], parts: Sequence[Part], log: MergedLog, clock: Clock
-    ) -> None:
+    def __init__(self, variables: Mapping[str, str], parts: Sequence[Part], log: MergedLog, clock: Clock) -> None:
         """Run `parts` with the settings that the environment holds.
 
         Args:
@@ -72,7 +71,7 @@ class Platform:
         """
         self._variables = variables
         self._settings = _settings_of(parts, variables)
-        self._shared = next(iter(self._settings.values()))
+        self._shared = Settings.read(REGISTRY, variables)
         self._home = self._shared.home
         self._log = log
         self._clock = clock
@@ -81,7 +80,12 @@ class Platform:
         self._began = clock.monotonic()
         self._start_time = clock.now()
         self._database = DatabaseKeeper(
-            self._home, self._shared.database_url, clock, lambda text: log.line("database", text), binaries=_binaries(variables)
+            self._home,
+            self._shared.database_url,
+            clock,
+            lambda text: log.line("database", text),
+            binaries=postgres_binaries(variables),
+            on_change=self._write_state,
         )
         self._watched = [self._watch_of(part, each) for part, each in self._settings.items()]
 
@@ -89,9 +93,7 @@ class Platform:
         probe = Probe(settings)
         program = Program(part.name, part.module, probe.address, self._environment(settings))
         patience = settings.limits.drain_s + _STOP_EXTRA_S
-        keeper = Keeper(
-            program, self._clock, lambda text: self._log.line(part.name, text), self._write_state, patience
-        )
+        keeper = Keeper(program, self._clock, lambda text: self._log.line(part.name, text), self._write_state, patience)
         return _Watched(part, keeper, probe)
 
     def _environment(self, settings: Settings) -> dict[str, str]:
@@ -124,10 +126,12 @@ class Platform:
         for name in end_leftovers(self._home.state):
             self._say(f"ended a {name} that was left by a platform that was killed")
         demand_free(port_wishes(self._settings))
+        demand_no_rotation(self._shared.system_context)
         context = SystemContext.load_or_create(self._shared.system_context)
         try:
             url = await self._stop.unless(self._database.start(context))
             await self._stop.unless(self._ensure_token(url))
+            self._write_state()
             await self._supervise()
         except StopAsked:
             self._say("stopped before it was up")
@@ -201,7 +205,8 @@ class Platform:
             gateway = watched.part is GATEWAY
             lines.append(f"  {watched.part.name:<10} {f'{scheme}://' if gateway else ''}{watched.probe.address}")
         database = f"embedded PostgreSQL in {self._home.database}" if self._shared.embedded else "QUASAR_DATABASE_URL"
-        rows = {"database": database, "token": self._home.admin_token, "home": self._home.path, "log": self._home.logs / "quasar.log"}
+        log = self._home.logs / "quasar.log"
+        rows = {"database": database, "token": self._home.admin_token, "home": self._home.path, "log": log}
         lines += [f"  {name:<10} {value}" for name, value in rows.items()]
         lines.append("\nNext: `quasar demo` in another terminal; `quasar status` tells how it is; Ctrl-C stops it.\n")
         return "\n".join(lines)
@@ -244,7 +249,7 @@ class Platform:
 
 
 def _settings_of(parts: Sequence[Part], variables: Mapping[str, str]) -> dict[Part, Settings]:
-    """Return the settings of each part; each has a port for its metrics of its own, counted from the one that is set."""
+    """Return the settings of each part; the ports of metrics are counted from the one that is set."""
     found = {}
     for number, part in enumerate(parts):
         settings = Settings.read(part, variables)
@@ -253,8 +258,3 @@ def _settings_of(parts: Sequence[Part], variables: Mapping[str, str]) -> dict[Pa
             settings = Settings.read(part, own)
         found[part] = settings
     return found
-
-
-def _binaries(variables: Mapping[str, str]) -> Path | None:
-    value = variables.get("QUASAR_PG_BIN", "").strip()
-    return Path(value).expanduser() if value else None

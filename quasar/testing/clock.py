@@ -14,7 +14,7 @@ _ROUNDS: Final = 25
 
 
 class FakeClock:
-    """A `quasar.clock.Clock` for tests: time passes when `advance` is awaited, and sleepers wake in the order of their deadlines.
+    """A `quasar.clock.Clock` for tests: time passes when `advance` is awaited, and sleepers wake in their order.
 
     Example:
         >>> clock = FakeClock()

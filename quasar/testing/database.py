@@ -72,9 +72,13 @@ class TestDatabaseServer:
         await self._run(f'drop database if exists "{name}" with (force)')
 
     async def seal(self, name: str) -> None:
-        """Make a database a template: nobody, not even a background process, may be connected to it while it is copied."""
+        """Make a database a template: nobody, not even a background process, may be connected while it is copied."""
         await self._run(f'alter database "{name}" with is_template true allow_connections false')
-        await self._run(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+        connection = await connect(self.url, application_name="quasar-tests")
+        try:
+            await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+        finally:
+            await connection.close()
 
     async def drop_all(self) -> None:
         """Drop every database of this run."""
@@ -139,10 +143,9 @@ def system_context_file(tmp_path: Path) -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def database_server() -> TestDatabaseServer:
     """Return the run's server, starting it when this is the first test of the run that needs it."""
-    run = Path(os.environ[_RUN])
-    run.mkdir(mode=0o700, exist_ok=True)
+    run = _run_folder()
     external = os.environ.get("QUASAR_TEST_DATABASE_URL")
-    url = external or await asyncio.to_thread(_started_server, run)
+    url = external if external is not None else await asyncio.to_thread(_started_server, run)
     return TestDatabaseServer(url, run, _prefix(run))
 
 
@@ -181,6 +184,13 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     settings = {"search_path": "strategy, datahub, registry, ops, public"}
     async with await Database.open(database_url, application_name="quasar-tests", settings=settings) as opened:
         yield opened
+
+
+def _run_folder() -> Path:
+    """Return the folder of this run, made by the first test that needs it."""
+    run = Path(os.environ[_RUN])
+    run.mkdir(mode=0o700, exist_ok=True)
+    return run
 
 
 def _prefix(run: Path) -> str:

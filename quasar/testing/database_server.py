@@ -1,4 +1,4 @@
-"""The PostgreSQL server of one test run, in a process of its own, so that it serves every worker of the run and outlives none.
+"""The PostgreSQL server of one test run, in a process of its own: it serves every worker of the run and outlives none.
 
 Run as `python -m quasar.testing.database_server FOLDER PID`: starts a server, writes its address to `FOLDER/url`, and
 stops it when the process `PID` has ended or the file `FOLDER/stop` has appeared. Then the folder is removed.
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,14 +35,19 @@ async def serve(folder: Path, pid: int) -> None:
     try:
         async with _server(folder) as url:
             _publish(folder / "url", url)
-            while psutil.pid_exists(pid) and not (folder / "stop").exists():
-                await asyncio.sleep(_LOOK_S)
+            await asyncio.to_thread(_until_over, folder, pid)
     except Exception as error:
         _publish(folder / "error", f"{type(error).__name__}: {error}")
         raise
     finally:
         if (folder / "url").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _until_over(folder: Path, pid: int) -> None:
+    """Return when the run has ended or its process is gone."""
+    while psutil.pid_exists(pid) and not (folder / "stop").exists():
+        time.sleep(_LOOK_S)
 
 
 @asynccontextmanager
@@ -61,7 +67,7 @@ async def _server(folder: Path) -> AsyncIterator[str]:
 def docker_answers() -> bool:
     """Tell whether a Docker engine answers within a few seconds."""
     try:
-        import docker
+        import docker  # type: ignore[import-untyped]  # installed with testcontainers
     except ImportError:
         return False
     with contextlib.suppress(Exception):
@@ -77,7 +83,7 @@ def _start_container() -> Any:
     """Start TimescaleDB."""
     from testcontainers.postgres import PostgresContainer
 
-    container = PostgresContainer(TIMESCALEDB_IMAGE, username="quasar", password="quasar", dbname="quasar")
+    container = PostgresContainer(TIMESCALEDB_IMAGE, username="quasar", password="quasar", dbname="quasar")  # noqa: S106 - throwaway
     return container.start()
 
 

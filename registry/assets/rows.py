@@ -84,6 +84,8 @@ class RowReader:
 
     seen: set[str] = field(default_factory=set)
     """Symbols that were taken."""
+    mentioned: set[str] = field(default_factory=set)
+    """Symbols of refused rows: the source lists them, so that they have not vanished."""
     received: int = 0
     rejected: int = 0
     rejections: list[RejectedRow] = field(default_factory=list)
@@ -109,6 +111,7 @@ class RowReader:
     def refuse(self, symbol: str, message: str) -> None:
         """Note a row that is not taken."""
         self.rejected += 1
+        self.mentioned.add(symbol.strip())
         if len(self.rejections) < KEPT:
             self.rejections.append(RejectedRow(symbol[:LONGEST_SYMBOL], self.received, message))
 

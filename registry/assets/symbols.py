@@ -9,12 +9,17 @@ from typing import Final
 
 # What vendors append to a ticker to name the market ("AAPL.US", "0A05.L", "BTC-USD.CC").
 _SUFFIXES: Final = frozenset(
-    "AS ASX AT AU AX BA BE BK BO BR CA CC CN CO COMM DE DU F FOREX FX HA HE HK HM IC INDX IR IS JK JO JSE KL KO KQ KS L LS"
-    " LSE MC ME MI MU MX NE NS NSE NYSE NASDAQ NZ OL OQ PA PK PR SA SG SHE SHG SI SN SR SS ST STU SW SZ T TA TO TSE TW TWO"
-    " US V VI VX WA XETRA".split()
+    ["AS", "ASX", "AT", "AU", "AX", "BA", "BE", "BK", "BO", "BR", "CA", "CC", "CN", "CO", "COMM", "DE", "DU", "F", "FOREX", "FX", "HA", "HE", "HK", "HM", "IC", "INDX", "IR", "IS", "JK", "JO", "JSE", "KL", "KO", "KQ", "KS", "L", "LS", "LSE", "MC", "ME", "MI", "MU", "MX", "NE", "NS", "NSE", "NYSE", "NASDAQ", "NZ", "OL", "OQ", "PA", "PK", "PR", "SA", "SG", "SHE", "SHG", "SI", "SN", "SR", "SS", "ST", "STU", "SW", "SZ", "T", "TA", "TO", "TSE", "TW", "TWO", "US", "V", "VI", "VX", "WA", "XETRA"]
 )
-_ASSET_ALIASES: Final[Mapping[str, str]] = {"XBT": "BTC", "XDG": "DOGE", "XXBT": "BTC", "XETH": "ETH", "ZUSD": "USD", "ZEUR": "EUR"}
-_QUOTES: Final = frozenset("USD USDT USDC EUR GBP JPY CHF CAD AUD BTC XBT ETH BUSD DAI KRW TRY BRL".split())
+_ASSET_ALIASES: Final[Mapping[str, str]] = {
+    "XBT": "BTC",
+    "XDG": "DOGE",
+    "XXBT": "BTC",
+    "XETH": "ETH",
+    "ZUSD": "USD",
+    "ZEUR": "EUR",
+}
+_QUOTES: Final = frozenset(["USD", "USDT", "USDC", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "BTC", "XBT", "ETH", "BUSD", "DAI", "KRW", "TRY", "BRL"])
 _SEPARATORS: Final = re.compile(r"[^0-9A-Za-z\u0080-\U0010ffff]+")
 _PAIR: Final = re.compile(r"^([^/\-_:]+)[/\-_:]([^/\-_:]+)$")
 _WORDS: Final = re.compile(r"[^a-z0-9]+")
@@ -89,5 +94,7 @@ def name_key(name: str) -> str:
     if name.isascii():
         return name.lower()
     plain = unicodedata.normalize("NFKD", name.casefold())
-    kept = (c if c.isascii() else f"x{ord(c):x}" if c.isalnum() else "" if unicodedata.combining(c) else " " for c in plain)
+    kept = (
+        c if c.isascii() else f"x{ord(c):x}" if c.isalnum() else "" if unicodedata.combining(c) else " " for c in plain
+    )
     return " ".join(_WORDS.sub(" ", "".join(kept)).split())

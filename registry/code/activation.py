@@ -68,7 +68,7 @@ async def activate_in(change: Change, version: int) -> bool:
         raise no_version(entry.ref, version)
     if entry.active_version == version:
         return False
-    sdk.require_served(entry.ref, version, str(found.manifest.get("sdk_version", "")))
+    sdk.require_served(entry.ref, version, str(found.manifest.get("sdk_version", "")), sdk.platform_version())
     await code_table.set_active(connection, entry.code_id, version, change.now)
     await change.record(
         "CodeActivated",

@@ -1,4 +1,4 @@
-"""What every change of code shares: the transaction, the etag, the event, and the word to the service that runs the code."""
+"""What every change of code shares: the transaction, the etag, the event."""
 
 from __future__ import annotations
 
@@ -44,7 +44,12 @@ class Change:
     actor: Actor | None
 
     async def record(
-        self, kind: str, message: str, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any] | None = None
+        self,
+        kind: str,
+        message: str,
+        *,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the event of the change and wake those who live on it."""
         data = {"before": before, "after": after}

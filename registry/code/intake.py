@@ -56,7 +56,7 @@ async def validate(ground: Ground, upload: Upload) -> Report:
 
 
 async def _stored_secrets(ground: Ground, upload: Upload, submission: Submission) -> Mapping[str, str]:
-    """Return the secrets that are stored for the name of the class; its name is read from the code where nobody told it."""
+    """Return the stored secrets of the name of the class, which is read from the code where nobody told it."""
     async with ground.database.acquire() as connection:
         if not await code_table.has_secrets(connection, upload.kind):
             return {}
@@ -71,7 +71,7 @@ def accepted_name(upload: Upload, report: Report) -> CodeRef:
     """Return the name under which an upload is stored.
 
     Raises:
-        CodeRejected: Validation found an error; the report goes with it.
+        UploadRejected: Validation found an error; the report goes with it.
         InvalidArgument: The class is of another kind.
         AlreadyExists: Another name was expected.
     """
@@ -93,19 +93,22 @@ def accepted_name(upload: Upload, report: Report) -> CodeRef:
     return CodeRef(upload.kind, name)
 
 
-def rejected(kind: CodeKind, report: Report) -> CodeRejected:
+class UploadRejected(CodeRejected):
+    """The code did not pass validation."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        """Keep the report beside the sentence."""
+        super().__init__(message)
+        self.report = report
+
+
+def rejected(kind: CodeKind, report: Report) -> UploadRejected:
     """Return the error for code that did not pass, with its report."""
     found = report.errors
     first = str(found[0].get("message", "")) if found else "validation did not finish"
     place = _place(found[0]) if found else ""
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return CodeRejected(
-        f"The {kind} was not accepted: {place}{first.rstrip('.')}{more}.",
-        violations=[
-            FieldViolation("content", f"{_place(one)}{one.get('message', '')}", str(one.get("rule", ""))) for one in found
-        ],
-        details=[report.document],
-    )
+    return UploadRejected(f"The {kind} was not accepted: {place}{first.rstrip('.')}{more}.", report)
 
 
 def _place(finding: Mapping[str, Any]) -> str:

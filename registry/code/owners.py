@@ -1,4 +1,4 @@
-"""The services that validate and run code, as the registry sees them: the DataHub for providers, the strategy engine for the rest."""
+"""The services that validate and run code: the DataHub (providers) and the strategy engine (brokers, strategies)."""
 
 from __future__ import annotations
 

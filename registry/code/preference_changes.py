@@ -61,7 +61,7 @@ def merge(entry: Entry, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def store(change: Change, stored: Mapping[str, Any]) -> None:
-    """Replace the preferences of the entry that a transaction holds, with their event; nothing when they are the same."""
+    """Replace the preferences of the entry that a transaction holds, with their event; the same ones change nothing."""
     if stored == change.entry.preferences:
         return
     await code_table.set_preferences(change.connection, change.entry.code_id, stored, change.actor, change.now)

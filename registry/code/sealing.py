@@ -57,21 +57,21 @@ def unseal(context: SystemContext, ref: CodeRef, sealed: SealedSecrets) -> dict[
     return found
 
 
-def check(entry_or_ref: Entry | CodeRef, secrets: Mapping[str, str], required: Sequence[str]) -> None:
+def check(ref: CodeRef, secrets: Mapping[str, str], required: Sequence[str]) -> None:
     """Refuse secrets that cannot be stored. No message holds any part of a value.
 
     Raises:
-        InvalidArgument: There are none or too many, a name is not legal, a value is empty or too long, or one that the class cannot
-            run without is missing.
+        InvalidArgument: There are none or too many, a name is not legal, a value is empty or too long, or one that the
+            class cannot run without is missing.
     """
     violations = [violation for name, value in secrets.items() for violation in _violations(name, value)]
     if not secrets or len(secrets) > _MOST:
         violations.append(FieldViolation("secrets", f"must hold 1 to {_MOST} secrets, held {len(secrets)}"))
-    for name in required:
-        if name not in secrets:
-            violations.append(
-                FieldViolation(f'secrets["{name}"]', f"must be given too, for {entry_or_ref!s} cannot run without it")
-            )
+    violations += [
+        FieldViolation(f'secrets["{name}"]', f"must be given too, for {ref} cannot run without it")
+        for name in required
+        if name not in secrets
+    ]
     if violations:
         sentence = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
         raise InvalidArgument(f"{sentence}.", violations=violations)

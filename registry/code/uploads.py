@@ -64,10 +64,11 @@ async def upload(ground: Ground, given: Upload, mark: RequestMark, actor: Actor 
         if report.passed:
             accepted_name(given, report)
         return Uploaded(report=report)
-    known = await _version_with_bytes(ground, given)
-    report = None if known is not None else await validate(ground, given)
-    ref = known if report is None and known is not None else accepted_name(given, report or Report({}))
-    stored = await _store(ground, given, ref, report, mark, actor)
+    ref, accepted = await _version_with_bytes(ground, given), None
+    if ref is None:
+        accepted = await validate(ground, given)
+        ref = accepted_name(given, accepted)
+    stored = await _store(ground, given, ref, accepted, mark, actor)
     outcome = await ground.owners.apply(stored.change) if stored.change is not None else None
     return await _told(ground, stored, outcome)
 

@@ -106,9 +106,7 @@ class NewVersion:
     note: str
 
 
-async def insert_version(
-    connection: Any, code_id: int, new: NewVersion, actor: Actor | None, now: dt.datetime
-) -> int:
+async def insert_version(connection: Any, code_id: int, new: NewVersion, actor: Actor | None, now: dt.datetime) -> int:
     """Store a version and return its number."""
     number: int = await connection.fetchval(
         SQL["code_insert_version"],

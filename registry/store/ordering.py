@@ -1,4 +1,4 @@
-"""Orderings of lists, as in AIP-132, and the condition under which a page goes on after the last row of the page before."""
+"""Orderings of lists, as in AIP-132, and the condition under which a page goes on where the one before ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OrderField:
 
     sql: str
     """The expression that it stands for; written by us, and never null."""
-    type: Literal["text", "bigint", "integer", "boolean", "timestamptz", "uuid"] = "text"
+    type: Literal["text", "bigint", "integer", "boolean", "timestamptz", "uuid", "double precision"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ def ordering(text: str, fields: Mapping[str, OrderField], *, default: str, tie: 
         known = words and words[0] in fields and len(words) <= 2 and words[-1] in (words[0], "asc", "desc")
         if not known or any(fields[words[0]] is field for field, _ in terms):
             choices = ", ".join(fields)
-            raise _refused("order_by", f"must name each of {choices} at most once, with or without ' desc'", part.strip())
+            raise _refused(
+                "order_by", f"must name each of {choices} at most once, with or without ' desc'", part.strip()
+            )
         terms.append((fields[words[0]], words[-1] == "desc"))
     descends = terms[-1][1]
     terms += [(field, descends) for field in tie if all(field.sql != named.sql for named, _ in terms)]

@@ -17,7 +17,8 @@ select coalesce(max(run_sequence), 0) + 1 from ops.events where run_id = $1;
 select pg_notify('quasar_events', '');
 
 -- name: newest_event_ids
-select id from ops.events order by id desc limit $1;
+-- Those among the last $1 ids that are visible.
+select id from ops.events where id > (select max(id) from ops.events) - $1;
 
 -- name: event_id_bounds
 select min(id) as oldest, max(id) as newest from ops.events;

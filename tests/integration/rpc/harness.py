@@ -10,8 +10,6 @@ from typing import Any
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
-from quasar_proto.ops.v1 import system_service_pb2 as pb
-from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 
 from quasar import errors
 from quasar.clock import SystemClock
@@ -19,6 +17,8 @@ from quasar.metrics import Metrics
 from quasar.rpc.caller import ADMIN, OPERATOR, VIEWER, Caller
 from quasar.rpc.health import Health
 from quasar.rpc.server import RpcServer, ServerSettings
+from quasar_proto.ops.v1 import system_service_pb2 as pb
+from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 
 TOKENS = {"viewer-token": VIEWER, "operator-token": OPERATOR, "admin-token": ADMIN}
 

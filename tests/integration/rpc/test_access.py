@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from quasar_proto.ops.v1 import system_service_pb2 as pb
 
 from quasar.rpc.context import current_call
+from quasar_proto.ops.v1 import system_service_pb2 as pb
 from tests.integration.rpc.harness import Running, as_, failure_of
 
 
@@ -114,6 +116,26 @@ async def test_the_method_knows_who_calls(up: Running) -> None:
 
     assert seen[0].caller is not None
     assert (seen[0].caller.principal, seen[0].method) == ("operator", "quasar.ops.v1.SystemService/GetSystemInfo")
+
+
+async def test_calls_at_the_same_time_are_each_their_own_callers(up: Running) -> None:
+    async def look(_request: object, _rpc: object) -> pb.GetSystemInfoResponse:
+        before = current_call().principal
+        await asyncio.sleep(0)
+        assert current_call().principal == before
+        answer = pb.GetSystemInfoResponse()
+        answer.system_info.host = before
+        return answer
+
+    up.service.unary = look
+
+    async def one(who: str) -> tuple[str, str]:
+        answer = await up.stub.GetSystemInfo(pb.GetSystemInfoRequest(), **as_(who))
+        return who, answer.system_info.host
+
+    seen = await asyncio.gather(*(one(who) for who in ["viewer", "operator", "admin"] * 50))
+
+    assert all(who == principal for who, principal in seen)
 
 
 @pytest.mark.parametrize(("who", "principal"), [("admin", "ada"), ("operator", "operator")])

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from quasar_proto.ops.v1 import system_service_pb2 as pb
 
 from quasar import errors
 from quasar.rpc.health import PartState
+from quasar_proto.ops.v1 import system_service_pb2 as pb
 from tests.integration.rpc.harness import Failure, Running, as_, failure_of, running
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -10,9 +10,9 @@ import asyncpg
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from quasar_proto.ops.v1 import system_service_pb2 as pb
 
 from quasar import errors
+from quasar_proto.ops.v1 import system_service_pb2 as pb
 from tests.integration.rpc.harness import Failure, Running, as_, failure_of, running
 
 SECRET = "hunter2-postgres://quasar:hunter2@db/quasar"
@@ -154,7 +154,9 @@ async def test_a_database_that_refuses_the_connection_is_unavailable(up: Running
     assert (await ask(up, method)).info.reason == "DATABASE_UNAVAILABLE"
 
 
-@pytest.mark.parametrize("error", [asyncpg.UndefinedTableError(SECRET), asyncpg.InterfaceError(SECRET), OSError(SECRET)])
+@pytest.mark.parametrize(
+    "error", [asyncpg.UndefinedTableError(SECRET), asyncpg.InterfaceError(SECRET), OSError(SECRET)]
+)
 async def test_a_mistake_in_a_statement_or_a_file_is_a_defect(up: Running, error: Exception) -> None:
     seen = await ask(up, fails_with(error))
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from quasar_proto.ops.v1 import system_service_pb2 as pb
 
+from quasar_proto.ops.v1 import system_service_pb2 as pb
 from tests.integration.rpc.harness import Running, as_
 
 

@@ -25,7 +25,8 @@ def bars(*rows: tuple[float, ...], step_ns: int = MINUTE_NS, start_ns: int = STA
     """Make bars of (open, high, low, close[, volume]) rows; 1,000 units of volume unless said."""
     table = np.array([(*row, 1000.0)[:5] for row in rows], dtype=np.float64).reshape(-1, 5)
     times = start_ns + np.arange(len(rows), dtype=np.int64) * step_ns
-    return BarColumns(times, *(np.ascontiguousarray(column) for column in table.T))
+    opens, highs, lows, closes, volumes = (np.ascontiguousarray(column) for column in table.T)
+    return BarColumns(times, opens, highs, lows, closes, volumes)
 
 
 def series(
@@ -52,9 +53,9 @@ def random_bars(count: int, seed: int, *, decimals: int = 2, step_ns: int = MINU
     opens = np.concatenate(([100.0], closes[:-1])) * np.exp(chance.normal(0, 0.001, count))
     highs = np.maximum(opens, closes) * (1 + np.abs(chance.normal(0, 0.002, count)))
     lows = np.minimum(opens, closes) * (1 - np.abs(chance.normal(0, 0.002, count)))
-    prices = (np.round(column, decimals) for column in (opens, highs, lows, closes))
+    opens, highs, lows, closes = (np.round(column, decimals) for column in (opens, highs, lows, closes))
     times = START_NS + np.arange(count, dtype=np.int64) * step_ns
-    return BarColumns(times, *prices, np.round(chance.uniform(1, 500, count)))
+    return BarColumns(times, opens, highs, lows, closes, np.round(chance.uniform(1, 500, count)))
 
 
 def truth_folder() -> Path:
@@ -74,8 +75,9 @@ def goog() -> Series:
         rows = list(csv.DictReader(file))
     days = [dt.datetime.fromisoformat(row["ts"]).replace(tzinfo=dt.UTC) for row in rows]
     times = np.array([int(day.timestamp()) * 10**9 for day in days], dtype=np.int64)
-    columns = [np.array([float(row[name]) for row in rows]) for name in ("Open", "High", "Low", "Close", "Volume")]
-    return Series("GOOG", BarColumns(times, *columns), "1d")
+    names = ("Open", "High", "Low", "Close", "Volume")
+    opens, highs, lows, closes, volumes = (np.array([float(row[name]) for row in rows]) for name in names)
+    return Series("GOOG", BarColumns(times, opens, highs, lows, closes, volumes), "1d")
 
 
 def truth(name: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""SQL of the DataHub, and the functions that run it on the connection they are given."""

@@ -1,0 +1,152 @@
+"""The tables of bars: columns in and out by binary COPY."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datahub.ingest.differences import OPTIONAL, REQUIRED, told
+from datahub.store.statements import SQL
+from quasar.database.copy import Column, Kind, RowFormat
+from quasar.model.bars import Bar, BarColumns
+from quasar.model.columns import Int64Array
+from quasar.model.instants import TimeRange, from_ns
+
+_FIXED: Sequence[tuple[str, Kind]] = (
+    ("series_id", "int4"),
+    ("open_time", "timestamptz"),
+    ("close_time", "timestamptz"),
+    *((name, "float8") for name in REQUIRED),
+    ("known_at", "timestamptz"),
+    ("source_series_id", "int4"),
+    ("origin", "int2"),
+)
+_MISSING: Mapping[Kind, str] = {"int8": "-1", "float8": "'NaN'::float8"}
+_TIMES = RowFormat([Column("open_time", "timestamptz")])
+
+
+def kind_of(name: str) -> Kind:
+    """Return the type of an optional column."""
+    return "int8" if name == "trade_count" else "float8"
+
+
+@lru_cache(maxsize=256)
+def _written(optional: tuple[str, ...]) -> RowFormat:
+    columns = [Column(name, kind) for name, kind in _FIXED]
+    return RowFormat([*columns, *(Column(name, kind_of(name)) for name in optional)])
+
+
+@lru_cache(maxsize=256)
+def _read(optional: tuple[str, ...]) -> RowFormat:
+    prices = [Column(name, "float8") for name in REQUIRED]
+    return RowFormat([Column("open_time", "timestamptz"), *prices, *(Column(n, kind_of(n)) for n in optional)])
+
+
+async def any_in(connection: Any, series_id: int, span: TimeRange) -> bool:
+    """Tell whether any bar of a series is stored in a range."""
+    found: bool = await connection.fetchval(SQL["bars_exist"], series_id, span.start, span.end)
+    return found
+
+
+async def stored(connection: Any, series_id: int, span: TimeRange, optional: tuple[str, ...]) -> BarColumns:
+    """Return the historical bars in a range, with the optional columns that are asked for."""
+    chosen = "".join(f", coalesce({name}, {_MISSING[kind_of(name)]}) as {name}" for name in optional)
+    raw = await copy_out(connection, SQL["bars_stored"].format(optional=chosen), series_id, span.start, span.end)
+    columns = dict(_read(optional).decode(raw).columns)
+    return BarColumns(open_time_ns=columns.pop("open_time") * 1_000, **columns)
+
+
+async def times(connection: Any, series_id: int, span: TimeRange, *, live_only: bool = False) -> Int64Array:
+    """Return the open times of what is stored in a range, ascending."""
+    statement = SQL["live_bar_times" if live_only else "bar_times"]
+    raw = await copy_out(connection, statement, series_id, span.start, span.end)
+    return np.sort(_TIMES.decode(raw).columns["open_time"]) * 1_000
+
+
+async def insert(
+    connection: Any, series_id: int, columns: BarColumns, marks: Mapping[str, Any], *, table: str = "historical_data"
+) -> None:
+    """Store rows that are known not to be there.
+
+    Args:
+        connection: Inside a transaction that holds the lock of the series.
+        series_id: Of which series.
+        columns: The rows, with close times.
+        marks: `known_at` (microseconds), `origin`, `source_series_id`.
+        table: Where they go.
+    """
+    optional = told(columns)
+    form = _written(optional)
+    values, nulls = _values(columns, optional)
+    source = form.encode({"series_id": np.int32(series_id), **values, **marks}, len(columns), nulls)
+    schema = None if table == "bar_changes" else "datahub"
+    await connection.copy_to_table(table, source=source, columns=form.names, format="binary", schema_name=schema)
+
+
+async def revise(
+    connection: Any, series_id: int, columns: BarColumns, marks: Mapping[str, Any], run_id: int | None, cause: str
+) -> None:
+    """Replace stored bars by others of the same open times and keep the former ones."""
+    span = TimeRange(int(columns.open_time_ns[0]), int(columns.open_time_ns[-1]) + 1_000)
+    known = from_ns(int(marks["known_at"]) * 1_000)
+    await connection.execute(SQL["revision_place"])
+    await insert(connection, series_id, columns, marks, table="bar_changes")
+    await connection.execute(SQL["keep_former_bars"], series_id, span.start, span.end, known, run_id, cause)
+    taken = "".join(f", {name} = b.{name}" for name in told(columns))
+    await connection.execute(SQL["apply_changes"].format(optional=taken), series_id, span.start, span.end)
+
+
+async def put_last(connection: Any, series_id: int, columns: BarColumns, origin: int, known_at: dt.datetime) -> None:
+    """Keep the last row as the newest bar of the series, if it is that."""
+    last = columns.bar(-1)
+    before: Bar | None = columns.bar(-2) if len(columns) > 1 else None
+    await connection.execute(
+        SQL["bar_last_put"],
+        series_id,
+        last.open_time,
+        last.close_time,
+        last.open,
+        last.high,
+        last.low,
+        last.close,
+        last.volume,
+        origin,
+        known_at,
+        before.close if before else None,
+    )
+
+
+async def copy_out(connection: Any, query: str, *arguments: Any) -> bytes:
+    """Return the bytes of a query's rows in binary COPY format."""
+    parts: list[bytes] = []
+
+    async def take(part: bytes) -> None:
+        parts.append(part)
+
+    await connection.copy_from_query(query, *arguments, output=take, format="binary")
+    return b"".join(parts)
+
+
+def _values(columns: BarColumns, optional: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.bool_]]]:
+    """Return the columns as the table has them, and which values are missing."""
+    assert columns.close_time_ns is not None
+    values: dict[str, Any] = {
+        "open_time": columns.open_time_ns // 1_000,
+        "close_time": columns.close_time_ns // 1_000,
+    }
+    nulls: dict[str, npt.NDArray[np.bool_]] = {}
+    for name in (*REQUIRED, *optional):
+        column = getattr(columns, name)
+        values[name] = column
+        missing = np.isnan(column) if column.dtype.kind == "f" else column == -1
+        if missing.any():
+            nulls[name] = missing
+    return values, nulls
+
+
+__all__ = ["OPTIONAL", "any_in", "copy_out", "insert", "kind_of", "put_last", "revise", "stored", "times"]

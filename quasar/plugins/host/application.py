@@ -1,0 +1,107 @@
+"""Composes the process of a plug-in: sockets, second step of the jail, the author's class, the services."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from quasar.clock import SystemClock
+from quasar.plugins.host.boot import tell_posture
+from quasar.plugins.host.journal import Journal
+from quasar.plugins.host.permits import HostPermits
+from quasar.plugins.host.plugin_service import PluginService
+from quasar.plugins.host.runtime import Runtime
+from quasar.plugins.host.serving import handler
+from quasar.plugins.jail.confinement import seal
+from quasar.plugins.jail.posture import PostureItem
+from quasar.plugins.jail.spec import Spec
+from quasar.plugins.manifest import Kind
+from quasar.sdk.context import Context
+from quasar_proto.plugin.v1 import broker_pb2, plugin_pb2, provider_pb2, strategy_pb2
+
+_MIB: Final = 1024 * 1024
+_FOREVER_MS: Final = 2**31 - 1
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 16 * _MIB),
+    ("grpc.max_send_message_length", -1),
+    # Nobody can connect anew once the jail is sealed, so an idle connection has to stay.
+    ("grpc.client_idle_timeout_ms", _FOREVER_MS),
+    ("grpc.enable_retries", 0),
+)
+
+
+def run(spec: Spec, posture: list[PostureItem]) -> None:
+    """Serve until the service ends this process."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(spec, posture))
+        return
+    uvloop.run(serve(spec, posture))
+
+
+async def serve(spec: Spec, posture: list[PostureItem]) -> None:
+    """Serve one plug-in."""
+    clock = SystemClock()
+    context = Context(name=spec.name, clock=clock, random=random.Random(), scratch=Path(spec.scratch))  # noqa: S311
+    journal = Journal(clock.time_ns, context.redact)
+    async with grpc.aio.insecure_channel(f"unix:{spec.host_socket}", options=CHANNEL_OPTIONS) as channel:
+        await asyncio.wait_for(channel.channel_ready(), 10.0)
+        server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        context.permits = HostPermits(channel)
+        runtime = Runtime(spec, context, journal)
+        plugin = PluginService(runtime)
+        server.add_generic_rpc_handlers((_service(plugin_pb2, "Plugin", plugin, context.redact),))
+        server.add_generic_rpc_handlers((_SERVICES[Kind(spec.kind)](runtime),))
+        server.add_insecure_port(f"unix:{spec.socket}")
+        tell_posture([*posture, *seal(spec)])
+        journal.attach()
+        runtime.load()
+        await server.start()
+        async with asyncio.TaskGroup() as group:
+            beat = group.create_task(runtime.beat())
+            watch = group.create_task(_watch(channel, runtime))
+            await runtime.stopping.wait()
+            await server.stop(runtime.grace_s)
+            await runtime.close()
+            beat.cancel()
+            watch.cancel()
+    os._exit(0)  # threads that the author's code left behind must not keep the process
+
+
+async def _watch(channel: grpc.aio.Channel, runtime: Runtime) -> None:
+    """End this process when the service's socket closes."""
+    state = channel.get_state()
+    await channel.wait_for_state_change(state)
+    runtime.stop(0.0)
+
+
+def _service(module: Any, name: str, servicer: object, redact: Callable[[str], str]) -> grpc.GenericRpcHandler:
+    return handler(module.DESCRIPTOR.services_by_name[name], servicer, redact)
+
+
+def _provider(runtime: Runtime) -> grpc.GenericRpcHandler:
+    from quasar.plugins.host.provider_service import ProviderService
+
+    return _service(provider_pb2, "ProviderPlugin", ProviderService(runtime), runtime.context.redact)
+
+
+def _strategy(runtime: Runtime) -> grpc.GenericRpcHandler:
+    from quasar.plugins.host.strategy_service import StrategyService
+
+    return _service(strategy_pb2, "StrategyPlugin", StrategyService(runtime), runtime.context.redact)
+
+
+def _broker(runtime: Runtime) -> grpc.GenericRpcHandler:
+    from quasar.plugins.host.broker_service import BrokerService
+
+    return _service(broker_pb2, "BrokerPlugin", BrokerService(runtime), runtime.context.redact)
+
+
+_SERVICES: Final = {Kind.PROVIDER: _provider, Kind.STRATEGY: _strategy, Kind.BROKER: _broker}

@@ -1,0 +1,244 @@
+"""One live stream: gathers what the author's code brings, and sends it in columns every few milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from quasar import errors
+from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
+from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS, joined
+from quasar.convert.plugin_rows import rejected_to_proto
+from quasar.model.bars import Bar, BarColumns
+from quasar.model.ticks import Tick, TickColumns
+from quasar.rpc.errors import to_status
+from quasar.sdk.notices import ConnectionNotice, GapCause, GapNotice, LiveItem, RejectedRow, SymbolNotice
+from quasar_proto.plugin.v1 import provider_pb2
+
+_MOST_ROWS: Final = 400_000
+"""Rows that are kept for a slow reader: about 64 MiB. What comes beyond is left out and told as a gap."""
+
+
+class LiveStream:
+    """The sink of one feed, and the writer of its messages."""
+
+    def __init__(
+        self,
+        tick_ids: Mapping[str, int],
+        bar_ids: Mapping[tuple[str, str], int],
+        write: Callable[[bytes], Awaitable[None]],
+        time_ns: Callable[[], int],
+        batch_rows: int,
+    ) -> None:
+        """Prepare a stream.
+
+        Args:
+            tick_ids: The id of each symbol; may change while the stream runs.
+            bar_ids: The id of each symbol and interval; may change likewise.
+            write: Sends one message.
+            time_ns: The time that ticks are stamped with on arrival.
+            batch_rows: Rows after which a message is sent at once.
+        """
+        self._tick_ids = tick_ids
+        self._bar_ids = bar_ids
+        self._write = write
+        self._time_ns = time_ns
+        self._batch_rows = batch_rows
+        self._ticks: dict[str, tuple[list[Tick], list[int]]] = {}
+        self._parts: list[tuple[str, TickColumns]] = []
+        self._bars: list[tuple[str, str, Bar | BarColumns]] = []
+        self._notices: list[Any] = []
+        self._lock = asyncio.Lock()
+        self._sequence = 0
+        self._left_out = 0
+        self._unknown = 0
+        self.rows = 0
+        """Rows that wait to be sent."""
+
+    def put(self, item: LiveItem) -> None:
+        """Take one item of the author's.
+
+        Raises:
+            TypeError: It is none of what a live source may bring.
+        """
+        if type(item) is tuple:
+            if self.rows >= _MOST_ROWS:
+                self._left_out += 1
+                return
+            rows = item[-1]
+            if type(rows) is Tick:
+                symbol = item[0]
+                held = self._ticks.get(symbol)
+                if held is None:
+                    held = self._ticks[symbol] = ([], [])
+                held[0].append(rows)
+                held[1].append(self._time_ns())
+                self.rows += 1
+            else:
+                self._put_rest(item)
+        elif isinstance(item, SymbolNotice | ConnectionNotice | GapNotice | RejectedRow):
+            self._notices.append(item)
+        else:
+            raise TypeError(_FORMS.format(type(item).__name__))
+
+    def _put_rest(self, item: tuple[Any, ...]) -> None:
+        rows = item[-1]
+        if len(item) == 2 and isinstance(rows, TickColumns):
+            self._gather(item[0])
+            self._parts.append((item[0], _received(rows, self._time_ns())))
+            self.rows += len(rows)
+        elif len(item) == 3 and isinstance(rows, Bar | BarColumns):
+            self._bars.append((item[0], item[1], rows))
+            self.rows += 1 if isinstance(rows, Bar) else len(rows)
+        else:
+            raise TypeError(_FORMS.format(tuple(type(one).__name__ for one in item)))
+
+    async def ready(self) -> None:
+        """Send what waits when it is a batch; waits itself while the reader is behind."""
+        if self.rows >= self._batch_rows:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what waits."""
+        async with self._lock:
+            if self.rows or self._notices or self._left_out:
+                await self._write(self._message())
+
+    def _message(self) -> bytes:
+        for symbol in list(self._ticks):
+            self._gather(symbol)
+        parts, self._parts = self._parts, []
+        bars, self._bars = self._bars, []
+        notices, self._notices = self._notices, []
+        self.rows = 0
+        chunks = [*self._tick_chunks(parts), *self._bar_chunks(bars)]
+        self._sequence += 1
+        rest = provider_pb2.StreamLiveResponse(sequence=self._sequence)
+        if self._left_out:
+            notices.append(GapNotice(cause=GapCause.OVERLOAD, detail=f"{self._left_out} rows were left out"))
+            self._left_out = 0
+        if self._unknown:
+            detail = f"{self._unknown} rows were for symbols that are not subscribed"
+            notices.append(RejectedRow(detail, {}))
+            self._unknown = 0
+        for notice in notices:
+            self._tell(rest, notice)
+        return joined(chunks, rest)
+
+    def _gather(self, symbol: str) -> None:
+        """Turn the single ticks of a symbol into columns, so that later columns come after them."""
+        held = self._ticks.pop(symbol, None)
+        if held is None:
+            return
+        ticks, received = held
+        try:
+            columns = TickColumns.from_ticks(ticks)
+        except (TypeError, ValueError, OverflowError, errors.InvalidArgument):
+            columns, received = self._sorted_out(ticks, received)
+        self._parts.append((symbol, _received(columns, np.array(received, dtype=np.int64))))
+
+    def _sorted_out(self, ticks: list[Tick], received: list[int]) -> tuple[TickColumns, list[int]]:
+        good, times = [], []
+        for tick, time_ns in zip(ticks, received, strict=True):
+            try:
+                good.append(TickColumns.from_ticks([tick]))
+                times.append(time_ns)
+            except (TypeError, ValueError, OverflowError, errors.InvalidArgument) as error:
+                self._notices.append(RejectedRow(f"a tick has a field of the wrong type: {error}", {"row": repr(tick)}))
+        return TickColumns.concatenate(good), times
+
+    def _tick_chunks(self, parts: list[tuple[str, TickColumns]]) -> Iterator[tuple[int, bytes]]:
+        by_symbol: dict[str, list[TickColumns]] = {}
+        for symbol, columns in parts:
+            by_symbol.setdefault(symbol, []).append(columns)
+        for symbol, several in by_symbol.items():
+            series_id = self._tick_ids.get(symbol)
+            if series_id is None:
+                self._unknown += sum(map(len, several))
+                continue
+            for columns in _by_kind(TickColumns.concatenate(several)):
+                yield LIVE_TICKS, encode_ticks(TickChunk(series_id, _ascending(columns)))
+
+    def _bar_chunks(self, bars: list[tuple[str, str, Bar | BarColumns]]) -> Iterator[tuple[int, bytes]]:
+        for symbol, interval, rows in bars:
+            series_id = self._bar_ids.get((symbol, interval))
+            if series_id is None:
+                self._unknown += 1
+                continue
+            try:
+                columns = BarColumns.from_bars([rows]) if isinstance(rows, Bar) else rows
+            except (TypeError, ValueError, OverflowError, errors.InvalidArgument) as error:
+                self._notices.append(RejectedRow(f"a bar has a field of the wrong type: {error}", {"row": repr(rows)}))
+                continue
+            yield LIVE_BARS, encode_bars(BarChunk(series_id, columns))
+
+    def _id_of(self, symbol: str) -> int:
+        own = self._tick_ids.get(symbol)
+        if own is not None:
+            return own
+        return next((number for (name, _), number in self._bar_ids.items() if name == symbol), 0)
+
+    def _tell(self, rest: provider_pb2.StreamLiveResponse, notice: Any) -> None:
+        if isinstance(notice, SymbolNotice):
+            rest.symbols.add(
+                series_id=self._id_of(notice.symbol),
+                state=int(notice.state),  # type: ignore[arg-type]  # numbered as in the contract
+                message=notice.message[:500],
+            )
+        elif isinstance(notice, ConnectionNotice):
+            _tell_connection(rest, notice)
+        elif isinstance(notice, GapNotice):
+            rest.gaps.add(
+                series_id=self._id_of(notice.symbol) if notice.symbol else 0,
+                start_time_ns=notice.start_ns,
+                end_time_ns=notice.end_ns,
+                cause=int(notice.cause),  # type: ignore[arg-type]  # numbered as in the contract
+                detail=notice.detail[:500],
+                last_trade_id=-1 if notice.last_trade_id is None else notice.last_trade_id,
+            )
+        else:
+            rest.rejected.append(rejected_to_proto(notice, self._id_of(notice.symbol) if notice.symbol else 0))
+
+
+_FORMS: Final = "a live source must bring (symbol, Tick), (symbol, interval, Bar) or a notice, was {}"
+
+
+def _tell_connection(rest: provider_pb2.StreamLiveResponse, notice: ConnectionNotice) -> None:
+    told = rest.connections.add(
+        state=int(notice.state),  # type: ignore[arg-type]  # numbered as in the contract
+        connection=notice.connection,
+        host=notice.host,
+        last_receive_time_ns=notice.last_receive_ns,
+        next_attempt_time_ns=notice.next_attempt_ns,
+        bytes_received=notice.bytes_received,
+    )
+    if notice.ping_s is not None:
+        told.ping.FromNanoseconds(int(notice.ping_s * 1e9))
+    if notice.error:
+        told.error.CopyFrom(to_status(errors.VendorFailed(notice.error), ""))
+
+
+def _received(columns: TickColumns, time_ns: Any) -> TickColumns:
+    if columns.receive_time_ns is not None:
+        return columns
+    times = np.broadcast_to(np.asarray(time_ns, dtype=np.int64), (len(columns),))
+    present = {name: getattr(columns, name) for name in TickColumns.__slots__}
+    return TickColumns(**{**present, "receive_time_ns": times})
+
+
+def _by_kind(columns: TickColumns) -> Iterator[TickColumns]:
+    if columns.kind is None or not len(columns) or (columns.kind == columns.kind[0]).all():
+        yield columns
+        return
+    for kind in np.unique(columns.kind):
+        yield columns[columns.kind == kind]
+
+
+def _ascending(columns: TickColumns) -> TickColumns:
+    times = columns.event_time_ns
+    if len(times) < 2 or (times[1:] >= times[:-1]).all():
+        return columns
+    return columns[np.argsort(times, kind="stable")]

@@ -1,0 +1,1 @@
+"""What confines the process of a plug-in. Applied by the process itself, before it loads the author's code."""

@@ -1,0 +1,28 @@
+"""What confines a plug-in process here, told honestly: what the kernel enforces and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PostureItem:
+    """One measure."""
+
+    measure: str
+    """`filesystem`, `network`, `memory`, `processes`, `user` …"""
+    enforced: bool
+    """By the kernel, here."""
+    detail: str
+    """How, or why not."""
+
+
+def to_plain(items: Iterable[PostureItem]) -> list[dict[str, object]]:
+    """Return the posture as plain values, for JSON."""
+    return [asdict(item) for item in items]
+
+
+def from_plain(items: Iterable[Mapping[str, object]]) -> tuple[PostureItem, ...]:
+    """Read what `to_plain` returned."""
+    return tuple(PostureItem(str(one["measure"]), bool(one["enforced"]), str(one["detail"])) for one in items)

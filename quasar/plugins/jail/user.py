@@ -1,0 +1,78 @@
+"""The user that a plug-in runs as: never root, and where the service is root, one of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from quasar.plugins.jail import kernel
+from quasar.plugins.jail.posture import PostureItem
+
+_FIRST, _COUNT = 61184, 4336
+"""User ids that systemd keeps for services without an account: https://systemd.io/UIDS-GIDS/."""
+_CAP_DAC_READ_SEARCH: Final = 2
+_CAPSET = {"x86_64": 126, "aarch64": 91}
+_LAST_CAPABILITY: Final = 63
+
+
+def own_id(pid: int) -> int:
+    """Return the user id for a process."""
+    return _FIRST + pid % _COUNT
+
+
+def give(paths: Iterable[str], owner: int) -> None:
+    """Make files and folders belong to a user."""
+    for path in paths:
+        if Path(path).exists():
+            os.chown(path, owner, owner)
+
+
+def reachable(paths: Iterable[str]) -> bool:
+    """Tell whether everybody may enter the folders on the way to each path, and read what is there."""
+    for path in paths:
+        resolved = Path(path).resolve()
+        if not resolved.exists():
+            continue
+        if not all(parent.stat().st_mode & 0o001 for parent in resolved.parents):
+            return False
+        if not resolved.stat().st_mode & 0o004:
+            return False
+    return True
+
+
+def leave_root(own: int, *, read_everywhere: bool) -> PostureItem:
+    """Become an ordinary user.
+
+    Args:
+        own: The user's id.
+        read_everywhere: Keep the one right to read past file permissions, where Python itself lies in a folder that is
+            closed to others; Landlock then says what can be read.
+    """
+    kernel.prctl(kernel.PR_SET_KEEPCAPS, 1 if read_everywhere else 0)
+    for capability in range(_LAST_CAPABILITY + 1):
+        try:
+            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
+        except OSError:
+            break  # beyond the last one of this kernel
+    os.setgroups([])
+    os.setresgid(own, own, own)
+    os.setresuid(own, own, own)
+    kept = 1 << _CAP_DAC_READ_SEARCH if read_everywhere else 0
+    _set_capabilities(kept)
+    extra = "; may read past file permissions, within what Landlock allows" if kept else ""
+    return PostureItem("user", True, f"own user id {own}{extra}")
+
+
+def _set_capabilities(kept: int) -> None:
+    # Version 3 of the header; effective and permitted, nothing inheritable, low words first.
+    header = struct.pack("=Ii", 0x20080522, 0)
+    data = struct.pack("=6I", kept, kept, 0, 0, 0, 0)
+    number = _CAPSET.get(os.uname().machine)
+    if number is not None:
+        kernel.syscall(
+            number, ctypes.create_string_buffer(header, len(header)), ctypes.create_string_buffer(data, len(data))
+        )

@@ -1,0 +1,89 @@
+"""Operations that must not run twice at once over the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from quasar.database.pool import Database
+from quasar.errors import FailedPrecondition, Resource
+from quasar.ops.actors import Actor
+from quasar.ops.operations import Operation, Operations
+from registry.store.statements import SQL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be begun."""
+
+    kind: str
+    subject_type: str
+    subject: str
+    request: Mapping[str, Any]
+    actor: Actor | None = None
+    request_id: str = ""
+    conflicts: Sequence[tuple[str, str]] = ()
+    """Kind and subject of what must not be under way beside it; an empty subject stands for every one."""
+
+
+class Running:
+    """Begins operations of the registry, one at a time for each subject."""
+
+    def __init__(self, database: Database, operations: Operations) -> None:
+        """Begin operations in `operations`."""
+        self._database = database
+        self._operations = operations
+
+    async def begin_or_join(self, work: Work) -> tuple[Operation, bool]:
+        """Begin an operation, or return the one that is under way with it, and tell which it was.
+
+        Raises:
+            AlreadyExists: The request id was used with another request.
+        """
+        async with self._database.transaction() as connection:
+            found = await self._under_way(connection, work)
+            if found is None or await self._repeats(connection, work):
+                return await self._submit(connection, work), False
+        return await self._operations.get(found["id"]), True
+
+    async def begin(self, work: Work) -> Operation:
+        """Begin an operation.
+
+        Raises:
+            FailedPrecondition: One that conflicts with it is under way; its id is in the metadata.
+            AlreadyExists: The request id was used with another request.
+        """
+        async with self._database.transaction() as connection:
+            found = await self._under_way(connection, work)
+            if found is not None and not await self._repeats(connection, work):
+                raise FailedPrecondition(
+                    f"A {found['kind']} of {found['subject_name']} is running; wait for operation {found['id']} or cancel it.",
+                    resource=Resource("operation", str(found["id"])),
+                    metadata={"operation_id": str(found["id"])},
+                )
+            return await self._submit(connection, work)
+
+    async def _under_way(self, connection: Any, work: Work) -> Any:
+        await connection.execute(SQL["running_lock"])
+        kinds = [kind for kind, _ in work.conflicts]
+        subjects = [subject for _, subject in work.conflicts]
+        return await connection.fetchrow(SQL["running_find"], self._operations.service, kinds, subjects)
+
+    async def _repeats(self, connection: Any, work: Work) -> bool:
+        """Tell whether the request was made before: then its own operation is the answer."""
+        return bool(
+            work.request_id
+            and await connection.fetchval(SQL["running_repeat"], self._operations.service, work.kind, work.request_id)
+        )
+
+    async def _submit(self, connection: Any, work: Work) -> Operation:
+        return await self._operations.submit(
+            work.kind,
+            work.request,
+            subject_type=work.subject_type,
+            subject=work.subject,
+            actor=work.actor,
+            request_id=work.request_id,
+            connection=connection,
+        )

@@ -1,0 +1,160 @@
+"""Storing deliveries on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest_asyncio
+
+from datahub.ingest.delivery import Counts, Delivery
+from datahub.ingest.writer import BarWriter
+from datahub.series.series import Series, SeriesName
+from datahub.store import series_table
+from quasar.database.pool import Database
+from quasar.database.storage import open_storage
+from quasar.model.bars import BarColumns
+from quasar.model.coverage import SlotState
+from quasar.model.instants import NS_PER_DAY, NS_PER_MINUTE, TimeRange
+from quasar.testing.clock import FakeClock
+
+DAY = TimeRange.of(dt.datetime(2026, 1, 2, tzinfo=dt.UTC), dt.datetime(2026, 1, 3, tzinfo=dt.UTC))
+
+
+def minutes(span: TimeRange, price: float = 100.0) -> BarColumns:
+    """One bar for every minute of a range."""
+    times = np.arange(span.start_ns, span.end_ns, NS_PER_MINUTE, dtype=np.int64)
+    prices = price + np.arange(len(times)) % 7
+    return BarColumns(times, prices, prices + 1, prices - 1, prices, np.full(len(times), 5.0))
+
+
+class Bench:
+    """A writer and one series."""
+
+    def __init__(self, database: Database, writer: BarWriter, series: Series) -> None:
+        self.database = database
+        self.writer = writer
+        self.series = series
+
+    async def store(self, columns: BarColumns, answered: TimeRange | None = DAY, **options: object) -> Counts:
+        delivery = Delivery(series=self.series, columns=columns, requested=answered, answered=answered)
+        return await self.writer.store(replace(delivery, **options))  # type: ignore[arg-type]
+
+    async def ledger(self) -> list[tuple[SlotState, int]]:
+        rows = await self.database.fetch("select state, slots from coverage order by start_time")
+        return [(SlotState(row["state"]), row["slots"]) for row in rows]
+
+    async def gaps(self) -> list[tuple[str, str, int]]:
+        rows = await self.database.fetch("select state, cause, missing_slots from gaps order by start_time")
+        return [(row["state"], row["cause"], row["missing_slots"]) for row in rows]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bench(database: Database) -> AsyncIterator[Bench]:
+    clock = FakeClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+    writer = BarWriter(database, await open_storage(database), clock)
+    async with database.transaction() as connection:
+        name = SeriesName("kraken", "BTC/USD", "1min")
+        found = await series_table.ensure(connection, [name])
+    yield Bench(database, writer, found[name])
+
+
+async def test_a_complete_day_is_stored_and_is_one_row_of_the_ledger(bench: Bench) -> None:
+    assert await bench.store(minutes(DAY)) == Counts(fetched=1440, inserted=1440)
+    assert await bench.ledger() == [(SlotState.OBSERVED, 1440)]
+    assert await bench.gaps() == []
+
+
+async def test_the_same_delivery_twice_changes_nothing(bench: Bench) -> None:
+    await bench.store(minutes(DAY))
+    assert await bench.store(minutes(DAY)) == Counts(fetched=1440, unchanged=1440)
+    assert await bench.database.fetchval("select count(*) from bar_revisions") == 0
+    assert await bench.database.fetchval("select rows from series_progress") == 1440
+
+
+async def test_a_corrected_bar_is_replaced_and_its_former_version_kept(bench: Bench) -> None:
+    await bench.store(minutes(DAY))
+    corrected = minutes(DAY)
+    high = corrected.high.copy()
+    high[10] += 3
+    assert await bench.store(replace(corrected, high=high)) == Counts(fetched=1440, updated=1, unchanged=1439)
+    stored = await bench.database.fetchrow("select high, revision from historical_data where revision > 0")
+    former = await bench.database.fetchrow("select high, cause, known_until > known_from as was from bar_revisions")
+    assert (stored["high"] - former["high"], stored["revision"]) == (3, 1)
+    assert former["cause"] == "vendor correction"
+
+
+async def test_one_bad_row_costs_no_other_row(bench: Bench) -> None:
+    columns = minutes(DAY)
+    low, close = columns.low.copy(), columns.close.copy()
+    low[3], close[5] = columns.high[3] + 1, math.nan
+    counts = await bench.store(replace(columns, low=low, close=close))
+    assert counts == Counts(fetched=1440, inserted=1438, quarantined=2)
+    held = await bench.database.fetch("select reason, payload from quarantine order by row_time")
+    assert [row["reason"] for row in held] == ["PRICE_ORDER", "NOT_FINITE"]
+    assert held[1]["payload"]["close"] == "nan"
+    assert {cause for _, cause, _ in await bench.gaps()} == {"QUARANTINED"}
+
+
+async def test_a_bad_row_that_comes_again_is_held_once(bench: Bench) -> None:
+    columns = minutes(DAY)
+    volume = columns.volume.copy()
+    volume[0] = -1
+    for _ in range(2):
+        await bench.store(replace(columns, volume=volume))
+    assert await bench.database.fetchval("select count(*) from quarantine") == 1
+
+
+async def test_a_missing_volume_is_no_value_and_no_change(bench: Bench) -> None:
+    columns = replace(minutes(DAY), volume=np.full(1440, np.nan))
+    await bench.store(columns)
+    assert await bench.store(columns) == Counts(fetched=1440, unchanged=1440)
+    assert await bench.database.fetchval("select count(volume) from historical_data") == 0
+
+
+async def test_a_hole_is_a_gap_until_it_is_filled(bench: Bench) -> None:
+    columns = minutes(DAY)
+    whole = np.ones(1440, dtype=np.bool_)
+    whole[100:160] = False
+    await bench.store(columns[whole])
+    assert await bench.gaps() == [("OPEN", "INCOMPLETE_ANSWER", 60)]
+    assert (SlotState.GAP, 60) in await bench.ledger()
+    await bench.store(columns[120:160], TimeRange(*columns.open_time_ns[[120, 160]].tolist()), repaired_from="kraken")
+    assert await bench.gaps() == [("OPEN", "INCOMPLETE_ANSWER", 20)]
+    await bench.store(columns[100:120], TimeRange(*columns.open_time_ns[[100, 120]].tolist()), repaired_from="kraken")
+    assert await bench.gaps() == [("REPAIRED", "INCOMPLETE_ANSWER", 20)]
+    observed, repaired = SlotState.OBSERVED, SlotState.REPAIRED
+    assert await bench.ledger() == [(observed, 100), (repaired, 60), (observed, 1280)]
+
+
+async def test_what_lies_before_the_first_bar_of_a_source_is_empty_and_no_gap(bench: Bench) -> None:
+    await bench.store(minutes(DAY)[600:])
+    assert await bench.ledger() == [(SlotState.EMPTY, 600), (SlotState.OBSERVED, 840)]
+    assert await bench.gaps() == []
+
+
+async def test_days_that_follow_each_other_stay_one_row(bench: Bench) -> None:
+    following = TimeRange(DAY.end_ns, DAY.end_ns + NS_PER_DAY)
+    await bench.store(minutes(DAY))
+    await bench.store(minutes(following), following)
+    assert await bench.ledger() == [(SlotState.OBSERVED, 2880)]
+    progress = await bench.database.fetchrow("select classified_from, classified_until from series_progress")
+    assert tuple(progress) == (DAY.start, following.end)
+
+
+async def test_rows_out_of_order_and_twice_are_stored_once(bench: Bench) -> None:
+    columns = minutes(DAY)
+    mixed = BarColumns.concatenate([columns[720:], columns[:720], columns[100:200]])
+    counts = await bench.store(mixed)
+    assert (counts.inserted, counts.quarantined) == (1440, 0)
+    assert await bench.ledger() == [(SlotState.OBSERVED, 1440)]
+
+
+async def test_the_newest_bar_is_kept_with_the_close_before_it(bench: Bench) -> None:
+    columns = minutes(DAY)
+    await bench.store(columns)
+    last = await bench.database.fetchrow("select close, previous_close from bar_last")
+    assert tuple(last) == (columns.close[-1], columns.close[-2])

@@ -1,0 +1,251 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { SeriesKeySchema } from "@quasar/client/common/v1/values";
+import { FeedState } from "@quasar/client/datahub/v1/feed";
+import type { StreamMarketDataResponse } from "@quasar/client/datahub/v1/market_data_service";
+import { DeliveryPolicy, StreamContent, SubscriptionStatusState } from "@quasar/client/datahub/v1/stream";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { lazy, Suspense, useEffect, useMemo, useState } from "react";
+import { market } from "../../app/router.tsx";
+import { count, price, ratio, share, time, word } from "../../lib/format.ts";
+import { collection, marketData } from "../../rpc/clients.ts";
+import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
+import { Button, classes, Empty, Failed, Figure, Loading, Page, Panel, Result, State, Table } from "../../ui/kit.tsx";
+import { LinkPill } from "../../ui/link.tsx";
+import { candleOf, candlesOf, merged, type Candle } from "./candles.ts";
+
+const CandleChart = lazy(() => import("./chart.tsx").then((module) => ({ default: module.CandleChart })));
+const INTERVALS = ["1min", "5min", "15min", "1h", "1d"];
+const HISTORY = 1000;
+
+interface Live {
+  candles: Candle[];
+  status: LinkStatus;
+  refused: string;
+  feed: FeedState;
+  cursor: string;
+}
+
+const START: Live = {
+  candles: [],
+  status: { link: "connecting", failure: null, lastMessage: 0 },
+  refused: "",
+  feed: FeedState.UNSPECIFIED,
+  cursor: "",
+};
+
+function applied(live: Live, message: StreamMarketDataResponse): Live {
+  const rejected = message.statuses.find((item) => item.state === SubscriptionStatusState.REJECTED);
+  const accepted = message.statuses.some((item) => item.state !== SubscriptionStatusState.REJECTED);
+  const feed = message.statuses.at(-1)?.feedState ?? message.heartbeats.at(-1)?.feeds[0]?.state;
+  return {
+    ...live,
+    cursor: message.cursor || live.cursor,
+    candles: merged(live.candles, message.bars.flatMap(candlesOf)),
+    refused: rejected ? rejected.message : accepted ? "" : live.refused,
+    feed: feed ?? live.feed,
+  };
+}
+
+/** The newest bars of a series from the store, and from then on those of the stream, without a seam. */
+function useCandles(provider: string, symbol: string, interval: string) {
+  const key = useMemo(() => create(SeriesKeySchema, { provider, symbol, interval }), [provider, symbol, interval]);
+  const id = `${provider} ${symbol} ${interval}`;
+  const store = useMemo(() => new StreamStore<Live>(START), [id]);
+  const history = useQuery({
+    queryKey: ["bars", provider, symbol, interval],
+    queryFn: async () => {
+      const answer = await marketData.listBars({
+        series: { reference: { case: "key", value: key } },
+        pageSize: HISTORY,
+        orderBy: "open_time desc",
+        includeForming: true,
+      });
+      return answer.bars
+        .map(candleOf)
+        .filter((candle) => candle !== null)
+        .toReversed();
+    },
+    staleTime: Infinity,
+  });
+  useFollow(
+    id,
+    (signal) =>
+      marketData.streamMarketData(
+        {
+          selectors: [
+            {
+              target: { case: "series", value: { keys: [key] } },
+              contents: [StreamContent.FORMING_BARS, StreamContent.GAPS],
+              intervals: [interval],
+            },
+          ],
+          start: store.get().cursor ? { case: "cursor", value: store.get().cursor } : { case: "snapshot", value: true },
+          deliveryPolicy: DeliveryPolicy.CONFLATE,
+          flushInterval: { seconds: 0n, nanos: 250_000_000 },
+        },
+        { signal },
+      ),
+    (message) => store.set(applied(store.get(), message)),
+    (status) => store.set({ ...store.get(), status }),
+  );
+  const live = useStore(store);
+  const candles = useMemo(() => merged(history.data ?? [], live.candles), [history.data, live.candles]);
+  return { history, live, candles };
+}
+
+export function MarketPage() {
+  const { provider, symbol } = market.useParams();
+  const { i: interval } = market.useSearch();
+  const navigate = useNavigate();
+  const { history, live, candles } = useCandles(provider, symbol, interval);
+  const [asTable, setAsTable] = useState(false);
+  const last = candles.at(-1);
+  const first = candles.at(-Math.min(candles.length, 120));
+
+  useEffect(() => {
+    document.title = last ? `${price(last.close)} ${symbol} · Quasar` : "Quasar";
+    return () => void (document.title = "Quasar");
+  }, [last, symbol]);
+
+  return (
+    <Page
+      title={symbol}
+      actions={
+        <>
+          <LinkPill status={live.status} />
+          {live.feed !== FeedState.UNSPECIFIED && (
+            <span className="text-xs text-muted">feed {word(FeedState, live.feed)}</span>
+          )}
+          <fieldset className="flex overflow-hidden rounded-md border border-line" aria-label="Interval">
+            {INTERVALS.map((item) => (
+              <button
+                key={item}
+                type="button"
+                aria-pressed={item === interval}
+                onClick={() => void navigate({ to: ".", search: { i: item } })}
+                className={classes("px-3 py-1.5 text-sm", item === interval ? "bg-accent text-bg" : "bg-panel2")}
+              >
+                {item}
+              </button>
+            ))}
+          </fieldset>
+          <Button onClick={() => setAsTable(!asTable)} aria-pressed={asTable}>
+            {asTable ? "Show as chart" : "Show as table"}
+          </Button>
+        </>
+      }
+    >
+      {live.refused && (
+        <Panel>
+          <div className="px-4 py-3 text-sm">
+            <State tone="warn">{live.refused}</State>
+          </div>
+        </Panel>
+      )}
+      <Panel>
+        <div className="grid grid-cols-2 md:grid-cols-6">
+          <Figure label="Last">{price(last?.close)}</Figure>
+          <Figure
+            label={`Change over ${Math.min(candles.length, 120)} bars`}
+            tone={last && first ? (last.close >= first.open ? "up" : "down") : undefined}
+          >
+            {last && first ? ratio(last.close / first.open - 1) : "–"}
+          </Figure>
+          <Figure label="High">{price(last?.high)}</Figure>
+          <Figure label="Low">{price(last?.low)}</Figure>
+          <Figure label="Volume">{count(last?.volume)}</Figure>
+          <Figure label="Provider">{provider}</Figure>
+        </div>
+      </Panel>
+      <Panel>
+        {history.isError && candles.length === 0 && (
+          <Failed error={history.error} retry={() => void history.refetch()} />
+        )}
+        {history.isPending && candles.length === 0 && <Loading what="bars" />}
+        {!history.isPending && candles.length === 0 && !history.isError && (
+          <Empty
+            action={
+              <Link to="/subscriptions" search={{ filter: "" }} className="text-accent underline">
+                Subscribe to it
+              </Link>
+            }
+          >
+            No {interval} bars of {symbol} are stored.
+          </Empty>
+        )}
+        {candles.length > 0 &&
+          (asTable ? (
+            <BarTable candles={candles} />
+          ) : (
+            <Suspense fallback={<Loading what="the chart" />}>
+              <CandleChart
+                key={`${provider} ${symbol} ${interval}`}
+                candles={candles}
+                label={`${symbol}, ${interval} candles`}
+              />
+            </Suspense>
+          ))}
+      </Panel>
+      <Description provider={provider} symbol={symbol} interval={interval} />
+    </Page>
+  );
+}
+
+function BarTable({ candles }: { candles: Candle[] }) {
+  return (
+    <Table
+      label="Bars"
+      rows={candles.slice(-200).toReversed()}
+      rowKey={(row) => String(row.time)}
+      empty="No bars."
+      columns={[
+        {
+          head: "Open time (UTC)",
+          cell: (row) => <span className="num">{new Date(1000 * row.time).toISOString().slice(0, 19)}</span>,
+        },
+        { head: "Open", right: true, cell: (row) => price(row.open) },
+        { head: "High", right: true, cell: (row) => price(row.high) },
+        { head: "Low", right: true, cell: (row) => price(row.low) },
+        { head: "Close", right: true, cell: (row) => price(row.close) },
+        { head: "Volume", right: true, cell: (row) => price(row.volume) },
+      ]}
+    />
+  );
+}
+
+function Description({ provider, symbol, interval }: { provider: string; symbol: string; interval: string }) {
+  const query = useQuery({
+    queryKey: ["series", provider, symbol, interval],
+    queryFn: async () =>
+      (
+        await marketData.describeSeries({
+          series: { reference: { case: "key", value: { provider, symbol, interval } } },
+        })
+      ).description,
+    refetchInterval: 15_000,
+  });
+  const repair = async () => {
+    await collection.backfill({
+      series: [{ reference: { case: "key", value: { provider, symbol, interval } } }],
+      range: { start: timestampFromDate(new Date(Date.now() - 7 * 86_400_000)) },
+    });
+    void query.refetch();
+  };
+  return (
+    <Panel title="What is stored" aside={<Button onClick={() => void repair()}>Back-fill the last week</Button>}>
+      <Result query={query} what="the series">
+        {(found) => (
+          <div className="grid grid-cols-2 md:grid-cols-5">
+            <Figure label="Bars">{count(found?.rows)}</Figure>
+            <Figure label="First">{time(found?.firstTime)}</Figure>
+            <Figure label="Last">{time(found?.lastTime)}</Figure>
+            <Figure label="Complete">{share(found?.completeRatio)}</Figure>
+            <Figure label="Open gaps">{count(found?.openGaps)}</Figure>
+          </div>
+        )}
+      </Result>
+    </Panel>
+  );
+}

@@ -1,0 +1,190 @@
+import { RunState, RunTrigger, type Run } from "@quasar/client/datahub/v1/collection";
+import { GapCause, GapState, type Gap } from "@quasar/client/datahub/v1/gap";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { toast } from "sonner";
+import { age, count, time, word } from "../../lib/format.ts";
+import { collection } from "../../rpc/clients.ts";
+import { failureOf } from "../../rpc/errors.ts";
+import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
+import { Button, Loading, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
+import { LinkPill } from "../../ui/link.tsx";
+
+const KEPT = 300;
+const TONES: Record<number, Tone> = {
+  [RunState.PENDING]: "calm",
+  [RunState.RUNNING]: "info",
+  [RunState.THROTTLED]: "info",
+  [RunState.BACKING_OFF]: "warn",
+  [RunState.SUCCEEDED]: "good",
+  [RunState.PARTIAL]: "warn",
+  [RunState.FAILED]: "bad",
+  [RunState.CANCELLED]: "calm",
+  [RunState.SKIPPED]: "calm",
+};
+const UNFINISHED = new Set([RunState.PENDING, RunState.RUNNING, RunState.THROTTLED, RunState.BACKING_OFF]);
+const RETRYABLE = new Set([RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED]);
+
+interface Runs {
+  byId: Map<string, Run>;
+  complete: boolean;
+  cursor: string;
+  status: LinkStatus;
+}
+
+function useRuns(): Runs {
+  const store = useMemo(
+    () =>
+      new StreamStore<Runs>({
+        byId: new Map(),
+        complete: false,
+        cursor: "",
+        status: { link: "connecting", failure: null, lastMessage: 0 },
+      }),
+    [],
+  );
+  useFollow(
+    "runs",
+    (signal) => collection.watchRuns({ cursor: store.get().cursor }, { signal }),
+    (message) => {
+      const now = store.get();
+      const byId = new Map(now.byId);
+      for (const run of message.runs) byId.set(run.runId, run);
+      for (const id of [...byId.keys()].slice(0, Math.max(0, byId.size - KEPT))) byId.delete(id);
+      store.set({
+        ...now,
+        byId,
+        cursor: message.cursor || now.cursor,
+        complete: now.complete || message.snapshotComplete,
+      });
+    },
+    (status) => store.set({ ...store.get(), status }),
+  );
+  return useStore(store);
+}
+
+const seconds = (value: { seconds: bigint } | undefined) => Number(value?.seconds ?? 0n);
+
+export function RunsPage() {
+  const runs = useRuns();
+  const cache = useQueryClient();
+  const act = useMutation({
+    mutationFn: (work: () => Promise<unknown>) => work(),
+    onError: (error) => toast.error(failureOf(error).message),
+    onSettled: () => void cache.invalidateQueries({ queryKey: ["gaps"] }),
+  });
+  const gaps = useQuery({
+    queryKey: ["gaps"],
+    queryFn: () => collection.listGaps({ pageSize: 200 }),
+    refetchInterval: 10_000,
+  });
+  const rows = [...runs.byId.values()].toSorted((a, b) => seconds(b.createTime) - seconds(a.createTime));
+  return (
+    <Page title="Runs and gaps" actions={<LinkPill status={runs.status} />}>
+      <Panel title="Runs">
+        {!runs.complete && rows.length === 0 && !runs.status.failure ? (
+          <Loading what="runs" />
+        ) : (
+          <Table<Run>
+            label="Runs"
+            rows={rows}
+            rowKey={(row) => row.runId}
+            empty="No run yet. Runs appear when something is subscribed."
+            columns={[
+              {
+                head: "State",
+                cell: (row) => (
+                  <>
+                    <State tone={TONES[row.state] ?? "calm"}>{word(RunState, row.state)}</State>
+                    {row.error && <div className="max-w-md text-xs text-muted">{row.error.message}</div>}
+                  </>
+                ),
+              },
+              {
+                head: "Series",
+                cell: (row) => `${row.series?.key?.symbol ?? row.index} ${row.series?.key?.interval ?? ""}`,
+              },
+              { head: "Provider", cell: (row) => row.provider },
+              { head: "Why", cell: (row) => word(RunTrigger, row.trigger) },
+              { head: "From", cell: (row) => <span className="num">{time(row.range?.start)}</span> },
+              { head: "To", cell: (row) => <span className="num">{time(row.range?.end)}</span> },
+              { head: "New", right: true, cell: (row) => count(row.counts?.inserted) },
+              { head: "Changed", right: true, cell: (row) => count(row.counts?.updated) },
+              { head: "Bad", right: true, cell: (row) => count(row.counts?.quarantined) },
+              { head: "Tries", right: true, cell: (row) => count(row.attemptCount) },
+              { head: "Started", cell: (row) => (row.startTime ? age(row.startTime) : "–") },
+              {
+                head: "",
+                cell: (row) => (
+                  <>
+                    {UNFINISHED.has(row.state) && (
+                      <Button onClick={() => act.mutate(() => collection.cancelRun({ runId: row.runId }))}>
+                        Cancel
+                      </Button>
+                    )}
+                    {RETRYABLE.has(row.state) && (
+                      <Button onClick={() => act.mutate(() => collection.retryRun({ runId: row.runId }))}>
+                        Try again
+                      </Button>
+                    )}
+                  </>
+                ),
+              },
+            ]}
+          />
+        )}
+      </Panel>
+      <Panel title="Gaps">
+        <Result query={gaps} what="gaps">
+          {(answer) => (
+            <Table<Gap>
+              label="Gaps"
+              rows={answer.gaps}
+              rowKey={(row) => row.gapId}
+              empty={`No gaps. Checked ${count(answer.checkedSeries)} series ${age(answer.checkTime)}.`}
+              columns={[
+                { head: "Series", cell: (row) => `${row.key?.provider} ${row.key?.symbol} ${row.key?.interval}` },
+                { head: "From", cell: (row) => <span className="num">{nanoseconds(row.startTimeNs)}</span> },
+                { head: "To", cell: (row) => <span className="num">{nanoseconds(row.endTimeNs)}</span> },
+                { head: "Missing", right: true, cell: (row) => count(row.missingSlots) },
+                {
+                  head: "State",
+                  cell: (row) => (
+                    <State tone={row.state === GapState.REPAIRED ? "good" : "warn"}>{word(GapState, row.state)}</State>
+                  ),
+                },
+                { head: "Cause", cell: (row) => word(GapCause, row.cause) },
+                { head: "Evidence", cell: (row) => row.evidence },
+                {
+                  head: "",
+                  cell: (row) => (
+                    <Button
+                      onClick={() =>
+                        act.mutate(() =>
+                          collection.backfill({
+                            series: [{ reference: { case: "seriesId", value: row.seriesId } }],
+                            range: { start: stamp(row.startTimeNs), end: stamp(row.endTimeNs) },
+                          }),
+                        )
+                      }
+                    >
+                      Back-fill
+                    </Button>
+                  ),
+                },
+              ]}
+            />
+          )}
+        </Result>
+      </Panel>
+    </Page>
+  );
+}
+
+function stamp(ns: bigint) {
+  return { seconds: ns / 1_000_000_000n, nanos: Number(ns % 1_000_000_000n) };
+}
+
+function nanoseconds(ns: bigint): string {
+  return new Date(Number(ns / 1_000_000n)).toISOString().replace("T", " ").slice(0, 19);
+}

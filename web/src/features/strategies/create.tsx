@@ -1,0 +1,125 @@
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useState, type FormEvent } from "react";
+import { backtests, marketData } from "../../rpc/clients.ts";
+import { Button, Choice, Dialog, Failed, Field, State } from "../../ui/kit.tsx";
+
+function parsed(text: string): JsonObject | null {
+  if (!text.trim()) return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
+  } catch {
+    return null;
+  }
+}
+
+export function NewBacktest({
+  open,
+  strategies,
+  onClose,
+  onDone,
+}: {
+  open: boolean;
+  strategies: string[];
+  onClose: () => void;
+  onDone: (backtestId: string) => void;
+}) {
+  const [strategy, setStrategy] = useState("");
+  const [series, setSeries] = useState("");
+  const [cash, setCash] = useState("100000");
+  const [commission, setCommission] = useState("0.001");
+  const [since, setSince] = useState("");
+  const [parameters, setParameters] = useState("");
+  const stored = useQuery({
+    queryKey: ["search", ""],
+    queryFn: async () => (await marketData.searchSeries({ query: "", pageSize: 500 })).matches,
+    enabled: open,
+  });
+  const options = (stored.data ?? []).flatMap(({ symbol, intervals }) =>
+    intervals.map(({ interval }) => ({
+      provider: symbol?.key?.provider ?? "",
+      symbol: symbol?.key?.symbol ?? "",
+      interval,
+    })),
+  );
+  const values = parsed(parameters);
+  const start = useMutation({
+    mutationFn: async () => {
+      const chosen = options[Number(series)];
+      if (!chosen || !values) throw new Error("A series and valid parameters are needed.");
+      const answer = await backtests.startBacktest({
+        requestId: crypto.randomUUID(),
+        displayName: `${strategy} on ${chosen.symbol} ${chosen.interval}`,
+        code: { code: { case: "strategy", value: { name: strategy } } },
+        parameters: values,
+        universe: { selectors: [{ selector: { case: "series", value: chosen } }] },
+        terms: {
+          cash: { amount: { value: cash }, currency: "USD" },
+          range: since ? { start: timestampFromDate(new Date(`${since}T00:00:00Z`)) } : undefined,
+          execution: { commission: { model: { case: "rate", value: { rate: { value: commission } } } } },
+        },
+      });
+      return answer.backtestId;
+    },
+    onSuccess: onDone,
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    start.mutate();
+  };
+  return (
+    <Dialog open={open} onClose={onClose} title="New back-test">
+      <form onSubmit={submit} className="flex flex-col gap-4">
+        <Choice label="Strategy" required value={strategy} onChange={(event) => setStrategy(event.target.value)}>
+          <option value="" disabled>
+            Choose …
+          </option>
+          {strategies.map((item) => (
+            <option key={item}>{item}</option>
+          ))}
+        </Choice>
+        <Choice label="Bars" required value={series} onChange={(event) => setSeries(event.target.value)}>
+          <option value="" disabled>
+            Choose …
+          </option>
+          {options.map((item, index) => (
+            <option key={`${item.provider} ${item.symbol} ${item.interval}`} value={index}>
+              {item.symbol} {item.interval} ({item.provider})
+            </option>
+          ))}
+        </Choice>
+        <div className="grid grid-cols-3 gap-3">
+          <Field
+            label="Cash (USD)"
+            inputMode="decimal"
+            value={cash}
+            onChange={(event) => setCash(event.target.value)}
+          />
+          <Field
+            label="Commission rate"
+            inputMode="decimal"
+            value={commission}
+            onChange={(event) => setCommission(event.target.value)}
+          />
+          <Field label="Since" type="date" value={since} onChange={(event) => setSince(event.target.value)} />
+        </div>
+        <Field
+          label="Parameters (JSON); empty: the strategy's defaults"
+          value={parameters}
+          onChange={(event) => setParameters(event.target.value)}
+          placeholder='{"fast": 10, "slow": 30}'
+        />
+        {!values && <State tone="bad">The parameters must be a JSON object.</State>}
+        {start.error && <Failed error={start.error} />}
+        <div className="flex justify-end gap-2">
+          <Button onClick={onClose}>Cancel</Button>
+          <Button type="submit" look="primary" busy={start.isPending} disabled={!strategy || series === "" || !values}>
+            Run it
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,279 @@
+import { CodeKind } from "@quasar/client/common/v1/values";
+import { BacktestState, type Backtest } from "@quasar/client/strategy/v1/backtest";
+import { ScopeKind } from "@quasar/client/strategy/v1/denial";
+import type { Position } from "@quasar/client/strategy/v1/order";
+import { InstanceState, StopAction, TradingMode, type Instance } from "@quasar/client/strategy/v1/strategy";
+import { TradingState } from "@quasar/client/strategy/v1/policy";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { Play, Square, Upload } from "lucide-react";
+import { useState } from "react";
+import { toast } from "sonner";
+import { age, count, decimal, ratio, word } from "../../lib/format.ts";
+import { backtests, code, policy, portfolio, strategies } from "../../rpc/clients.ts";
+import { failureOf } from "../../rpc/errors.ts";
+import { Button, Dialog, Figure, Page, Panel, Result, Sparkline, State, Table, type Tone } from "../../ui/kit.tsx";
+import { UploadDialog } from "../providers/upload.tsx";
+import { NewBacktest } from "./create.tsx";
+
+const INSTANCE_TONES: Record<number, Tone> = {
+  [InstanceState.RUNNING]: "good",
+  [InstanceState.STARTING]: "info",
+  [InstanceState.WARMING_UP]: "info",
+  [InstanceState.WAITING]: "calm",
+  [InstanceState.STOPPED]: "calm",
+  [InstanceState.PAUSED]: "warn",
+  [InstanceState.STOPPING]: "warn",
+  [InstanceState.BACKING_OFF]: "warn",
+  [InstanceState.FAILED]: "bad",
+};
+const BACKTEST_TONES: Record<number, Tone> = {
+  [BacktestState.PENDING]: "calm",
+  [BacktestState.LOADING]: "info",
+  [BacktestState.RUNNING]: "info",
+  [BacktestState.SUCCEEDED]: "good",
+  [BacktestState.FAILED]: "bad",
+  [BacktestState.CANCELLED]: "calm",
+};
+const PLATFORM = { kind: ScopeKind.PLATFORM };
+const STOPPED = new Set([InstanceState.STOPPED, InstanceState.FAILED]);
+
+export function StrategiesPage() {
+  const navigate = useNavigate();
+  const cache = useQueryClient();
+  const [uploading, setUploading] = useState(false);
+  const [testing, setTesting] = useState(false);
+  const instances = useQuery({
+    queryKey: ["instances"],
+    queryFn: async () => (await strategies.listInstances({ pageSize: 200 })).instances,
+    refetchInterval: 3_000,
+  });
+  const tests = useQuery({
+    queryKey: ["backtests"],
+    queryFn: async () => (await backtests.listBacktests({ pageSize: 50 })).backtests,
+    refetchInterval: 3_000,
+  });
+  const known = useQuery({
+    queryKey: ["code", "strategies"],
+    queryFn: async () => (await code.listCode({ filter: 'kind = "STRATEGY"', pageSize: 200 })).codes,
+  });
+  const act = useMutation({
+    mutationFn: (work: () => Promise<unknown>) => work(),
+    onError: (error) => toast.error(failureOf(error).message),
+    onSettled: () => void cache.invalidateQueries({ queryKey: ["instances"] }),
+  });
+  return (
+    <Page
+      title="Strategies"
+      actions={
+        <>
+          <Button onClick={() => setUploading(true)}>
+            <Upload size={15} aria-hidden /> Upload code
+          </Button>
+          <Button look="primary" onClick={() => setTesting(true)} disabled={!known.data?.length}>
+            New back-test
+          </Button>
+        </>
+      }
+    >
+      <Money />
+      <Panel title="Running">
+        <Result query={instances} what="instances">
+          {(rows) => (
+            <Table<Instance>
+              label="Instances"
+              rows={rows}
+              rowKey={(row) => row.instanceId}
+              empty="No instance runs a strategy yet."
+              columns={[
+                {
+                  head: "Name",
+                  cell: (row) => <span className="font-medium">{row.displayName || row.instanceId}</span>,
+                },
+                { head: "Strategy", cell: (row) => `${row.strategy} v${row.codeVersion}` },
+                { head: "Mode", cell: (row) => word(TradingMode, row.mode) },
+                {
+                  head: "State",
+                  cell: (row) => (
+                    <>
+                      <State tone={INSTANCE_TONES[row.state] ?? "calm"}>{word(InstanceState, row.state)}</State>
+                      {row.stateText && <div className="text-xs text-muted">{row.stateText}</div>}
+                    </>
+                  ),
+                },
+                { head: "Equity", right: true, cell: (row) => decimal(row.summary?.equity?.amount) },
+                { head: "P&L", right: true, cell: (row) => decimal(row.summary?.totalPnl?.amount) },
+                {
+                  head: "Curve",
+                  cell: (row) => <Sparkline values={row.summary?.equitySparkline ?? []} label="equity" />,
+                },
+                { head: "Fills today", right: true, cell: (row) => count(row.summary?.fillsToday) },
+                { head: "Denials today", right: true, cell: (row) => count(row.summary?.denialsToday) },
+                { head: "Last data", cell: (row) => age(row.summary?.lastDataTime) },
+                {
+                  head: "",
+                  cell: (row) =>
+                    STOPPED.has(row.state) ? (
+                      <Button
+                        onClick={() => act.mutate(() => strategies.startInstance({ instanceId: row.instanceId }))}
+                      >
+                        <Play size={14} aria-hidden /> Start
+                      </Button>
+                    ) : (
+                      <Button
+                        onClick={() =>
+                          act.mutate(() =>
+                            strategies.stopInstance({ instanceId: row.instanceId, action: StopAction.CANCEL_ORDERS }),
+                          )
+                        }
+                      >
+                        <Square size={14} aria-hidden /> Stop
+                      </Button>
+                    ),
+                },
+              ]}
+            />
+          )}
+        </Result>
+      </Panel>
+      <Panel title="Back-tests">
+        <Result query={tests} what="back-tests">
+          {(rows) => (
+            <Table<Backtest>
+              label="Back-tests"
+              rows={rows}
+              rowKey={(row) => row.backtestId}
+              empty="No back-test yet."
+              onOpen={(row) => void navigate({ to: "/backtests/$backtestId", params: { backtestId: row.backtestId } })}
+              columns={[
+                {
+                  head: "Name",
+                  cell: (row) => <span className="font-medium">{row.displayName || row.backtestId.slice(0, 8)}</span>,
+                },
+                { head: "Strategy", cell: (row) => `${row.strategy}${row.codeVersion ? ` v${row.codeVersion}` : ""}` },
+                {
+                  head: "Series",
+                  cell: (row) => row.series.map((item) => `${item.symbol} ${item.series?.interval}`).join(", "),
+                },
+                {
+                  head: "State",
+                  cell: (row) => (
+                    <>
+                      <State tone={BACKTEST_TONES[row.state] ?? "calm"}>{word(BacktestState, row.state)}</State>
+                      {row.error && <div className="max-w-md text-xs text-muted">{row.error}</div>}
+                    </>
+                  ),
+                },
+                { head: "Return", right: true, cell: (row) => ratio(row.statistics?.totalReturn) },
+                { head: "Sharpe", right: true, cell: (row) => row.statistics?.sharpe?.toFixed(2) ?? "–" },
+                { head: "Drawdown", right: true, cell: (row) => ratio(row.statistics?.maxDrawdown) },
+                { head: "Trades", right: true, cell: (row) => count(row.statistics?.trades) },
+                { head: "Created", cell: (row) => age(row.createTime) },
+              ]}
+            />
+          )}
+        </Result>
+      </Panel>
+      <UploadDialog
+        kind={CodeKind.STRATEGY}
+        open={uploading}
+        onClose={() => setUploading(false)}
+        onDone={() => void cache.invalidateQueries({ queryKey: ["code"] })}
+      />
+      <NewBacktest
+        open={testing}
+        strategies={known.data?.map((item) => item.ref?.name ?? "") ?? []}
+        onClose={() => setTesting(false)}
+        onDone={(backtestId) => void navigate({ to: "/backtests/$backtestId", params: { backtestId } })}
+      />
+    </Page>
+  );
+}
+
+function Money() {
+  const cache = useQueryClient();
+  const [asking, setAsking] = useState(false);
+  const total = useQuery({
+    queryKey: ["portfolio"],
+    queryFn: async () => (await portfolio.getPortfolio({})).portfolio,
+    refetchInterval: 3_000,
+  });
+  const state = useQuery({
+    queryKey: ["trading-state"],
+    queryFn: async () => await policy.getTradingState({ scope: PLATFORM }),
+    refetchInterval: 5_000,
+  });
+  const set = useMutation({
+    mutationFn: (next: TradingState) =>
+      policy.setTradingState({ scope: PLATFORM, state: next, reason: "set on the page" }),
+    onError: (error) => toast.error(failureOf(error).message),
+    onSettled: () => void cache.invalidateQueries({ queryKey: ["trading-state"] }),
+  });
+  const current = state.data?.tradingState?.state ?? TradingState.UNSPECIFIED;
+  const halted = current === TradingState.HALTED;
+  return (
+    <Panel
+      title="Portfolio"
+      aside={
+        <span className="flex items-center gap-3 text-sm">
+          <State tone={halted ? "bad" : current === TradingState.ACTIVE ? "good" : "warn"}>
+            trading {word(TradingState, current)}
+          </State>
+          <Button look={halted ? "primary" : "danger"} busy={set.isPending} onClick={() => setAsking(true)}>
+            {halted ? "Resume trading" : "Halt trading"}
+          </Button>
+        </span>
+      }
+    >
+      <Result query={total} what="the portfolio">
+        {(found) => (
+          <>
+            <div className="grid grid-cols-2 md:grid-cols-6">
+              <Figure label={`Equity ${found?.currency ?? ""}`}>{decimal(found?.figures?.equity)}</Figure>
+              <Figure label="Cash">{decimal(found?.figures?.cash)}</Figure>
+              <Figure label="Realised P&L">{decimal(found?.figures?.realisedPnl)}</Figure>
+              <Figure label="Unrealised P&L">{decimal(found?.figures?.unrealisedPnl)}</Figure>
+              <Figure label="Gross exposure">{decimal(found?.figures?.grossExposure)}</Figure>
+              <Figure label="Open orders">{count(found?.figures?.openOrders)}</Figure>
+            </div>
+            {found && found.positions.length > 0 && (
+              <Table<Position>
+                label="Positions"
+                rows={found.positions}
+                rowKey={(row) => `${row.accountId} ${row.symbol}`}
+                empty=""
+                columns={[
+                  { head: "Symbol", cell: (row) => row.symbol },
+                  { head: "Account", cell: (row) => row.accountId },
+                  { head: "Quantity", right: true, cell: (row) => row.quantity?.value ?? "0" },
+                  { head: "Average price", right: true, cell: (row) => decimal(row.averagePrice) },
+                  { head: "Unrealised", right: true, cell: (row) => decimal(row.unrealisedPnl) },
+                  { head: "Realised", right: true, cell: (row) => decimal(row.realisedPnl) },
+                ]}
+              />
+            )}
+          </>
+        )}
+      </Result>
+      <Dialog open={asking} onClose={() => setAsking(false)} title={halted ? "Resume trading?" : "Halt trading?"}>
+        <p className="mb-4 text-sm">
+          {halted
+            ? "Strategies and people may place orders again, within the limits of the policies."
+            : "Every new order of the whole platform is denied until trading is resumed. Orders that work at a broker stay there."}
+        </p>
+        <div className="flex justify-end gap-2">
+          <Button onClick={() => setAsking(false)}>Leave it</Button>
+          <Button
+            look={halted ? "primary" : "danger"}
+            onClick={() => {
+              set.mutate(halted ? TradingState.ACTIVE : TradingState.HALTED);
+              setAsking(false);
+            }}
+          >
+            {halted ? "Resume" : "Halt"}
+          </Button>
+        </div>
+      </Dialog>
+    </Panel>
+  );
+}

@@ -1,0 +1,125 @@
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useId, useState, type FormEvent } from "react";
+import { toast } from "sonner";
+import { assets, code, subscriptions } from "../../rpc/clients.ts";
+import { Button, Choice, Dialog, Failed, Field } from "../../ui/kit.tsx";
+
+export function NewSubscription({ open, onClose, onDone }: { open: boolean; onClose: () => void; onDone: () => void }) {
+  const [provider, setProvider] = useState("");
+  const [symbols, setSymbols] = useState("");
+  const [interval, setInterval] = useState("1min");
+  const [live, setLive] = useState(true);
+  const [since, setSince] = useState("");
+  const listId = useId();
+  const providers = useQuery({
+    queryKey: ["code", "providers"],
+    queryFn: async () => (await code.listCode({ filter: 'kind = "PROVIDER"', pageSize: 500 })).codes,
+    enabled: open,
+  });
+  const chosen = providers.data?.find((item) => item.ref?.name === provider);
+  const typed = symbols.split(",").at(-1)?.trim() ?? "";
+  const known = useQuery({
+    queryKey: ["assets", provider, typed],
+    queryFn: async () =>
+      (
+        await assets.listAssets({
+          filter: `source.name = ${JSON.stringify(provider)} AND symbol : ${JSON.stringify(typed)}`,
+          pageSize: 20,
+        })
+      ).assets,
+    enabled: open && provider !== "" && typed.length > 1,
+  });
+  const create = useMutation({
+    mutationFn: () => {
+      const names = symbols
+        .split(",")
+        .map((item) => item.trim())
+        .filter(Boolean);
+      const [only] = names;
+      return subscriptions.createSubscription({
+        requestId: crypto.randomUUID(),
+        subscription: {
+          provider,
+          interval,
+          historical: true,
+          live,
+          storeTicks: live,
+          selector: {
+            selection:
+              names.length === 1 && only
+                ? { case: "symbol", value: only }
+                : { case: "symbols", value: { symbols: names } },
+          },
+          backfillStart: since ? timestampFromDate(new Date(`${since}T00:00:00Z`)) : undefined,
+        },
+      });
+    },
+    onSuccess: () => {
+      toast.success(`Subscribed to ${symbols}`);
+      setSymbols("");
+      onDone();
+      onClose();
+    },
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    create.mutate();
+  };
+  const intervals = chosen?.manifest?.intervals.length ? chosen.manifest.intervals : ["1min", "5min", "1h", "1d"];
+  return (
+    <Dialog open={open} onClose={onClose} title="Subscribe">
+      <form onSubmit={submit} className="flex flex-col gap-4">
+        <Choice label="Provider" required value={provider} onChange={(event) => setProvider(event.target.value)}>
+          <option value="" disabled>
+            Choose …
+          </option>
+          {providers.data?.map((item) => (
+            <option key={item.ref?.name} value={item.ref?.name}>
+              {item.ref?.name}
+            </option>
+          ))}
+        </Choice>
+        <Field
+          label="Symbols, as the provider writes them"
+          required
+          list={listId}
+          value={symbols}
+          onChange={(event) => setSymbols(event.target.value)}
+          placeholder="BTC/USD, ETH/USD"
+          hint="Several are separated by commas."
+        />
+        <datalist id={listId}>
+          {known.data?.map((item) => (
+            <option key={item.key?.symbol} value={item.key?.symbol}>
+              {item.name}
+            </option>
+          ))}
+        </datalist>
+        <Choice label="Interval" value={interval} onChange={(event) => setInterval(event.target.value)}>
+          {intervals.map((item) => (
+            <option key={item}>{item}</option>
+          ))}
+        </Choice>
+        <Field
+          label="Collect history since"
+          type="date"
+          value={since}
+          onChange={(event) => setSince(event.target.value)}
+          hint="Empty: as far as the provider's preferences say."
+        />
+        <label className="flex items-center gap-2 text-sm">
+          <input type="checkbox" checked={live} onChange={(event) => setLive(event.target.checked)} /> Live ticks and
+          bars too
+        </label>
+        {create.error && <Failed error={create.error} />}
+        <div className="flex justify-end gap-2">
+          <Button onClick={onClose}>Cancel</Button>
+          <Button type="submit" look="primary" busy={create.isPending} disabled={!provider || !symbols.trim()}>
+            Subscribe
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

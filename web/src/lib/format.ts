@@ -1,0 +1,67 @@
+// How values look, the same on every page.
+
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
+import type { Decimal } from "@quasar/client/common/v1/values";
+
+const AGES: [number, string][] = [
+  [86_400, "d"],
+  [3_600, "h"],
+  [60, "min"],
+];
+
+/** A price with the decimals that its size asks for: 0.00001234 keeps its digits, 64 000 does not grow any. */
+export function price(value: number | undefined, decimals?: number): string {
+  if (value === undefined || Number.isNaN(value)) return "–";
+  const magnitude = Math.abs(value);
+  const digits =
+    decimals ?? (magnitude === 0 ? 2 : magnitude < 1 ? Math.min(10, 3 - Math.floor(Math.log10(magnitude))) : 2);
+  return value.toLocaleString("en-US", { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits });
+}
+
+export function count(value: number | bigint | undefined): string {
+  return value === undefined ? "–" : Number(value).toLocaleString("en-US", { maximumFractionDigits: 0 });
+}
+
+export function ratio(value: number | undefined, digits = 2): string {
+  if (value === undefined || Number.isNaN(value)) return "–";
+  return `${value > 0 ? "+" : ""}${(100 * value).toFixed(digits)} %`;
+}
+
+export function share(value: number | undefined, digits = 1): string {
+  return value === undefined || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)} %`;
+}
+
+export function decimal(value: Decimal | undefined, digits = 2): string {
+  if (!value) return "–";
+  return Number(value.value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+export function time(value: Timestamp | undefined): string {
+  return value ? timestampDate(value).toISOString().replace("T", " ").slice(0, 19) : "–";
+}
+
+export function age(value: Timestamp | undefined, now: number = Date.now()): string {
+  if (!value) return "never";
+  const seconds = Math.round((now - timestampDate(value).getTime()) / 1000);
+  const [span, word] = seconds < 0 ? [-seconds, "in"] : [seconds, "ago"];
+  const [unit, name] = AGES.find(([size]) => span >= size) ?? [1, "s"];
+  const text = `${Math.floor(span / unit)} ${name}`;
+  return word === "in" ? `in ${text}` : `${text} ago`;
+}
+
+export function bytes(value: number | bigint | undefined): string {
+  if (value === undefined) return "–";
+  let left = Number(value);
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (left < 1024) return `${left.toFixed(left < 10 && unit !== "B" ? 1 : 0)} ${unit}`;
+    left /= 1024;
+  }
+  return `${left.toFixed(1)} TiB`;
+}
+
+/** The word of an enum value: `RunState.BACKING_OFF` → "backing off". */
+export function word(names: Record<number, string>, value: number): string {
+  const name = names[value];
+  return !name || name === "UNSPECIFIED" ? "–" : name.toLowerCase().replaceAll("_", " ");
+}
