@@ -35,7 +35,7 @@ def page_token(query: Sequence[str], key: Key) -> str:
         query: What the pages are pages of: the method, filter and ordering. A token fits no other query.
         key: The sort key of the last row that was given.
     """
-    content = json.dumps([_fingerprint(query), *key], separators=(",", ":"))
+    content = json.dumps([_fingerprint(query), _checksum(key), *key], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
@@ -51,15 +51,22 @@ def page_key(query: Sequence[str], token: str) -> list[str | int] | None:
         content = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):
         content = None
-    if not isinstance(content, list) or len(content) < 2 or not all(isinstance(part, str | int) for part in content):
+    if not isinstance(content, list) or len(content) < 3 or not all(isinstance(part, str | int) for part in content):
         raise _invalid("must be the next_page_token of the page before, unchanged", token)
-    if content[0] != _fingerprint(query):
+    fingerprint, checksum, *key = content
+    if checksum != _checksum(key):
+        raise _invalid("must be the next_page_token of the page before, unchanged", token)
+    if fingerprint != _fingerprint(query):
         raise _invalid("must be used with the same filter and ordering as the page before", token)
-    return content[1:]
+    return key
 
 
 def _fingerprint(query: Sequence[str]) -> str:
     return hashlib.sha256("\x00".join(query).encode()).hexdigest()[:12]
+
+
+def _checksum(key: Key) -> str:
+    return hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:8]
 
 
 def _invalid(rule: str, token: str) -> InvalidCursor:

@@ -4,14 +4,68 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from quasar.client.channel import Channel
 from quasar.config import Settings
-from quasar.rpc.ops.floor import lay
+from quasar.database.listener import Listener
+from quasar.ops.hints import Hint
+from quasar.rpc.ops.floor import Floor, lay
 from quasar.rpc.server import RpcServer
+from registry import peers
+from registry.assets.listing import ASSETS
+from registry.code import built_ins
+from registry.code import changes as code_ground
+from registry.code.built_ins import BuiltIn
+from registry.code.catalog import Catalog
+from registry.requests import Requests
+from registry.rpc.built_ins import found_built_ins
+from registry.rpc.code_service import CodeService
+from registry.rpc.collection_states import RemoteCollectionStates
 from registry.rpc.contract import SERVICES
+from registry.rpc.owners import RemoteOwners
+from registry.rpc.subscription_service import SubscriptionService
+from registry.subscriptions import ground as subscription_ground
+from registry.subscriptions.statuses import StatusDesk
+from registry.subscriptions.upkeep import CHANNEL, Upkeep, hint_for
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
     floor = await lay(settings, stack)
-    servicers: tuple[object, ...] = ()
+    datahub = await peers.connect(settings, floor.bearers, floor.clock, "datahub", stack)
+    strategy = await peers.connect(settings, floor.bearers, floor.clock, "strategy", stack)
+    servicers: tuple[object, ...] = (
+        _code_service(floor, datahub, strategy, found_built_ins()),
+        _subscription_service(floor, datahub),
+    )
     return floor.serve(servicers, contract=SERVICES)
+
+
+def _code_service(floor: Floor, datahub: Channel, strategy: Channel, built_in: list[BuiltIn]) -> CodeService:
+    ground = code_ground.Ground(
+        database=floor.database,
+        clock=floor.clock,
+        events=floor.events,
+        context=floor.context,
+        owners=RemoteOwners(datahub, strategy),
+        requests=Requests(floor.clock),
+    )
+    floor.background.start(built_ins.install_patiently(ground, built_in), "built-in code")
+    return CodeService(ground, Catalog(ground, {one.ref: (one.file,) for one in built_in}))
+
+
+def _subscription_service(floor: Floor, datahub: Channel) -> SubscriptionService:
+    upkeep = Upkeep(floor.database, floor.clock, lambda text, first: ASSETS.where(text, first_parameter=first))
+    hint = Hint(floor.clock)
+    listener = Listener(
+        floor.database_url, {CHANNEL: hint_for(hint)}, application_name="quasar-registry-upkeep", clock=floor.clock
+    )
+    floor.background.start(listener.run(), "registry changes")
+    floor.background.start(upkeep.run(hint), "selections")
+    ground = subscription_ground.Ground(
+        database=floor.database,
+        clock=floor.clock,
+        events=floor.events,
+        requests=Requests(floor.clock),
+        upkeep=upkeep,
+    )
+    return SubscriptionService(ground, StatusDesk(floor.database, RemoteCollectionStates(datahub), floor.clock))

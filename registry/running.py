@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quasar.database.pool import Database
-from quasar.errors import FailedPrecondition, Resource
+from quasar.errors import AlreadyExists, FailedPrecondition, Resource
 from quasar.ops.actors import Actor
 from quasar.ops.operations import Operation, Operations
 from registry.store.statements import SQL
@@ -64,6 +64,25 @@ class Running:
                 )
             return await self._submit(connection, work)
 
+    async def repeated(self, kind: str, subject: str, request_id: str) -> Operation | None:
+        """Return the operation that a request with this id began before; None when it is new.
+
+        Raises:
+            AlreadyExists: The id was used for another subject.
+        """
+        if not request_id:
+            return None
+        found = await self._database.fetchval(SQL["running_repeat"], self._operations.service, kind, request_id)
+        if found is None:
+            return None
+        operation = await self._operations.get(found)
+        if operation.subject != subject:
+            raise AlreadyExists(
+                f"The request_id {request_id!r} was used for another {kind} before; choose a new one.",
+                resource=Resource("operation", str(found)),
+            )
+        return operation
+
     async def _under_way(self, connection: Any, work: Work) -> Any:
         await connection.execute(SQL["running_lock"])
         kinds = [kind for kind, _ in work.conflicts]
@@ -72,10 +91,10 @@ class Running:
 
     async def _repeats(self, connection: Any, work: Work) -> bool:
         """Tell whether the request was made before: then its own operation is the answer."""
-        return bool(
-            work.request_id
-            and await connection.fetchval(SQL["running_repeat"], self._operations.service, work.kind, work.request_id)
-        )
+        if not work.request_id:
+            return False
+        found = await connection.fetchval(SQL["running_repeat"], self._operations.service, work.kind, work.request_id)
+        return found is not None
 
     async def _submit(self, connection: Any, work: Work) -> Operation:
         return await self._operations.submit(

@@ -8,6 +8,9 @@ import pytest
 
 pytest_plugins = ("quasar.testing.database",)
 
+# Read when gRPC is first used. Its fork handlers crash children that are started as another account (fork, then exec).
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,10 @@ class Delivery:
     revision_cause: str = "vendor correction"
     run_id: int | None = None
     operation_id: uuid.UUID | None = None
+    given_up: TimeRanges = NO_RANGES
+    """Where every source was asked in vain."""
+    unanswered: bool = False
+    """No source answered: what is missing is missing, also before the first bar."""
     lax: bool = False
     """Store rows whose prices are out of order or whose volume is negative: somebody released them."""
 

@@ -1,7 +1,7 @@
 """The ledger of coverage as values: what is known of every slot in which a bar is expected, in runs of one state.
 
-Slots in which the market is closed follow from the calendar and are not in it, so a run goes over nights and holidays: a
-complete series is one row.
+Slots in which the market is closed follow from the calendar and are not in it, so a run goes over nights and holidays:
+a complete series is one row.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from quasar.model.coverage import Coverage, Evidence, SlotState, TimeRanges
+from quasar.model.coverage import NO_RANGES, Coverage, Evidence, SlotState, TimeRanges
 from quasar.model.instants import TimeRange
 
 MISSING_STATES = (SlotState.GAP, SlotState.UNREPAIRABLE)
@@ -59,7 +59,14 @@ def ranges_of(rows: Iterable[LedgerRow], *states: SlotState) -> TimeRanges:
     return TimeRanges.of(row.span for row in rows if row.state in states)
 
 
-def evidence_of(former: Sequence[LedgerRow], *, repairing: bool, empty: TimeRanges, no_trade: TimeRanges) -> Evidence:
+def evidence_of(
+    former: Sequence[LedgerRow],
+    *,
+    repairing: bool,
+    empty: TimeRanges,
+    no_trade: TimeRanges,
+    given_up: TimeRanges = NO_RANGES,
+) -> Evidence:
     """Return what is known beyond the bars: what the source says now, and what it said before.
 
     Args:
@@ -67,13 +74,14 @@ def evidence_of(former: Sequence[LedgerRow], *, repairing: bool, empty: TimeRang
         repairing: Whether bars that come now fill gaps, which is remembered of their slots.
         empty: Where the source says now that it has nothing.
         no_trade: Where it says that nothing was traded.
+        given_up: Where every source was asked in vain.
     """
     repaired = ranges_of(former, SlotState.REPAIRED, *(MISSING_STATES if repairing else ()))
     return Evidence(
         no_trade=no_trade.union(ranges_of(former, SlotState.NO_TRADE)),
         empty=empty.union(ranges_of(former, SlotState.EMPTY)),
         repaired=repaired,
-        unrepairable=ranges_of(former, SlotState.UNREPAIRABLE),
+        unrepairable=given_up.union(ranges_of(former, SlotState.UNREPAIRABLE)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Stores deliveries of bars: one transaction each, in which bars, former versions, quarantine and ledger change together."""
+"""Stores deliveries of bars: in one transaction bars, former versions, quarantine and ledger change together."""
 
 from __future__ import annotations
 
@@ -163,12 +163,15 @@ class _Storing:
         observed = await self._observed(span, present)
         expected = self._series.calendar.expected_slots(interval, span.start_ns, span.end_ns)
         former = await ledger_table.around(self._connection, self._id, span)
-        empty = self._delivery.empty.union(await self._before_first(span, expected, observed))
+        empty = self._delivery.empty
+        if not self._delivery.unanswered:
+            empty = empty.union(await self._before_first(span, expected, observed))
         evidence = evidence_of(
             former,
             repairing=bool(self._delivery.repaired_from),
             empty=empty,
             no_trade=self._delivery.no_trade,
+            given_up=self._delivery.given_up,
         )
         fresh = ledger_rows(classify(interval, span, expected, observed, evidence), self._delivery.source_series_id)
         rows = rewritten(former, span, fresh, self._expected_between)

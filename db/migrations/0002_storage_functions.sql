@@ -40,6 +40,14 @@ create function ops.slice_name(of_table ops.storage_tables, slice_start timestam
             when 'year' then 'YYYY' when 'month' then 'YYYY_MM' when 'hour' then 'YYYY_MM_DD_HH24' else 'YYYY_MM_DD' end)
 $$;
 
+-- About how many partitions a range covers; a time that is wrong by centuries must not make them all.
+create function ops.slice_count(of_table ops.storage_tables, range_start timestamptz, range_end timestamptz) returns bigint
+language sql stable as $$
+    select (extract(epoch from range_end - fine.start) / extract(epoch from ('1 ' || of_table.step)::interval)
+            + extract(epoch from fine.start - range_start) / extract(epoch from interval '1 year'))::bigint
+    from (select least(greatest(range_start, of_table.coarse_before), range_end) as start) fine
+$$;
+
 -- Make the partitions that cover [range_start, range_end) and return how many were new.
 create function ops.ensure_partitions(of_table text, range_start timestamptz, range_end timestamptz) returns integer
 language plpgsql security definer set search_path = pg_catalog, ops as $$
@@ -61,6 +69,10 @@ begin
     if kept.engine = 'hypertable' then
         return 0;
     end if;
+    if ops.slice_count(kept, range_start, range_end) > most then
+        raise exception 'the range [%, %) would need more than % partitions of %', range_start, range_end, most, of_table
+            using errcode = 'program_limit_exceeded', hint = 'store it in smaller parts, or correct its times';
+    end if;
     perform pg_advisory_xact_lock(hashtextextended('quasar.storage:' || of_table, 0));
     -- Read again: while this call waited the table may have become a hypertable.
     kept := ops.storage_table(of_table);
@@ -72,10 +84,6 @@ begin
         upper := ops.slice_end(kept, lower);
         part := ops.slice_name(kept, lower);
         if to_regclass(format('%I.%I', home, part)) is null then
-            if made >= most then
-                raise exception 'the range [%, %) would need more than % partitions of %', range_start, range_end, most, of_table
-                    using errcode = 'program_limit_exceeded', hint = 'store it in smaller parts, or correct its times';
-            end if;
             -- ATTACH lets readers and writers of the other partitions go on; CREATE … PARTITION OF would stop them.
             execute format('create table %I.%I (like %s including all)', home, part, of_table);
             execute format('alter table %s attach partition %I.%I for values from (%L) to (%L)', of_table, home, part, lower, upper);

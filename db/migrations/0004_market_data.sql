@@ -161,6 +161,8 @@ create view datahub.bars as
     where not exists (select from datahub.historical_data h where h.series_id = l.series_id and h.open_time = l.open_time)
       and not exists (select from datahub.live_data p where p.series_id = l.series_id and p.open_time = l.open_time and p.origin < l.origin);
 
+comment on view datahub.bars is 'Bars of both tables without duplicates. Order by open_time, or read one series at a time: over compressed chunks TimescaleDB 2.29 fails to order a union by series_id, open_time (invalid array position)';
+
 -- The ledger: for every expected slot of a series what is known about it. Neighbouring slots of one state are one row, and rows of a
 -- series never overlap.
 create table datahub.coverage (

@@ -28,6 +28,9 @@ def up(only: str | None, no_gateway: bool) -> None:
     The first start makes everything that is needed in the home: a private PostgreSQL, the secret that all keys are
     derived from, and a token for the administrator. What dies is started again. Ctrl-C stops everything in order.
     """
+    # The supervisor starts processes as another account, by fork and exec, while it has gRPC's threads; gRPC's fork
+    # handlers crash such children before they get to exec. It and its children never go on without an exec.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from quasar.supervisor.merged_log import MergedLog
     from quasar.supervisor.up import NAMES, Platform
 

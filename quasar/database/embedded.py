@@ -141,8 +141,9 @@ class EmbeddedPostgres:
             return self.url
         self._held.close()
         try:
+            account = self._account()
             self._held.enter_context(self.cluster.locked())
-            account = await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._prepare, account)
             self._postmaster = find_postmaster(self.cluster.data, self.cluster.mark)
             if self._postmaster is None:
                 self._spawn(account)
@@ -177,11 +178,17 @@ class EmbeddedPostgres:
         """Return the last lines of the server's log."""
         return tail(self.cluster.read_log(self._log_start))
 
-    def _prepare(self) -> ServerAccount:
+    def _account(self) -> ServerAccount:
+        """Choose who runs the server."""
+        try:
+            return server_account(self.cluster.data if self.cluster.data.is_dir() else None)
+        except OSError as error:
+            raise explain_os_error(self.cluster.home, error) from error
+
+    def _prepare(self, account: ServerAccount) -> None:
         """Do everything that must be true before a server process can run."""
         cluster = self.cluster
         try:
-            account = server_account(cluster.data if cluster.data.is_dir() else None)
             cluster.prepare(account)
             self.binaries = reachable_binaries(find_binaries(self._binaries_setting, major=cluster.major()), account)
             cluster.require_major(self.binaries)
@@ -191,7 +198,6 @@ class EmbeddedPostgres:
                 create_cluster(cluster, self.binaries, account, self._password)
         except OSError as error:
             raise explain_os_error(cluster.home, error) from error
-        return account
 
     def _spawn(self, account: ServerAccount) -> None:
         """Start the server process."""

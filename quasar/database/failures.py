@@ -29,10 +29,10 @@ _FILE_ACTION = r"could not (?:open|read|write|create|access|rename|remove|stat)[
 
 # The first pattern that is found decides, so the more precise ones stand first.
 _LOG_PATTERNS: Mapping[str, str] = {
-    r"No space left on device|Disk quota exceeded|File too large": _FULL,
+    r"No space left on device|Disk quota exceeded|File too large|Check free disk space": _FULL,
     r"database files are incompatible|initialized by PostgreSQL version": (
-        "the database folder {home} was made by another build of PostgreSQL; "
-        f"start once with that build (QUASAR_PG_BIN), or {_FROM_BACKUP}"
+        "the database folder {home} was made by another build of PostgreSQL, or is damaged; "
+        f"start with that build (QUASAR_PG_BIN), or {_FROM_BACKUP}"
     ),
     r"could not (?:create|resize|map|open) shared memory|Cannot allocate memory|could not fork": (
         "there is too little memory for PostgreSQL; close other programs or give the container more memory"

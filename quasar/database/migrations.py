@@ -144,7 +144,7 @@ async def migrate(
     """
     migrations = load_migrations() if migrations is None else migrations
     async with _exclusive(url) as connection:
-        await connection.execute(SQL["bootstrap"])
+        await _bootstrap(connection)
         recorded = {row["version"]: row for row in await connection.fetch(SQL["recorded"])}
         _verify(migrations, recorded.values())
         capabilities = await detect_capabilities(connection)
@@ -223,6 +223,17 @@ async def _exclusive(url: str) -> AsyncIterator[Any]:
         await connection.execute(SQL["unlock"])
     finally:
         await connection.close()
+
+
+async def _bootstrap(connection: Any) -> None:
+    """Make the runner's own table."""
+    try:
+        await connection.execute(SQL["bootstrap"])
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(
+            f"the role that migrates must own the database or the schemas that are in it already ({error}); "
+            "use the owner's address"
+        ) from error
 
 
 def _read(path: Path) -> Migration:

@@ -77,15 +77,22 @@ async def ensure_roles(connection: Any, context: SystemContext, clock: Clock | N
         clock: For the pause when another process changes the same roles.
 
     Raises:
-        FailedPrecondition: The owner may not create roles.
+        FailedPrecondition: The owner may not create roles, or not change the ones that exist.
     """
     if not await connection.fetchval(_SQL["may_create_roles"]):
         raise FailedPrecondition(
             "the owner of the database must be able to create roles, one for each service; as a superuser run: "
             "ALTER ROLE <owner> CREATEROLE"
         )
-    for service in SERVICES:
-        await _patiently(clock or SystemClock(), partial(_ensure_role, connection, service, context))
+    try:
+        for service in SERVICES:
+            await _patiently(clock or SystemClock(), partial(_ensure_role, connection, service, context))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise FailedPrecondition(
+            f"the owner of the database must be able to change the roles {', '.join(map(role_name, SERVICES))}, which "
+            f"somebody else has created ({str(error).splitlines()[0]}); as a superuser run: "
+            "GRANT <role> TO <owner> WITH ADMIN OPTION"
+        ) from error
     names = {service: await connection.fetchval("select quote_ident($1)", role_name(service)) for service in SERVICES}
     async with connection.transaction():
         await connection.execute(_SQL["grants"].format(**names))

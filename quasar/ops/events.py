@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +166,7 @@ class Events:
 
     async def watch(
         self, *, filter_text: str = "", cursor: str = "", since: dt.datetime | None = None, heartbeat_s: float = 10.0
-    ) -> AsyncIterator[EventBatch]:
+    ) -> AsyncGenerator[EventBatch, None]:
         """Yield events as they become visible, each once, in the order of their ids.
 
         A batch without events is a heartbeat. The first batch comes at once and may be empty: it carries the cursor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class OperationContext:
         self._on_progress = on_progress
         self._pace_from: tuple[float, int] | None = None
         self._unwritten = False
+        self._writing = asyncio.Lock()
 
     @property
     def request(self) -> Mapping[str, Any]:
@@ -121,14 +123,17 @@ class OperationContext:
         Raises:
             LeaseLost: Another worker has taken over.
         """
-        if not self._unwritten:
-            return
-        now = self._progress
+        async with self._writing:  # an older figure must not overtake a newer one
+            if self._unwritten:
+                await self._write(self._progress)
+
+    async def _write(self, now: Progress) -> None:
         detail = {"counters": dict(now.counters), "remaining_s": now.remaining_s}
         values = (now.phase, now.done, now.total, now.unit, now.wait_s, detail)
         async with self._database.transaction() as connection:
             if not await connection.fetchval(SQL["write_progress"], *self._fence, *values):
                 raise LeaseLost
             await connection.execute(SQL["notify_operations"], f"change {self.operation.operation_id}")
-        # Only now: a flush that was cut off is done again by the next one. What was told meanwhile is still to be written.
+        # Only now: a flush that was cut off is done again by the next one. What was told meanwhile is still to be
+        # written.
         self._unwritten = self._progress is not now

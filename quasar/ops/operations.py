@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -252,7 +252,7 @@ class Operations:
                 return found
         return await self.get(operation_id)
 
-    async def watch(self, operation_id: uuid.UUID) -> AsyncIterator[Operation]:
+    async def watch(self, operation_id: uuid.UUID) -> AsyncGenerator[Operation, None]:
         """Yield an operation as it is now, then at every change; the last one is final.
 
         Raises:

@@ -21,6 +21,7 @@ UNREADY_LOOK_S = 0.1
 ANSWER_S = 3.0
 """Time that the database has to answer."""
 
+_REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 _TROUBLE = (QuasarError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -63,12 +64,7 @@ class DatabaseReadiness:
             missing = "" if self._schema_fits else await self._schema.missing()
         except _TROUBLE as error:
             self._disconnect()
-            why = (
-                error.message
-                if isinstance(error, QuasarError)
-                else f"the database does not answer ({type(error).__name__})"
-            )
-            return f"{why}; it is asked again all the time"
+            return _explained(error)
         self._schema_fits = not missing
         return missing
 
@@ -76,3 +72,13 @@ class DatabaseReadiness:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error.__cause__, _REFUSED):
+        return (
+            "the database refuses the role of this service; `quasar db migrate` with the same system context makes it "
+            "or corrects its password"
+        )
+    why = error.message if isinstance(error, QuasarError) else f"the database does not answer ({type(error).__name__})"
+    return f"{why}; it is asked again all the time"

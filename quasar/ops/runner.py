@@ -288,6 +288,7 @@ class OperationRunner:
                     continue  # the next renewal stops the work
                 except _TROUBLE as error:
                     _log.warning("progress of an operation not written", error=type(error).__name__)
+                    self._told.set()
             await self._clock.sleep(PROGRESS_S)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from quasar.clock import Clock
 
@@ -120,7 +120,7 @@ class Health:
         """Wait until everyone who watches knows the present state."""
         await self._all_told.wait()
 
-    async def watch(self) -> AsyncIterator[bool]:
+    async def watch(self) -> AsyncGenerator[bool]:
         """Yield `ready` at once and again each time it differs, without end."""
         last: bool | None = None
         me = object()

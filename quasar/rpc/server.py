@@ -24,6 +24,7 @@ from quasar.rpc.context import arrive, request_id_of_call
 from quasar.rpc.contract import methods_of, service_of
 from quasar.rpc.health import Health
 from quasar.rpc.health_service import HealthService
+from quasar.rpc.listening import require_free
 from quasar.rpc.reflection import reflection_services
 from quasar.rpc.tls import Reloading, ServerFiles
 from quasar.tracing import Tracer
@@ -202,12 +203,15 @@ class RpcServer:
         await server.start()
         self._server = server
         self._resources.enter_context(self._metrics.sampling())
-        self._log.info("serving", address=self.settings.address, port=self.port, services=sorted(self._services))
+        self._log.info("serving", host=self.settings.host, port=self.port, services=sorted(self._services))
         return self.port
 
     def _listen(self, server: grpc.aio.Server) -> int:
         settings = self.settings
         files = _tls_files(settings)
+        on_socket = settings.host.startswith("unix:")
+        if not on_socket:
+            require_free(settings.host, settings.port)
         try:
             if files is None:
                 port = server.add_insecure_port(settings.address)
@@ -215,10 +219,10 @@ class RpcServer:
                 port = server.add_secure_port(settings.address, Reloading(files).credentials())
         except RuntimeError as error:
             raise errors.PortInUse(
-                f"{settings.address} must be free to listen on, was in use or not an address of this machine; "
-                "stop the program that listens there, or set another port."
+                f"{settings.address} must be free to listen on, was not; stop the program that listens there, "
+                "or set another address."
             ) from error
-        return 0 if settings.host.startswith("unix:") else port
+        return 0 if on_socket else port
 
     async def drain(self) -> None:
         """Stop without losing work: health first, then streams, calls in flight, and the connections last.
@@ -233,15 +237,18 @@ class RpcServer:
         self._log.info("draining", calls=self._unary.in_flight, streams=self._streams.in_flight, grace_s=grace_s)
         self.health.drain()
         self.draining.set()
-        if not await _within(grace_s / 3, [self._streams.empty, self.health.told]):
+        finished = False
+        try:
+            if not await _within(grace_s / 3, [self._streams.empty, self.health.told]):
+                self._calls.end_streams()
+            finished = await _within(grace_s * 2 / 3, [self._streams.empty, self._unary.empty])
+        finally:  # also when the drain itself is cut short
+            if not finished:
+                self._log.warning("calls cut off", calls=self._unary.in_flight, streams=self._streams.in_flight)
             self._calls.end_streams()
-        finished = await _within(grace_s * 2 / 3, [self._streams.empty, self._unary.empty])
-        if not finished:
-            self._log.warning("calls cut off", calls=self._unary.in_flight, streams=self._streams.in_flight)
-        self._calls.end_streams()
-        await self._server.stop(0.5 if finished else 0.0)
-        self._resources.close()
-        self._log.info("stopped")
+            await self._server.stop(0.5 if finished else 0.0)
+            self._resources.close()
+            self._log.info("stopped")
 
 
 def _tls_files(settings: ServerSettings) -> ServerFiles | None:

@@ -14,6 +14,8 @@ from quasar import errors
 _SECRET: Final = re.compile(r"secret|token|bearer|password", re.IGNORECASE)
 _LONGEST: Final = 80
 """Characters of a value that are repeated to the caller."""
+_MOST: Final = 12
+"""Violations that are told: a status travels in the trailing metadata, of which clients take 8 KiB."""
 _UNSET: Final = "must be set"
 _EMPTY: Final = "must not be empty"
 _VALIDATOR: Final = protovalidate.Validator()
@@ -28,9 +30,10 @@ def check(request: Message) -> None:
     """
     found = _VALIDATOR.collect_violations(request)
     if found:
-        violations = [_violation(one) for one in found]
+        violations = [_violation(one) for one in found[:_MOST]]
         sentence = "; ".join(f"{v.field} {v.description}" if v.field else v.description for v in violations)
-        raise errors.InvalidArgument(f"{sentence}.", violations=violations)
+        more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
+        raise errors.InvalidArgument(f"{sentence}{more}.", violations=violations)
 
 
 def _violation(found: protovalidate.Violation) -> errors.FieldViolation:

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
 from quasar import logs
+from quasar.errors import DatabaseUnavailable, DeadlineExceeded
 from registry.code.archives import SourceFile
 from registry.code.changes import Ground, record
 from registry.code.refs import CodeRef
 from registry.store import code_table
 
+RETRY_S = 1.0
 _log = logs.get("registry.code.built_ins")
 
 
@@ -33,6 +37,18 @@ async def install(ground: Ground, built_ins: Sequence[BuiltIn]) -> None:
     """
     for built_in in sorted(built_ins, key=lambda one: str(one.ref)):
         await _install_one(ground, built_in)
+
+
+async def install_patiently(ground: Ground, built_ins: Sequence[BuiltIn]) -> None:
+    """Write the entries as soon as the database and its schema are there."""
+    while True:
+        try:
+            await install(ground, built_ins)
+        except (DatabaseUnavailable, DeadlineExceeded, asyncpg.PostgresError) as error:
+            _log.info("built-in code waits for the database", problem=str(error))
+            await ground.clock.sleep(RETRY_S)
+        else:
+            return
 
 
 async def _install_one(ground: Ground, built_in: BuiltIn) -> None:

@@ -41,8 +41,6 @@ ALIASES_OF_FIELDS: Final[Mapping[str, str]] = {
 """Other names that a column may have."""
 
 _MIC: Final = re.compile(r"[A-Z0-9]{4}")
-_SINCE_EVER: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
-_FOR_EVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _LONGEST_SYMBOL: Final = 200
 _LONGEST_NAME: Final = 500
 _KEPT_VALUE: Final = 200
@@ -64,8 +62,8 @@ class IdentityRow(NamedTuple):
     identity_group: str
     currency: str
     country: str
-    valid_from: dt.datetime
-    valid_to: dt.datetime
+    valid_from: dt.datetime | None
+    valid_to: dt.datetime | None
     aliases: list[str]
     match_key: str
     name_key: str
@@ -99,7 +97,7 @@ class ManifestReader:
     rows: list[IdentityRow] = field(default_factory=list)
     rejections: list[RejectedIdentity] = field(default_factory=list)
     read: int = 0
-    _lines: dict[tuple[str, str, str, dt.datetime], int] = field(default_factory=dict)
+    _lines: dict[tuple[str, str, str, dt.datetime | None], int] = field(default_factory=dict)
 
     def take(self, entries: Iterable[tuple[int, Mapping[str, str]]]) -> None:
         """Read rows, each with its line and its values by field; what is absent is empty."""
@@ -132,9 +130,9 @@ class ManifestReader:
         share_class = _identifier(values, "share_class_figi", figi_problem)
         isin = _identifier(values, "isin", isin_problem)
         asset_class = self._class(values.get("class", ""))
-        valid_from = _day(values, "valid_from", _SINCE_EVER)
-        valid_to = _day(values, "valid_to", _FOR_EVER)
-        if valid_from >= valid_to:
+        valid_from = _day(values, "valid_from")
+        valid_to = _day(values, "valid_to")
+        if valid_from and valid_to and valid_from >= valid_to:
             raise _Refused("valid_to", values.get("valid_to", ""), f"must be after valid_from, which is {valid_from:%Y-%m-%d}")
         name = " ".join(values.get("name", "").split())[:_LONGEST_NAME]
         return IdentityRow(
@@ -211,11 +209,11 @@ def _country(text: str) -> str:
     return code if len(code) == 2 and code.isalpha() else ""
 
 
-def _day(values: Mapping[str, str], name: str, absent: dt.datetime) -> dt.datetime:
-    """Return midnight UTC of a date."""
+def _day(values: Mapping[str, str], name: str) -> dt.datetime | None:
+    """Return midnight UTC of a date; None where there is none."""
     text = values.get(name, "").strip()
     if not text:
-        return absent
+        return None
     try:
         day = dt.date.fromisoformat(text[:10])
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,12 +21,14 @@ _PACKAGES: Mapping[CodeKind, str] = {CodeKind.PROVIDER: "quasar.providers", Code
 _log = logs.get("registry.rpc.built_ins")
 
 
-def built_ins() -> list[BuiltIn]:
-    """Return what this build of the platform has. A class that cannot be loaded (an optional library is missing) is left out."""
+def found_built_ins() -> list[BuiltIn]:
+    """Return what this build has; a class whose optional library is missing is left out."""
     return [found for kind, package in _PACKAGES.items() for found in _of_package(kind, package)]
 
 
 def _of_package(kind: CodeKind, package: str) -> Iterator[BuiltIn]:
+    if importlib.util.find_spec(package) is None:
+        return
     listed: Mapping[str, str] = importlib.import_module(package).BUILTIN
     for name, place in sorted(listed.items()):
         module_name, _, class_name = place.partition(":")

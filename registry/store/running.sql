@@ -11,4 +11,4 @@ where o.service = $1 and o.state in ('PENDING', 'RUNNING') and not o.cancel_requ
 order by o.created_at limit 1;
 
 -- name: running_repeat
-select exists (select from ops.operations where service = $1 and kind = $2 and request_id = $3);
+select id from ops.operations where service = $1 and kind = $2 and request_id = $3;

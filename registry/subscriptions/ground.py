@@ -16,7 +16,7 @@ from registry.requests import Requests
 from registry.store import code_table
 from registry.store import subscription_table as table
 from registry.subscriptions.subscriptions import Subscription
-from registry.subscriptions.upkeep import Upkeep
+from registry.subscriptions.upkeep import SUBSCRIPTIONS, Upkeep
 
 MAX_SERIES = 200_000
 """Series that all subscriptions may select together, unless set otherwise."""
@@ -93,7 +93,7 @@ async def record(
     actor: Actor | None,
 ) -> None:
     """Write the event of a change, wake those who live on it, and count it; it stands last in the transaction."""
-    await code_table.notify(connection, "subscriptions")
+    await code_table.notify(connection, SUBSCRIPTIONS)
     await ground.events.record(
         connection,
         kind,

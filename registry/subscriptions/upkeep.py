@@ -23,10 +23,27 @@ LOOK_S = 30.0
 LEAST_S = 1.0
 """Hints that come in a row are answered together, at most once in this time."""
 
+SUBSCRIPTIONS = "subscriptions"
+"""Payload: somebody changed subscriptions."""
+SELECTIONS = "selections"
+"""Payload: what selections come down to followed a change of assets, mappings or members."""
+CHANNEL = "registry_changed"
+"""NOTIFY channel: something of the registry changed; the payload says what."""
+
 AssetFilter = Callable[[str, int], Condition]
 """Returns the condition on assets (`registry.asset_details d`) of a filter text; parameters begin at the number."""
 _FIRST_PARAMETER = 7
 _log = logs.get("registry.subscriptions.upkeep")
+
+
+def hint_for(hint: Hint) -> Callable[[str], None]:
+    """Return what hears the channel: changes of subscriptions resolve themselves, so only the others give a hint."""
+
+    def heard(payload: str) -> None:
+        if payload not in (SUBSCRIPTIONS, SELECTIONS):
+            hint.give()
+
+    return heard
 
 
 class Upkeep:
@@ -66,7 +83,7 @@ class Upkeep:
                 return 0
             changed = await self.resolve(connection, None, self._clock.now())
             if changed:
-                await code_table.notify(connection, "selections")
+                await code_table.notify(connection, SELECTIONS)
                 await table.bump_revision(connection)
         return changed
 

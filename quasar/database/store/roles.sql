@@ -32,7 +32,7 @@ grant insert, update on ops.tokens to {registry};
 grant usage on all sequences in schema ops to {registry}, {datahub}, {strategy};
 grant execute on function ops.storage_table(text), ops.storage_slices(text), ops.slice_step(ops.storage_tables, timestamptz),
     ops.slice_start(ops.storage_tables, timestamptz), ops.slice_end(ops.storage_tables, timestamptz),
-    ops.slice_name(ops.storage_tables, timestamptz) to {registry}, {datahub}, {strategy};
+    ops.slice_name(ops.storage_tables, timestamptz), ops.slice_count(ops.storage_tables, timestamptz, timestamptz) to {registry}, {datahub}, {strategy};
 grant execute on function ops.ensure_partitions(text, timestamptz, timestamptz), ops.drop_older_than(text, timestamptz),
     ops.set_retention(text, interval), ops.apply_retention(text, timestamptz), ops.set_compression(text, interval) to {datahub};
 grant execute on function ops.prune_events(timestamptz) to {registry};

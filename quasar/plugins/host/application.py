@@ -17,11 +17,11 @@ from quasar.plugins.host.journal import Journal
 from quasar.plugins.host.permits import HostPermits
 from quasar.plugins.host.plugin_service import PluginService
 from quasar.plugins.host.runtime import Runtime
-from quasar.plugins.host.serving import handler
 from quasar.plugins.jail.confinement import seal
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Spec
 from quasar.plugins.manifest import Kind
+from quasar.plugins.serving import handler
 from quasar.sdk.context import Context
 from quasar_proto.plugin.v1 import broker_pb2, plugin_pb2, provider_pb2, strategy_pb2
 
@@ -68,8 +68,8 @@ async def serve(spec: Spec, posture: list[PostureItem]) -> None:
             beat = group.create_task(runtime.beat())
             watch = group.create_task(_watch(channel, runtime))
             await runtime.stopping.wait()
-            await server.stop(runtime.grace_s)
             await runtime.close()
+            await server.stop(0.2)
             beat.cancel()
             watch.cancel()
     os._exit(0)  # threads that the author's code left behind must not keep the process

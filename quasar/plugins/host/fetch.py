@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -20,23 +21,24 @@ from quasar.sdk.failures import Throttled, Unauthorised, Unsupported
 from quasar.sdk.notices import EmptyRange, RejectedRow
 from quasar_proto.plugin.v1 import provider_pb2
 
-Columns = TypeVar("Columns", BarColumns, TickColumns)
+Columns = BarColumns | TickColumns
 Write = Callable[[bytes], Awaitable[None]]
 _MOST_REJECTED: Final = 1_000
 """Rows that are told one by one; of the rest only the last one is."""
 
 
-class Encoding(Generic[Columns]):
+@dataclass(frozen=True, slots=True)
+class Encoding:
     """How rows of one sort are gathered and encoded."""
 
-    def __init__(
-        self, row: type[Any], columns: type[Columns], gather: Callable[[Any], Columns], encode: Callable[..., bytes]
-    ) -> None:
-        """Name the types and the functions."""
-        self.row = row
-        self.columns = columns
-        self.gather = gather
-        self.encode = encode
+    row: type[Any]
+    """What authors yield one by one."""
+    columns: type[Any]
+    """What they may yield instead."""
+    gather: Callable[[Any], Any]
+    """Makes columns of rows."""
+    encode: Callable[[int, Any], bytes]
+    """Encodes columns under a series id."""
 
 
 BARS: Final = Encoding(
@@ -47,13 +49,13 @@ TICKS: Final = Encoding(
 )
 
 
-class Fetch(Generic[Columns]):
+class Fetch:
     """Runs one symbol of a request to its end."""
 
     def __init__(
         self,
         series_id: int,
-        encoding: Encoding[Columns],
+        encoding: Encoding,
         answer: type[provider_pb2.FetchBarsResponse] | type[provider_pb2.FetchTicksResponse],
         write: Write,
         batch_rows: int,
@@ -142,7 +144,7 @@ class Fetch(Generic[Columns]):
         except errors.PluginFailed:
             self._rows.clear()  # the error that is being told came first
 
-    async def _sorted_out(self, rows: list[Any]) -> Columns:
+    async def _sorted_out(self, rows: list[Any]) -> Any:
         """Gather rows one by one, and reject those that are no rows."""
         good, bad = [], []
         for row in rows:

@@ -55,6 +55,7 @@ class Journal:
         self._in_second = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fresh = asyncio.Event()
+        self._closed = False
 
     def attach(self) -> None:
         """Take over standard output, standard error and the root logger; call it in the event loop's thread."""
@@ -84,14 +85,22 @@ class Journal:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._fresh.set)
 
+    def close(self) -> None:
+        """Let readers come to their end; lines may still be kept, and are lost."""
+        self._closed = True
+        self._fresh.set()
+
     async def after(self, sequence: int) -> tuple[list[Line], int]:
-        """Wait for lines after a sequence; return them and how many were left out since the call before."""
+        """Wait for lines after a sequence; return them and how many were left out since the call before.
+
+        Without lines the journal is closed.
+        """
         while True:
             self._fresh.clear()
             with self._lock:
                 found = [line for line in self._lines if line.sequence > sequence]
                 dropped, self._dropped = self._dropped, 0
-            if found or dropped:
+            if found or dropped or self._closed:
                 return found, dropped
             await self._fresh.wait()
 

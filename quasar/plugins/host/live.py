@@ -185,7 +185,7 @@ class LiveStream:
         if isinstance(notice, SymbolNotice):
             rest.symbols.add(
                 series_id=self._id_of(notice.symbol),
-                state=int(notice.state),  # type: ignore[arg-type]  # numbered as in the contract
+                state=int(notice.state),
                 message=notice.message[:500],
             )
         elif isinstance(notice, ConnectionNotice):
@@ -195,7 +195,7 @@ class LiveStream:
                 series_id=self._id_of(notice.symbol) if notice.symbol else 0,
                 start_time_ns=notice.start_ns,
                 end_time_ns=notice.end_ns,
-                cause=int(notice.cause),  # type: ignore[arg-type]  # numbered as in the contract
+                cause=int(notice.cause),
                 detail=notice.detail[:500],
                 last_trade_id=-1 if notice.last_trade_id is None else notice.last_trade_id,
             )
@@ -208,7 +208,7 @@ _FORMS: Final = "a live source must bring (symbol, Tick), (symbol, interval, Bar
 
 def _tell_connection(rest: provider_pb2.StreamLiveResponse, notice: ConnectionNotice) -> None:
     told = rest.connections.add(
-        state=int(notice.state),  # type: ignore[arg-type]  # numbered as in the contract
+        state=int(notice.state),
         connection=notice.connection,
         host=notice.host,
         last_receive_time_ns=notice.last_receive_ns,

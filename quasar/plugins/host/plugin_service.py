@@ -7,8 +7,8 @@ from typing import Final
 from quasar.convert.manifest import manifest_to_proto, value_to_plain
 from quasar.plugins.host.journal import Line
 from quasar.plugins.host.runtime import Runtime
-from quasar.plugins.host.serving import Rpc
 from quasar.plugins.manifest import Kind
+from quasar.plugins.serving import Rpc
 from quasar_proto.plugin.v1 import plugin_pb2
 
 _CONTRACT: Final = 1
@@ -68,6 +68,8 @@ class PluginService:
         sequence = request.after_sequence
         while True:
             lines, dropped = await self._runtime.journal.after(sequence)
+            if not lines and not dropped:
+                return
             await rpc.write(plugin_pb2.StreamLogsResponse(lines=[_to_proto(line) for line in lines], dropped=dropped))
             sequence = lines[-1].sequence if lines else sequence
 

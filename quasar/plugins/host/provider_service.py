@@ -18,7 +18,7 @@ from quasar.model.ticks import TickKind
 from quasar.plugins.host.fetch import BARS, TICKS, Encoding, Fetch
 from quasar.plugins.host.live import LiveStream
 from quasar.plugins.host.runtime import Runtime
-from quasar.plugins.host.serving import Rpc
+from quasar.plugins.serving import Rpc
 from quasar.sdk.feed import Feed
 from quasar.sdk.notices import RejectedRow
 from quasar.sdk.permits import WORK
@@ -62,7 +62,7 @@ class ProviderService:
         await self._fetch(request.work_id, jobs, TICKS, provider_pb2.FetchTicksResponse, request.batch_rows, rpc)
 
     async def _fetch(
-        self, work_id: str, jobs: Sequence[_Job], encoding: Encoding[Any], answer: Any, batch_rows: int, rpc: Rpc
+        self, work_id: str, jobs: Sequence[_Job], encoding: Encoding, answer: Any, batch_rows: int, rpc: Rpc
     ) -> None:
         WORK.set(work_id)
         writing = asyncio.Lock()

@@ -116,7 +116,11 @@ class Runtime:
             self.lag_s = max(0.0, clock.monotonic() - before - _BEAT_S)
 
     async def close(self) -> None:
-        """Let the author's code finish."""
+        """Let requests in flight and the author's code finish, as long as there is time."""
+        clock = self.context.clock
+        until = clock.monotonic() + self.grace_s
+        while self.in_flight and clock.monotonic() < until:
+            await clock.sleep(0.01)
         if self.instance is not None:
             try:
                 async with asyncio.timeout(max(1.0, self.grace_s)):
@@ -124,3 +128,4 @@ class Runtime:
                     await self.context.close()
             except Exception as error:  # the process ends all the same; the author reads why in the log
                 self.context.log.warning("stopping failed: %s", told(error).message)
+        self.journal.close()

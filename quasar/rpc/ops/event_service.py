@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from quasar.ops.events import Event, Events
@@ -47,12 +48,15 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
             watched = self._events.watch(
                 filter_text=request.filter, cursor=request.cursor, since=since, heartbeat_s=interval
             )
-            async for batch in watched:
-                cursor = batch.cursor
-                yield pb.WatchEventsResponse(events=[event_message(event) for event in batch.events], cursor=cursor)
+            async with aclosing(watched):
+                async for batch in watched:
+                    cursor = batch.cursor
+                    messages = [event_message(event) for event in batch.events]
+                    yield pb.WatchEventsResponse(events=messages, cursor=cursor)
 
-        async for message in until_drained(batches(), self._draining, resume=lambda: {"cursor": cursor}):
-            yield message
+        async with aclosing(until_drained(batches(), self._draining, resume=lambda: {"cursor": cursor})) as messages:
+            async for message in messages:
+                yield message
 
 
 def event_message(event: Event) -> event_pb2.Event:

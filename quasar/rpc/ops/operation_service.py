@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -54,11 +55,13 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         """Stream an operation at every change until it has ended."""
 
         async def changes() -> AsyncGenerator[pb.WatchOperationResponse, None]:
-            async for found in self._operations.watch(uuid.UUID(request.operation_id)):
-                yield pb.WatchOperationResponse(operation=operation_message(found))
+            async with aclosing(self._operations.watch(uuid.UUID(request.operation_id))) as states:
+                async for found in states:
+                    yield pb.WatchOperationResponse(operation=operation_message(found))
 
-        async for message in until_drained(changes(), self._draining):
-            yield message
+        async with aclosing(until_drained(changes(), self._draining)) as messages:
+            async for message in messages:
+                yield message
 
 
 def operation_message(operation: Operation) -> operation_pb2.Operation:

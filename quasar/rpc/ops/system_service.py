@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +87,9 @@ class SystemService(system_service_pb2_grpc.SystemServiceServicer):
                 yield pb.WatchMetricsResponse(metrics=system_messages.system_metrics(sample))
                 await self._parts.clock.sleep(interval)
 
-        async for message in until_drained(samples(), self._parts.draining):
-            yield message
+        async with aclosing(until_drained(samples(), self._parts.draining)) as messages:
+            async for message in messages:
+                yield message
 
     async def WatchLogs(self, request: pb.WatchLogsRequest, context: Any) -> AsyncGenerator[pb.WatchLogsResponse, None]:
         """Stream the last lines of the log, then new ones."""
@@ -103,10 +105,12 @@ class SystemService(system_service_pb2_grpc.SystemServiceServicer):
             async for batch in log.watch(position, level, request.contains):
                 yield system_messages.log_lines(service, batch.records, batch.dropped)
 
-        async for message in until_drained(
+        watched = until_drained(
             lines(), self._parts.draining, heartbeat=pb.WatchLogsResponse, heartbeat_s=LOG_HEARTBEAT_S
-        ):
-            yield message
+        )
+        async with aclosing(watched):
+            async for message in watched:
+                yield message
 
     async def ListPluginProcesses(
         self, request: pb.ListPluginProcessesRequest, context: Any

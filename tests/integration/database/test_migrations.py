@@ -1,4 +1,4 @@
-"""Migrations on a real server: from nothing, from every earlier version, by several starters at once, and what is refused."""
+"""Migrations on a real server: from nothing, from every earlier version, by several starters, and what is refused."""
 
 from __future__ import annotations
 

@@ -34,12 +34,15 @@ async def test_text_times_are_read_in_utc(database: Database) -> None:
 
 async def test_a_transaction_is_kept_or_undone_as_a_whole(database: Database) -> None:
     insert = "insert into common_symbols (symbol) values ($1)"
-    async with database.transaction() as connection:
-        await connection.execute(insert, "KEPT")
-    with pytest.raises(ZeroDivisionError):
+
+    async def store(*symbols: str) -> None:
         async with database.transaction() as connection:
-            await connection.execute(insert, "UNDONE")
-            raise ZeroDivisionError
+            for symbol in symbols:
+                await connection.execute(insert, symbol)
+
+    await store("KEPT")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await store("UNDONE", " not trimmed ")
     assert [row["symbol"] for row in await database.fetch("select symbol from common_symbols")] == ["KEPT"]
 
 
@@ -54,7 +57,10 @@ async def test_a_read_only_transaction_refuses_to_write(database: Database) -> N
     [
         ("set work_mem = '77MB'", "select current_setting('work_mem') = '77MB'"),
         ("select set_config('work_mem', '77MB', false)", "select current_setting('work_mem') = '77MB'"),
-        ("select pg_advisory_lock(4711)", "select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())"),
+        (
+            "select pg_advisory_lock(4711)",
+            "select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())",
+        ),
         ("listen some_channel", "select exists (select from pg_listening_channels())"),
     ],
 )
@@ -116,12 +122,15 @@ async def test_a_connection_that_is_cut_means_unavailable_and_the_pool_recovers(
     database: Database, database_url: str
 ) -> None:
     other = await connect(database_url, application_name="operator")
+
+    async def use_a_connection_that_is_cut() -> None:
+        async with database.acquire() as connection:
+            await other.fetchval("select pg_terminate_backend($1)", connection.get_server_pid())
+            await connection.fetchval("select pg_sleep(5)")
+
     try:
         with pytest.raises(DatabaseUnavailable):
-            async with database.acquire() as connection:
-                own = connection.get_server_pid()
-                await other.fetchval("select pg_terminate_backend($1)", own)
-                await connection.fetchval("select pg_sleep(5)")
+            await use_a_connection_that_is_cut()
     finally:
         await other.close()
     assert await database.ready()

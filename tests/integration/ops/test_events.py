@@ -65,10 +65,13 @@ async def watching(events: Events, **how: Any) -> AsyncIterator[Reader]:
 
 
 async def test_an_event_is_there_only_if_its_transaction_was_committed(events: Events, database: Database) -> None:
-    with pytest.raises(RuntimeError):
+    async def fails() -> None:
         async with database.transaction() as connection:
             await events.record(connection, "CodeActivated", "kraken 2 is active.")
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fails()
     await record(events, database, "CodeUploaded")
     found, _ = await events.list()
     assert [event.kind for event in found] == ["CodeUploaded"]
@@ -240,7 +243,9 @@ async def test_a_watch_that_begins_during_a_transaction_gets_its_event(events: E
 async def test_a_long_transaction_without_events_holds_nobody_up(events: Events, database: Database) -> None:
     async with watching(events) as reader, open_transaction(database) as (other, transaction):
         await reader.batch()
-        await other.execute("insert into ops.tokens (name, hash, role, created_by) values ('t', $1, 'viewer', 'x')", b"h" * 32)
+        await other.execute(
+            "insert into ops.tokens (name, hash, role, created_by) values ('t', $1, 'viewer', 'x')", b"h" * 32
+        )
         await record(events, database, "Quick")
         assert await reader.kinds(1) == ["Quick"]
         await transaction.rollback()

@@ -32,9 +32,7 @@ async def ended(operations: Operations, operation_id: uuid.UUID) -> Operation:
     return await reaches(operations, operation_id, lambda operation: operation.state.final)
 
 
-async def reaches(
-    operations: Operations, operation_id: uuid.UUID, condition: Callable[[Operation], bool]
-) -> Operation:
+async def reaches(operations: Operations, operation_id: uuid.UUID, condition: Callable[[Operation], bool]) -> Operation:
     async with asyncio.timeout(PATIENCE_S):
         while True:
             found = await operations.get(operation_id)
@@ -71,9 +69,7 @@ async def forever(context: OperationContext) -> None:
 
 
 async def test_work_is_done_and_its_result_kept(operations: Operations) -> None:
-    submitted = await operations.submit(
-        "count", {"to": 5}, subject_type="numbers", subject="one to five", actor=ANN
-    )
+    submitted = await operations.submit("count", {"to": 5}, subject_type="numbers", subject="one to five", actor=ANN)
     assert submitted.state is OperationState.PENDING
     async with working(operations, count):
         found = await ended(operations, submitted.operation_id)
@@ -110,10 +106,13 @@ async def test_the_same_request_id_at_the_same_time_makes_one_operation(operatio
 async def test_work_submitted_in_a_transaction_is_there_only_if_it_was_committed(
     operations: Operations, database: Database
 ) -> None:
-    with pytest.raises(RuntimeError):
+    async def fails() -> None:
         async with database.transaction() as connection:
             await operations.submit("count", {"to": 1}, connection=connection)
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fails()
     assert (await operations.list())[0] == []
 
 

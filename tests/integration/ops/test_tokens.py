@@ -35,7 +35,12 @@ def authenticator(tokens: Tokens, context: SystemContext, clock: Any) -> TokenAu
 async def test_a_token_is_known_by_the_bearer_that_was_shown_once(tokens: Tokens, database: Database) -> None:
     token, bearer = await tokens.create("laptop", Role.OPERATOR, actor=ANN)
     found = await tokens.verify(bearer)
-    assert (found.token_id, found.name, found.role, found.created_by) == (token.token_id, "laptop", Role.OPERATOR, "ann")
+    assert (found.token_id, found.name, found.role, found.created_by) == (
+        token.token_id,
+        "laptop",
+        Role.OPERATOR,
+        "ann",
+    )
     stored = await database.fetchrow("select * from ops.tokens")
     assert bearer not in str(dict(stored))
     assert bearer.rpartition("_")[2] not in str(dict(stored))
@@ -203,10 +208,11 @@ async def test_an_answer_that_was_on_its_way_during_a_revocation_is_not_remember
     """The database was asked before the revocation, and its answer comes after it."""
 
     class Slow(Tokens):
-        release = asyncio.Event()
+        answered, release = asyncio.Event(), asyncio.Event()
 
         async def verify(self, bearer: str) -> Token:
             found = await super().verify(bearer)
+            self.answered.set()
             await self.release.wait()
             return found
 
@@ -214,10 +220,7 @@ async def test_an_answer_that_was_on_its_way_during_a_revocation_is_not_remember
     _, bearer = await tokens.create("laptop", Role.VIEWER, actor=ANN)
     knows = authenticator(tokens, system_context, FakeClock())
     asking = asyncio.ensure_future(knows.authenticate(bearer))
-    while not knows._asking:
-        await asyncio.sleep(0)
-    while not await database.fetchval("select last_used_at is not null from ops.tokens"):
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(tokens.answered.wait(), PATIENCE_S)
     await tokens.revoke("laptop", actor=ANN)
     knows.forget()
     tokens.release.set()

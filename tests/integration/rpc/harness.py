@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
 
 from quasar import errors
 from quasar.clock import SystemClock
@@ -86,7 +87,7 @@ class Running:
 async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve a `Service` while the context lasts."""
     clock = SystemClock()
-    health, metrics, service = Health(clock), Metrics("registry", clock), Service()
+    health, metrics, service = Health(clock), Metrics("registry", clock), Service()  # type: ignore[abstract]  # see its docstring
     server = RpcServer(
         ServerSettings(**{"drain_grace_s": 1.0, **settings}),
         service="registry",
@@ -103,6 +104,11 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
     finally:
         await up.channel.close()
         await server.drain()
+
+
+def health_of(up: Running) -> Any:
+    """Return a stub for health checks; it sends no token."""
+    return health_pb2_grpc.HealthStub(up.channel)
 
 
 def as_(who: str) -> dict[str, Any]:

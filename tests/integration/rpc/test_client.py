@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quasar_client.ops import v1 as ops
-from quasar_proto.ops.v1 import system_service_pb2 as pb
-from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 
 from quasar import errors
 from quasar.client.channel import Channel, ClientSettings
 from quasar.client.ops import OpsClient
 from quasar.client.retry import RetryPolicy
 from quasar.rpc.context import CallContext, current_call, enter_call
+from quasar_client.ops import v1 as ops
+from quasar_proto.common.v1 import access_pb2
+from quasar_proto.ops.v1 import system_service_pb2 as pb
+from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 from tests.integration.rpc.harness import Running, running
 
 QUICK = RetryPolicy(attempts=3, first_pause_s=0.001, longest_pause_s=0.001)
@@ -180,7 +181,9 @@ async def test_a_change_is_not_made_again_when_it_may_have_happened(up: Running)
 
     async with channel_to(up, token="admin-token") as channel:
         with pytest.raises(errors.DatabaseUnavailable):
-            await channel.stub(stubs.SystemServiceStub).CreateToken(pb.CreateTokenRequest(name="bot", role=1))
+            await channel.stub(stubs.SystemServiceStub).CreateToken(
+                pb.CreateTokenRequest(name="bot", role=access_pb2.ROLE_VIEWER)
+            )
 
     assert method.calls == 1
 
@@ -192,7 +195,9 @@ async def test_a_change_that_was_refused_before_it_began_is_made_again(
     up.service.unary = method = Counting(refusal())
 
     async with channel_to(up, token="admin-token") as channel:
-        await channel.stub(stubs.SystemServiceStub).CreateToken(pb.CreateTokenRequest(name="bot", role=1))
+        await channel.stub(stubs.SystemServiceStub).CreateToken(
+            pb.CreateTokenRequest(name="bot", role=access_pb2.ROLE_VIEWER)
+        )
 
     assert method.calls == 2
 

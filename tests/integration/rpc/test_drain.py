@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from quasar import errors
 from quasar.rpc.health import PartState
 from quasar_proto.ops.v1 import system_service_pb2 as pb
-from tests.integration.rpc.harness import Failure, Running, as_, failure_of, running
+from tests.integration.rpc.harness import Failure, Running, as_, failure_of, health_of, running
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -33,7 +34,7 @@ async def test_health_says_so_before_calls_in_flight_have_ended_and_these_finish
             tasks.create_task(up.server.drain())
             await up.server.draining.wait()
 
-            probe = await health_pb2_grpc.HealthStub(up.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            probe = await health_of(up).Check(health_pb2.HealthCheckRequest(), timeout=5)
             late = await failure_of(up.stub.GetSystemInfo(pb.GetSystemInfoRequest(), **as_("viewer")))
             go.set()
             await call
@@ -104,7 +105,7 @@ async def test_a_call_that_never_ends_is_cut_off_at_the_end_of_the_grace() -> No
 
 async def test_a_watcher_of_health_sees_every_change_up_to_the_stop(up: Running) -> None:
     database = up.health.part("database")
-    watch = health_pb2_grpc.HealthStub(up.channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
+    watch = health_of(up).Watch(health_pb2.HealthCheckRequest(), timeout=10)
 
     seen = [(await watch.read()).status]
     database.serving()
@@ -121,10 +122,16 @@ async def test_a_watcher_of_health_sees_every_change_up_to_the_stop(up: Running)
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING, SERVING, NOT_SERVING]
 
 
-async def test_health_lists_services_and_knows_which_ones_are_not_here(up: Running) -> None:
-    stub = health_pb2_grpc.HealthStub(up.channel)
+def list_request() -> Any:
+    """Return a message that the installed type stubs do not know yet."""
+    messages: Any = health_pb2
+    return messages.HealthListRequest()
 
-    listed = await stub.List(health_pb2.HealthListRequest(), timeout=5)
+
+async def test_health_lists_services_and_knows_which_ones_are_not_here(up: Running) -> None:
+    stub = health_of(up)
+
+    listed = await stub.List(list_request(), timeout=5)
     unknown = await failure_of(stub.Check(health_pb2.HealthCheckRequest(service="quasar.nowhere"), timeout=5))
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="quasar.nowhere"), timeout=5)
 

@@ -180,7 +180,7 @@ async def test_the_request_id_of_the_client_comes_back_and_others_are_made(up: R
             pb.GetSystemInfoRequest(), metadata=(*as_("viewer")["metadata"], *metadata), timeout=5
         )
         await call
-        return dict(await call.trailing_metadata())["x-request-id"]
+        return str(dict(await call.trailing_metadata())["x-request-id"])
 
     assert await seen_with(("x-request-id", "abc-123")) == "abc-123"
     made = {await seen_with(), await seen_with(), await seen_with(("x-request-id", "not an id"))}

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from quasar_proto.ops.v1 import system_service_pb2 as pb
 from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
-
 from tests.integration.rpc.harness import as_, running
 
 ROOT = Path(__file__).resolve().parents[3]

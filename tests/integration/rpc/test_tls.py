@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from quasar_proto.ops.v1 import system_service_pb2 as pb
-from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 
 from quasar import errors
 from quasar.client.channel import Channel, ClientSettings
 from quasar.client.retry import RetryPolicy
+from quasar_proto.ops.v1 import system_service_pb2 as pb
+from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 from tests.integration.rpc.certificates import Authority, Pair
 from tests.integration.rpc.harness import Running, running
 

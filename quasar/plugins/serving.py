@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from quasar.plugins.host.blame import told
 from quasar.rpc.errors import DETAILS_KEY, code_of, to_status
+from quasar.sdk.failures import Unauthorised
 
 Rpc = grpc.aio.ServicerContext[Any, Any]
 Redact = Callable[[str], str]
@@ -62,5 +63,7 @@ async def fail(rpc: Rpc, error: BaseException, redact: Redact) -> NoReturn:
     """End a call with the status of an error."""
     known = told(error)
     known.message = redact(known.message)
+    if isinstance(known, Unauthorised):
+        known.metadata["refused"] = "true"
     status = to_status(known, "")
     await rpc.abort(code_of(known), known.message, ((DETAILS_KEY, status.SerializeToString()),))

@@ -1,0 +1,1 @@
+"""Collection: what is to be fetched, when it is due, and the runs that fetch it."""

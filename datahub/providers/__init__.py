@@ -1,0 +1,1 @@
+"""Providers at run time: which are active, how they are asked, how they are."""

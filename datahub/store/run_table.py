@@ -1,0 +1,182 @@
+"""The tables of runs and their attempts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datahub.collection.runs import Failure, NewRun, Outcome, Progress, Trigger, Work
+from datahub.store.statements import SQL
+from quasar.model.instants import TimeRange
+
+MAX_ATTEMPTS = 5
+
+
+async def insert(
+    connection: Any,
+    runs: Sequence[NewRun],
+    *,
+    kind: str,
+    trigger: Trigger,
+    scheduled_for: dt.datetime,
+    now: dt.datetime,
+    batch_id: uuid.UUID | None = None,
+    operation_id: uuid.UUID | None = None,
+) -> list[int]:
+    """Record runs for one slot of time and return those that are new."""
+    if not runs:
+        return []
+    rows = await connection.fetch(
+        SQL["runs_insert"],
+        kind,
+        trigger.value,
+        scheduled_for,
+        batch_id,
+        operation_id,
+        MAX_ATTEMPTS,
+        now,
+        [run.job_id for run in runs],
+        [run.series_id for run in runs],
+        [run.provider for run in runs],
+        [run.span.start for run in runs],
+        [run.span.end for run in runs],
+        [run.gap_id for run in runs],
+        [run.slots for run in runs],
+    )
+    if rows:
+        await connection.execute(SQL["notify_collection"], "work")
+    return [row["run_id"] for row in rows]
+
+
+async def insert_index_sync(
+    connection: Any,
+    *,
+    job_id: int,
+    provider: str,
+    index_name: str,
+    trigger: Trigger,
+    scheduled_for: dt.datetime,
+    now: dt.datetime,
+    batch_id: uuid.UUID | None = None,
+) -> int | None:
+    """Record the sync of an index, once for a slot."""
+    found: int | None = await connection.fetchval(
+        SQL["index_run_insert"],
+        job_id,
+        trigger.value,
+        provider,
+        index_name,
+        scheduled_for,
+        batch_id,
+        MAX_ATTEMPTS,
+        now,
+    )
+    if found is not None:
+        await connection.execute(SQL["notify_collection"], "work")
+    return found
+
+
+async def claim(
+    connection: Any, free: Mapping[str, int], worker: str, now: dt.datetime, lease: dt.timedelta
+) -> list[Work]:
+    """Take runs that are due, of each provider at most as many as are free."""
+    names = list(free)
+    slots = [free[name] for name in names]
+    rows = await connection.fetch(SQL["runs_claim"], names, slots, now, worker, now + lease)
+    for row in rows:
+        await connection.execute(SQL["attempt_begin"], row["run_id"], row["attempts"], worker, now)
+    return [work_of(row) for row in rows]
+
+
+async def advance(
+    connection: Any, work: Work, watermark: dt.datetime | None, done: Progress, slots_done: int, now: dt.datetime
+) -> bool:
+    """Write how far a run has come; tell whether it is still this worker's."""
+    counts = done.counts
+    found = await connection.fetchval(
+        SQL["run_advance"],
+        *work.fence,
+        watermark,
+        counts.fetched,
+        counts.inserted,
+        counts.updated,
+        counts.unchanged,
+        counts.quarantined,
+        done.received_bytes,
+        done.vendor_calls,
+        done.wait_s,
+        slots_done,
+        now,
+    )
+    return found is not None
+
+
+async def finish(connection: Any, work: Work, outcome: Outcome, now: dt.datetime) -> bool:
+    """End a run; tell whether it was still this worker's."""
+    failure = outcome.failure
+    row = await connection.fetchrow(
+        SQL["run_finish"],
+        *work.fence,
+        outcome.state.value,
+        failure.stored if failure else None,
+        dict(outcome.result) if outcome.result is not None else None,
+        outcome.slots_done,
+        outcome.slots_gap,
+        now,
+    )
+    if row is not None:
+        await _end_attempt(connection, work, row, failure, now)
+    return row is not None
+
+
+async def back_off(connection: Any, work: Work, failure: Failure, until: dt.datetime, now: dt.datetime) -> bool:
+    """Leave a run for another attempt; tell whether it was still this worker's."""
+    row = await connection.fetchrow(SQL["run_back_off"], *work.fence, failure.stored, until, now)
+    if row is not None:
+        await _end_attempt(connection, work, row, failure, now)
+    return row is not None
+
+
+async def _end_attempt(connection: Any, work: Work, row: Any, failure: Failure | None, now: dt.datetime) -> None:
+    names = ("fetched", "inserted", "updated", "unchanged", "quarantined", "bytes", "vendor_calls", "wait_s")
+    await connection.execute(
+        SQL["attempt_end"],
+        work.run_id,
+        work.attempt,
+        now,
+        {name: row[name] for name in names},
+        failure.stored if failure else None,
+        failure.retry_after_s if failure else None,
+    )
+    await connection.execute(SQL["notify_collection"], f"change {work.run_id}")
+
+
+def work_of(row: Any) -> Work:
+    """Return the work that a claimed row holds."""
+    span = None if row["range_start"] is None else TimeRange.of(row["range_start"], row["range_end"])
+    return Work(
+        run_id=row["run_id"],
+        kind=row["kind"],
+        trigger=Trigger(row["trigger"]),
+        provider=row["provider"],
+        series_id=row["series_id"],
+        span=span,
+        index_name=row["index_name"],
+        job_id=row["job_id"],
+        gap_id=row["gap_id"],
+        attempt=row["attempts"],
+        max_attempts=row["max_attempts"],
+        worker=row["worker"],
+        watermark=row["watermark"],
+        slots_total=row["slots_total"],
+        cancel_requested=row["cancel_requested"],
+        operation_id=row["operation_id"],
+    )
+
+
+async def watermark(connection: Any, run_id: int) -> dt.datetime | None:
+    """Return up to where a run has stored its range."""
+    found: dt.datetime | None = await connection.fetchval(SQL["run_watermark"], run_id)
+    return found

@@ -1,0 +1,119 @@
+-- name: selected_series
+-- What subscriptions want of each series: the union. An expression of its own goes before the interval's; of several the first counts.
+select c.name as provider, y.symbol, s.interval, bool_or(s.historical and s.state = 'ACTIVE') as historical,
+       bool_or(s.live and s.state = 'ACTIVE') as live, bool_or(s.store_ticks and s.state = 'ACTIVE') as store_ticks,
+       bool_or(s.state = 'ACTIVE') as active,
+       coalesce(min(nullif(s.cron, '')), '') as cron,
+       coalesce((array_agg(nullif(s.time_zone, '') order by nullif(s.cron, '') nulls last))[1], 'UTC') as time_zone,
+       min(s.backfill_start) as backfill_start
+from registry.provider_subscription s
+join registry.code_registry c on c.code_id = s.code_id and c.deleted_at is null
+join registry.subscription_symbols y on y.subscription_id = s.subscription_id
+where $1 = '' or lower(c.name) = lower($1)
+group by c.name, y.symbol, s.interval;
+
+-- name: lock_refresh
+select pg_advisory_xact_lock(hashtextextended('quasar.subscriptions', 0));
+
+-- name: jobs_put
+-- Make the jobs that are missing and take over what the provider's settings say.
+insert into collection_jobs as j (kind, provider, interval, index_name, cron, time_zone, offset_s, settings, created_at, updated_at)
+select $1, n.provider, n.interval, n.index_name, n.cron, n.time_zone, n.offset_s, n.settings, $9, $9
+from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::jsonb[])
+    n(provider, interval, index_name, cron, time_zone, offset_s, settings)
+on conflict (kind, provider, interval, index_name, cron, time_zone) do update
+set next_fire_at = case when j.offset_s = excluded.offset_s then j.next_fire_at end, offset_s = excluded.offset_s,
+    settings = excluded.settings, updated_at = excluded.updated_at, revision = j.revision + 1
+where (j.offset_s, j.settings) is distinct from (excluded.offset_s, excluded.settings);
+
+-- name: jobs_of_kind
+select job_id, provider, interval, index_name, cron, time_zone from collection_jobs where kind = $1 and ($2 = '' or lower(provider) = lower($2));
+
+-- name: jobs_remove
+delete from collection_jobs where job_id = any($1::bigint[]);
+
+-- name: subscribed_put
+insert into subscribed_series as s (series_id, job_id, historical, live, store_ticks, active, backfill_start, updated_at)
+select n.* , $8
+from unnest($1::integer[], $2::bigint[], $3::boolean[], $4::boolean[], $5::boolean[], $6::boolean[], $7::timestamptz[])
+    n(series_id, job_id, historical, live, store_ticks, active, backfill_start)
+on conflict (series_id) do update
+set job_id = excluded.job_id, historical = excluded.historical, live = excluded.live, store_ticks = excluded.store_ticks,
+    active = excluded.active, backfill_start = excluded.backfill_start, updated_at = excluded.updated_at
+where (s.job_id, s.historical, s.live, s.store_ticks, s.active, s.backfill_start)
+    is distinct from (excluded.job_id, excluded.historical, excluded.live, excluded.store_ticks, excluded.active, excluded.backfill_start);
+
+-- name: subscribed_drop
+-- Forget series that nothing selects any more; their data stays.
+delete from subscribed_series s
+using series x
+where x.series_id = s.series_id and ($2 = '' or lower(x.provider) = lower($2)) and s.series_id <> all($1::integer[])
+returning s.series_id;
+
+-- name: subscribed_count
+select (select count(*) from subscribed_series) as series, (select count(*) from collection_jobs) as jobs;
+
+-- name: new_series
+-- Series whose history is wanted and was never asked for so far back.
+select s.series_id, s.job_id, s.backfill_start, p.classified_from, x.provider
+from subscribed_series s
+join series x on x.series_id = s.series_id
+left join series_progress p on p.series_id = s.series_id
+where s.historical and s.active and s.job_id is not null and ($1 = '' or lower(x.provider) = lower($1))
+  and (p.classified_from is null or s.backfill_start < p.classified_from)
+  and not exists (
+      select from collection_runs r
+      where r.series_id = s.series_id and r.trigger = 'INITIAL' and (s.backfill_start is null or r.range_start <= s.backfill_start))
+order by s.series_id
+limit $2;
+
+-- name: job_due
+-- One job that is due, or new. Somebody else's is left alone.
+select j.* from collection_jobs j
+where j.state = 'SCHEDULED' and (j.next_fire_at is null or j.next_fire_at <= $1) and j.provider = any($2::text[])
+  and not exists (select from provider_pauses p where p.provider = j.provider)
+order by j.next_fire_at nulls first
+limit 1
+for update skip locked;
+
+-- name: job_fired
+update collection_jobs set next_fire_at = $2, last_fire_at = coalesce($3, last_fire_at), updated_at = $4 where job_id = $1;
+
+-- name: next_fire
+select min(next_fire_at) from collection_jobs j
+where j.state = 'SCHEDULED' and j.provider = any($1::text[])
+  and not exists (select from provider_pauses p where p.provider = j.provider);
+
+-- name: job_series
+-- Series of a job with how far they are classified.
+select s.series_id, s.backfill_start, p.classified_until
+from subscribed_series s
+left join series_progress p on p.series_id = s.series_id
+where s.job_id = $1 and s.active and s.historical;
+
+-- name: gaps_due
+-- Gaps whose next attempt is due, of providers that can be asked.
+select g.gap_id, g.series_id, g.start_time, g.end_time, g.missing_slots, g.attempts, g.next_attempt_at, s.provider
+from gaps g join series s on s.series_id = g.series_id
+where g.state in ('OPEN', 'UNREPAIRABLE') and g.next_attempt_at <= $1 and g.end_time is not null and s.interval <> ''
+  and s.provider = any($2::text[]) and not exists (select from provider_pauses p where p.provider = s.provider)
+order by g.next_attempt_at
+limit $3
+for update of g skip locked;
+
+-- name: gap_repairing
+update gaps set state = 'REPAIRING', updated_at = $2 where gap_id = any($1::bigint[]) and state <> 'REPAIRED';
+
+-- name: gap_postpone
+update gaps set next_attempt_at = $2 where gap_id = any($1::bigint[]);
+
+-- name: gap_attempted
+-- What became of a gap that was asked for: it stays open, or is given up, for a while.
+update gaps
+set state = $2, attempts = attempts + 1, next_attempt_at = $3, run_id = $4, updated_at = $5,
+    evidence = (case when jsonb_array_length(evidence) >= 20 then evidence - 0 else evidence end) || $6::jsonb
+where gap_id = $1 and state <> 'REPAIRED'
+returning start_time, end_time, series_id;
+
+-- name: gap_by_id
+select * from gaps where gap_id = $1;

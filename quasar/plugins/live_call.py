@@ -1,0 +1,128 @@
+"""One `StreamLive` call to one process, read ahead, so that a reader can turn to another call without a loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import grpc
+
+from quasar import errors
+from quasar.convert.columns import decode_bars, decode_ticks
+from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS, taken_apart
+from quasar.convert.plugin_rows import rejected_from_proto
+from quasar.plugins.batches import LiveBars, LiveBatch, LiveTicks
+from quasar.plugins.process import PluginProcess
+from quasar.sdk.notices import ConnectionNotice, ConnectionState, GapCause, GapNotice, Notice, SymbolNotice, SymbolState
+from quasar_proto.plugin.v1 import provider_pb2
+
+PATH: Final = "/quasar.plugin.v1.ProviderPlugin/"
+_AHEAD: Final = 64
+# What a newer contract adds is read as not known.
+_SYMBOL_STATES: Final = frozenset(map(int, SymbolState))
+_CONNECTION_STATES: Final = frozenset(map(int, ConnectionState))
+_CAUSES: Final = frozenset(map(int, GapCause))
+Names = Mapping[int, tuple[str, str]]
+"""Series id → symbol and interval; the interval of ticks is empty."""
+
+
+class LiveCall:
+    """One call."""
+
+    def __init__(self, process: PluginProcess, request: provider_pb2.StreamLiveRequest, names: Names) -> None:
+        """Begin the call; `pump` reads it."""
+        self.process = process
+        self.stream_id = request.stream_id
+        self.on_batch: Callable[[LiveBatch], None] | None = None
+        """Hears of each batch as it arrives, before the reader does."""
+        self._names = names
+        self._queue: asyncio.Queue[LiveBatch | errors.QuasarError | None] = asyncio.Queue(_AHEAD)
+        serialise: Any = provider_pb2.StreamLiveRequest.SerializeToString
+        self._call: Any = process.channel.unary_stream(f"{PATH}StreamLive", serialise, None)(request)
+
+    async def pump(self) -> None:
+        """Read until the call ends. A read cannot be cancelled without ending the call, hence a task of its own."""
+        end: errors.QuasarError | None = None
+        try:
+            while (raw := await self._call.read()) is not grpc.aio.EOF:
+                batch = decode(raw, self._names)
+                if self.on_batch is not None:
+                    self.on_batch(batch)
+                await self._queue.put(batch)
+        except grpc.aio.AioRpcError as error:
+            end = self.process.failure(error)
+        except errors.InvalidArgument as error:
+            end = errors.PluginFailed(f"{self.process.code.name} sent a malformed batch: {error.message}")
+        finally:
+            self._call.cancel()
+        await self._queue.put(end)
+
+    async def read(self) -> LiveBatch | None:
+        """Return the next batch; None at the end.
+
+        Raises:
+            QuasarError: The stream failed.
+        """
+        item = await self._queue.get()
+        if isinstance(item, errors.QuasarError):
+            raise item
+        return item
+
+    def cancel(self) -> None:
+        """End the call."""
+        self._call.cancel()
+
+
+def decode(raw: bytes, names: Names) -> LiveBatch:
+    """Read one message; chunks with unknown ids are left out."""
+    views, rest = taken_apart(raw, (LIVE_TICKS, LIVE_BARS))
+    ticks, bars = [], []
+    for view in views[LIVE_TICKS]:
+        chunk = decode_ticks(view)
+        symbol, interval = names.get(chunk.series_id, ("", ""))
+        if symbol and not interval:
+            ticks.append(LiveTicks(symbol, chunk.series_id, chunk.columns, view))
+    for view in views[LIVE_BARS]:
+        bar_chunk = decode_bars(view)
+        symbol, interval = names.get(bar_chunk.series_id, ("", ""))
+        if interval:
+            bars.append(LiveBars(symbol, interval, bar_chunk.series_id, bar_chunk.columns, view))
+    return LiveBatch(ticks, bars, _notices(provider_pb2.StreamLiveResponse.FromString(rest), names) if rest else ())
+
+
+def _notices(answer: provider_pb2.StreamLiveResponse, names: Names) -> list[Notice]:
+    found: list[Notice] = [_connection(one) for one in answer.connections]
+    found += [
+        SymbolNotice(names.get(one.series_id, ("", ""))[0], SymbolState(one.state), one.message)
+        for one in answer.symbols
+        if one.state in _SYMBOL_STATES
+    ]
+    found += [_gap(one, names) for one in answer.gaps]
+    found += [rejected_from_proto(row) for row in answer.rejected]
+    return found
+
+
+def _gap(one: provider_pb2.GapNotice, names: Names) -> GapNotice:
+    return GapNotice(
+        symbol=names.get(one.series_id, ("", ""))[0],
+        start_ns=one.start_time_ns,
+        end_ns=one.end_time_ns,
+        cause=GapCause(one.cause) if one.cause in _CAUSES else GapCause.UNSPECIFIED,
+        detail=one.detail,
+        last_trade_id=None if one.last_trade_id < 0 else one.last_trade_id,
+    )
+
+
+def _connection(one: provider_pb2.ConnectionReport) -> ConnectionNotice:
+    known = one.state in _CONNECTION_STATES
+    return ConnectionNotice(
+        state=ConnectionState(one.state) if known else ConnectionState.CONNECTING,
+        connection=one.connection,
+        host=one.host,
+        last_receive_ns=one.last_receive_time_ns,
+        ping_s=one.ping.ToNanoseconds() / 1e9 if one.HasField("ping") else None,
+        error=one.error.message,
+        next_attempt_ns=one.next_attempt_time_ns,
+        bytes_received=one.bytes_received,
+    )

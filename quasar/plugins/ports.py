@@ -1,0 +1,84 @@
+"""Finds out which TCP ports code declares, without running it: the jail must be closed before the code is loaded."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from quasar import errors
+from quasar.plugins.code import CodeVersion
+from quasar.sdk.declarations import Host
+
+_SCHEMES = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
+def declared_ports(code: CodeVersion) -> tuple[int, ...]:
+    """Return the ports of the hosts that stand as plain texts in the class, and of URLs among the preferences.
+
+    An operator who stores a URL as a preference wants it to be reached. Hosts that are computed are not found here;
+    the process that tells them in its manifest is started again with them.
+    """
+    found = set(code.ports if code.ports is not None else _in_source(code))
+    return tuple(sorted(found | set(ports_of_urls(code.preferences))))
+
+
+def ports_of_urls(values: Mapping[str, Any]) -> Iterator[int]:
+    """Return the ports of all texts that are URLs, nested ones too."""
+    for value in values.values():
+        if isinstance(value, Mapping):
+            yield from ports_of_urls(value)
+        elif isinstance(value, str) and "://" in value:
+            parts = urlsplit(value)
+            try:
+                port = parts.port or _SCHEMES.get(parts.scheme)
+            except ValueError:
+                continue
+            if port:
+                yield port
+
+
+def _in_source(code: CodeVersion) -> set[int]:
+    ports: set[int] = set()
+    for text in _sources(code):
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue  # the process will say so
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                ports.update(_hosts(node))
+    return ports
+
+
+def _sources(code: CodeVersion) -> Iterable[bytes]:
+    if code.builtin:
+        found = importlib.util.find_spec(code.builtin.partition(":")[0])
+        return [Path(found.origin).read_bytes()] if found and found.origin else []
+    if code.file_name.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(code.source)) as archive:
+            return [archive.read(name) for name in archive.namelist() if name.endswith(".py")]
+    return [code.source]
+
+
+def _hosts(node: ast.ClassDef) -> Iterator[int]:
+    for statement in node.body:
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        value = getattr(statement, "value", None)
+        if isinstance(target, ast.Name) and target.id == "hosts" and value is not None:
+            for text in _texts(value):
+                try:
+                    yield Host.parse(text).port
+                except errors.InvalidArgument:
+                    continue  # the process will say so
+
+
+def _texts(value: ast.expr) -> Iterator[str]:
+    for node in ast.walk(value):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value

@@ -1,0 +1,401 @@
+"""One process of a plug-in: started in its jail, described, configured, watched, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+
+from quasar import errors
+from quasar.clock import Clock
+from quasar.convert.manifest import manifest_from_proto, plain_to_value
+from quasar.plugins.code import CodeVersion
+from quasar.plugins.containment import Cause, exit_words
+from quasar.plugins.errands import Errands
+from quasar.plugins.jail.posture import PostureItem
+from quasar.plugins.jail.spec import HOST_SOCKET_VARIABLE, SOCKET_VARIABLE, VARIABLE, Limits, Spec
+from quasar.plugins.manifest import Manifest
+from quasar.plugins.output import Output
+from quasar.plugins.permit_service import PermitService
+from quasar.plugins.permits import PermitDesk
+from quasar.plugins.serving import handler
+from quasar.plugins.usage import Usage, Watcher
+from quasar.rpc.errors import from_rpc_error
+from quasar.sdk.failures import Unauthorised
+from quasar.sdk.redaction import Redaction
+from quasar_proto.plugin.v1 import host_pb2, plugin_pb2
+
+_MIB: Final = 1024 * 1024
+_FOREVER_MS: Final = 2**31 - 1
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * _MIB),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.client_idle_timeout_ms", _FOREVER_MS),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_PLUGIN: Final = "/quasar.plugin.v1.Plugin/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """How processes are run."""
+
+    service: str = "quasar"
+    """Who runs them."""
+    instance_id: str = ""
+    platform_version: str = ""
+    runtime: Path | None = None
+    """Folder for sockets and scratch folders; None: below the system's temporary folder."""
+    start_s: float = 20.0
+    """Time until a process has to be ready."""
+    health_s: float = 2.0
+    """Time between two questions how it is."""
+    hang_s: float = 10.0
+    """Time without an answer after which a process counts as hung."""
+    grace_s: float = 5.0
+    """Time that a process has to end after it was asked to."""
+    log_level: str = "info"
+    validating: bool = False
+    """Run to validate the code: no network, the author's `start` is not called."""
+
+
+class PluginProcess:
+    """One run of one version of the code; an async context manager around its whole life."""
+
+    def __init__(
+        self,
+        code: CodeVersion,
+        path: str,
+        ports: tuple[int, ...],
+        limits: Limits,
+        desk: PermitDesk,
+        settings: ProcessSettings,
+        clock: Clock,
+    ) -> None:
+        """Prepare a process; entering the context starts it.
+
+        Args:
+            code: What it runs.
+            path: Where the source lies; empty for built-in code.
+            ports: TCP ports that it may connect to.
+            limits: What it may use.
+            desk: The permits that it is granted.
+            settings: How processes are run.
+            clock: Tells the time and waits.
+        """
+        self.code = code
+        self.ports = ports
+        self.limits = limits
+        self.manifest: Manifest | None = None
+        self.host_charges = False
+        """The service takes the permits, since the code does not ask for them."""
+        self.symbols_per_connection = 0
+        self.start_time_ns = 0
+        self.state = "starting"
+        """`starting`, `running`, `stopping` or `ended`."""
+        self.cause: Cause | None = None
+        self.detail = ""
+        """How it ended; empty while it runs."""
+        self.ended = asyncio.Event()
+        self.ready_s = 0.0
+        """How long it took to become ready."""
+        self._path = path
+        self.desk = desk
+        self._settings = settings
+        self._clock = clock
+        self._generation = 0
+        self._secrets: Mapping[str, str] = dict(code.secrets)
+        self._process: asyncio.subprocess.Process | None = None
+        self._stack = AsyncExitStack()
+        self._watcher: Watcher | None = None
+        self._stopping = False
+        self.output = Output(code, Redaction(lambda: self._secrets.values()), clock)
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 before the start."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def posture(self) -> tuple[PostureItem, ...]:
+        """What confines it."""
+        return self.output.posture
+
+    @property
+    def usage(self) -> Usage:
+        """What it used when it was last looked at."""
+        return self._watcher.usage if self._watcher is not None else Usage()
+
+    async def __aenter__(self) -> Self:
+        """Start the process and wait until it is described and configured.
+
+        Raises:
+            CodeRejected: The code holds no class of its kind.
+            PluginFailed: The code raised while it was loaded or configured.
+            PluginUnavailable: It did not become ready in time.
+        """
+        try:
+            async with asyncio.timeout(self._settings.start_s):
+                await self._start()
+        except TimeoutError:
+            self._mark(Cause.NOT_READY, f"was not ready within {self._settings.start_s:g} s")
+            await self._close()
+            raise errors.PluginUnavailable(f"{self.code.name} {self.detail}") from None
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the process and clean up after it."""
+        await asyncio.shield(self._close())
+
+    async def _start(self) -> None:
+        began = self._clock.monotonic()
+        self.start_time_ns = self._clock.time_ns()
+        folder = self._folder()
+        spec = self._spec(folder)
+        await self._serve_host(spec.host_socket)
+        await self._spawn(spec)
+        self.channel = grpc.aio.insecure_channel(f"unix:{spec.socket}", options=_OPTIONS)
+        self._stack.push_async_callback(self.channel.close)
+        group = await self._stack.enter_async_context(Errands())
+        group.add(self._wait())
+        group.add(self.output.pump(self._process))
+        described = group.add(self._describe())
+        await asyncio.wait([described, group.add(self.ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+        if not described.done():
+            raise errors.PluginFailed(f"{self.code.name} {self.detail} before it was ready{self.output.last_words()}")
+        self._take(described.result())
+        await self.configure(self.code.secrets, self.code.preferences)
+        self._watcher = Watcher(self.pid, self.limits, Path(spec.scratch), self._clock)
+        self.ready_s = self._clock.monotonic() - began
+        self.state = "running"
+        group.add(self.output.follow(self.channel))
+        group.add(self._watch())
+
+    def _folder(self) -> Path:
+        root = self._settings.runtime
+        if root is not None:
+            root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        folder = Path(tempfile.mkdtemp(prefix="qp-", dir=root))
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        (folder / "scratch").mkdir(mode=0o700)
+        return folder
+
+    def _spec(self, folder: Path) -> Spec:
+        code = self.code
+        return Spec(
+            kind=code.kind.value,
+            name=code.name,
+            version=code.version,
+            path=self._path,
+            file_name=code.file_name,
+            sha256=code.sha256,
+            builtin=code.builtin,
+            socket=str(folder / "p"),
+            host_socket=str(folder / "h"),
+            run_folder=str(folder),
+            scratch=str(folder / "scratch"),
+            ports=() if self._settings.validating else self.ports,
+            limits=self.limits,
+            log_level=self._settings.log_level,
+        )
+
+    async def _serve_host(self, socket: str) -> None:
+        server = grpc.aio.server(options=(("grpc.max_connection_idle_ms", _FOREVER_MS),))
+        servicer = PermitService(self.desk, self._clock)
+        descriptor = host_pb2.DESCRIPTOR.services_by_name["PluginHost"]
+        server.add_generic_rpc_handlers((handler(descriptor, servicer, str),))
+        server.add_insecure_port(f"unix:{socket}")
+        await server.start()
+        self._stack.push_async_callback(server.stop, 0)
+
+    async def _spawn(self, spec: Spec) -> None:
+        environment = {
+            VARIABLE: spec.to_json(),
+            SOCKET_VARIABLE: spec.socket,
+            HOST_SOCKET_VARIABLE: spec.host_socket,
+            "HOME": spec.scratch,
+            "TMPDIR": spec.scratch,
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "MALLOC_ARENA_MAX": "2",  # a plug-in that waits must not hold an arena for each of gRPC's threads
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "GRPC_VERBOSITY": "NONE",
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
+        }
+        reading, writing = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",  # neither the environment nor the folder that the service stands in changes what is imported
+                "-B",
+                "-m",
+                "quasar.plugins.host",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                env=environment,
+                cwd=spec.scratch,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self.output.reading = reading
+        self._stack.callback(self._kill)
+
+    async def _describe(self) -> plugin_pb2.DescribeResponse:
+        request = plugin_pb2.DescribeRequest(contract_version=1)
+        answer: plugin_pb2.DescribeResponse = await self._call("Describe", request, wait=True)
+        return answer
+
+    def _take(self, described: plugin_pb2.DescribeResponse) -> None:
+        self.manifest = manifest_from_proto(described.manifest)
+        self.host_charges = described.permit_mode == plugin_pb2.PERMIT_MODE_HOST_CHARGES
+        self.symbols_per_connection = described.symbols_per_connection
+        self.desk.declare(self.manifest.rate_limits, self.manifest.concurrency)
+
+    async def configure(self, secrets: Mapping[str, str], preferences: Mapping[str, Any]) -> bool:
+        """Hand over settings; tell whether some of them need a new process.
+
+        Raises:
+            InvalidArgument: A setting was refused; the former ones are in force.
+            PluginFailed: The code raised.
+        """
+        info = plugin_pb2.HostInfo(
+            service=self._settings.service,
+            platform_version=self._settings.platform_version,
+            instance_id=self._settings.instance_id,
+            code_version=self.code.version,
+            scratch_bytes=self.limits.scratch_bytes,
+            memory_bytes=self.limits.memory_bytes,
+            log_level=self._settings.log_level,
+            validating=self._settings.validating,
+        )
+        info.time.FromNanoseconds(self._clock.time_ns())
+        request = plugin_pb2.ConfigureRequest(secrets=dict(secrets), host=info, generation=self._generation + 1)
+        for name, value in preferences.items():
+            request.preferences.fields[name].CopyFrom(plain_to_value(value))
+        former, self._secrets = self._secrets, {**self._secrets, **secrets}  # both are hidden while it is not known
+        try:
+            answer = await self._call("Configure", request)
+        except BaseException:
+            self._secrets = former
+            raise
+        self._secrets = dict(secrets)
+        self._generation += 1
+        return bool(answer.needs_restart)
+
+    async def health(self) -> plugin_pb2.HealthResponse:
+        """Ask how the plug-in is.
+
+        Raises:
+            DeadlineExceeded: It does not answer.
+        """
+        answer: plugin_pb2.HealthResponse = await self._call(
+            "Health", plugin_pb2.HealthRequest(), timeout_s=self._settings.hang_s
+        )
+        return answer
+
+    async def stop(self, reason: str = "") -> None:
+        """Ask the process to end, and kill it when it has not in time."""
+        if self._process is None or self.ended.is_set():
+            return
+        self._stopping = True
+        self.state = "stopping"
+        request = plugin_pb2.ShutdownRequest(reason=reason[:500])
+        request.grace.FromNanoseconds(int(self._settings.grace_s * 1e9))
+        with contextlib.suppress(errors.QuasarError):
+            await self._call("Shutdown", request, timeout_s=1.0)
+            async with asyncio.timeout(self._settings.grace_s + 1.0):
+                await self.ended.wait()
+                return
+        self._kill()
+
+    def contain(self, cause: Cause, detail: str) -> None:
+        """Kill the process for what it did."""
+        self._mark(cause, detail)
+        self._kill()
+
+    def _mark(self, cause: Cause, detail: str) -> None:
+        if self.cause is None and not self._stopping:
+            self.cause, self.detail = cause, detail
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _wait(self) -> None:
+        assert self._process is not None
+        code = await self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it may have left behind where forks are possible
+        self._mark(Cause.CRASHED if code else Cause.EXITED, exit_words(code))
+        self.detail = self.detail or exit_words(code)
+        self.state = "ended"
+        self.desk.release_all()
+        self.ended.set()
+
+    async def _watch(self) -> None:
+        assert self._watcher is not None
+        while True:
+            await self._clock.sleep(min(1.0, self._settings.health_s))
+            try:
+                health = await self.health()
+            except errors.DeadlineExceeded:
+                self.contain(Cause.HUNG, f"did not answer for {self._settings.hang_s:g} s and was killed")
+                return
+            except errors.QuasarError:
+                continue  # the process ends; `_wait` says how
+            found = await self._watcher.look(busy=health.in_flight > 0)
+            if found is not None:
+                self.contain(*found)
+                return
+
+    async def _call(self, method: str, request: Any, *, timeout_s: float | None = None, wait: bool = False) -> Any:
+        response = getattr(plugin_pb2, f"{method}Response")
+        call: Any = self.channel.unary_unary(f"{_PLUGIN}{method}", type(request).SerializeToString, response.FromString)
+        try:
+            return await call(request, timeout=timeout_s, wait_for_ready=wait)
+        except grpc.aio.AioRpcError as error:
+            raise self.failure(error) from None
+
+    def failure(self, error: grpc.aio.AioRpcError) -> errors.QuasarError:
+        """Return what a failed call to the process means."""
+        known = from_rpc_error(error)
+        if isinstance(known, errors.ServiceUnavailable):
+            ending = f": it {self.detail}" if self.detail else ""
+            return errors.PluginUnavailable(f"{self.code.name} does not run{ending}", retry_after_s=1.0)
+        return Unauthorised(known.message) if known.metadata.get("refused") == "true" else known
+
+    async def _close(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            await self.stop("service stops")
+            if self._process.returncode is None:
+                self._kill()
+                await self._process.wait()
+        await self._stack.aclose()

@@ -1,0 +1,17 @@
+"""The providers that come in the box. Each runs in a process of its own, exactly as an uploaded one does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+BUILTIN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "eodhd": "quasar.providers.eodhd:Eodhd",
+        "files": "quasar.providers.files:Files",
+        "kraken": "quasar.providers.kraken:Kraken",
+        "simulated": "quasar.providers.simulated:Simulated",
+    }
+)
+"""`module:Class` of each built-in provider, by its name in the registry."""

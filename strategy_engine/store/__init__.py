@@ -1,0 +1,1 @@
+"""The StrategyEngine's SQL: statements in `.sql` files, and rows turned into values."""

@@ -1,0 +1,1 @@
+"""Code of strategies as the registry stores it."""

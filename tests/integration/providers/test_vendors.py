@@ -1,0 +1,165 @@
+"""The built-in providers against local servers that speak the vendors' protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from quasar import errors
+from quasar.model.ticks import TickColumns
+from quasar.provider import (
+    Bar,
+    BarRequest,
+    BarState,
+    ConnectionNotice,
+    ConnectionState,
+    Context,
+    EmptyRange,
+    Feed,
+    LiveItem,
+    LiveSymbol,
+    SymbolNotice,
+    SymbolState,
+    Tick,
+    TickRequest,
+    UnknownSymbol,
+)
+from quasar.providers.eodhd import Eodhd
+from quasar.providers.kraken import Kraken
+from quasar.providers.market import MINUTE_NS, Market
+from quasar.testing.vendors import EodhdServer, KrakenServer, SimulatedExchange
+from tests.unit.recorded import recorded
+
+
+class Collected:
+    """A sink that keeps what it gets and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.items: list[LiveItem] = []
+        self._grown = asyncio.Event()
+
+    def put(self, item: LiveItem) -> None:
+        self.items.append(item)
+        self._grown.set()
+
+    async def ready(self) -> None:
+        return None
+
+    async def until(self, count: int, kind: type) -> list[LiveItem]:
+        async with asyncio.timeout(20):
+            while sum(isinstance(_payload(item), kind) for item in self.items) < count:
+                self._grown.clear()
+                await self._grown.wait()
+        return [item for item in self.items if isinstance(_payload(item), kind)]
+
+
+def _payload(item: LiveItem) -> object:
+    return item[-1] if isinstance(item, tuple) else item
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[KrakenServer]:
+    async with KrakenServer(SimulatedExchange(), pace_s=0.02) as running:
+        yield running
+
+
+@pytest.fixture
+async def kraken(server: KrakenServer) -> AsyncIterator[Kraken]:
+    provider = Kraken(Context(), {"rest_url": server.rest_url, "websocket_url": server.websocket_url})
+    await provider.start()
+    yield provider
+    await provider.stop()
+    await provider.context.close()
+
+
+async def test_kraken_history_is_the_markets_own_and_its_last_bar_is_forming(kraken: Kraken) -> None:
+    now = kraken.clock.time_ns()
+    request = BarRequest("BTC/USD", "1min", now - 30 * MINUTE_NS, now)
+    bars = [item async for item in kraken.bars(request) if isinstance(item, Bar)]
+    closed = [bar for bar in bars if bar.state is BarState.CLOSED]
+    truth = Market().minute_bars("BTC/USD", closed[0].open_time_ns, closed[-1].open_time_ns + 1)
+    assert [bar.close for bar in closed] == truth.close.tolist()
+    assert len(bars) - len(closed) <= 1
+
+
+async def test_kraken_waits_when_it_is_asked_to_and_comes_back(kraken: Kraken, server: KrakenServer) -> None:
+    server.faults.busy_answers = 1
+    server.faults.failing_answers = 1
+    now = kraken.clock.time_ns()
+    items = [item async for item in kraken.bars(BarRequest("ETH/USD", "1min", now - 5 * MINUTE_NS, now))]
+    assert items
+    assert server.calls["AssetPairs"] == 3
+
+
+async def test_kraken_names_a_pair_that_it_does_not_list(kraken: Kraken) -> None:
+    with pytest.raises(UnknownSymbol, match="XBT/USD"):
+        async for _ in kraken.bars(BarRequest("XBT/USD", "1min", 0, 1)):
+            pass
+
+
+async def test_live_trades_arrive_once_and_in_order_and_a_cut_connection_is_made_again(
+    kraken: Kraken, server: KrakenServer
+) -> None:
+    feed, sink = Feed([LiveSymbol("BTC/USD"), LiveSymbol("XBT/USD")]), Collected()
+    async with asyncio.TaskGroup() as group:
+        pumping = group.create_task(kraken.pump(feed, sink))
+        await sink.until(3, Tick)
+        await server.drop_connections()
+        before = sum(isinstance(item, tuple) for item in sink.items)
+        await sink.until(before + 5, Tick)
+        pumping.cancel()
+    trades = [item[1] for item in sink.items if isinstance(item, tuple) and isinstance(item[1], Tick)]
+    ids = [trade.trade_id for trade in trades]
+    assert ids == sorted({number for number in ids if number is not None})
+    first = trades[0]
+    (truth,) = Market().trades("BTC/USD", first.event_time_ns, first.event_time_ns + 1).ticks()
+    assert (first.price, first.size, first.trade_id) == (truth.price, truth.size, truth.trade_id)
+    assert server.connections == 2
+    refused = [item for item in sink.items if isinstance(item, SymbolNotice) and item.state is SymbolState.REFUSED]
+    assert refused
+    assert refused[0].symbol == "XBT/USD"
+    states = [item.state for item in sink.items if isinstance(item, ConnectionNotice)]
+    assert ConnectionState.DISCONNECTED in states
+    assert states.count(ConnectionState.CONNECTED) >= 2
+
+
+async def test_the_hole_of_a_feed_is_filled_from_the_trades_of_the_rest_side(kraken: Kraken) -> None:
+    now = kraken.clock.time_ns() - MINUTE_NS
+    start = now - 2 * MINUTE_NS
+    ticks = [item async for item in kraken.ticks(TickRequest("BTC/USD", start, now)) if isinstance(item, Tick)]
+    truth = Market().trades("BTC/USD", start, now)
+    assert truth.trade_id is not None
+    assert [tick.trade_id for tick in ticks] == truth.trade_id.tolist()
+
+
+async def test_eodhd_brings_recorded_history_and_tells_a_refusal_from_a_missing_symbol() -> None:
+    path = recorded("eodhd/eod_BHP.AU.http.json.gz")
+    rows = json.loads(json.loads(gzip.decompress(path.read_bytes()))["response"]["body"])
+    async with EodhdServer({"eod/BHP.AU": rows}) as server:
+        context = Context(secrets={"api_token": "demo"})
+        provider = Eodhd(context, {"base_url": server.base_url})
+        whole = BarRequest("BHP.AU", "1d", 0, provider.clock.time_ns())
+        bars = [item async for item in provider.bars(whole) if isinstance(item, Bar)]
+        assert len(bars) == 8194
+        with pytest.raises(UnknownSymbol, match=r"NO\.AU"):
+            [item async for item in provider.bars(BarRequest("NO.AU", "1d", 0, whole.end_ns))]
+        await context.close()
+        wrong = Context(secrets={"api_token": "wrong-token-value"})
+        refused = Eodhd(wrong, {"base_url": server.base_url})
+        with pytest.raises(errors.VendorFailed) as told:
+            [item async for item in refused.bars(whole)]
+        assert "wrong-token-value" not in str(told.value)
+        await wrong.close()
+
+
+def test_columns_and_rows_of_the_market_agree() -> None:
+    start = 29_000_000 * MINUTE_NS
+    trades = Market().trades("BTC/USD", start, start + MINUTE_NS)
+    again = TickColumns.from_ticks(trades.ticks())
+    np.testing.assert_array_equal(again.event_time_ns, trades.event_time_ns)
+    assert EmptyRange(0, 1).no_trade is False

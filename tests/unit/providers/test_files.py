@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quasar.errors import InvalidArgument
+from quasar.provider import BarColumns, BarRequest, UnknownSymbol, Unsupported
+from quasar.providers.files import Files, read_bars
+from tests.unit.recorded import recorded
+
+EVER = 1 << 62
+
+
+async def provider(folder: Path) -> Files:
+    made = Files(preferences={"folder": str(folder)})
+    await made.start()
+    return made
+
+
+async def bars(source: Files, symbol: str, interval: str, start: int = 0, end: int = EVER) -> BarColumns:
+    (found,) = [item async for item in source.bars(BarRequest(symbol, interval, start, end))]
+    assert isinstance(found, BarColumns)
+    return found
+
+
+async def test_a_csv_file_is_a_series_and_its_rows_come_in_order(tmp_path: Path) -> None:
+    (tmp_path / "BTC_USD-1d.csv").write_text("Date,Open,High,Low,Close\n2025-01-03,3,4,2,3\n2025-01-02,1,2,0.5,1.5\n")
+    source = await provider(tmp_path)
+    found = await bars(source, "BTC/USD", "1d")
+    assert [found.bar(i).open_time.day for i in range(len(found))] == [2, 3]
+    listed = [one.symbol async for page in source.symbols() for one in page]
+    assert listed == ["BTC/USD"]
+
+
+async def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    import os
+
+    path = tmp_path / "X-1d.csv"
+    path.write_text("time,open,high,low,close,volume\n2025-01-02,1,2,0.5,1.5,7\n")
+    source = await provider(tmp_path)
+    assert len(await bars(source, "X", "1d")) == 1
+    path.write_text("time,open,high,low,close,volume\n2025-01-02,1,2,0.5,1.5,7\n2025-01-03,1,2,0.5,1.5,\n")
+    os.utime(path, (1e9, 1e9))
+    found = await bars(source, "X", "1d")
+    assert len(found) == 2
+    assert np.isnan(found.volume[1])
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "s"), (1_000, "ms"), (1_000_000, "µs"), (1_000_000_000, "ns")])
+async def test_numbers_are_times_in_the_unit_that_their_size_shows(tmp_path: Path, scale: int, unit: str) -> None:
+    (tmp_path / "X-1min.csv").write_text(f"ts,open,high,low,close,volume\n{1_700_000_040 * scale},1,2,0.5,1.5,7\n")
+    found = await bars(await provider(tmp_path), "X", "1min")
+    assert found.open_time_ns.tolist() == [1_700_000_040_000_000_000], unit
+
+
+def test_the_recorded_feather_and_csv_files_are_read() -> None:
+    assert len(read_bars(recorded("ohlcv/freqtrade/XRP_ETH-1m.feather"))) == 2469
+    goog = read_bars(recorded("ohlcv/backtesting/GOOG.csv"))
+    assert len(goog) == 2148
+    assert goog.close[0] == 100.34
+
+
+async def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "X-1d.csv").write_text("time,open,close\n2025-01-02,1,2\n")
+    source = await provider(tmp_path)
+    with pytest.raises(InvalidArgument, match="lacks high, low"):
+        await bars(source, "X", "1d")
+    with pytest.raises(UnknownSymbol, match="there are: X"):
+        await bars(source, "Y", "1d")
+    with pytest.raises(Unsupported, match="files for 1d, none for 1min"):
+        await bars(source, "X", "1min")
+    with pytest.raises(InvalidArgument, match="folder must name a folder"):
+        await bars(await provider(tmp_path / "nowhere"), "X", "1d")
