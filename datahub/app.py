@@ -2,16 +2,85 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from datahub.collection.collector import BarCollector
+from datahub.collection.engine import Collection
+from datahub.collection.planner import Planner
+from datahub.collection.subscriptions import Subscriptions
+from datahub.collection.worker import RunWorker
+from datahub.ingest.room import Room
+from datahub.ingest.writer import BarWriter
+from datahub.providers.directory import ProviderDirectory
+from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.contract import SERVICES
+from datahub.rpc.manifests import manifest_of
+from datahub.rpc.market_data_service import MarketDataService
+from datahub.rpc.provider_messages import process_of
+from datahub.rpc.provider_service import ProviderService
+from quasar.calendars import calendar_for
 from quasar.config import Settings
-from quasar.rpc.ops.floor import lay
+from quasar.database.listener import Listener
+from quasar.ops.plugin_processes import PluginProcess
+from quasar.ops.workers import worker_identity
+from quasar.plugins.pool import PluginPool
+from quasar.plugins.process import ProcessSettings
+from quasar.providers import BUILTIN
+from quasar.rpc.ops.floor import Floor, lay
 from quasar.rpc.server import RpcServer
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
     floor = await lay(settings, stack)
-    servicers: tuple[object, ...] = ()
-    return floor.serve(servicers, contract=SERVICES)
+    runtime = await _runtime(floor, stack)
+    writer = BarWriter(floor.database, Room(floor.database), floor.clock)
+    collection = _collection(floor, runtime, writer)
+    floor.background.start(_warm_calendars(), "calendars")
+    floor.background.start(collection.run(), "collection")
+    channels = {"registry_changed": collection.changed.give, "quasar_collection": collection.notified}
+    listener = Listener(floor.database_url, channels, application_name="quasar-datahub-hints", clock=floor.clock)
+    floor.background.start(listener.run(), "hints")
+    servicers: tuple[object, ...] = (
+        MarketDataService(floor.database, floor.clock),  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+        ProviderService(floor.database, runtime, floor.clock, instance_id=worker_identity()),
+    )
+
+    async def processes() -> Sequence[PluginProcess]:
+        return [process_of(view) for view in runtime.processes()]
+
+    return floor.serve(servicers, contract=SERVICES, plugin_processes=processes)
+
+
+async def _runtime(floor: Floor, stack: AsyncExitStack) -> ProviderRuntime:
+    folder = floor.settings.home.path / "code" / "datahub"
+    pool = PluginPool(folder, settings=ProcessSettings(service="datahub"), clock=floor.clock)
+    await stack.enter_async_context(pool)
+    directory = ProviderDirectory(floor.database, floor.context, manifest_of, BUILTIN)
+    return ProviderRuntime(directory, pool)
+
+
+def _collection(floor: Floor, runtime: ProviderRuntime, writer: BarWriter) -> Collection:
+    collector = BarCollector(floor.database, writer, runtime.source, floor.clock)
+    worker = RunWorker(
+        floor.database,
+        floor.events,
+        floor.clock,
+        handlers={"BARS": collector.collect, "REPAIR": collector.collect},
+        give_up=collector.give_up,
+        slots=lambda: {name: entry.concurrency for name, entry in runtime.directory.entries.items()},
+    )
+    return Collection(
+        Subscriptions(floor.database, floor.clock),
+        Planner(floor.database, floor.clock),
+        worker,
+        runtime.refresh,
+        floor.clock,
+    )
+
+
+async def _warm_calendars() -> None:
+    """Load the library of calendars before somebody waits for it: that takes more than a second."""
+    await asyncio.to_thread(lambda: calendar_for("XNYS").is_open(0))

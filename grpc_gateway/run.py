@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 
 from grpc_gateway import app
 from grpc_gateway.config import GatewaySettings
-from quasar import logs
+from quasar import leash, logs
 from quasar.environment import BadSetting
 
 
 def main(variables: Mapping[str, str]) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
+    leash.hold(variables)
     try:
         settings = GatewaySettings.read(variables)
     except BadSetting as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,7 +93,7 @@ class LogRing:
         """The sequence of the last line; 0 when there is none."""
         return self._next - 1
 
-    async def watch(self, after: int, min_level: str = "debug", contains: str = "") -> AsyncIterator[LogBatch]:
+    async def watch(self, after: int, min_level: str = "debug", contains: str = "") -> AsyncGenerator[LogBatch]:
         """Yield the lines after a sequence that match, as they come, without end.
 
         A reader that is slower than the log loses the oldest lines and is told how many.

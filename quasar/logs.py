@@ -31,7 +31,8 @@ _MOST_NOTED: Final = 64
 """Lines that wait to be written at most."""
 _LATEST_S: Final = 0.02
 """Time that a line waits at most."""
-_GRAVE: Final = LEVELS["warning"]
+_GRAVE: Final = LEVELS["error"]
+"""Lines of this level do not wait. Warnings do: a server that sheds load writes many."""
 _UNCHANGING: Final = frozenset({str, int, float, bool, type(None)})
 """Kinds of values that are still the same when the line is written."""
 

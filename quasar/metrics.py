@@ -209,7 +209,7 @@ class Metrics:
         """Serve the metrics to Prometheus over HTTP while the context lasts; yields the port.
 
         Raises:
-            OSError: The port is in use.
+            OSError: The port is in use. Its setting's name is not known here, so the caller words the error.
         """
         server, thread = start_http_server(port, addr=host, registry=self.registry)
         try:

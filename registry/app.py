@@ -16,6 +16,7 @@ from registry.code import built_ins
 from registry.code import changes as code_ground
 from registry.code.built_ins import BuiltIn
 from registry.code.catalog import Catalog
+from registry.config import RegistrySettings
 from registry.requests import Requests
 from registry.rpc.built_ins import found_built_ins
 from registry.rpc.code_service import CodeService
@@ -31,11 +32,12 @@ from registry.subscriptions.upkeep import CHANNEL, Upkeep, hint_for
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
     floor = await lay(settings, stack)
+    max_series = settings.max_series if isinstance(settings, RegistrySettings) else subscription_ground.MAX_SERIES
     datahub = await peers.connect(settings, floor.bearers, floor.clock, "datahub", stack)
     strategy = await peers.connect(settings, floor.bearers, floor.clock, "strategy", stack)
     servicers: tuple[object, ...] = (
         _code_service(floor, datahub, strategy, found_built_ins()),
-        _subscription_service(floor, datahub),
+        _subscription_service(floor, datahub, max_series),
     )
     return floor.serve(servicers, contract=SERVICES)
 
@@ -53,7 +55,7 @@ def _code_service(floor: Floor, datahub: Channel, strategy: Channel, built_in: l
     return CodeService(ground, Catalog(ground, {one.ref: (one.file,) for one in built_in}))
 
 
-def _subscription_service(floor: Floor, datahub: Channel) -> SubscriptionService:
+def _subscription_service(floor: Floor, datahub: Channel, max_series: int) -> SubscriptionService:
     upkeep = Upkeep(floor.database, floor.clock, lambda text, first: ASSETS.where(text, first_parameter=first))
     hint = Hint(floor.clock)
     listener = Listener(
@@ -67,5 +69,6 @@ def _subscription_service(floor: Floor, datahub: Channel) -> SubscriptionService
         events=floor.events,
         requests=Requests(floor.clock),
         upkeep=upkeep,
+        max_series=max_series,
     )
     return SubscriptionService(ground, StatusDesk(floor.database, RemoteCollectionStates(datahub), floor.clock))

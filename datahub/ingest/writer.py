@@ -14,11 +14,11 @@ from datahub.ingest.differences import differences, told
 from datahub.ingest.gaps import reconciled
 from datahub.ingest.ledger import MISSING_STATES, evidence_of, ledger_rows, rewritten
 from datahub.ingest.quarantine import HeldRow, held_rows
+from datahub.ingest.room import Room
 from datahub.store import bar_table, ledger_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
-from quasar.database.storage import Storage
 from quasar.model.bar_checks import check_bars
 from quasar.model.bars import BarColumns, BarState
 from quasar.model.columns import Int64Array
@@ -33,10 +33,10 @@ _ATTEMPTS = 3
 class BarWriter:
     """Writes bars. Any number of writers may work at once, also on the same series."""
 
-    def __init__(self, database: Database, storage: Storage, clock: Clock) -> None:
-        """Write to `database`; partitions are made by `storage` before they are needed."""
+    def __init__(self, database: Database, room: Room, clock: Clock) -> None:
+        """Write to `database`; `room` makes partitions before they are needed."""
         self._database = database
-        self._storage = storage
+        self._room = room
         self._clock = clock
 
     async def store(self, delivery: Delivery) -> Counts:
@@ -54,7 +54,7 @@ class BarWriter:
         now = self._clock.now()
         rows, held = _checked(delivery, to_ns(now))
         if len(rows):
-            await self._storage.ensure(_TABLE, from_ns(int(rows.open_time_ns[0])), _after(rows))
+            await self._room.ensure(_TABLE, from_ns(int(rows.open_time_ns[0])), _after(rows))
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
@@ -67,12 +67,10 @@ class BarWriter:
         raise AssertionError("unreachable")
 
     async def _make_room(self, rows: BarColumns) -> None:
-        forget = getattr(self._storage, "forget", None)
-        if forget is not None:
-            forget()
+        self._room.forget()
         first, after = from_ns(int(rows.open_time_ns[0])), _after(rows)
-        await self._storage.ensure(_TABLE, first, after)
-        await self._storage.ensure(_REVISIONS, first, after)
+        await self._room.ensure(_TABLE, first, after)
+        await self._room.ensure(_REVISIONS, first, after)
 
 
 def _after(rows: BarColumns) -> dt.datetime:

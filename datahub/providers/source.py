@@ -36,7 +36,7 @@ class ProviderSource:
 
     async def fetch(self, request: BarRequest) -> AsyncGenerator[Answer, None]:
         """Yield the answer in parts; closing it ends the request."""
-        batches = cast(AsyncGenerator[BarBatch, None], self._handle.fetch_bars([request]))
+        batches = cast("AsyncGenerator[BarBatch, None]", self._handle.fetch_bars([request]))
         async with aclosing(batches):
             async for batch in batches:
                 yield answer_of(batch)

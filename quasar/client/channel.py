@@ -69,6 +69,9 @@ def channel_options(settings: ClientSettings) -> list[tuple[str, Any]]:
     options: dict[str, Any] = {
         "grpc.max_receive_message_length": settings.max_receive_bytes,
         "grpc.max_send_message_length": -1,  # the server says what it takes
+        # Details of errors come as metadata; a validation report is larger than the usual 8 KiB.
+        "grpc.max_metadata_size": 128 * 1024,
+        "grpc.absolute_max_metadata_size": 256 * 1024,
         "grpc.keepalive_time_ms": round(settings.keepalive_time_s * 1000),
         "grpc.keepalive_timeout_ms": round(settings.keepalive_timeout_s * 1000),
         "grpc.http2.max_pings_without_data": 0,

@@ -25,7 +25,13 @@ from typing import Any
 
 from quasar.database.account import ServerAccount
 from quasar.database.binaries import PostgresBinaries
-from quasar.database.failures import EmbeddedPostgresError, explain_log, explain_os_error, tail
+from quasar.database.failures import (
+    EmbeddedPostgresError,
+    explain_creation,
+    explain_log,
+    explain_os_error,
+    tail,
+)
 
 SUPERUSER = "quasar"
 """Name of the role that owns the cluster and the database."""
@@ -212,7 +218,7 @@ def create_cluster(cluster: Cluster, binaries: PostgresBinaries, account: Server
             )
         if answer.returncode != 0:
             shutil.rmtree(staged, ignore_errors=True)
-            raise explain_log(cluster.home, tail(answer.stderr or answer.stdout))
+            raise explain_creation(cluster.home, tail(answer.stderr or answer.stdout))
         if cluster.data.exists():
             cluster.data.rmdir()
         staged.rename(cluster.data)

@@ -28,14 +28,14 @@ _FROM_BACKUP = "restore it from a backup, or move it away to begin with an empty
 _FILE_ACTION = r"could not (?:open|read|write|create|access|rename|remove|stat)[^\n]*"
 
 # The first pattern that is found decides, so the more precise ones stand first.
-_LOG_PATTERNS: Mapping[str, str] = {
+_AROUND_IT: Mapping[str, str] = {
     r"No space left on device|Disk quota exceeded|File too large|Check free disk space": _FULL,
-    r"database files are incompatible|initialized by PostgreSQL version": (
-        "the database folder {home} was made by another build of PostgreSQL, or is damaged; "
-        f"start with that build (QUASAR_PG_BIN), or {_FROM_BACKUP}"
-    ),
     r"could not (?:create|resize|map|open) shared memory|Cannot allocate memory|could not fork": (
         "there is too little memory for PostgreSQL; close other programs or give the container more memory"
+    ),
+    r"could not look up effective user ID": (
+        "PostgreSQL needs a user that the system knows; run Quasar as a user with an entry in /etc/passwd, "
+        "or set QUASAR_DATABASE_URL"
     ),
     r"has wrong ownership|has invalid permissions|must be owned by": (
         "the database folder {home} must belong to the account that runs PostgreSQL, with permissions 0700; "
@@ -44,6 +44,12 @@ _LOG_PATTERNS: Mapping[str, str] = {
     _FILE_ACTION + r": (?:Permission denied|Read-only file system|Operation not permitted)": (
         "PostgreSQL must be able to read and write everything below {home}; "
         "correct the owner and the permissions with chown and chmod"
+    ),
+}
+_INSIDE_IT: Mapping[str, str] = {
+    r"database files are incompatible|initialized by PostgreSQL version": (
+        "the database folder {home} was made by another build of PostgreSQL, or is damaged; "
+        f"start with that build (QUASAR_PG_BIN), or {_FROM_BACKUP}"
     ),
     r"checkpoint record|control file|PANIC:|not a valid data directory|does not exist|invalid page|checksum|corrupt": (
         f"the database folder {{home}} is damaged; {_FROM_BACKUP}"
@@ -54,10 +60,22 @@ _LOG_PATTERNS: Mapping[str, str] = {
 
 def explain_log(home: Path, log_tail: str) -> EmbeddedPostgresError:
     """Turn the last lines of the server's log into an error with a remedy."""
-    for pattern, sentence in _LOG_PATTERNS.items():
-        if re.search(pattern, log_tail):
-            return EmbeddedPostgresError(sentence.format(home=home), log_tail=log_tail)
-    return EmbeddedPostgresError(f"the embedded PostgreSQL in {home} stopped; its log says why", log_tail=log_tail)
+    otherwise = "the embedded PostgreSQL in {home} stopped; its log says why"
+    return _explained(home, log_tail, {**_AROUND_IT, **_INSIDE_IT}, otherwise)
+
+
+def explain_creation(home: Path, log_tail: str) -> EmbeddedPostgresError:
+    """Turn the last lines of what initdb said into an error; there was nothing yet that could be damaged."""
+    otherwise = (
+        "the database in {home} could not be created; check the programs (QUASAR_PG_BIN) or set QUASAR_DATABASE_URL"
+    )
+    return _explained(home, log_tail, _AROUND_IT, otherwise)
+
+
+def _explained(home: Path, log_tail: str, patterns: Mapping[str, str], otherwise: str) -> EmbeddedPostgresError:
+    """Return the sentence of the first pattern that is found in a log."""
+    sentence = next((text for pattern, text in patterns.items() if re.search(pattern, log_tail)), otherwise)
+    return EmbeddedPostgresError(sentence.format(home=home), log_tail=log_tail)
 
 
 def explain_os_error(home: Path, error: OSError) -> EmbeddedPostgresError:

@@ -86,8 +86,8 @@ def pattern_of(comparison: Comparison, field: Field) -> Pattern | None:
     if comparison.operator == ":" and field.type in ("text", "list"):
         return Pattern(value, open_start=True, open_end=True, any_case=True)
     if comparison.operator == ":" and field.type != "enum":
-        place = f"{comparison.field} at column {comparison.field_at}"
-        raise problem(f"must not use ':' on {place}, which is no text; use = or a comparison")
+        place = f"at column {comparison.field_at}"
+        raise problem(f"must not use ':' on {comparison.field} {place}, which is no text; use = or a comparison")
     starred = field.type == "text" and comparison.operator in ("=", "!=") and "*" in (value[:1], value[-1:])
     if not starred:
         return None
@@ -102,11 +102,11 @@ def words_of(comparison: Comparison, field: Field) -> list[str]:
     """
     value = field.convert(comparison.value)
     if field.type == "list" and comparison.operator not in ("=", "!="):
-        place = f"{comparison.field} at column {comparison.field_at}"
-        raise problem(f"{place} must be compared with =, != or :, was {comparison.operator!r}")
+        place = f"at column {comparison.field_at}"
+        raise problem(f"{comparison.field} must be compared with =, != or : {place}, was {comparison.operator!r}")
     if field.values and value not in field.values:
-        place = f"{comparison.field} at column {comparison.value_at}"
-        raise problem(f"{place} must be one of {', '.join(field.values)}, was {value!r}")
+        legal, place = ", ".join(field.values), f"at column {comparison.value_at}"
+        raise problem(f"{comparison.field} must be one of {legal} {place}, was {value!r}")
     if field.type == "list":
         return [value]
     rank, compare = field.values.index(value), COMPARE[comparison.operator]
@@ -128,8 +128,7 @@ def value_of(comparison: Comparison, field: Field) -> Any:
     except (ValueError, OverflowError):
         found = None
     if found is None:
-        place = f"{comparison.field} at column {comparison.value_at}"
-        raise problem(f"{place} must be {wanted}, was {value!r}")
+        raise problem(f"{comparison.field} must be {wanted} at column {comparison.value_at}, was {value!r}")
     return found
 
 

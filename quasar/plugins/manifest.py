@@ -131,7 +131,7 @@ def _broker(found: type[Any], module_path: str) -> Manifest:
         rate_limits=rate_limits(getattr(found, "rate_limit", None)),
         concurrency=int(getattr(found, "concurrency", 0)),
         preferences=_fields(found),
-        secrets=secrets(_texts(found, "secrets")),
+        secrets=secrets(_texts(found, "secret_names")),
         order_types=_lower(getattr(found, "order_types", ())),
         times_in_force=_lower(getattr(found, "times_in_force", ())),
         paper=bool(getattr(found, "paper", False)),

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from quasar import errors
 from quasar.clock import Clock, SystemClock
+from quasar.plugins.broker import BrokerHandle
 from quasar.plugins.code import CodeFolder, CodeVersion
 from quasar.plugins.containment import Containment, OnContainment
 from quasar.plugins.jail.posture import PostureItem
@@ -20,7 +21,10 @@ from quasar.plugins.manifest import Kind
 from quasar.plugins.permits import PermitDesk
 from quasar.plugins.process import ProcessSettings
 from quasar.plugins.provider import ProviderHandle
+from quasar.plugins.strategy import StrategyHandle
 
+Key = tuple[Kind, str, str]
+"""Kind, name, and the instance where a class runs several times."""
 _GIB: Final = 1024 * 1024 * 1024
 _LIMITS: Final = {
     Kind.PROVIDER: Limits(),
@@ -87,12 +91,12 @@ class PluginPool:
             clock=self._clock,
             on_containment=on_containment,
         )
-        self._keepers: dict[tuple[Kind, str], Keeper] = {}
-        self._desks: dict[tuple[Kind, str], PermitDesk] = {}
-        self._tasks: dict[tuple[Kind, str], asyncio.Task[None]] = {}
-        self._handles: dict[tuple[Kind, str], ProviderHandle] = {}
+        self._keepers: dict[Key, Keeper] = {}
+        self._desks: dict[Key, PermitDesk] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._handles: dict[Key, ProviderHandle] = {}
         self._group = asyncio.TaskGroup()
-        self._starting: dict[tuple[Kind, str], asyncio.Lock] = {}
+        self._starting: dict[Key, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -107,6 +111,30 @@ class PluginPool:
             keeper.stop()
         await self._group.__aexit__(kind, error, trace)
 
+    async def strategy(self, code: CodeVersion, instance: str = "") -> StrategyHandle:
+        """Return the handle of a strategy that runs this version in a process of its own.
+
+        Args:
+            code: The version.
+            instance: Sets processes of the same class apart: the id of a run or back-test. `stop` ends it.
+
+        Raises:
+            CodeRejected: The code holds no class of its kind.
+            PluginFailed: The code raised while it was loaded.
+            PluginUnavailable: It did not become ready.
+        """
+        return StrategyHandle(await self._keeper(code, instance), self._clock)
+
+    async def broker(self, code: CodeVersion, instance: str = "") -> BrokerHandle:
+        """Return the handle of a broker that runs this version; `instance` sets accounts apart.
+
+        Raises:
+            CodeRejected: The code holds no class of its kind.
+            PluginFailed: The code raised while it was loaded or configured.
+            PluginUnavailable: It did not become ready.
+        """
+        return BrokerHandle(await self._keeper(code, instance), self._clock)
+
     async def provider(self, code: CodeVersion) -> ProviderHandle:
         """Return the handle of a provider that runs this version, started or swapped in where it does not.
 
@@ -116,23 +144,23 @@ class PluginPool:
             PluginUnavailable: It did not become ready.
         """
         keeper = await self._keeper(code)
-        key = (code.kind, code.name)
+        key = (code.kind, code.name, "")
         handle = self._handles.get(key)
         if handle is None or handle.keeper is not keeper:
             handle = self._handles[key] = ProviderHandle(keeper, self._clock)
         return handle
 
-    async def _keeper(self, code: CodeVersion) -> Keeper:
-        key = (code.kind, code.name)
+    async def _keeper(self, code: CodeVersion, instance: str = "") -> Keeper:
+        key = (code.kind, code.name, instance)
         async with self._starting.setdefault(key, asyncio.Lock()):
             keeper = self._keepers.get(key)
             if keeper is None or keeper.state is KeeperState.STOPPED:
-                return await self._start(code)
+                return await self._start(code, instance)
             await keeper.reload(code)
             return keeper
 
-    async def _start(self, code: CodeVersion) -> Keeper:
-        key = (code.kind, code.name)
+    async def _start(self, code: CodeVersion, instance: str) -> Keeper:
+        key = (code.kind, code.name, instance)
         desk = self._desks.setdefault(key, PermitDesk(self._clock))
         keeper = Keeper(code, self._workshop, desk)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -141,52 +169,52 @@ class PluginPool:
         self._keepers[key] = keeper
         return keeper
 
-    async def reload(self, code: CodeVersion) -> Reload:
+    async def reload(self, code: CodeVersion, instance: str = "") -> Reload:
         """Make this version and these settings hold; what was there goes on when they cannot.
 
         Raises:
             QuasarError: The change could not be taken over.
         """
-        key = (code.kind, code.name)
+        key = (code.kind, code.name, instance)
         async with self._starting.setdefault(key, asyncio.Lock()):
             keeper = self._keepers.get(key)
             if keeper is None or keeper.state is KeeperState.STOPPED:
-                await self._start(code)
+                await self._start(code, instance)
                 return Reload.STARTED
             return await keeper.reload(code)
 
-    async def restart(self, kind: Kind, name: str) -> None:
+    async def restart(self, kind: Kind, name: str, instance: str = "") -> None:
         """End a process and start it again; clears a failure and the back-off.
 
         Raises:
             NotFound: No such plug-in is kept.
             PluginUnavailable: It does not become ready.
         """
-        await self.keeper(kind, name).restart()
+        await self.keeper(kind, name, instance).restart()
 
-    async def stop(self, kind: Kind, name: str) -> None:
+    async def stop(self, kind: Kind, name: str, instance: str = "") -> None:
         """End a plug-in for good; nothing happens when there is none."""
-        key = (kind, name)
+        key = (kind, name, instance)
         keeper = self._keepers.pop(key, None)
         self._handles.pop(key, None)
         if keeper is not None:
             keeper.stop()
             await asyncio.wait([self._tasks.pop(key)])
 
-    def keeper(self, kind: Kind, name: str) -> Keeper:
+    def keeper(self, kind: Kind, name: str, instance: str = "") -> Keeper:
         """Return what keeps a plug-in.
 
         Raises:
             NotFound: No such plug-in is kept.
         """
         try:
-            return self._keepers[(kind, name)]
+            return self._keepers[(kind, name, instance)]
         except KeyError:
             raise errors.NotFound(f"{kind.value} {name} does not run here") from None
 
     def processes(self) -> tuple[ProcessView, ...]:
         """Return every plug-in that is kept, by kind and name."""
-        keepers = sorted(self._keepers.items(), key=lambda item: (item[0][0].value, item[0][1]))
+        keepers = sorted(self._keepers.items(), key=lambda item: (item[0][0].value, *item[0][1:]))
         return tuple(_view(keeper) for _, keeper in keepers)
 
 

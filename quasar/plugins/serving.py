@@ -30,8 +30,9 @@ def handler(service: ServiceDescriptor, servicer: object, redact: Redact) -> grp
         if behaviour is None:
             continue
         request: Any = message_factory.GetMessageClass(method.input_type)
+        read = None if method.name in getattr(servicer, "RAW", ()) else request.FromString
         make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-        methods[method.name] = make(_guarded(behaviour, redact), request.FromString, as_bytes)
+        methods[method.name] = make(_guarded(behaviour, redact), read, as_bytes)
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 

@@ -277,7 +277,6 @@ class Calls:
         call.figures.ended(code, now, seconds)
         if call.span is not None:
             call.span.end(code)
-        level = "debug" if call.method.quiet else _LEVEL.get(code, "info")
         fields: dict[str, Any] = {"method": call.method.name, "code": code, "ms": round(seconds * 1e3, 3)}
         if call.caller is not None:
             fields["principal"] = call.caller.principal
@@ -285,6 +284,8 @@ class Calls:
             fields["reason"], fields["message"], fields["peer"] = told.reason, told.message, call.rpc.peer()
         if defect is not None:
             fields["exc_info"] = defect
+        expected = call.method.quiet or isinstance(told, errors.Draining)
+        level = ("debug" if call.method.quiet else "info") if expected and defect is None else _LEVEL.get(code, "info")
         logs.note(level, "call ended", __name__, call.request_id, fields)
 
 
@@ -321,9 +322,8 @@ async def _send(call: Call, written: bytes) -> None:
     try:
         await call.rpc.write(written)
     except grpc.aio.InternalError:
-        call.gone = (
-            True  # one of the two ways in which the library says that the client left; the other is a cancellation
-        )
+        # One of the two ways in which the library says that the client left; the other one is a cancellation.
+        call.gone = True
         raise
 
 

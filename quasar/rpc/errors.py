@@ -23,6 +23,10 @@ DOMAIN: Final = "quasar"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata that carries the serialised `google.rpc.Status`."""
 
+_MOST_TEXT: Final = 500
+_MOST_BAD_REQUEST_BYTES: Final = 3500
+"""The library's clients take 8 KB of trailing metadata and cut the call off above that, so a status has to fit."""
+
 _M = TypeVar("_M", bound=Message)
 _Code = grpc.StatusCode
 CODE_OF_REASON: Final = {
@@ -170,10 +174,7 @@ def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
         metadata["request_id"] = request_id
     yield error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     if error.violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.description, reason=violation.rule)
-        yield bad
+        yield _bad_request(error.violations)
     if error.resource is not None:
         yield error_details_pb2.ResourceInfo(
             resource_type=error.resource.type, resource_name=error.resource.name, description=error.message
@@ -188,6 +189,19 @@ def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
         retry.retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
         yield retry
     yield from (detail for detail in error.details if isinstance(detail, Message))
+
+
+def _bad_request(violations: Iterable[errors.FieldViolation]) -> error_details_pb2.BadRequest:
+    """Return the violations that fit into a status, the first ones of many."""
+    bad = error_details_pb2.BadRequest()
+    for violation in violations:
+        bad.field_violations.add(
+            field=violation.field[:_MOST_TEXT], description=violation.description[:_MOST_TEXT], reason=violation.rule
+        )
+        if bad.ByteSize() > _MOST_BAD_REQUEST_BYTES:
+            del bad.field_violations[-1]
+            break
+    return bad
 
 
 def from_rpc_error(error: grpc.RpcError) -> errors.QuasarError:

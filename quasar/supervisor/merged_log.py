@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +71,16 @@ class MergedLog:
             self._output.write(text)
             self._output.flush()
         except (BrokenPipeError, ValueError):
-            self._output = None  # whoever read the output has gone; the platform goes on and the file has it all
+            self._leave_output()
         except OSError:
             return  # a full disk behind a redirected output; the next line may fit again
+
+    def _leave_output(self) -> None:
+        """Go on without whoever read the output and has gone: the file has it all."""
+        output, self._output = self._output, None
+        if output is None or output.closed:
+            return
+        # What the closed pipe has not taken is still in the buffer and would fail again at the end of the process.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, output.fileno())
+        os.close(nowhere)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+DATABASE = "database"
+"""The name under which PostgreSQL stands in the state."""
 _START_TOLERANCE_S = 1.0
 
 
@@ -84,7 +86,11 @@ def end_leftovers(path: Path) -> list[str]:
     state = read_state(path)
     if state is None:
         return []
-    found = [(each.name, process) for each in state.processes if (process := each.process()) is not None]
+    found = [
+        (each.name, process)
+        for each in state.processes
+        if each.name != DATABASE and (process := each.process()) is not None
+    ]
     for _, process in found:
         try:
             process.kill()

@@ -25,10 +25,10 @@ from quasar.supervisor.owner_database import postgres_binaries
 from quasar.supervisor.ports import demand_free
 from quasar.supervisor.preparation import port_wishes, prepare_home, unwritable
 from quasar.supervisor.probes import Answer, Probe
-from quasar.supervisor.state import ProcessRecord, UpState, end_leftovers
+from quasar.supervisor.state import DATABASE, ProcessRecord, UpState, end_leftovers
 from quasar.supervisor.stop_wish import StopAsked, StopWish
 
-NAMES = ("quasar", "database", *(part.name for part in PARTS))
+NAMES = ("quasar", DATABASE, *(part.name for part in PARTS))
 """Who writes to the merged log."""
 FIRST_LOOK_S = 0.05
 """Time between two questions whether a process is ready, until it is for the first time."""
@@ -83,7 +83,7 @@ class Platform:
             self._home,
             self._shared.database_url,
             clock,
-            lambda text: log.line("database", text),
+            lambda text: log.line(DATABASE, text),
             binaries=postgres_binaries(variables),
             on_change=self._write_state,
         )
@@ -173,6 +173,11 @@ class Platform:
     async def _follow(self, watched: _Watched) -> None:
         """Ask a process how it is; end it when it has been silent for long, so that it is started again."""
         keeper = watched.keeper
+        if watched.part is GATEWAY:
+            # It is ready when the services are. Asked earlier it would try them in vain, and wait before it tries
+            # again.
+            for service in self._watched[:-1]:
+                await service.ready_once.wait()
         while True:
             watched.answer = await watched.probe.ask()
             now = self._clock.monotonic()
@@ -231,7 +236,7 @@ class Platform:
             if w.keeper.pid is not None
         ]
         if self._database.pid is not None:
-            records.insert(0, ProcessRecord.of("database", self._database.pid, "", self._database.restarts))
+            records.insert(0, ProcessRecord.of(DATABASE, self._database.pid, "", self._database.restarts))
         state = UpState(
             supervisor=me,
             version=platform_version(),

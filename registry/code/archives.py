@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from quasar.errors import FieldViolation, InvalidArgument
+from registry.violations import refused
 
 MAX_UPLOAD_BYTES = 4 * 1024 * 1024
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024
@@ -113,7 +114,7 @@ def _read(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo]) -> list[
 
 def _refused(rule: str, value: str) -> InvalidArgument:
     description = f"{rule}, was {value[:200]!r}"
-    return InvalidArgument(f"content {description}.", violations=[FieldViolation("content", description)])
+    return refused([FieldViolation("content", description)])
 
 
 def renamed(files: Sequence[SourceFile], path: str) -> tuple[SourceFile, ...]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quasar.errors import FieldViolation, InvalidArgument
+from quasar.errors import FieldViolation
 from registry.code.fields import PreferenceField
+from registry.violations import refused
 
 _MOST_DEPTH = 16
 
@@ -42,7 +43,7 @@ def merged(
             for each, named by its path.
     """
     if not change:
-        raise _refused([FieldViolation("preferences", "must name at least one field to change, was empty")])
+        raise refused([FieldViolation("preferences", "must name at least one field to change, was empty")])
     known = {field.path: field for field in fields}
     before = dict(leaves(stored))
     result = copy.deepcopy(dict(stored))
@@ -52,7 +53,7 @@ def merged(
         if problem is not None:
             violations.append(FieldViolation(path, problem))
     if violations:
-        raise _refused(violations)
+        raise refused(violations)
     return _pruned(result)
 
 
@@ -169,8 +170,3 @@ def _pruned(nested: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy without empty groups."""
     kept = {key: _pruned(value) if isinstance(value, Mapping) else value for key, value in nested.items()}
     return {key: value for key, value in kept.items() if value != {}}
-
-
-def _refused(violations: Sequence[FieldViolation]) -> InvalidArgument:
-    sentence = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-    return InvalidArgument(f"{sentence}.", violations=violations)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quasar.errors import FieldViolation, InvalidArgument, SecretsUnreadable
+from quasar.errors import FieldViolation, SecretsUnreadable
 from quasar.ops.actors import Actor
 from quasar.secrets import Binding, SystemContext
 from registry.code.changes import Change, Ground, changing, read_entry
@@ -18,6 +18,7 @@ from registry.code.owners import ApplyOutcome, CodeChange
 from registry.code.refs import CodeRef
 from registry.store import code_table
 from registry.store.code_table import SealedSecrets
+from registry.violations import refused
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 _MOST = 64
@@ -73,8 +74,7 @@ def check(ref: CodeRef, secrets: Mapping[str, str], required: Sequence[str]) -> 
         if name not in secrets
     ]
     if violations:
-        sentence = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-        raise InvalidArgument(f"{sentence}.", violations=violations)
+        raise refused(violations)
 
 
 def _violations(name: str, value: str) -> list[FieldViolation]:

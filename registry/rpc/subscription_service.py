@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from quasar.errors import FieldViolation, InvalidArgument
+from quasar.errors import FieldViolation
 from quasar.rpc.ops.actors import calling_actor
 from quasar_proto.registry.v1 import subscription_service_pb2 as pb
 from quasar_proto.registry.v1 import subscription_service_pb2_grpc as stubs
@@ -21,6 +21,7 @@ from registry.subscriptions.ground import Ground
 from registry.subscriptions.statuses import StatusDesk
 from registry.subscriptions.subscriptions import State
 from registry.subscriptions.watching import Seen, Watcher
+from registry.violations import refused
 
 _HEARTBEAT_S = 10.0
 
@@ -126,8 +127,7 @@ class SubscriptionService(stubs.SubscriptionServiceServicer):
         sent, mask = request.subscription, list(request.update_mask.paths)
         if "selector" in mask and sent.selector.WhichOneof("selection") is None:
             description = "must be set, as the mask names it, was empty"
-            field = "subscription.selector"
-            raise InvalidArgument(f"{field} {description}.", violations=[FieldViolation(field, description)])
+            raise refused([FieldViolation("subscription.selector", description)])
         found = await alteration.update(
             self._ground,
             _id_of(sent.subscription_id),
@@ -217,8 +217,7 @@ def _mark(method: str, request: Message, request_id: str) -> RequestMark:
 def _id_of(text: str) -> uuid.UUID:
     if not text:
         description = "must name the subscription to change, was empty"
-        field = "subscription.subscription_id"
-        raise InvalidArgument(f"{field} {description}.", violations=[FieldViolation(field, description)])
+        raise refused([FieldViolation("subscription.subscription_id", description)])
     return uuid.UUID(text)
 
 

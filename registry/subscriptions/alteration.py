@@ -16,6 +16,7 @@ from registry.subscriptions.creation import already_exists, planned, raise_probl
 from registry.subscriptions.ground import Ground, counted, hold, not_found, read, record
 from registry.subscriptions.plans import Wish
 from registry.subscriptions.subscriptions import State, Subscription
+from registry.violations import refused
 
 CHANGEABLE = (
     "selector",
@@ -67,8 +68,7 @@ def check_mask(mask: Sequence[str], allowed: Sequence[str]) -> None:
     if not mask:
         violations.append(FieldViolation("update_mask", f"must name at least one of {choices}, was empty"))
     if violations:
-        sentence = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-        raise InvalidArgument(f"{sentence}.", violations=violations)
+        raise refused(violations)
 
 
 async def update(
@@ -123,7 +123,7 @@ def _merged(before: Wish, values: Wish, mask: Sequence[str]) -> Wish:
     wish = replace(before, **fields)
     if not (wish.historical or wish.live):
         description = "must leave historical or live set, left neither; pause the subscription to stop collecting"
-        raise InvalidArgument(f"update_mask {description}.", violations=[FieldViolation("update_mask", description)])
+        raise refused([FieldViolation("update_mask", description)])
     return wish
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from quasar.errors import AlreadyExists, FieldViolation, QuasarError, QuotaExceeded, Resource
+from quasar.errors import Aborted, AlreadyExists, FieldViolation, QuasarError, QuotaExceeded, Resource
 from quasar.ops.actors import Actor
 from registry.requests import RequestMark
 from registry.store import subscription_table as table
@@ -17,6 +18,7 @@ from registry.subscriptions.plans import Plan, ProviderFacts, Wish, plan, unknow
 from registry.subscriptions.subscriptions import Subscription
 
 MOST_VIOLATIONS = 1000
+_ATTEMPTS = 20
 
 
 class _Undone(Exception):  # no error: it only takes back what was tried
@@ -175,15 +177,35 @@ async def _store(
     firsts: dict[table.Key, int] = {}
     for place, one in enumerate(plans):
         firsts.setdefault(one.key, place)
-    new = await table.insert(connection, [plans[place] for place in firsts.values()], actor, now)
-    others = [key for key in firsts if key not in new]
-    existing = await table.by_keys(connection, others) if others else {}
+    new, existing = await store_new(connection, {key: plans[place] for key, place in firsts.items()}, actor, now)
     if not skip_existing:
         _refuse_existing(plans, firsts, existing, prefix)
-    ids = tuple({**new, **existing}[one.key] for one in plans)
+    known = {**new, **existing}
+    ids = tuple(known[one.key] for one in plans)
     await ground.upkeep.resolve(connection, new.values(), now)
     await _keep_quota(ground, connection)
     return _Stored(ids, frozenset(new.values()))
+
+
+async def store_new(
+    connection: Any, plans: Mapping[table.Key, Plan], actor: Actor | None, now: dt.datetime
+) -> tuple[dict[table.Key, uuid.UUID], dict[table.Key, uuid.UUID]]:
+    """Store what does not exist; return the ids of what is new and of what existed.
+
+    Raises:
+        Aborted: Others kept on adding and removing the same subscriptions.
+    """
+    new: dict[table.Key, uuid.UUID] = {}
+    existing: dict[table.Key, uuid.UUID] = {}
+    for _ in range(_ATTEMPTS):
+        left = [plan for key, plan in plans.items() if key not in new and key not in existing]
+        new |= await table.insert(connection, left, actor, now)
+        others = [plan.key for plan in left if plan.key not in new]
+        # What was in the way of the insertion may have been removed before this look.
+        existing |= await table.by_keys(connection, others) if others else {}
+        if len(new) + len(existing) == len(plans):
+            return new, existing
+    raise Aborted("Others add and remove the same subscriptions at the same time; repeat the call.")
 
 
 def _refuse_existing(

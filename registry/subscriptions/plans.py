@@ -12,6 +12,7 @@ from quasar.model.intervals import Interval
 from quasar.schedule import Schedule
 from registry.code.declarations import Declaration
 from registry.subscriptions.selections import Selection
+from registry.violations import refused
 
 _EVERY_MINUTE = "* * * * *"
 
@@ -167,9 +168,8 @@ def _check_schedule(wish: Wish) -> None:
     except InvalidArgument as error:
         names = {"timezone": "time_zone"}
         found = [FieldViolation(names.get(v.field, v.field), v.description) for v in error.violations]
-        sentence = "; ".join(f"{violation.field} {violation.description}" for violation in found)
-        raise InvalidArgument(f"{sentence}.", violations=found) from error
+        raise refused(found) from error
 
 
 def _invalid(field: str, description: str) -> InvalidArgument:
-    return InvalidArgument(f"{field} {description}.", violations=[FieldViolation(field, description)])
+    return refused([FieldViolation(field, description)])

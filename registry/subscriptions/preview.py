@@ -18,7 +18,7 @@ from registry.store import subscription_table as table
 from registry.store.listing import Query
 from registry.store.statements import SQL
 from registry.store.subscription_listing import SERIES
-from registry.subscriptions.creation import planned
+from registry.subscriptions.creation import planned, store_new
 from registry.subscriptions.ground import Ground, read
 from registry.subscriptions.plans import Plan, Wish
 from registry.subscriptions.series import Series, series_of
@@ -82,9 +82,9 @@ async def preview(ground: Ground, wish: Wish) -> Preview:
 async def _tried(ground: Ground, connection: Any, plan: Plan) -> Preview:
     now = ground.clock.now()
     before = await table.series_total(connection)
-    new = await table.insert(connection, [plan], None, now)
-    existing = None if new else (await table.by_keys(connection, [plan.key]))[plan.key]
-    subscription_id = existing or next(iter(new.values()))
+    new, others = await store_new(connection, {plan.key: plan}, None, now)
+    existing = others.get(plan.key)
+    subscription_id = existing or new[plan.key]
     await ground.upkeep.resolve(connection, [subscription_id], now)
     found = await read(connection, subscription_id)
     total, own = await table.series_of(connection, [subscription_id])

@@ -1,4 +1,4 @@
-"""Strategies and brokers as the registry's tables hold them, read so that this service works while the registry is down."""
+"""Strategies as the registry's tables hold them, so that this service works while the registry is down."""
 
 from __future__ import annotations
 

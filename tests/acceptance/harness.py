@@ -71,6 +71,15 @@ class Installation:
         state = json.loads((self.home / "up.json").read_text(encoding="utf-8"))
         return {each["name"]: each["pid"] for each in (state["supervisor"], *state["processes"])}
 
+    def end(self) -> None:
+        """Kill what still runs; for a test that has failed half-way."""
+        pids = list(self.processes().values()) if (self.home / "up.json").exists() else []
+        lock = self.home / "db" / "data" / "postmaster.pid"
+        if lock.exists():
+            pids.append(int(lock.read_text(encoding="utf-8").splitlines()[0]))
+        for pid in with_descendants(pids):
+            kill(pid)
+
 
 class Up:
     """A running `quasar up`."""

@@ -45,8 +45,7 @@ def test_a_home_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     assert_said(done, f"{parent}/quasar-home must be writable by the user who runs Quasar", "QUASAR_HOME")
 
 
-def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+def test_a_damaged_database_is_refused_and_left_as_it_is(installation: Installation) -> None:
     made = installation.run("db", "migrate")
     assert made.returncode == 0, made.stderr
     control = installation.home / "db" / "data" / "global" / "pg_control"
@@ -55,8 +54,7 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None
     assert control.read_bytes().strip(b"\0") == b""
 
 
-def test_a_database_of_another_version_of_postgresql_is_refused(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+def test_a_database_of_another_version_of_postgresql_is_refused(installation: Installation) -> None:
     data = installation.home / "db" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("9\n")
@@ -66,8 +64,7 @@ def test_a_database_of_another_version_of_postgresql_is_refused(tmp_path: Path) 
     assert_said(installation.run("up"), "PostgreSQL 9")
 
 
-def test_a_system_context_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+def test_a_system_context_that_others_can_read_is_refused(installation: Installation) -> None:
     installation.home.mkdir(mode=0o700)
     secret = installation.home / "system_context"
     secret.write_text("x" * 64)
@@ -75,8 +72,7 @@ def test_a_system_context_that_others_can_read_is_refused(tmp_path: Path) -> Non
     assert_said(installation.run("up"), "must be 0600, was 0644", f"chmod 600 {secret}")
 
 
-def test_a_service_alone_needs_a_database(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+def test_a_service_alone_needs_a_database(installation: Installation) -> None:
     installation.home.mkdir(mode=0o700)
     assert_said(installation.run("registry"), "system context file", "does not exist")
     (installation.home / "system_context").touch(mode=0o600)
@@ -91,8 +87,7 @@ def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_secrets_are_rotated_while_nothing_runs(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+def test_secrets_are_rotated_while_nothing_runs(installation: Installation) -> None:
     assert installation.run("db", "migrate").returncode == 0
     secret = installation.home / "system_context"
     before = secret.read_bytes()

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import stat
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -122,8 +121,7 @@ async def test_what_is_killed_comes_back_by_itself(platform: Up, name: str) -> N
     assert process["restarts"] == 1
 
 
-async def test_nothing_acknowledged_is_lost_by_kills_and_a_stop_leaves_no_process(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+async def test_nothing_acknowledged_is_lost_by_kills_and_a_stop_leaves_no_process(installation: Installation) -> None:
     async with up(installation) as first:
         kept = (await installation.command("token", "create", "kept")).stdout.strip()
         pids = installation.processes()
@@ -163,8 +161,7 @@ async def names_of(installation: Installation, bearer: str) -> set[str]:
     return {event.kind for event in answer.events}
 
 
-async def test_some_parts_run_alone_and_down_stops_them(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+async def test_some_parts_run_alone_and_down_stops_them(installation: Installation) -> None:
     async with up(installation, "--only", "registry") as running:
         assert set(installation.processes()) == {"quasar", "database", "registry"}
         stopped = await installation.command("down")
@@ -175,8 +172,7 @@ async def test_some_parts_run_alone_and_down_stops_them(tmp_path: Path) -> None:
     assert "Nothing runs on" in again.stdout
 
 
-async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+async def test_a_port_in_use_is_named_with_its_program(installation: Installation) -> None:
     server = await asyncio.start_server(
         lambda _reader, writer: writer.close(), "127.0.0.1", installation.port("datahub")
     )
@@ -190,8 +186,7 @@ async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
     assert not (installation.home / "db").exists()
 
 
-async def test_ports_that_collide_are_refused(tmp_path: Path) -> None:
-    installation = Installation.at(tmp_path / "home")
+async def test_ports_that_collide_are_refused(installation: Installation) -> None:
     [port] = free_ports(1)
     installation.settings |= {"QUASAR_REGISTRY_PORT": str(port), "QUASAR_STRATEGY_PORT": str(port)}
     refused = await installation.command("up")

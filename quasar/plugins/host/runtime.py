@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -78,20 +79,29 @@ class Runtime:
         own = declared(self.found)
         values = {name: value for name, value in preferences.items() if name in own and value is not None}
         before = self._stored
-        if self.instance is None:
+        if not self.generation:
             self.context.secrets, self.context.validating = dict(secrets), validating
             if self.kind is not Kind.STRATEGY:
-                instance = self.found(self.context, values)
+                instance = self._make(values)
                 if not validating:
-                    await instance.start()
+                    await (instance.connect() if self.kind is Kind.BROKER else instance.start())
                 self.instance = instance
-        else:
+        elif self.instance is not None:
+            if self.kind is Kind.BROKER:
+                return True  # its constructor takes the settings
             self.instance.apply_preferences(values)
             self.context.secrets = dict(secrets)
             self.instance.preferences_changed()
         self._stored = values
         changed = {name for name in own if before.get(name) != values.get(name)} if self.generation else set()
         return any(getattr(own[name], "needs_restart", False) for name in changed)
+
+    def _make(self, values: Mapping[str, object]) -> Any:
+        if self.kind is Kind.PROVIDER:
+            return self.found(self.context, values)
+        wanted = inspect.signature(self.found).parameters
+        given = {"secrets": dict(self.context.secrets), "preferences": dict(values), "context": self.context}
+        return self.found(**{name: value for name, value in given.items() if name in wanted})
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -124,7 +134,7 @@ class Runtime:
         if self.instance is not None:
             try:
                 async with asyncio.timeout(max(1.0, self.grace_s)):
-                    await self.instance.stop()
+                    await (self.instance.close() if self.kind is Kind.BROKER else self.instance.stop())
                     await self.context.close()
             except Exception as error:  # the process ends all the same; the author reads why in the log
                 self.context.log.warning("stopping failed: %s", told(error).message)

@@ -7,7 +7,7 @@ import datetime as dt
 import itertools
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 import pytest
@@ -72,7 +72,7 @@ def timescale_server(server: TestDatabaseServer) -> TestDatabaseServer:
     url = os.environ.get("QUASAR_TEST_TIMESCALE_URL")
     if not url:
         pytest.skip("QUASAR_TEST_TIMESCALE_URL names no server with TimescaleDB")
-    return TestDatabaseServer(url, server.run, server.prefix)
+    return replace(server, url=url)
 
 
 async def test_what_was_ensured_can_be_stored(subject: Subject) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -36,7 +37,7 @@ async def native_url(database_server: TestDatabaseServer, system_context: System
     address = os.environ.get("QUASAR_TEST_TIMESCALE_URL")
     if not address:
         pytest.skip("QUASAR_TEST_TIMESCALE_URL names no server with TimescaleDB")
-    server = TestDatabaseServer(address, database_server.run, database_server.prefix)
+    server = replace(database_server, url=address)
     name = await server.create()
     try:
         await migrate(server.url_of(name), after=lambda connection: ensure_roles(connection, system_context))

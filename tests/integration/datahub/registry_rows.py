@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 
 from datahub.providers.entry import ProviderEntry
 from quasar.database.pool import Database
@@ -16,7 +17,12 @@ def entry(name: str = "vendor", **manifest: object) -> ProviderEntry:
     return ProviderEntry(name=name, version=1, manifest=declared)
 
 
-async def add_provider(database: Database, name: str = "vendor", source: bytes = b"class X: pass") -> int:
+async def add_provider(
+    database: Database,
+    name: str = "vendor",
+    source: bytes = b"class X: pass",
+    manifest: Mapping[str, object] | None = None,
+) -> int:
     """Store an active provider and return its id."""
     code_id: int = await database.fetchval(
         "insert into registry.code_registry (kind, name, latest_version) values ('provider', $1, 1) returning code_id",
@@ -27,7 +33,7 @@ async def add_provider(database: Database, name: str = "vendor", source: bytes =
            values ($1, 1, sha256($2), 'vendor.py', $2, $3)""",
         code_id,
         source,
-        {"name": name, "kind": "CODE_KIND_PROVIDER"},
+        dict(manifest or {"name": name, "kind": "CODE_KIND_PROVIDER"}),
     )
     await database.execute("update registry.code_registry set active_version = 1 where code_id = $1", code_id)
     return code_id
@@ -45,7 +51,8 @@ async def subscribe(
     """Store an active subscription of single symbols."""
     subscription = await database.fetchval(
         """insert into registry.provider_subscription
-               (code_id, selector, interval, backfill_start, cron, provider, selection_kind, selection_name, selection_names, selection_key)
+               (code_id, selector, interval, backfill_start, cron, provider, selection_kind, selection_name,
+                selection_names, selection_key)
            select $1, $2, $3, $4, $5, name, 'symbols', $6, $7, sha256(convert_to($6 || $3, 'UTF8'))
            from registry.code_registry where code_id = $1 returning subscription_id""",
         code_id,

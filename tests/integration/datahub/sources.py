@@ -45,12 +45,15 @@ class ScriptedSource:
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     """For each symbol the scripts of its requests, in order; the last one stays."""
     requests: list[BarRequest] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the first request came."""
     hold: asyncio.Event | None = None
     """When set: answers end only after it."""
 
     async def fetch(self, request: BarRequest) -> AsyncGenerator[Answer, None]:
         """Answer a request."""
         self.requests.append(request)
+        self.asked.set()
         scripts = self.scripts.get(request.symbol, [])
         script = complete if not scripts else (scripts.pop(0) if len(scripts) > 1 else scripts[0])
         for answer in script(request):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest_asyncio
 
 from datahub.ingest.delivery import Counts, Delivery
+from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
 from quasar.database.pool import Database
-from quasar.database.storage import open_storage
 from quasar.model.bars import BarColumns
 from quasar.model.coverage import SlotState
 from quasar.model.instants import NS_PER_DAY, NS_PER_MINUTE, TimeRange
@@ -55,7 +55,7 @@ class Bench:
 @pytest_asyncio.fixture(loop_scope="session")
 async def bench(database: Database) -> AsyncIterator[Bench]:
     clock = FakeClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
-    writer = BarWriter(database, await open_storage(database), clock)
+    writer = BarWriter(database, Room(database), clock)
     async with database.transaction() as connection:
         name = SeriesName("kraken", "BTC/USD", "1min")
         found = await series_table.ensure(connection, [name])

@@ -16,10 +16,10 @@ from datahub.collection.collector import BarCollector
 from datahub.collection.planner import Planner
 from datahub.collection.subscriptions import Subscriptions
 from datahub.collection.worker import RunWorker
+from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.providers.entry import ProviderEntry
 from quasar.database.pool import Database
-from quasar.database.storage import open_storage
 from quasar.model.bars import BarColumns
 from quasar.ops.events import Events
 from quasar.testing.clock import FakeClock
@@ -83,12 +83,12 @@ class House:
     async def settled(self, *states: str) -> list[Mapping[str, object]]:
         """Wait until every run is in one of some states (or has ended) and return the runs."""
         final = {"SUCCEEDED", "PARTIAL", "FAILED", "CANCELLED", "SKIPPED", *states}
+        rows = await self.runs()
         async with asyncio.timeout(15):
-            while True:
-                rows = await self.runs()
-                if rows and all(row["state"] in final for row in rows):
-                    return rows
+            while not rows or any(row["state"] not in final for row in rows):
                 await asyncio.sleep(0.01)
+                rows = await self.runs()
+        return rows
 
     async def work(self, *states: str) -> list[Mapping[str, object]]:
         """Have a replica do what there is."""
@@ -112,7 +112,7 @@ class House:
 @pytest_asyncio.fixture(loop_scope="session")
 async def house(database: Database) -> House:
     clock = FakeClock(NOW)
-    return House(database, clock, BarWriter(database, await open_storage(database), clock))
+    return House(database, clock, BarWriter(database, Room(database), clock))
 
 
 async def test_a_new_subscription_is_fetched_from_its_start_at_once(house: House) -> None:
@@ -302,9 +302,7 @@ async def test_a_run_that_is_cancelled_keeps_what_it_stored(house: House) -> Non
     await house.subscribe("A")
     await house.plan()
     async with house.replica() as worker:
-        async with asyncio.timeout(10):
-            while not house.source.requests:
-                await asyncio.sleep(0.01)
+        await house.source.asked.wait()
         await house.database.execute("update collection_runs set cancel_requested = true")
         worker.hint.give()
         (run,) = await house.settled()
@@ -329,9 +327,7 @@ async def test_a_run_of_a_replica_that_died_is_taken_up_after_its_lease(house: H
     await house.subscribe("A")
     await house.plan()
     async with house.replica("dead", stuck):
-        async with asyncio.timeout(10):
-            while not stuck.requests:
-                await asyncio.sleep(0.01)
+        await stuck.asked.wait()
         # The replica hangs: it neither renews its lease nor ends. Another one must not wait for it for ever.
         await house.database.execute("update collection_runs set lease_until = $1", NOW - dt.timedelta(seconds=1))
         async with house.replica("alive"):
@@ -345,9 +341,7 @@ async def test_a_restart_goes_on_with_what_was_in_hand(house: House) -> None:
     await house.subscribe("A")
     await house.plan()
     async with house.replica():
-        async with asyncio.timeout(10):
-            while not house.source.requests:
-                await asyncio.sleep(0.01)
+        await house.source.asked.wait()
     assert [run["state"] for run in await house.runs()] == ["PENDING"]
     house.source.hold = None
     assert (await house.work())[0]["state"] == "SUCCEEDED"

@@ -18,7 +18,7 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 
 from quasar.clock import SystemClock
-from quasar.config import REGISTRY, Home, Settings
+from quasar.config import REGISTRY, Home
 from quasar.database.pool import Database
 from quasar.ops.actors import Actor
 from quasar.ops.events import Events
@@ -41,9 +41,12 @@ from quasar_proto.strategy.v1 import trading_service_pb2 as trading
 from quasar_proto.strategy.v1 import trading_service_pb2_grpc as trading_grpc
 from registry.app import build
 from registry.assets.listing import ASSETS
+from registry.config import RegistrySettings
 from registry.subscriptions.upkeep import Upkeep
 
 _TESTER = Actor("tests", Role.ADMIN)
+MAX_SERIES = 12_000
+"""What the registry of a stage is set to."""
 PROVIDER = "class {name}Provider:\n    '''A source for tests.'''\n    declared = {declared!r}\n"
 
 
@@ -72,7 +75,7 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, content in files.items():
-            archive.writestr(path, content)
+            archive.writestr(zipfile.ZipInfo(path), content)
     return buffer.getvalue()
 
 
@@ -123,14 +126,14 @@ class PlayedDataHub(
     reload: Callable[[str], provider.ReloadProviderResponse] | grpc.StatusCode = lambda name: (
         provider.ReloadProviderResponse(outcome=provider.RELOAD_OUTCOME_SWAPPED)
     )
-    hold: asyncio.Event | None = None
-    """When set: validation waits for it."""
+    together: asyncio.Barrier | None = None
+    """When set: as many validations as it has parties end at once."""
 
     async def ValidateProvider(self, request: Any, context: Any) -> Any:
         self.validated.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
-        if self.hold is not None:
-            await self.hold.wait()
+        if self.together is not None:
+            await self.together.wait()
         return provider.ValidateProviderResponse(
             report=report_on(values_pb2.CODE_KIND_PROVIDER, request.file_name, request.content)
         )
@@ -250,14 +253,19 @@ class Stage:
         return _Calling(code_service_pb2_grpc.CodeServiceStub(self.channel), self.as_(who))
 
     async def until_built_ins(self) -> None:
-        """Wait until the built-in code has its entries, which are written as the service starts."""
-        while not await self.database.fetchval("select count(*) from registry.code_registry where built_in"):
+        """Wait until the built-in providers have their entries, which are written as the service starts."""
+        count = "select count(*) from registry.code_registry where built_in and name in ('kraken', 'simulated')"
+        while await self.database.fetchval(count) < 2:  # noqa: ASYNC110  # another process's database cannot set an event
             await asyncio.sleep(0.01)
 
     @property
     def subscriptions(self) -> Any:
         """The subscription service, called as an operator."""
-        return _Calling(subscription_service_pb2_grpc.SubscriptionServiceStub(self.channel), self.as_("operator"))
+        return self.subscriptions_as("operator")
+
+    def subscriptions_as(self, who: str) -> Any:
+        """The subscription service, called by somebody."""
+        return _Calling(subscription_service_pb2_grpc.SubscriptionServiceStub(self.channel), self.as_(who))
 
     def as_(self, who: str) -> dict[str, Any]:
         """Return the call options of a caller, with a deadline that keeps a failing test short."""
@@ -311,7 +319,7 @@ async def staged(database_url: str, context: Any, context_file: Path, home: Path
 
         datahub_port, stop_datahub = await _serve(stack, add_datahub)
         engine_port, stop_engine = await _serve(stack, add_engine)
-        settings = Settings(
+        settings = RegistrySettings(
             part=REGISTRY,
             home=Home(home),
             database_url=database_url,
@@ -320,6 +328,7 @@ async def staged(database_url: str, context: Any, context_file: Path, home: Path
             port=0,
             metrics_port=None,
             peers={"datahub": f"127.0.0.1:{datahub_port}", "strategy": f"127.0.0.1:{engine_port}"},
+            max_series=MAX_SERIES,
         )
         server = await build(settings, stack)
         port = await server.start()

@@ -86,14 +86,11 @@ async def test_an_existing_name_makes_a_new_version_and_loses_nothing(stage: Sta
 
 
 async def test_two_uploads_of_a_new_name_at_once_make_two_versions_of_one_entry(stage: Stage) -> None:
-    stage.datahub.hold = asyncio.Event()
+    stage.datahub.together = asyncio.Barrier(3)
     calls = [
         asyncio.ensure_future(stage.code.UploadCode(upload(source(description=text), activate=True)))
         for text in ("one", "two", "three")
     ]
-    while len(stage.datahub.validated) < 3:
-        await asyncio.sleep(0.01)
-    stage.datahub.hold.set()
     answers = await asyncio.gather(*calls)
 
     assert sorted(answer.version.version for answer in answers) == [1, 2, 3]
@@ -106,11 +103,12 @@ async def test_two_uploads_of_a_new_name_at_once_make_two_versions_of_one_entry(
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (b"this is not Python", "syntax-error"),
+        (b"this is no Python", "syntax-error"),
         (b"\xff\xfe\x00", "syntax-error"),
         (b"x = 1\n", "no-provider-class"),
         (source("alpha") + source("beta"), "two-provider-classes"),
     ],
+    ids=["prose", "no text", "no class", "two classes"],
 )
 async def test_code_that_does_not_pass_is_refused_with_its_report(stage: Stage, content: bytes, rule: str) -> None:
     failure = await failure_of(stage.code.UploadCode(upload(content, activate=True, secrets={"key": "hunter2"})))
@@ -257,7 +255,11 @@ async def test_an_upload_above_four_mebibytes_is_refused(stage: Stage) -> None:
     assert "content" in failure.violations
 
 
-@pytest.mark.parametrize("content", [b"no zip", zipped({"../evil.py": b""}), zipped({}), zipped({"/etc/passwd": b"x"})])
+@pytest.mark.parametrize(
+    "content",
+    [b"no zip", zipped({"../evil.py": b""}), zipped({}), zipped({"/etc/passwd": b"x"})],
+    ids=["no zip", "leads out of it", "empty", "absolute path"],
+)
 async def test_an_archive_that_cannot_be_trusted_is_refused_before_anybody_opens_it(
     stage: Stage, content: bytes
 ) -> None:

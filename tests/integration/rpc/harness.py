@@ -18,6 +18,7 @@ from quasar.metrics import Metrics
 from quasar.rpc.caller import ADMIN, OPERATOR, VIEWER, Caller
 from quasar.rpc.health import Health
 from quasar.rpc.server import RpcServer, ServerSettings
+from quasar.tracing import Tracer
 from quasar_proto.ops.v1 import system_service_pb2 as pb
 from quasar_proto.ops.v1 import system_service_pb2_grpc as stubs
 
@@ -84,7 +85,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Running]:
+async def running(tracer: Tracer | None = None, **settings: Any) -> AsyncIterator[Running]:
     """Serve a `Service` while the context lasts."""
     clock = SystemClock()
     health, metrics, service = Health(clock), Metrics("registry", clock), Service()  # type: ignore[abstract]  # see its docstring
@@ -95,6 +96,7 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
         health=health,
         clock=clock,
         metrics=metrics,
+        tracer=tracer,
     )
     server.add(service)
     port = await server.start()

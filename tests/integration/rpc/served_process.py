@@ -1,4 +1,7 @@
-"""A process that serves, for tests of how one starts and stops: `python -m tests.integration.rpc.served_process KIND PORT`."""
+"""A process that serves, for tests of how one starts and stops.
+
+python -m tests.integration.rpc.served_process KIND PORT
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ KIND, PORT = sys.argv[1], int(sys.argv[2])
 
 def say(word: str) -> None:
     """Tell the test where the process is."""
-    print(word, flush=True)
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
 
 
 class Slow(Service):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "authority")
 
 
-def files(pair: Pair) -> dict[str, Path]:
+def files(pair: Pair) -> dict[str, Any]:
     """Return the settings of a server that shows a certificate."""
     return {"tls_cert": pair.certificate, "tls_key": pair.key}
 
@@ -91,9 +90,9 @@ async def test_a_renewed_certificate_is_shown_to_the_next_connection(authority: 
         assert await shown(up) == "server"
         renewed = authority.issue("renewed")
 
-        os.replace(renewed.certificate, serving.certificate)
+        renewed.certificate.replace(serving.certificate)
         assert await shown(up) == "server"  # the key is still the old one, so the old pair holds
-        os.replace(renewed.key, serving.key)
+        renewed.key.replace(serving.key)
 
         assert await shown(up) == "renewed"
         await ask(up, tls_ca=authority.certificate)
@@ -110,15 +109,20 @@ async def test_files_that_do_not_belong_together_stop_the_start(authority: Autho
 async def test_a_missing_file_stops_the_start_and_is_named(authority: Authority, tmp_path: Path) -> None:
     one = authority.issue("one")
 
-    with pytest.raises(errors.StartupError, match="absent.key"):
+    with pytest.raises(errors.StartupError, match=r"absent\.key"):
         async with running(tls_cert=one.certificate, tls_key=tmp_path / "absent.key"):
             pass
 
 
 async def test_half_a_setting_is_refused_rather_than_served_in_plain_text(authority: Authority) -> None:
     one = authority.issue("one")
+    halves: list[dict[str, Any]] = [
+        {"tls_cert": one.certificate},
+        {"tls_key": one.key},
+        {"tls_client_ca": authority.certificate},
+    ]
 
-    for half in ({"tls_cert": one.certificate}, {"tls_key": one.key}, {"tls_client_ca": authority.certificate}):
+    for half in halves:
         with pytest.raises(errors.StartupError, match="must be set together"):
             async with running(**half):
                 pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quasar.database.failures import EmbeddedPostgresError, explain_log, explain_os_error
+from quasar.database.failures import EmbeddedPostgresError, explain_creation, explain_log, explain_os_error
 from quasar.errors import DatabaseUnavailable
 
 HOME = Path("/home/ann/.quasar/db")
@@ -36,6 +36,20 @@ def test_a_log_becomes_a_sentence_with_the_log_below(log: str, sentence: str) ->
     assert "\n" not in error.sentence
     assert error.log_tail == log
     assert log.splitlines()[0] in str(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("initdb: error: could not look up effective user ID 4711: user does not exist", "an entry in /etc/passwd"),
+        ("PANIC:  could not write: No space left on device", "is full"),
+        ('initdb: error: file "/x/share/postgres.bki" does not exist', "could not be created; check the programs"),
+    ],
+)
+def test_a_database_that_could_not_be_created_is_not_called_damaged(said: str, sentence: str) -> None:
+    error = explain_creation(HOME, said)
+    assert sentence in error.sentence
+    assert "damaged" not in error.sentence
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,12 @@ PLENTY: Any = {"intervals": [""] * 30}
         ),
         (pb.ListTokensRequest(page_token="hunter2" * 300), {"page_token": "must be at most 2048 characters"}),
         (
-            code_pb2.Manifest(
-                name="a", kind=values_pb2.CODE_KIND_PROVIDER, hosts=[code_pb2.AllowedHost(host="h", port=70000)]
-            ),
-            {"hosts[0].port": "must be less than or equal to 65535, was 70000"},
+            code_pb2.RateLimit(calls=0, window=Duration(seconds=60)),
+            {"calls": "must be greater than 0 and less than or equal to 10000000, was 0"},
+        ),
+        (
+            code_pb2.Manifest(name="a", hosts=[code_pb2.AllowedHost(port=1)]),
+            {"kind": "must be set", "hosts[0].host": "must not be empty"},
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""Live data: feeds of providers, bars from ticks, prices, and their storage."""

@@ -1,0 +1,90 @@
+"""Bars from the ticks of one symbol, at every interval that is built, and which of them are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from quasar.model.bars import Bar, BarState
+from quasar.model.intervals import Interval
+from quasar.model.tick_bars import TimeBarBuilder
+from quasar.model.ticks import TickColumns
+
+LATE_NS = 500_000_000
+"""How long after its end a bar waits for trades that are on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBar:
+    """A bar of one of the symbol's series."""
+
+    series_id: int
+    interval: Interval
+    bar: Bar
+
+
+class SymbolBars:
+    """The builders of one symbol.
+
+    A bar is published as closed only when the feed was there from its first moment on: a bar that began before is left
+    to the provider's history.
+    """
+
+    def __init__(self, series: Mapping[Interval, int], complete_from_ns: int) -> None:
+        """Build bars for these series.
+
+        Args:
+            series: Series id of each interval.
+            complete_from_ns: Since when every trade is known.
+        """
+        self._series = dict(series)
+        self._builders = {interval: TimeBarBuilder(interval) for interval in series}
+        self._complete_from_ns = complete_from_ns
+        self._told: dict[Interval, tuple[int, int | None]] = {}
+
+    @property
+    def intervals(self) -> Iterable[Interval]:
+        """The intervals that are built."""
+        return self._builders
+
+    def add_interval(self, interval: Interval, series_id: int) -> None:
+        """Build another interval from now on."""
+        if interval not in self._builders:
+            self._series[interval] = series_id
+            self._builders[interval] = TimeBarBuilder(interval)
+
+    def add(self, ticks: TickColumns) -> list[BuiltBar]:
+        """Take ticks; return bars that closed or were revised."""
+        return [
+            built
+            for interval, builder in self._builders.items()
+            for built in self._whole(interval, builder.add_trades(ticks))
+        ]
+
+    def advance(self, now_ns: int) -> list[BuiltBar]:
+        """Close what is over."""
+        return [
+            built
+            for interval, builder in self._builders.items()
+            for built in self._whole(interval, builder.advance(now_ns - LATE_NS))
+        ]
+
+    def forming(self) -> list[BuiltBar]:
+        """Return the forming bars that changed since they were last returned."""
+        found = []
+        for interval, builder in self._builders.items():
+            bar = builder.forming
+            if bar is None or bar.open_time_ns < self._complete_from_ns:
+                continue
+            mark = (bar.open_time_ns, bar.trade_count)
+            if self._told.get(interval) != mark:
+                self._told[interval] = mark
+                found.append(BuiltBar(self._series[interval], interval, bar))
+        return found
+
+    def _whole(self, interval: Interval, bars: Iterable[Bar]) -> list[BuiltBar]:
+        return [
+            BuiltBar(self._series[interval], interval, bar)
+            for bar in bars
+            if bar.open_time_ns >= self._complete_from_ns and bar.state is not BarState.FORMING
+        ]

@@ -1,0 +1,218 @@
+"""One feed for each provider with live symbols: kept in step with what is wanted, started again when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+
+from datahub.live.ingest import LiveIngest
+from datahub.live.states import FeedFacts
+from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
+from datahub.providers.runtime import ProviderRuntime
+from datahub.store.statements import SQL
+from quasar import errors, logs
+from quasar.clock import Clock
+from quasar.database.pool import Database
+from quasar.model.instants import to_ns
+from quasar.model.ticks import TickColumns
+from quasar.plugins.batches import LiveBatch
+from quasar.plugins.provider import ProviderHandle
+from quasar.sdk.notices import ConnectionNotice, ConnectionState, GapNotice, RejectedRow, SymbolNotice, SymbolState
+from quasar.sdk.requests import LiveSymbol, TickRequest
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+
+_log = logs.get(__name__)
+
+
+class ProviderFeed:
+    """The live stream of one provider."""
+
+    def __init__(self, provider: str, runtime: ProviderRuntime, ingest: LiveIngest, clock: Clock) -> None:
+        """Feed `ingest` from `provider`."""
+        self.facts = FeedFacts(provider, since_ns=clock.time_ns())
+        self._runtime = runtime
+        self._ingest = ingest
+        self._clock = clock
+        self._series: dict[str, LiveSeries] = {}
+        self._handle: ProviderHandle | None = None
+
+    @property
+    def series(self) -> Mapping[str, LiveSeries]:
+        """The symbols that are wanted, by symbol."""
+        return self._series
+
+    async def want(self, wanted: Iterable[LiveSeries]) -> None:
+        """Bring the running stream in step with what is wanted."""
+        series = {one.name.symbol: one for one in wanted}
+        added = [symbol for symbol in series if symbol not in self._series]
+        removed = [symbol for symbol in self._series if symbol not in series]
+        for symbol in removed:
+            self._ingest.forget(self._series[symbol].ticks.series_id)
+        self._series = series
+        if self._handle is None or not (added or removed):
+            return
+        try:
+            await self._handle.update_live(
+                [LiveSymbol(symbol) for symbol in added],
+                removed,
+                series_ids={(symbol, ""): series[symbol].ticks.series_id for symbol in added},
+            )
+        except errors.NotFound:
+            _log.info("feed begins anew with the changed symbols", provider=self.facts.provider)
+
+    async def run(self) -> None:
+        """Run until cancelled; a stream that ends is started again, later and later."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            started = self._clock.monotonic()
+            try:
+                await self._stream()
+                why = "the stream ended"
+            except errors.QuasarError as error:
+                why = error.message
+            self.facts.connected = False
+            self.facts.down = why
+            await self._ingest.interrupted([one.ticks.series_id for one in self._series.values()], why)
+            if self._clock.monotonic() - started > LONGEST_WAIT_S:
+                wait_s = FIRST_WAIT_S
+            _log.warning("feed is down", provider=self.facts.provider, problem=why, next_attempt_s=wait_s)
+            await self._clock.sleep(wait_s)
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+
+    async def _stream(self) -> None:
+        handle = await self._runtime.handle(self.facts.provider)
+        symbols = [LiveSymbol(symbol) for symbol in self._series]
+        ids = {(symbol, ""): series.ticks.series_id for symbol, series in self._series.items()}
+        self._handle = handle
+        try:
+            async with aclosing(handle.stream_live(symbols, series_ids=ids)) as batches:
+                async for batch in batches:
+                    self.facts.down = ""
+                    await self._take(batch)
+        finally:
+            self._handle = None
+
+    async def _take(self, batch: LiveBatch) -> None:
+        self.facts.last_message_ns = self._clock.time_ns()
+        for notice in batch.notices:
+            await self._notice(notice)
+        if batch.tick_chunks or batch.bar_chunks:
+            self.facts.connected = True
+        for chunk in batch.tick_chunks:
+            self.facts.rows += len(chunk.columns)
+            self._ingest.take(chunk.series_id, chunk.columns, self._fetch)
+
+    async def _notice(self, notice: ConnectionNotice | SymbolNotice | GapNotice | RejectedRow) -> None:
+        if isinstance(notice, ConnectionNotice):
+            self._connection(notice)
+        elif isinstance(notice, GapNotice):
+            self.facts.gaps += 1
+            chosen = [self._series[notice.symbol]] if notice.symbol in self._series else list(self._series.values())
+            await self._ingest.interrupted([one.ticks.series_id for one in chosen], notice.detail or "feed interrupted")
+        elif isinstance(notice, SymbolNotice):
+            if notice.state is SymbolState.REFUSED:
+                self.facts.refused[notice.symbol] = notice.message
+            elif notice.state is SymbolState.SUBSCRIBED:
+                self.facts.refused.pop(notice.symbol, None)
+        else:
+            _log.warning("live row refused", provider=self.facts.provider, detail=notice.detail, symbol=notice.symbol)
+
+    def _connection(self, notice: ConnectionNotice) -> None:
+        self.facts.host = notice.host or self.facts.host
+        if notice.state is ConnectionState.CONNECTED:
+            self.facts.connected = True
+            self.facts.connects += 1
+            self.facts.detail = ""
+        elif notice.state in (ConnectionState.DISCONNECTED, ConnectionState.REFUSED):
+            self.facts.connected = False
+            self.facts.detail = notice.error
+        self.facts.since_ns = self._clock.time_ns()
+
+    async def _fetch(self, symbol: str, start_ns: int, end_ns: int, after_trade_id: int | None) -> TickColumns:
+        handle = self._handle
+        if handle is None:
+            raise errors.PluginUnavailable(f"{self.facts.provider} is not running")
+        parts = []
+        request = TickRequest(symbol, start_ns, end_ns, after_trade_id=after_trade_id)
+        async with aclosing(handle.fetch_ticks([request])) as batches:
+            async for batch in batches:
+                if batch.error is not None:
+                    raise batch.error
+                if batch.columns is not None:
+                    parts.append(batch.columns)
+        return TickColumns.concatenate(parts) if parts else TickColumns.empty()
+
+
+class Feeds:
+    """All feeds of this process, kept in step with the subscriptions."""
+
+    def __init__(
+        self, symbols: LiveSymbols, runtime: ProviderRuntime, ingest: LiveIngest, database: Database, clock: Clock
+    ) -> None:
+        """Run feeds for what `symbols` wants."""
+        self.symbols = symbols
+        self._runtime = runtime
+        self._ingest = ingest
+        self._database = database
+        self._clock = clock
+        self.running: dict[str, ProviderFeed] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Look at the subscriptions soon."""
+        self._changed.set()
+
+    def facts_of(self, name: LiveName) -> FeedFacts | None:
+        """Return what is known of the feed of a symbol."""
+        feed = self.running.get(name.provider)
+        return feed.facts if feed else None
+
+    async def run(self, every_s: float = 5.0) -> None:
+        """Keep feeds running until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    await self._reconcile(group)
+                except errors.QuasarError as error:
+                    _log.warning("live subscriptions not read", problem=error.message)
+                self._changed.clear()
+                try:
+                    async with asyncio.timeout(every_s):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def _reconcile(self, group: asyncio.TaskGroup) -> None:
+        current = await self.symbols.refresh()
+        await self._follow(current)
+        for provider in list(self.running):
+            if provider not in self.symbols.providers:
+                await self.running.pop(provider).want(())
+                self._tasks.pop(provider).cancel()
+        for provider in sorted(self.symbols.providers):
+            feed = self.running.get(provider)
+            wanted = self.symbols.of_provider(provider)
+            if feed is not None:
+                await feed.want(wanted)
+                continue
+            feed = ProviderFeed(provider, self._runtime, self._ingest, self._clock)
+            await feed.want(wanted)
+            self.running[provider] = feed
+            self._tasks[provider] = group.create_task(feed.run(), name=f"feed {provider}")
+
+    async def _follow(self, current: Mapping[LiveName, LiveSeries]) -> None:
+        ids = [series.ticks.series_id for series in current.values()]
+        rows = await self._database.fetch(SQL["tick_progress"], ids)
+        progress = {row["series_id"]: (row["last_sequence"], _ns(row["watermark"])) for row in rows}
+        for series in current.values():
+            sequence, watermark_ns = progress.get(series.ticks.series_id, (0, 0))
+            self._ingest.follow(series, sequence, watermark_ns)
+
+
+def _ns(time: dt.datetime | None) -> int:
+    return to_ns(time) if time is not None else 0

@@ -1,0 +1,194 @@
+"""Stores ticks and live bars in batches: one COPY and one upsert every quarter of a second, however much came."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from datahub.live.bars import BuiltBar
+from datahub.store.statements import SQL
+from quasar import errors, logs
+from quasar.clock import Clock
+from quasar.database.copy import Column, RowFormat
+from quasar.database.pool import Database
+from quasar.database.storage import Storage
+from quasar.model.bars import BarOrigin
+from quasar.model.columns import MISSING
+from quasar.model.instants import from_ns
+from quasar.model.ticks import TickColumns, TickKind
+
+FLUSH_S = 0.25
+LARGEST_BACKLOG = 2_000_000
+"""Ticks that wait while the database is away; what comes beyond is told as a gap and not kept."""
+
+_log = logs.get(__name__)
+_TICKS = "datahub.ticks"
+_BARS = "datahub.live_data"
+_FLOATS = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_size")
+_ROWS = RowFormat(
+    [
+        Column("series_id", "int4"),
+        Column("event_ns", "int2"),
+        Column("receive_ns", "int2"),
+        Column("event_time", "timestamptz"),
+        Column("receive_time", "timestamptz"),
+        Column("sequence", "int8"),
+        Column("kind", "int2"),
+        Column("side", "int2"),
+        Column("flags", "int2"),
+        *(Column(name, "float8") for name in _FLOATS),
+        Column("trade_id", "int8"),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class StoredTicks:
+    """Ticks on their way to the table."""
+
+    series_id: int
+    columns: TickColumns
+    first_sequence: int
+
+
+class LiveStore:
+    """Gathers what is to be stored and writes it; a database that is away is waited for."""
+
+    def __init__(self, database: Database, storage: Storage, clock: Clock) -> None:
+        """Write to `database`."""
+        self._database = database
+        self._storage = storage
+        self._clock = clock
+        self._ticks: list[StoredTicks] = []
+        self._bars: list[BuiltBar] = []
+        self._rows = 0
+        self.refused_rows = 0
+        """Ticks that were not kept because the database was away for too long."""
+        self.stored_rows = 0
+
+    def add_ticks(self, series_id: int, columns: TickColumns, first_sequence: int) -> None:
+        """Take ticks; they are written at the next flush."""
+        if self._rows + len(columns) > LARGEST_BACKLOG:
+            self.refused_rows += len(columns)
+            return
+        self._ticks.append(StoredTicks(series_id, columns, first_sequence))
+        self._rows += len(columns)
+
+    def add_bars(self, bars: Sequence[BuiltBar]) -> None:
+        """Take bars that closed or were revised."""
+        self._bars.extend(bars)
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            await self._clock.sleep(FLUSH_S)
+            try:
+                await self.flush()
+            except errors.DatabaseUnavailable as error:
+                _log.warning(
+                    "live data waits for the database", ticks=self._rows, bars=len(self._bars), problem=str(error)
+                )
+                await self._clock.sleep(1.0)
+
+    async def flush(self) -> None:
+        """Write what has gathered; what cannot be written is kept for the next time.
+
+        Raises:
+            DatabaseUnavailable: The database is away.
+        """
+        ticks, bars = self._ticks, self._bars
+        if not ticks and not bars:
+            return
+        self._ticks, self._bars = [], []
+        try:
+            await self._make_room(ticks, bars)
+            async with self._database.transaction() as connection:
+                if ticks:
+                    await _copy_ticks(connection, ticks)
+                if bars:
+                    await _put_bars(connection, bars)
+        except BaseException:
+            self._ticks, self._bars = ticks + self._ticks, bars + self._bars
+            raise
+        written = sum(len(part.columns) for part in ticks)
+        self._rows -= written
+        self.stored_rows += written
+
+    async def _make_room(self, ticks: Sequence[StoredTicks], bars: Sequence[BuiltBar]) -> None:
+        if ticks:
+            first = min(int(part.columns.event_time_ns.min()) for part in ticks)
+            last = max(int(part.columns.event_time_ns.max()) for part in ticks)
+            await self._storage.ensure(_TICKS, from_ns(first), from_ns(last + 1_000))
+        if bars:
+            opens = [built.bar.open_time_ns for built in bars]
+            await self._storage.ensure(_BARS, from_ns(min(opens)), from_ns(max(opens) + 1_000))
+
+
+async def _copy_ticks(connection: Any, parts: Sequence[StoredTicks]) -> None:
+    columns = [_values(part) for part in parts]
+    values = {name: np.concatenate([one[name] for one in columns]) for name in _ROWS.names}
+    rows = len(values["series_id"])
+    nulls = {name: np.isnan(values[name]) for name in _FLOATS} | {"trade_id": values["trade_id"] == MISSING}
+    source = _ROWS.encode(values, rows, nulls)
+    await connection.copy_to_table("ticks", schema_name="datahub", columns=_ROWS.names, source=source, format="binary")
+    ends = {part.series_id: part for part in parts}
+    counts = dict.fromkeys(ends, 0)
+    for part in parts:
+        counts[part.series_id] += len(part.columns)
+    await connection.execute(
+        SQL["tick_progress_put"],
+        list(ends),
+        [from_ns(int(part.columns.event_time_ns.max())) for part in ends.values()],
+        [part.first_sequence + len(part.columns) - 1 for part in ends.values()],
+        [counts[series_id] for series_id in ends],
+    )
+
+
+def _values(part: StoredTicks) -> dict[str, Any]:
+    ticks, rows = part.columns, len(part.columns)
+    received = ticks.event_time_ns if ticks.receive_time_ns is None else ticks.receive_time_ns
+    kinds = np.full(rows, TickKind.TRADE, np.int16) if ticks.kind is None else ticks.kind.astype(np.int16)
+    zeros = np.zeros(rows, np.int16)
+    values: dict[str, Any] = {
+        "series_id": np.full(rows, part.series_id, np.int32),
+        "event_ns": (ticks.event_time_ns % 1_000).astype(np.int16),
+        "receive_ns": (received % 1_000).astype(np.int16),
+        "event_time": ticks.event_time_ns // 1_000,
+        "receive_time": received // 1_000,
+        "sequence": np.arange(part.first_sequence, part.first_sequence + rows, dtype=np.int64),
+        "kind": kinds,
+        "side": zeros if ticks.side is None else ticks.side.astype(np.int16),
+        "flags": zeros if ticks.flags is None else ticks.flags.astype(np.int16),
+        "trade_id": np.full(rows, MISSING, np.int64) if ticks.trade_id is None else ticks.trade_id,
+    }
+    for name in _FLOATS:
+        column = getattr(ticks, name)
+        values[name] = np.full(rows, np.nan) if column is None else column
+    return values
+
+
+async def _put_bars(connection: Any, bars: Sequence[BuiltBar]) -> None:
+    # A bar that closed and was revised within one flush is written once, as it is now.
+    latest = {(built.series_id, built.bar.open_time_ns): built for built in bars}
+    rows = [
+        (
+            built.series_id,
+            from_ns(built.bar.open_time_ns),
+            from_ns(built.bar.close_time_ns or built.interval.next_boundary_ns(built.bar.open_time_ns)),
+            built.bar.open,
+            built.bar.high,
+            built.bar.low,
+            built.bar.close,
+            built.bar.volume,
+            built.bar.trade_count,
+            built.bar.vwap,
+            int(BarOrigin.LIVE_TICKS),
+        )
+        for built in latest.values()
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(SQL["live_bars_put"], *columns)
+    await connection.execute(SQL["live_bars_last"], *columns[:8], columns[10])

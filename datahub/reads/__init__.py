@@ -1,0 +1,1 @@
+"""Reading what is stored: columns for programs, rows for people, descriptions."""

@@ -1,0 +1,202 @@
+"""Stored bars in columns, page after page, as they were known at one moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from datahub.reads.adjustment import adjusted, needs_total
+from datahub.reads.query import Adjustment, BarQuery, Source
+from datahub.series.series import Series
+from datahub.store import bar_table
+from datahub.store.statements import SQL
+from quasar.database.copy import Column, Kind, RowFormat
+from quasar.database.pool import Database
+from quasar.errors import FailedPrecondition
+from quasar.filters import Condition
+from quasar.model.bar_aggregates import aggregate
+from quasar.model.bars import BarColumns, BarState
+from quasar.model.columns import Int64Array
+from quasar.model.instants import NS_PER_DAY, TimeRange, to_ns
+from quasar.model.intervals import Interval
+
+PAGE_ROWS = 50_000
+"""Rows of one statement."""
+_SOURCES: Mapping[Source, str] = {
+    Source.MERGED: "true",
+    Source.HISTORICAL: "rank = 0",
+    Source.LIVE_PROVIDER: "rank = 2",
+    Source.LIVE_TICKS: "rank = 3",
+}
+_BASE: Sequence[tuple[str, Kind, str]] = (
+    ("open_time", "timestamptz", "b.open_time"),
+    ("close_time", "timestamptz", "b.close_time"),
+    *((name, "float8", f"b.{name}") for name in ("open", "high", "low", "close")),
+    ("volume", "float8", "coalesce(b.volume, 'NaN'::float8)"),
+    ("revision", "int4", "b.revision"),
+)
+_EXTRA: Mapping[str, tuple[str, Kind, str]] = {
+    "trade_count": ("trade_count", "int8", "coalesce(b.trade_count, -1)"),
+    **{
+        name: (name, "float8", f"coalesce(b.{name}, 'NaN'::float8)")
+        for name in ("vwap", "quote_volume", "adjusted_close", "dividend", "split_factor", "open_interest")
+    },
+    "origin": ("origin", "int2", "b.origin::smallint"),
+    "source_series_id": ("source_series_id", "int4", "b.source_series_id"),
+    "known_time_ns": ("known_at", "timestamptz", "b.known_at"),
+}
+ALL = Condition("true", ())
+
+
+class BarReader:
+    """Reads bars."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from `database`."""
+        self._database = database
+
+    async def start_of_last(self, series: Series, span: TimeRange, count: int) -> TimeRange:
+        """Return the part of a range that holds its newest bars."""
+        first = await self._database.fetchval(SQL["first_of_last"], series.series_id, span.start, span.end, count)
+        return span if first is None else TimeRange(to_ns(first), span.end_ns)
+
+    async def pages(
+        self, series: Series, query: BarQuery, *, rows: int = PAGE_ROWS
+    ) -> AsyncGenerator[BarColumns, None]:
+        """Yield the bars of a series in ascending order, `rows` at a time.
+
+        Raises:
+            FailedPrecondition: An adjusted read, and no factors are known.
+        """
+        wanted = needs_total(query)
+        splits = await self.splits(series, query)
+        start_ns = query.span.start_ns
+        while start_ns < query.span.end_ns:
+            page = await self.page(series, replace(wanted, span=TimeRange(start_ns, query.span.end_ns)), rows)
+            if len(page):
+                yield adjusted(page, query, splits)
+            if len(page) < rows:
+                return
+            start_ns = int(page.open_time_ns[-1]) + 1_000
+
+    async def page(
+        self, series: Series, query: BarQuery, rows: int, *, newest_first: bool = False, where: Condition = ALL
+    ) -> BarColumns:
+        """Return the first or last bars of a range, unadjusted; with `newest_first` in descending order.
+
+        Args:
+            series: Of which series.
+            query: What is wanted.
+            rows: How many at most.
+            newest_first: Begin at the end of the range.
+            where: A further condition on the columns of `b`; its parameters begin at $6.
+        """
+        async with self._database.acquire() as connection:
+            statement = await self._statement(connection, series, query)
+            text = statement.format(
+                columns=", ".join(f"{expression} as {name}" for name, _, expression in _listed(query.columns)),
+                filter=f"{where.sql} and b.source_series_id = 0" if query.own_only else where.sql,
+                direction="desc" if newest_first else "asc",
+                source=_SOURCES[query.source],
+            )
+            raw = await bar_table.copy_out(
+                connection,
+                text,
+                series.series_id,
+                query.span.start,
+                query.span.end,
+                query.known_at,
+                rows,
+                *where.parameters,
+            )
+        return _columns(_format(query.columns).decode(raw).columns, query.columns)
+
+    async def resampled(self, series: Series, query: BarQuery, target: Interval) -> AsyncGenerator[BarColumns, None]:
+        """Yield bars of a coarser interval, computed from the stored ones; sessions are respected.
+
+        Raises:
+            InvalidArgument: The coarser interval is not a multiple of the stored one.
+            FailedPrecondition: An adjusted read, and no factors are known.
+        """
+        interval, calendar = series.interval, series.calendar
+        waiting, begun_ns = BarColumns.empty(), query.span.start_ns
+        aggregate(BarColumns.empty(), interval, target)
+        async for page in self.pages(series, query):
+            waiting = BarColumns.concatenate([waiting, page])
+            bars = aggregate(waiting, interval, target, calendar)
+            bars = bars[bars.open_time_ns >= begun_ns] if len(bars) else bars
+            if len(bars) < 3:
+                continue
+            # The last bars may get more rows from the next page; a session may begin on the day before its date.
+            begun_ns = int(bars.open_time_ns[-2])
+            yield bars[:-2]
+            waiting = waiting[waiting.open_time_ns >= begun_ns - (NS_PER_DAY if target.is_dated else 0)]
+        complete_until = min(to_ns(query.known_at), query.span.end_ns)
+        if len(waiting):
+            bars = aggregate(waiting, interval, target, calendar, complete_until_ns=complete_until)
+            yield bars[bars.open_time_ns >= begun_ns]
+
+    async def _statement(self, connection: Any, series: Series, query: BarQuery) -> str:
+        only_history = query.source is Source.HISTORICAL
+        if query.source in (Source.MERGED, Source.HISTORICAL):
+            plain = await connection.fetchval(
+                SQL["plain_history"], series.series_id, query.span.start, query.span.end, query.known_at, only_history
+            )
+            if plain:
+                return SQL["read_plain"]
+        return SQL["read_versions"]
+
+    async def splits(self, series: Series, query: BarQuery) -> tuple[Int64Array, Any]:
+        """Return open times and factors of the splits that an adjusted read needs; nothing for a raw one.
+
+        Raises:
+            FailedPrecondition: No factors are known.
+        """
+        if query.adjustment is Adjustment.RAW:
+            return np.empty(0, np.int64), np.empty(0)
+        if not await self._database.fetchval(SQL["adjustable"], series.series_id):
+            raise FailedPrecondition(
+                f"No split or dividend factors are known of {series.name}; read it with adjustment RAW."
+            )
+        rows = await self._database.fetch(SQL["splits"], series.series_id, query.known_at)
+        times = np.array([to_ns(row["open_time"]) for row in rows], dtype=np.int64)
+        return times, np.array([row["split_factor"] for row in rows], dtype=np.float64)
+
+
+def _listed(optional: tuple[str, ...]) -> list[tuple[str, Kind, str]]:
+    return [*_BASE, *(_EXTRA[name] for name in optional)]
+
+
+@lru_cache(maxsize=256)
+def _format(optional: tuple[str, ...]) -> RowFormat:
+    return RowFormat([Column(name, kind) for name, kind, _ in _listed(optional)])
+
+
+def _columns(found: Mapping[str, Any], optional: tuple[str, ...]) -> BarColumns:
+    """Return decoded columns; the state column is there only where a bar was revised."""
+    extra = {name: found[_EXTRA[name][0]] for name in optional}
+    if "known_time_ns" in extra:
+        extra["known_time_ns"] = extra["known_time_ns"] * 1_000
+    revised = found["revision"] > 0
+    if revised.any():
+        extra["state"] = np.where(revised, BarState.REVISED, BarState.CLOSED).astype(np.uint8)
+    return BarColumns(
+        open_time_ns=found["open_time"] * 1_000,
+        close_time_ns=found["close_time"] * 1_000,
+        open=found["open"],
+        high=found["high"],
+        low=found["low"],
+        close=found["close"],
+        volume=found["volume"],
+        **extra,
+    )
+
+
+def until(span: TimeRange, end: dt.datetime) -> TimeRange:
+    """Return the part of a range before a time."""
+    return TimeRange(span.start_ns, max(span.start_ns, min(span.end_ns, to_ns(end))))

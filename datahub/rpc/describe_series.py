@@ -1,0 +1,271 @@
+"""What there is: searches, descriptions, newest bars."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datahub.reads.query import Source
+from datahub.rpc.gap_messages import gap_message
+from datahub.rpc.series_messages import SeriesFinder, described, series_info, series_key
+from datahub.series.series import Series, SeriesName
+from datahub.store.series_table import series_of
+from datahub.store.statements import SQL
+from quasar import paging
+from quasar.clock import Clock
+from quasar.convert.manifest import asset_class_to_proto
+from quasar.database.pool import Database
+from quasar.errors import QuasarError
+from quasar.filters import Field, condition
+from quasar.model.asset_classes import AssetClass
+from quasar.model.coverage import SlotState
+from quasar.model.instants import to_ns
+from quasar.model.intervals import Interval
+from quasar.ordering import OrderField, Ordering
+from quasar.rpc.wellknown import duration, timestamp
+from quasar_proto.datahub.v1 import market_data_pb2
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
+
+_SEARCH: Mapping[str, Field] = {
+    "provider": Field("m.provider"),
+    "exchange": Field("m.exchange"),
+    "asset_class": Field("m.asset_class", convert=str.lower),
+    "base_currency": Field("m.base_currency"),
+    "quote_currency": Field("m.quote_currency"),
+    "interval": Field("m.intervals", "list"),
+    "has_historical": Field("m.has_historical::text", "enum", ("false", "true"), str.lower),
+    "has_live": Field("m.has_live::text", "enum", ("false", "true"), str.lower),
+    "has_ticks": Field("m.has_ticks::text", "enum", ("false", "true"), str.lower),
+}
+_BEST_FIRST = Ordering(
+    (
+        (OrderField("-m.score", "double precision"), False),
+        (OrderField("m.provider"), False),
+        (OrderField("m.symbol"), False),
+    )
+)
+_RECENT = dt.timedelta(days=400)
+
+
+class SeriesPages:
+    """Answers `SearchSeries`, `DescribeSeries` and `GetLatestBars`."""
+
+    def __init__(self, database: Database, finder: SeriesFinder, clock: Clock) -> None:
+        """Read from `database`."""
+        self._database = database
+        self._finder = finder
+        self._clock = clock
+
+    async def search(self, request: pb.SearchSeriesRequest) -> pb.SearchSeriesResponse:
+        """Return a page of symbols that match a text."""
+        size = paging.page_size(request.page_size)
+        asked = ("SearchSeries", request.query, request.filter)
+        key = paging.page_key(asked, request.page_token)
+        where = condition(request.filter, _SEARCH, first_parameter=3)
+        after = _BEST_FIRST.after(key, first_parameter=3 + len(where.parameters))
+        statement = SQL["search_series"].format(
+            key=_BEST_FIRST.key, filter=f"{where.sql} and {after.sql}", order=_BEST_FIRST.clause
+        )
+        rows = await self._database.fetch(
+            statement, request.query.strip(), size + 1, *where.parameters, *after.parameters
+        )
+        response = pb.SearchSeriesResponse(matches=await self._matches(rows[:size]))
+        if len(rows) > size:
+            response.next_page_token = paging.page_token(asked, rows[size - 1]["order_key"])
+        return response
+
+    async def _matches(self, rows: Sequence[Any]) -> list[pb.SeriesMatch]:
+        recent = self._clock.now() - _RECENT
+        found = await self._database.fetch(
+            SQL["series_of_symbols"], [row["provider"] for row in rows], [row["symbol"] for row in rows], recent
+        )
+        by_symbol: dict[tuple[str, str], list[Any]] = {}
+        for each in found:
+            by_symbol.setdefault((each["provider"], each["symbol"]), []).append(each)
+        return [_match(row, by_symbol.get((row["provider"], row["symbol"]), [])) for row in rows]
+
+    async def describe(self, request: pb.DescribeSeriesRequest) -> pb.DescribeSeriesResponse:
+        """Return what is known about one series."""
+        series = await self._finder.find(request.series)
+        description = pb.SeriesDescription(series=series_info(series))
+        if series.name.interval:
+            await self._describe_bars(series, description)
+        else:
+            row = await self._database.fetchrow(SQL["describe_ticks"], series.series_id)
+            _set_times(description, row["first_time"], row["last_time"])
+            description.rows = row["rows"]
+        rest = await self._database.fetchrow(SQL["describe_rest"], series.series_id)
+        description.open_gaps = rest["open_gaps"]
+        description.subscribed = bool(rest["subscribed"])
+        if rest["next_due"] is not None:
+            description.next_due_time.FromDatetime(rest["next_due"])
+        if rest["retention"] is not None:
+            description.retention.CopyFrom(duration(rest["retention"].total_seconds()) or description.retention)
+        for gap in await self._database.fetch(SQL["newest_gaps"], series.series_id):
+            description.newest_gaps.append(gap_message(gap))
+        for other in await self._database.fetch(SQL["related_series"], series.series_id):
+            description.related.append(series_info(series_of(other)))
+        return pb.DescribeSeriesResponse(description=description)
+
+    async def _describe_bars(self, series: Series, description: pb.SeriesDescription) -> None:
+        rows = await self._database.fetch(SQL["describe_sources"], series.series_id)
+        for row in rows:
+            description.sources.append(
+                pb.SourceSummary(
+                    origin=row["origin"],
+                    provider=row["provider"] or series.name.provider,
+                    rows=row["rows"],
+                    first_time=timestamp(row["first_time"]),
+                    last_time=timestamp(row["last_time"]),
+                )
+            )
+        if not rows:
+            return
+        first, last = min(row["first_time"] for row in rows), max(row["last_time"] for row in rows)
+        _set_times(description, first, last)
+        description.rows = sum(row["rows"] for row in rows)
+        description.revised_bars = sum(row["revised"] for row in rows)
+        description.adjustable = await self._database.fetchval(SQL["adjustable"], series.series_id)
+        await self._set_completeness(series, description, first, last)
+
+    async def _set_completeness(
+        self, series: Series, description: pb.SeriesDescription, first: dt.datetime, last: dt.datetime
+    ) -> None:
+        if not series.interval.is_time:
+            return
+        end = series.interval.next_boundary_ns(to_ns(last))
+        expected = len(series.calendar.expected_slots(series.interval, to_ns(first), end))
+        missing = await self._database.fetchval(
+            SQL["missing_slots"], series.series_id, [int(SlotState.GAP), int(SlotState.UNREPAIRABLE)], first, last
+        )
+        if expected:
+            description.complete_ratio = max(0.0, 1.0 - missing / expected)
+
+    async def latest_bars(self, request: pb.GetLatestBarsRequest) -> pb.GetLatestBarsResponse:
+        """Return the newest bar of many series."""
+        response = pb.GetLatestBarsResponse()
+        series = await self._wanted(request, response)
+        ids = [each.series_id for each in series]
+        rows = {row["series_id"]: row for row in await self._latest(ids, request.source)}
+        section = response.bars
+        for each in series:
+            row = rows.get(each.series_id)
+            if row is None:
+                response.missing.add(requested=str(each.name), message="no bar stored")
+            else:
+                _add_row(section, each.series_id, row)
+        if request.include_series_info:
+            response.series.extend(series_info(each) for each in series if each.series_id in rows)
+        return response
+
+    async def _latest(self, ids: Sequence[int], source: int) -> list[Any]:
+        if source in (0, Source.MERGED):
+            return await self._database.fetch(SQL["latest_bars"], ids)
+        origin = 0 if source == Source.HISTORICAL else source - 1
+        since = self._clock.now() - _RECENT
+        return await self._database.fetch(SQL["latest_bars_of_source"], ids, origin, since)
+
+    async def _wanted(self, request: pb.GetLatestBarsRequest, response: pb.GetLatestBarsResponse) -> list[Series]:
+        references = list(request.series)
+        if request.HasField("symbols"):
+            for provider, symbol in await self.symbols(request.symbols):
+                for interval in request.intervals:
+                    key = series_key(SeriesName.of(provider, symbol, Interval.parse(interval).code))
+                    references.append(market_data_pb2.SeriesReference(key=key))
+        series: list[Series] = []
+        for reference, found in zip(references, await self._finder.find_all(references), strict=True):
+            if isinstance(found, QuasarError):
+                response.missing.add(requested=described(reference), message="unknown series")
+            else:
+                series.append(found)
+        return series
+
+    async def symbols(self, selector: market_data_pb2.SymbolSelector) -> list[tuple[str, str]]:
+        """Return provider and symbol of each of a set of symbols.
+
+        Raises:
+            InvalidFilter: The filter cannot be understood.
+        """
+        kind = selector.WhichOneof("symbols")
+        if kind == "provider_symbols":
+            chosen = selector.provider_symbols
+            return [(chosen.provider, symbol) for symbol in chosen.symbols]
+        if kind == "common_symbols":
+            names = list(selector.common_symbols.symbols)
+            rows = await self._database.fetch(SQL["symbols_of_common"], names, selector.common_symbols.provider)
+        elif kind == "index":
+            rows = await self._database.fetch(SQL["symbols_of_index"], selector.index.index, selector.index.provider)
+        else:
+            where = condition(selector.filter, _SUBSCRIBED, first_parameter=1)
+            statement = SQL["subscribed_symbols"].format(filter=where.sql)
+            rows = await self._database.fetch(statement, *where.parameters)
+        return [(row["provider"], row["symbol"]) for row in rows if row["symbol"]]
+
+
+_SUBSCRIBED: Mapping[str, Field] = {
+    "provider": Field("f.provider"),
+    "symbol": Field("f.symbol"),
+    "common_symbol": Field("f.common_symbol"),
+    "name": Field("f.name"),
+    "exchange": Field("f.exchange"),
+    "asset_class": Field("f.asset_class", convert=str.lower),
+    "base_currency": Field("f.base_currency"),
+    "quote_currency": Field("f.quote_currency"),
+}
+
+
+def _match(row: Any, series: Sequence[Any]) -> pb.SeriesMatch:
+    ticks = next((each for each in series if not each["interval"]), None)
+    name = SeriesName(row["provider"], row["symbol"], "")
+    match = pb.SeriesMatch(
+        symbol=market_data_pb2.SeriesInfo(
+            series_id=ticks["series_id"] if ticks else 0,
+            key=series_key(name),
+            common_symbol=row["common_symbol"],
+            name=row["name"],
+            exchange=row["exchange"],
+            asset_class=asset_class_to_proto(AssetClass(row["asset_class"]) if row["asset_class"] else None),
+            base_currency=row["base_currency"],
+            quote_currency=row["quote_currency"],
+        ),
+        has_ticks=row["has_ticks"],
+        has_live=row["has_live"],
+        score=row["score"],
+    )
+    bars = [each for each in series if each["interval"]]
+    for each in sorted(bars, key=lambda one: _fineness(one["interval"])):
+        match.intervals.append(
+            pb.SeriesAvailability(
+                series_id=each["series_id"],
+                interval=each["interval"],
+                has_historical=bool(each["rows"]),
+                has_live=each["has_live"],
+                first_bar_time=timestamp(each["first_bar"]),
+                last_bar_time=timestamp(each["last_bar"]),
+            )
+        )
+    return match
+
+
+def _fineness(code: str) -> tuple[bool, int, str]:
+    interval = Interval.parse(code)
+    return not interval.is_time, interval.length_ns or 31 * 86_400 * 10**9, code
+
+
+def _set_times(description: pb.SeriesDescription, first: dt.datetime | None, last: dt.datetime | None) -> None:
+    if first is not None:
+        description.first_time.FromDatetime(first)
+    if last is not None:
+        description.last_time.FromDatetime(last)
+
+
+def _add_row(section: market_data_pb2.BarCrossSection, series_id: int, row: Any) -> None:
+    section.series_id.append(series_id)
+    section.open_time_ns.append(to_ns(row["open_time"]))
+    section.close_time_ns.append(to_ns(row["close_time"]))
+    for name in ("open", "high", "low", "close"):
+        getattr(section, name).append(row[name])
+    section.volume.append(float("nan") if row["volume"] is None else row["volume"])
+    section.state.append(market_data_pb2.BAR_STATE_CLOSED)
+    section.origin.append(row["origin"])

@@ -1,0 +1,169 @@
+"""Bars and their former versions as pages of rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from datahub.collection.runs import public_id
+from datahub.reads.adjustment import adjusted, needs_total
+from datahub.reads.bars import BarReader
+from datahub.reads.query import BarQuery
+from datahub.rpc.bar_messages import bar_messages, revision_message
+from datahub.rpc.read_bars import bar_query
+from datahub.rpc.series_messages import SeriesFinder, series_info, time_range
+from datahub.series.series import Series
+from datahub.store import series_table
+from datahub.store.statements import SQL
+from quasar import paging
+from quasar.clock import Clock
+from quasar.database.pool import Database
+from quasar.errors import FieldViolation, InvalidFilter
+from quasar.filters import Field, condition
+from quasar.model.bar_aggregates import aggregate
+from quasar.model.bars import BarColumns
+from quasar.model.instants import NS_PER_DAY, TimeRange, to_ns
+from quasar.model.intervals import Interval
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
+
+_FIELDS: Mapping[str, Field] = {
+    "state": Field("case when b.revision > 0 then 'REVISED' else 'CLOSED' end", "enum", ("CLOSED", "REVISED")),
+    "origin": Field(
+        "(array['HISTORICAL', 'LIVE_PROVIDER', 'LIVE_TICKS', 'REPAIRED', 'IMPORTED', 'RESAMPLED'])[b.origin]",
+        "enum",
+        ("HISTORICAL", "LIVE_PROVIDER", "LIVE_TICKS", "REPAIRED", "IMPORTED", "RESAMPLED"),
+    ),
+    "volume": Field("b.volume", "number"),
+    "close": Field("b.close", "number"),
+}
+_SHOWN = ("trade_count", "vwap", "quote_volume", "origin", "source_series_id", "known_time_ns")
+_RESAMPLED = ("trade_count", "vwap", "quote_volume")
+
+
+class BarPages:
+    """Answers `ListBars` and `ListBarRevisions`."""
+
+    def __init__(self, database: Database, reader: BarReader, finder: SeriesFinder, clock: Clock) -> None:
+        """Read from `database`."""
+        self._database = database
+        self._reader = reader
+        self._finder = finder
+        self._clock = clock
+
+    async def bars(self, request: pb.ListBarsRequest) -> pb.ListBarsResponse:
+        """Return a page of bars."""
+        size, newest_first = paging.page_size(request.page_size), _newest_first(request.order_by)
+        series = await self._finder.find(request.series)
+        asked = _asked("ListBars", request)
+        key = paging.page_key(asked, request.page_token)
+        now = self._clock.now()
+        query = bar_query(request, now)
+        if key is not None:
+            query = replace(query, span=_rest(query.span, int(key[0]), newest_first))
+        if request.resample_interval and Interval.parse(request.resample_interval) != series.interval:
+            bars = await self._resampled(series, query, Interval.parse(request.resample_interval), size, newest_first)
+        else:
+            bars = await self._stored(series, query, request.filter, size, newest_first)
+        shown = bars[:size]
+        response = pb.ListBarsResponse(series=series_info(series))
+        response.bars.extend(bar_messages(shown, int(query.adjustment), await self._sources(shown)))
+        if len(bars) > size:
+            response.next_page_token = paging.page_token(asked, [int(shown.open_time_ns[-1])])
+        return response
+
+    async def revisions(self, request: pb.ListBarRevisionsRequest) -> pb.ListBarRevisionsResponse:
+        """Return a page of former versions, the newest replacement first."""
+        size = paging.page_size(request.page_size)
+        series = await self._finder.find(request.series)
+        asked = _asked("ListBarRevisions", request)
+        key = paging.page_key(asked, request.page_token)
+        place: Sequence[Any] = (None, None, None)
+        if key is not None:
+            place = (dt.datetime.fromisoformat(str(key[0])), dt.datetime.fromisoformat(str(key[1])), int(key[2]))
+        span = time_range(request.range)
+        rows = await self._database.fetch(
+            SQL["bar_revisions"], series.series_id, span.start, span.end, *place, size + 1
+        )
+        response = pb.ListBarRevisionsResponse(series=series_info(series))
+        for row in rows[:size]:
+            response.revisions.append(revision_message(row, public_id(row["run_id"]) if row["run_id"] else ""))
+        if len(rows) > size:
+            last = rows[size - 1]
+            key = [last["known_until"].isoformat(), last["open_time"].isoformat(), last["revision"]]
+            response.next_page_token = paging.page_token(asked, key)
+        return response
+
+    async def _stored(
+        self, series: Series, query: BarQuery, filter_text: str, size: int, newest_first: bool
+    ) -> BarColumns:
+        where = condition(filter_text, _FIELDS, first_parameter=6)
+        wanted = needs_total(replace(query, columns=_SHOWN))
+        page = await self._reader.page(series, wanted, size + 1, newest_first=newest_first, where=where)
+        return adjusted(page, query, await self._reader.splits(series, query))
+
+    async def _resampled(
+        self, series: Series, query: BarQuery, target: Interval, size: int, newest_first: bool
+    ) -> BarColumns:
+        """Compute a page of coarser bars from as much of the series as it takes."""
+        stored = replace(query, columns=_RESAMPLED)
+        if not newest_first:
+            parts: list[BarColumns] = []
+            async for bars in self._reader.resampled(series, stored, target):
+                parts.append(bars)
+                if sum(map(len, parts)) > size:
+                    break
+            return BarColumns.concatenate(parts)[: size + 1]
+        return await self._newest_resampled(series, stored, target, size)
+
+    async def _newest_resampled(self, series: Series, query: BarQuery, target: Interval, size: int) -> BarColumns:
+        """Look back further and further until there are enough coarser bars."""
+        length = target.length_ns or 31 * NS_PER_DAY
+        newest = await self._reader.page(series, query, 1, newest_first=True)
+        if not len(newest):
+            return newest
+        end = int(newest.open_time_ns[0]) + 1_000
+        reach = (size + 2) * length
+        while True:
+            start = max(query.span.start_ns, target.floor_ns(max(end - reach, query.span.start_ns)) - NS_PER_DAY)
+            span = TimeRange(max(start, query.span.start_ns), min(end, query.span.end_ns))
+            parts = [page async for page in self._reader.pages(series, replace(query, span=span))]
+            known = to_ns(query.known_at)
+            bars = aggregate(
+                BarColumns.concatenate(parts), series.interval, target, series.calendar, complete_until_ns=known
+            )
+            if start > query.span.start_ns:
+                bars = bars[2:]  # the first ones may lack rows before the range
+            if len(bars) > size or start <= query.span.start_ns:
+                return bars[::-1][: size + 1]
+            reach *= 4
+
+    async def _sources(self, bars: BarColumns) -> Mapping[int, Series]:
+        if bars.source_series_id is None or not bars.source_series_id.any():
+            return {}
+        async with self._database.acquire() as connection:
+            return await series_table.by_ids(connection, {int(one) for one in bars.source_series_id if one})
+
+
+def _rest(span: TimeRange, last_ns: int, newest_first: bool) -> TimeRange:
+    if newest_first:
+        return TimeRange(span.start_ns, max(span.start_ns, min(last_ns, span.end_ns)))
+    return TimeRange(min(max(last_ns + 1_000, span.start_ns), span.end_ns), span.end_ns)
+
+
+def _newest_first(order_by: str) -> bool:
+    orders = {(): True, ("open_time", "desc"): True, ("open_time",): False, ("open_time", "asc"): False}
+    words = tuple(order_by.split())
+    if words not in orders:
+        description = f"must be 'open_time' or 'open_time desc', was {order_by!r}"
+        raise InvalidFilter(f"order_by {description}.", violations=[FieldViolation("order_by", description)])
+    return orders[words]
+
+
+def _asked(method: str, request: Any) -> tuple[str, str]:
+    without = type(request)()
+    without.CopyFrom(request)
+    without.page_token = ""
+    without.page_size = 0
+    return method, without.SerializeToString(deterministic=True).hex()

@@ -1,0 +1,128 @@
+"""Live values as messages of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from datahub.live.gaps import FeedGap
+from datahub.live.prices import Quote
+from datahub.live.states import FeedFacts, FeedState
+from datahub.live.symbols import LiveSeries
+from datahub.rpc.series_messages import series_info, series_key
+from datahub.stream.selection import Item
+from datahub.stream.topic import Content, Topic
+from quasar.clock import Clock
+from quasar.rpc.wellknown import timestamp_ns
+from quasar_proto.common.v1 import errors_pb2
+from quasar_proto.datahub.v1 import feed_pb2, gap_pb2, market_data_pb2, price_pb2, stream_pb2
+
+
+def gap_message(gap: FeedGap) -> gap_pb2.Gap:
+    """Return a hole of a feed as a message."""
+    return gap_pb2.Gap(
+        gap_id=str(gap.gap_id),
+        series_id=gap.series_id,
+        key=series_key(gap.name),
+        start_time_ns=gap.start_ns,
+        end_time_ns=gap.end_ns,
+        state=gap_pb2.GapState.Value(f"GAP_STATE_{gap.state}"),
+        cause=gap_pb2.GapCause.Value(f"GAP_CAUSE_{gap.cause}"),
+        evidence=gap.evidence,
+    )
+
+
+def status_message(item: Item, feed_state: FeedState) -> stream_pb2.SubscriptionStatus:
+    """Return what became of an item of a selection."""
+    states = stream_pb2.SubscriptionStatusState
+    if item.reason:
+        state = states.SUBSCRIPTION_STATUS_STATE_REJECTED
+    elif feed_state in (FeedState.DOWN, FeedState.RECONNECTING):
+        state = states.SUBSCRIPTION_STATUS_STATE_PENDING
+    else:
+        state = states.SUBSCRIPTION_STATUS_STATE_ACTIVE
+    message = stream_pb2.SubscriptionStatus(
+        selector_id=item.selector_id,
+        series_id=item.topic.series_id if item.topic else 0,
+        requested=item.requested,
+        content=int(item.content),  # type: ignore[arg-type]  # numbered as in the contract
+        state=state,
+        message=item.message,
+        feed_state=int(feed_state),  # type: ignore[arg-type]  # numbered as in the contract
+    )
+    if item.reason:
+        message.reason = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{item.reason}")
+    return message
+
+
+def infos(items: Iterable[Item]) -> list[market_data_pb2.SeriesInfo]:
+    """Return the series that the items bring, each once."""
+    found = {}
+    for item in items:
+        if item.live is None or item.topic is None:
+            continue
+        for series in (item.live.ticks, *item.live.bars.values()):
+            if series.series_id == item.topic.series_id or series is item.live.ticks:
+                found[series.series_id] = series_info(series)
+    return list(found.values())
+
+
+def dropped(counts: Mapping[Topic, tuple[int, int]]) -> list[stream_pb2.DroppedCount]:
+    """Return what a conflating reader did not get."""
+    return [
+        stream_pb2.DroppedCount(
+            series_id=topic.series_id,
+            content=int(topic.content),  # type: ignore[arg-type]  # numbered as in the contract
+            dropped=since,
+            dropped_total=total,
+        )
+        for topic, (since, total) in sorted(counts.items())
+    ]
+
+
+def feed_health(facts: FeedFacts, symbols: int, clock: Clock) -> feed_pb2.FeedHealth:
+    """Return how a feed is."""
+    now = clock.time_ns()
+    return feed_pb2.FeedHealth(
+        feed_id=facts.provider,
+        provider=facts.provider,
+        state=int(facts.state(now)),  # type: ignore[arg-type]  # numbered as in the contract
+        last_message_age_ns=now - facts.last_message_ns if facts.last_message_ns else -1,
+        symbol_count=symbols,
+        reconnects=max(0, facts.connects - 1),
+    )
+
+
+def price_message(quote: Quote, live: LiveSeries, state: FeedState, now_ns: int) -> price_pb2.Price:
+    """Return the latest price of a symbol."""
+    price = price_pb2.Price(
+        series=series_info(live.ticks),
+        last=quote.last,
+        last_size=quote.last_size,
+        last_side=int(quote.last_side),  # type: ignore[arg-type]  # numbered as in the contract
+        bid=quote.bid,
+        bid_size=quote.bid_size,
+        ask=quote.ask,
+        ask_size=quote.ask_size,
+        session_open=quote.session_open,
+        session_vwap=quote.session_vwap,
+        change=quote.change,
+        change_ratio=quote.change_ratio,
+        feed_state=int(state),  # type: ignore[arg-type]  # numbered as in the contract
+        basis=price_pb2.PRICE_BASIS_TRADE if quote.last is not None else price_pb2.PRICE_BASIS_QUOTE,
+    )
+    if quote.session_open is not None:
+        price.session_high, price.session_low = quote.session_high, quote.session_low
+        price.session_volume, price.session_trades = quote.session_volume, quote.session_trades
+        price.session_open_time.CopyFrom(timestamp_ns(quote.session_open_ns))
+    if quote.last_time_ns:
+        price.last_time.CopyFrom(timestamp_ns(quote.last_time_ns))
+        price.age.FromNanoseconds(max(0, now_ns - quote.last_time_ns))
+    return price
+
+
+def contents(values: Iterable[int], intervals: bool) -> tuple[Content, ...]:
+    """Return the contents that a selector names; when it names none, trades, and closed bars where intervals are."""
+    named = tuple(Content(value) for value in values if value in set(Content))
+    if named:
+        return named
+    return (Content.TRADES, Content.CLOSED_BARS) if intervals else (Content.TRADES,)

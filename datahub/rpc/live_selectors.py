@@ -1,0 +1,110 @@
+"""Selectors of the contract, read: provider symbols, common symbols, indices and filters become live symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from datahub.live.symbols import LiveName, LiveSymbols
+from datahub.rpc.live_messages import contents
+from datahub.store.statements import SQL
+from datahub.stream.selection import Item, Selection, Wish, resolved
+from datahub.stream.topic import Content
+from quasar.database.pool import Database
+from quasar.errors import InvalidArgument
+from quasar_proto.datahub.v1 import market_data_pb2, stream_pb2
+
+Missing = list[tuple[str, str]]
+
+
+class LiveSelectors:
+    """Finds what selectors stand for."""
+
+    def __init__(self, symbols: LiveSymbols, database: Database, nudge: Callable[[], None]) -> None:
+        """Look among live symbols and, for common symbols and indices, in the database."""
+        self._symbols = symbols
+        self._database = database
+        self._nudge = nudge
+
+    async def selection(
+        self, selectors: Sequence[stream_pb2.MarketDataSelector], taken: frozenset[str] = frozenset()
+    ) -> Selection:
+        """Return what selectors stand for; what cannot be had is an item with its reason.
+
+        Raises:
+            InvalidArgument: Two selectors have the same id.
+        """
+        selection = Selection()
+        for number, selector in enumerate(selectors, start=1 + len(taken)):
+            selector_id = selector.selector_id or f"s{number}"
+            if selector_id in selection.items or selector_id in taken:
+                raise InvalidArgument(f"selector_id must be unique in a stream, was {selector_id!r} twice")
+            selection.items[selector_id] = await self._items(selector_id, selector)
+        return selection
+
+    async def names(self, selectors: Iterable[market_data_pb2.SymbolSelector]) -> tuple[list[LiveName], Missing]:
+        """Return live symbols, and what is not live with the reason."""
+        found: dict[LiveName, None] = {}
+        missing: Missing = []
+        for selector in selectors:
+            for name in await self._named(selector):
+                if name in self._symbols.current:
+                    found[name] = None
+                else:
+                    missing.append((f"{name.provider}:{name.symbol}", self._why_not(name)))
+        return list(found), missing
+
+    async def _items(self, selector_id: str, selector: stream_pb2.MarketDataSelector) -> list[Item]:
+        intervals = tuple(selector.intervals)
+        wishes: list[Wish] = []
+        if selector.WhichOneof("target") == "series":
+            for key in selector.series.keys:
+                own = (key.interval,) if key.interval else intervals
+                wishes.append(Wish(LiveName(key.provider, key.symbol), _of_series(selector.contents, bool(own)), own))
+        else:
+            chosen = contents(selector.contents, bool(intervals))
+            wishes = [Wish(name, chosen, intervals) for name in await self._named(selector.symbols)]
+        return [
+            item
+            for wish in wishes
+            for item in resolved(selector_id, wish, self._symbols.current.get(wish.name), self._why_not(wish.name))
+        ]
+
+    async def _named(self, selector: market_data_pb2.SymbolSelector) -> list[LiveName]:
+        kind = selector.WhichOneof("symbols")
+        if kind == "provider_symbols":
+            return [
+                LiveName(selector.provider_symbols.provider, symbol) for symbol in selector.provider_symbols.symbols
+            ]
+        if kind == "filter":
+            return self._filtered(selector.filter)
+        if kind == "common_symbols":
+            wanted, provider = list(selector.common_symbols.symbols), selector.common_symbols.provider
+            rows = await self._database.fetch(SQL["live_of_common_symbols"], wanted, provider)
+        else:
+            rows = await self._database.fetch(SQL["live_of_index"], selector.index.index, selector.index.provider)
+        return [LiveName(row["provider"], row["symbol"]) for row in rows]
+
+    def _filtered(self, text: str) -> list[LiveName]:
+        field, _, value = text.partition("=")
+        value = value.strip().strip("\"'")
+        if field.strip() not in ("provider", "symbol") or not value:
+            raise InvalidArgument(f'filter must be provider = "name" or symbol = "name", was {text[:100]!r}')
+        return [name for name in self._symbols.current if getattr(name, field.strip()) == value]
+
+    def _why_not(self, name: LiveName) -> str:
+        # A subscription that was just made is taken over at once, so that trying again soon helps.
+        self._nudge()
+        return f"{name.provider}:{name.symbol} has no live subscription; create one with live = true."
+
+
+def _of_series(values: Iterable[int], bars: bool) -> tuple[Content, ...]:
+    """Return the contents that fit a series: bars for one with an interval, ticks for one without."""
+    chosen = contents(values, bars)
+    fitting = (
+        [Content.CLOSED_BARS, Content.FORMING_BARS, Content.GAPS] if bars else [c for c in Content if c not in _BARS]
+    )
+    kept = tuple(content for content in chosen if content in fitting)
+    return kept or ((Content.CLOSED_BARS,) if bars else (Content.TRADES,))
+
+
+_BARS: Mapping[Content, None] = {Content.CLOSED_BARS: None, Content.FORMING_BARS: None}

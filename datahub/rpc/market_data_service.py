@@ -1,0 +1,99 @@
+"""`quasar.datahub.v1.MarketDataService`: the historical half; the live half is a collaborator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from datahub.live_api import LiveApi
+from datahub.reads.bars import BarReader
+from datahub.rpc.describe_series import SeriesPages
+from datahub.rpc.list_bars import BarPages
+from datahub.rpc.read_bars import ReadBars
+from datahub.rpc.series_messages import SeriesFinder
+from datahub.rpc.sessions import list_sessions
+from quasar.clock import Clock
+from quasar.database.pool import Database
+from quasar.errors import Unimplemented
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
+from quasar_proto.datahub.v1 import market_data_service_pb2_grpc
+
+
+class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
+    """Reads what is stored, and passes on what is live."""
+
+    def __init__(self, database: Database, clock: Clock, live: LiveApi | None = None) -> None:
+        """Read from `database`; without `live` the live methods answer UNIMPLEMENTED."""
+        self._clock = clock
+        self._maybe_live = live
+        self._finder = SeriesFinder(database)
+        self._reader = BarReader(database)
+        self._pages = BarPages(database, self._reader, self._finder, clock)
+        self._series = SeriesPages(database, self._finder, clock)
+
+    async def ReadBars(self, request: pb.ReadBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
+        """Stream bars in columns."""
+        async for message in ReadBars(self._reader, self._finder, self._clock, request).messages():
+            yield message
+
+    async def ListBars(self, request: pb.ListBarsRequest, context: Any) -> pb.ListBarsResponse:
+        """Return a page of bars."""
+        return await self._pages.bars(request)
+
+    async def ListBarRevisions(self, request: pb.ListBarRevisionsRequest, context: Any) -> pb.ListBarRevisionsResponse:
+        """Return a page of former versions."""
+        return await self._pages.revisions(request)
+
+    async def SearchSeries(self, request: pb.SearchSeriesRequest, context: Any) -> pb.SearchSeriesResponse:
+        """Return symbols that match a text."""
+        return await self._series.search(request)
+
+    async def DescribeSeries(self, request: pb.DescribeSeriesRequest, context: Any) -> pb.DescribeSeriesResponse:
+        """Return what is known about a series."""
+        return await self._series.describe(request)
+
+    async def GetLatestBars(self, request: pb.GetLatestBarsRequest, context: Any) -> pb.GetLatestBarsResponse:
+        """Return the newest bar of many series."""
+        return await self._series.latest_bars(request)
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
+        """Return trading sessions."""
+        return await list_sessions(request, self._finder, self._clock)
+
+    async def StreamMarketData(self, request: pb.StreamMarketDataRequest, context: Any) -> AsyncGenerator[Any, None]:
+        """Stream live data."""
+        async for message in self._live.stream_market_data(request):
+            yield message
+
+    async def UpdateSubscriptions(
+        self, request: pb.UpdateSubscriptionsRequest, context: Any
+    ) -> pb.UpdateSubscriptionsResponse:
+        """Change a running stream."""
+        response: pb.UpdateSubscriptionsResponse = await self._live.update_subscriptions(request)
+        return response
+
+    async def GetReplayWindow(self, request: pb.GetReplayWindowRequest, context: Any) -> pb.GetReplayWindowResponse:
+        """Say how far back a stream can start."""
+        response: pb.GetReplayWindowResponse = await self._live.get_replay_window(request)
+        return response
+
+    async def WatchPrices(self, request: pb.WatchPricesRequest, context: Any) -> AsyncGenerator[Any, None]:
+        """Stream a watchlist."""
+        async for message in self._live.watch_prices(request):
+            yield message
+
+    async def GetLatestPrices(self, request: pb.GetLatestPricesRequest, context: Any) -> pb.GetLatestPricesResponse:
+        """Return the latest prices."""
+        response: pb.GetLatestPricesResponse = await self._live.get_latest_prices(request)
+        return response
+
+    async def ListTopMovers(self, request: pb.ListTopMoversRequest, context: Any) -> pb.ListTopMoversResponse:
+        """Rank live symbols."""
+        response: pb.ListTopMoversResponse = await self._live.list_top_movers(request)
+        return response
+
+    @property
+    def _live(self) -> LiveApi:
+        if self._maybe_live is None:
+            raise Unimplemented
+        return self._maybe_live

@@ -1,0 +1,177 @@
+"""The stream of `ReadBars`: columns of one or many series, in messages that are built of encoded chunks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from datahub.reads.bars import PAGE_ROWS, BarReader, until
+from datahub.reads.query import Adjustment, BarQuery, Source
+from datahub.rpc.series_messages import SeriesFinder, series_info, time_range
+from datahub.series.series import Series
+from quasar import paging
+from quasar.clock import Clock
+from quasar.convert import wire
+from quasar.convert.columns import BarChunk, encode_bars
+from quasar.errors import InvalidArgument, InvalidCursor, QuasarError
+from quasar.model.bars import BarColumns
+from quasar.model.instants import TimeRange, from_ns, to_ns
+from quasar.model.intervals import Interval
+from quasar.rpc.errors import to_status
+from quasar.rpc.wellknown import instant
+from quasar_proto.datahub.v1 import market_data_pb2
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
+
+BATCH_ROWS = 10_000
+_BARS_FIELD = 2
+_NAMES = {
+    market_data_pb2.BAR_COLUMN_KNOWN_TIME: "known_time_ns",
+    market_data_pb2.BAR_COLUMN_SOURCE_SERIES_ID: "source_series_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an answer stands: what a cursor holds."""
+
+    index: int = 0
+    """The series that comes next."""
+    after_ns: int = 0
+    """Rows of it up to this open time were sent; 0: none."""
+    rows: int = 0
+    """Rows of it that were sent."""
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message that is being filled."""
+
+    series: list[market_data_pb2.SeriesInfo] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    ended: list[pb.SeriesReadEnd] = field(default_factory=list)
+    rows: int = 0
+
+
+class ReadBars:
+    """One call."""
+
+    def __init__(self, reader: BarReader, finder: SeriesFinder, clock: Clock, request: pb.ReadBarsRequest) -> None:
+        """Answer `request`."""
+        self._reader = reader
+        self._finder = finder
+        self._request = request
+        self._batch_rows = request.batch_rows or BATCH_ROWS
+        without = pb.ReadBarsRequest()
+        without.CopyFrom(request)
+        without.cursor = ""
+        without.batch_rows = 0
+        self._asked = ("ReadBars", without.SerializeToString(deterministic=True).hex())
+        self._place, self._read_time = self._resume(request.cursor, clock.now())
+        self._message = _Message()
+        self._target = Interval.parse(request.resample_interval) if request.resample_interval else None
+
+    def _resume(self, cursor: str, now: dt.datetime) -> tuple[_Place, dt.datetime]:
+        try:
+            key = paging.page_key(self._asked, cursor)
+            if key is None:
+                return _Place(), now
+            index, after_ns, rows, read_ns = (int(part) for part in key)
+            return _Place(index, after_ns, rows), from_ns(read_ns)
+        except (InvalidCursor, ValueError) as error:
+            raise InvalidCursor("The cursor must be one that an earlier answer to the same request gave.") from error
+
+    async def messages(self) -> AsyncGenerator[bytes, None]:
+        """Yield the answer as serialised messages."""
+        found = await self._finder.find_all(self._request.series)
+        for index in range(self._place.index, len(found)):
+            async for message in self._series(index, found[index]):
+                yield message
+        yield self._flush(None)
+
+    async def _series(self, index: int, found: Series | QuasarError) -> AsyncGenerator[bytes, None]:
+        place = self._place if self._place.index == index else _Place(index)
+        series_id = found.series_id if isinstance(found, Series) else 0
+        error = found if isinstance(found, QuasarError) else None
+        rows = place.rows
+        if isinstance(found, Series):
+            try:
+                async for columns in self._columns(found, place):
+                    for start in range(0, len(columns), self._batch_rows):
+                        part = columns[start : start + self._batch_rows]
+                        rows += len(part)
+                        self._add(found, index, part)
+                        if self._message.rows >= self._batch_rows:
+                            yield self._flush(_Place(index, int(part.open_time_ns[-1]), rows))
+            except QuasarError as failed:
+                error = failed
+        end = pb.SeriesReadEnd(index=index, series_id=series_id, rows=rows)
+        if error is not None:
+            end.error.CopyFrom(to_status(error, ""))
+        self._message.ended.append(end)
+
+    async def _columns(self, series: Series, place: _Place) -> AsyncGenerator[BarColumns, None]:
+        """Yield the bars of a series from a place on."""
+        query = self._query()
+        if self._request.last_count:
+            query = replace(query, span=await self._reader.start_of_last(series, query.span, self._request.last_count))
+        if self._target is None or self._target == series.interval:
+            start_ns = max(query.span.start_ns, place.after_ns + 1_000) if place.after_ns else query.span.start_ns
+            query = replace(query, span=TimeRange(min(start_ns, query.span.end_ns), query.span.end_ns))
+            pages = self._reader.pages(series, query, rows=max(PAGE_ROWS, self._batch_rows))
+        else:
+            pages = self._reader.resampled(series, query, self._target)
+        async for columns in pages:
+            yield columns[columns.open_time_ns > place.after_ns] if place.after_ns else columns
+
+    def _query(self) -> BarQuery:
+        return bar_query(self._request, self._read_time, tuple(column_names(self._request.columns)))
+
+    def _add(self, series: Series, index: int, columns: BarColumns) -> None:
+        resampled = self._target is not None and self._target != series.interval
+        # A computed series has no number of its own: in this answer it gets one beyond those of stored series.
+        series_id = (1 << 31) + index if resampled else series.series_id
+        if not any(info.series_id == series_id for info in self._message.series):
+            code = self._target.code if resampled and self._target else None
+            self._message.series.append(series_info(series, series_id=series_id, interval=code))
+        chunk = BarChunk(series_id, columns, self._request.adjustment)
+        self._message.chunks.append(encode_bars(chunk))
+        self._message.rows += len(columns)
+
+    def _flush(self, place: _Place | None) -> bytes:
+        """Return the message that was filled and begin another one."""
+        message, self._message = self._message, _Message()
+        head = pb.ReadBarsResponse(series=message.series, ended=message.ended)
+        head.read_time.FromDatetime(self._read_time)
+        if place is not None:
+            key = (place.index, place.after_ns, place.rows, to_ns(self._read_time))
+            head.cursor = paging.page_token(self._asked, key)
+        return b"".join([head.SerializeToString(), *(wire.embedded(_BARS_FIELD, chunk) for chunk in message.chunks)])
+
+
+def bar_query(request: Any, read_time: dt.datetime, columns: tuple[str, ...] = ()) -> BarQuery:
+    """Return the query of a `ReadBarsRequest` or `ListBarsRequest`.
+
+    Raises:
+        InvalidArgument: `as_of` lies in the future.
+    """
+    known_at = instant(request.as_of) if request.HasField("as_of") else read_time
+    if known_at > read_time:
+        raise InvalidArgument(f"as_of must not be in the future, was {known_at.isoformat()}")
+    return BarQuery(
+        known_at=known_at,
+        span=until(time_range(request.range), dt.datetime(2261, 12, 31, tzinfo=dt.UTC)),
+        source=Source(request.source or Source.MERGED),
+        own_only=request.own_provider_only,
+        adjustment=Adjustment(request.adjustment or Adjustment.RAW),
+        columns=columns,
+    )
+
+
+def column_names(columns: Any) -> list[str]:
+    """Return the names of columns as `BarColumns` has them."""
+    return [
+        _NAMES.get(column, market_data_pb2.BarColumn.Name(column).removeprefix("BAR_COLUMN_").lower())
+        for column in columns
+    ]

@@ -1,0 +1,72 @@
+-- name: live_wanted
+-- What live data is subscribed: bar series and, by an empty interval, ticks alone.
+select s.series_id, s.provider, s.symbol, s.interval, w.store_ticks
+from subscribed_series w join series s using (series_id)
+where w.live and w.active
+order by s.provider, s.symbol, s.interval;
+
+-- name: tick_progress
+-- Where the stored ticks of some series end.
+select series_id, watermark, last_sequence from series_progress where series_id = any($1::integer[]);
+
+-- name: tick_progress_put
+insert into series_progress as p (series_id, watermark, last_sequence, rows, updated_at)
+select n.series_id, n.watermark, n.last_sequence, n.rows, now()
+from unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::bigint[]) n(series_id, watermark, last_sequence, rows)
+on conflict (series_id) do update
+set watermark = greatest(p.watermark, excluded.watermark), last_sequence = greatest(p.last_sequence, excluded.last_sequence),
+    rows = p.rows + excluded.rows, updated_at = now();
+
+-- name: live_bars_put
+-- Store bars of live feeds. A bar that changed keeps its key and counts its revisions.
+insert into live_data as l (series_id, open_time, close_time, open, high, low, close, volume, trade_count, vwap, origin)
+select * from unnest($1::integer[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
+                     $8::float8[], $9::bigint[], $10::float8[], $11::smallint[])
+on conflict (series_id, open_time, origin) do update
+set close_time = excluded.close_time, open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+    volume = excluded.volume, trade_count = excluded.trade_count, vwap = excluded.vwap, known_at = now(), revision = l.revision + 1
+where (l.open, l.high, l.low, l.close, l.volume, l.trade_count)
+    is distinct from (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trade_count);
+
+-- name: live_bars_last
+-- Bring the newest bar of each series up to date.
+insert into bar_last as b (series_id, open_time, close_time, open, high, low, close, volume, origin, known_at)
+select distinct on (n.series_id) n.series_id, n.open_time, n.close_time, n.open, n.high, n.low, n.close, n.volume, n.origin, now()
+from unnest($1::integer[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
+            $8::float8[], $9::smallint[]) n(series_id, open_time, close_time, open, high, low, close, volume, origin)
+order by n.series_id, n.open_time desc
+on conflict (series_id) do update
+set previous_close = case when b.open_time < excluded.open_time then b.close else b.previous_close end,
+    open_time = excluded.open_time, close_time = excluded.close_time, open = excluded.open, high = excluded.high, low = excluded.low,
+    close = excluded.close, volume = excluded.volume, origin = excluded.origin, known_at = excluded.known_at
+where excluded.open_time >= b.open_time;
+
+-- name: feed_gap_open
+insert into gaps (series_id, start_time, end_time, cause, evidence)
+values ($1, $2, null, $3, jsonb_build_array(jsonb_build_object('time', now(), 'answer', $4::text)))
+returning gap_id;
+
+-- name: feed_gap_close
+update gaps set state = $2, end_time = $3, evidence = evidence || jsonb_build_object('time', now(), 'answer', $4::text), attempts = attempts + 1, updated_at = now()
+where gap_id = $1;
+
+-- name: live_of_common_symbols
+-- The provider symbols that common symbols are mapped to.
+select distinct c.name as provider, a.symbol
+from registry.common_symbols m
+join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and am.active
+join registry.assets a on a.asset_id = am.asset_id
+join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+where lower(m.symbol) = any(select lower(s) from unnest($1::text[]) s) and ($2 = '' or lower(c.name) = lower($2))
+order by 1, 2;
+
+-- name: live_of_index
+-- The provider symbols of the present members of an index.
+select distinct c.name as provider, a.symbol
+from registry.indices i
+join registry.index_memberships im on im.index_id = i.index_id and im.valid_to > now()
+join registry.asset_mapping am on am.common_symbol_id = im.common_symbol_id and am.active
+join registry.assets a on a.asset_id = am.asset_id
+join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+where lower(i.name) = lower($1) and ($2 = '' or lower(c.name) = lower($2))
+order by 1, 2;

@@ -1,0 +1,157 @@
+-- name: plain_history
+-- Whether a read of history needs neither former versions nor live bars: the common case, and the fast one.
+select not exists (
+    select from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_until > $4
+) and ($5 or not exists (
+    select from live_data where series_id = $1 and open_time >= $2 and open_time < $3
+));
+
+-- name: read_plain
+select {columns} from historical_data b
+where b.series_id = $1 and b.open_time >= $2 and b.open_time < $3 and b.known_at <= $4 and {filter}
+order by b.open_time {direction} limit $5;
+
+-- name: read_versions
+-- The version of each bar that was known at a time, from history and live data, the better source first.
+select {columns} from (
+    select distinct on (open_time) * from (
+        select series_id, open_time, close_time, open, high, low, close, volume, known_at, source_series_id, revision, origin, trade_count,
+               vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, 0 as rank
+        from historical_data where series_id = $1 and open_time >= $2 and open_time < $3 and known_at <= $4
+        union all
+        select series_id, open_time, close_time, open, high, low, close, volume, known_from, source_series_id, revision, origin, trade_count,
+               vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, case when live then origin else 0 end
+        from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_from <= $4 and known_until > $4
+        union all
+        select series_id, open_time, close_time, open, high, low, close, volume, known_at, source_series_id, revision, origin, trade_count,
+               vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, origin
+        from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and known_at <= $4
+    ) every
+    where {source}
+    order by open_time, rank
+) b
+where {filter}
+order by b.open_time {direction} limit $5;
+
+-- name: first_of_last
+-- Where the newest bars of a range begin.
+select min(open_time) from (
+    select open_time from bars where series_id = $1 and open_time >= $2 and open_time < $3 order by open_time desc limit $4
+) newest;
+
+-- name: splits
+select open_time, split_factor from historical_data
+where series_id = $1 and split_factor is not null and split_factor <> 1 and known_at <= $2 order by open_time;
+
+-- name: adjustable
+select exists (select from historical_data where series_id = $1 and (split_factor is not null or adjusted_close is not null));
+
+-- name: bar_revisions
+select r.*, s.provider as source_provider, s.symbol as source_symbol, s.interval as source_interval
+from bar_revisions r left join series s on s.series_id = r.source_series_id
+where r.series_id = $1 and r.open_time >= $2 and r.open_time < $3
+  and ($4::timestamptz is null or (r.known_until, r.open_time, r.revision) < ($4, $5, $6))
+order by r.known_until desc, r.open_time desc, r.revision desc
+limit $7;
+
+-- name: latest_bars
+select l.* from bar_last l where l.series_id = any($1::integer[]);
+
+-- name: latest_bars_of_source
+-- The newest bar of each series among those of one source.
+select x.series_id, b.* from unnest($1::integer[]) x(series_id)
+cross join lateral (
+    select open_time, close_time, open, high, low, close, volume, origin from bars v
+    where v.series_id = x.series_id and v.open_time >= $3 and case $2 when 0 then not v.live else v.live and v.origin = $2 end
+    order by v.open_time desc limit 1
+) b;
+
+-- name: describe_sources
+select b.origin, coalesce(nullif(s.provider, ''), '') as provider, count(*) as rows, min(b.open_time) as first_time, max(b.open_time) as last_time,
+       count(*) filter (where b.revision > 0) as revised
+from bars b left join series s on s.series_id = b.source_series_id
+where b.series_id = $1
+group by 1, 2 order by 1, 2;
+
+-- name: describe_ticks
+select count(*) as rows, min(event_time) as first_time, max(event_time) as last_time from ticks where series_id = $1;
+
+-- name: describe_rest
+select (select count(*) from gaps where series_id = $1 and state <> 'REPAIRED') as open_gaps,
+       (select active from subscribed_series where series_id = $1) as subscribed,
+       (select j.next_fire_at from subscribed_series s join collection_jobs j on j.job_id = s.job_id where s.series_id = $1) as next_due,
+       (select retention from ops.storage_tables where table_name = 'datahub.historical_data') as retention;
+
+-- name: newest_gaps
+select g.*, s.provider, s.symbol, s.interval from gaps g join series s on s.series_id = g.series_id
+where g.series_id = $1 and g.state <> 'REPAIRED' order by g.start_time desc limit 10;
+
+-- name: related_series
+select o.* from series_facts f join series_facts o
+    on o.series_id <> f.series_id and ((f.common_symbol <> '' and o.common_symbol = f.common_symbol)
+        or (o.provider = f.provider and o.symbol = f.symbol))
+where f.series_id = $1
+order by o.provider = f.provider, o.provider, o.interval = f.interval desc, o.interval limit 100;
+
+-- name: search_series
+-- Symbols with data, the best match first.
+with matches as (
+    select f.provider, f.symbol, min(f.common_symbol) as common_symbol, min(f.name) as name, min(f.exchange) as exchange,
+           min(f.asset_class) as asset_class, min(f.base_currency) as base_currency, min(f.quote_currency) as quote_currency,
+           array_agg(f.interval) as intervals, bool_or(f.interval = '') as has_ticks,
+           bool_or(exists (select from bar_last l where l.series_id = f.series_id and l.origin in (1, 4, 5))) as has_historical,
+           bool_or(coalesce(s.live and s.active, false)) as has_live,
+           max(case
+               when $1 = '' then 0
+               when lower(f.symbol) = lower($1) or lower(f.common_symbol) = lower($1) then 1
+               when starts_with(lower(f.symbol), lower($1)) or starts_with(lower(f.common_symbol), lower($1)) then 0.8
+               when starts_with(lower(f.name), lower($1)) then 0.7
+               when strpos(lower(f.symbol), lower($1)) > 0 or strpos(lower(f.common_symbol), lower($1)) > 0 then 0.6
+               when strpos(lower(f.name), lower($1)) > 0 then 0.4
+               end)::float8 as score
+    from series_facts f
+    left join subscribed_series s on s.series_id = f.series_id
+    where f.derived_from is null
+      and (exists (select from series_progress p where p.series_id = f.series_id and p.rows > 0) or s.series_id is not null)
+    group by f.provider, f.symbol
+)
+select *, {key} as order_key from matches m where m.score is not null and {filter} order by {order} limit $2;
+
+-- name: series_of_symbols
+-- Series of some symbols with their first and last bar.
+select f.*, l.open_time as last_bar, p.rows, l.origin as last_origin,
+       exists (select from live_data d where d.series_id = f.series_id and d.open_time >= $3) as has_live,
+       (select min(c.start_time) from coverage c where c.series_id = f.series_id and c.state in (1, 6)) as first_bar
+from unnest($1::text[], $2::text[]) n(provider, symbol)
+join series_facts f on f.provider = n.provider and f.symbol = n.symbol
+left join bar_last l on l.series_id = f.series_id
+left join series_progress p on p.series_id = f.series_id
+order by f.provider, f.symbol, f.series_id;
+
+-- name: symbols_of_common
+select distinct on (m.symbol) m.symbol as common_symbol, c.name as provider, a.symbol
+from unnest($1::text[]) n(symbol)
+join registry.common_symbols m on lower(m.symbol) = lower(n.symbol)
+join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and am.active
+join registry.assets a on a.asset_id = am.asset_id
+join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+where $2 = '' or lower(c.name) = lower($2)
+order by m.symbol, c.name;
+
+-- name: symbols_of_index
+select distinct coalesce(c.name, '') as provider, coalesce(a.symbol, '') as symbol, coalesce(m.symbol, '') as common_symbol
+from registry.indices i
+join registry.index_memberships s on s.index_id = i.index_id and s.valid_to = 'infinity'
+left join registry.common_symbols m on m.common_symbol_id = s.common_symbol_id
+left join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and am.active
+left join registry.assets a on a.asset_id = coalesce(s.asset_id, am.asset_id)
+left join registry.code_registry c on c.code_id = a.code_id
+where lower(i.name) = lower($1) and ($2 = '' or lower(c.name) = lower($2));
+
+-- name: missing_slots
+select coalesce(sum(slots), 0)::bigint from coverage
+where series_id = $1 and state = any($2::integer[]) and start_time <= $4 and end_time > $3;
+
+-- name: subscribed_symbols
+select distinct f.provider, f.symbol from series_facts f join subscribed_series s on s.series_id = f.series_id
+where s.active and {filter} order by f.provider, f.symbol;

@@ -1,0 +1,173 @@
+"""One reader of the stream: what waits for it, how much that may be, and what happens when it is slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from datahub.stream.log import Entry
+from datahub.stream.topic import NEVER_LEFT_OUT, Topic
+from quasar import errors
+
+
+class Policy(Enum):
+    """What happens when a reader is slower than the data."""
+
+    LOSSLESS = 1
+    CONFLATE = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Entries that were flushed together, joined once for all readers with the same selection."""
+
+    payload: bytes
+    entries: Sequence[Entry]
+    last_position: int
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Drops:
+    """What a conflating reader did not get, of one topic."""
+
+    since_report: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What a reader takes at once."""
+
+    payload: bytes
+    last_position: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Bounds:
+    """How much may wait for one reader."""
+
+    max_bytes: int = 8 * 1024 * 1024
+    max_age_ns: int = 10_000_000_000
+
+
+class Reader:
+    """Waits for nobody: whoever publishes offers batches, whoever writes to the client takes portions."""
+
+    def __init__(self, topics: frozenset[Topic], policy: Policy, position: int, bounds: Bounds | None = None) -> None:
+        """Begin after a position of the log."""
+        self.topics = topics
+        self.policy = policy
+        self.position = position
+        """Position of the last entry that was taken."""
+        self.drops: dict[Topic, Drops] = {}
+        self.queued_bytes = 0
+        self._bounds = bounds or Bounds()
+        self._batches: deque[Batch] = deque()
+        self._latest: dict[Topic, Entry] = {}
+        self._kept: list[Entry] = []
+        self._offered = position
+        self._oldest_ns = 0
+        self._ready = asyncio.Event()
+        self._slow = False
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest of what waits was published; 0: nothing waits."""
+        return self._oldest_ns if self.queued_bytes else 0
+
+    def offer(self, batch: Batch) -> None:
+        """Put a batch into the queue; never waits."""
+        if self._slow:
+            return
+        if not self.queued_bytes:
+            self._oldest_ns = batch.time_ns
+        self._offered = batch.last_position
+        if self.policy is Policy.LOSSLESS:
+            self._batches.append(batch)
+            self.queued_bytes += len(batch.payload)
+        else:
+            self._conflate(batch.entries)
+        too_old = batch.time_ns - self._oldest_ns > self._bounds.max_age_ns and self.policy is Policy.LOSSLESS
+        if self.queued_bytes > self._bounds.max_bytes or too_old:
+            self._give_up()
+        self._ready.set()
+
+    def wake(self) -> None:
+        """Let the writer look around, for example because the service stops."""
+        self._ready.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until there is something to take; False when there is nothing after the time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def take(self) -> Portion | None:
+        """Return all that waits, or None.
+
+        Raises:
+            SlowReader: More was waiting than is allowed; the stream ends, and goes on at another call after its cursor.
+        """
+        if self._slow:
+            raise errors.SlowReader(
+                "The reader fell too far behind; resume from the cursor, or ask for CONFLATE, which leaves out what is "
+                "not the latest."
+            )
+        self._ready.clear()
+        if not self.queued_bytes:
+            return None
+        if self.policy is Policy.LOSSLESS:
+            payload = b"".join(batch.payload for batch in self._batches)
+            self._batches.clear()
+        else:
+            entries = sorted([*self._kept, *self._latest.values()], key=lambda entry: entry.position)
+            payload = b"".join(entry.field for entry in entries)
+            self._kept.clear()
+            self._latest.clear()
+        self.queued_bytes = 0
+        self.position = self._offered
+        return Portion(payload, self.position)
+
+    def reported(self) -> dict[Topic, tuple[int, int]]:
+        """Return the rows left out since the last report and in all, by topic, and begin a new report."""
+        found = {topic: (drop.since_report, drop.total) for topic, drop in self.drops.items() if drop.since_report}
+        for drop in self.drops.values():
+            drop.since_report = 0
+        return found
+
+    def _conflate(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.topic.content in NEVER_LEFT_OUT:
+                self._kept.append(entry)
+                self.queued_bytes += len(entry.field)
+                continue
+            former = self._latest.get(entry.topic)
+            if former is not None:
+                drop = self.drops.setdefault(entry.topic, Drops())
+                drop.since_report += former.rows
+                drop.total += former.rows
+                self.queued_bytes -= len(former.field)
+            self._latest[entry.topic] = entry
+            self.queued_bytes += len(entry.field)
+
+    def _give_up(self) -> None:
+        self._slow = True
+        self.queued_bytes = 0
+        self._batches.clear()
+        self._latest.clear()
+        self._kept.clear()
+
+
+@dataclass(slots=True)
+class Group:
+    """Readers with the same selection; their batches are joined once."""
+
+    topics: frozenset[Topic]
+    readers: set[Reader] = field(default_factory=set)

@@ -1,0 +1,104 @@
+"""What a stream's selectors stand for: topics of live symbols, and a word on everything that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from datahub.live.symbols import LiveName, LiveSeries
+from datahub.stream.topic import Content, Topic
+from quasar.errors import InvalidArgument
+from quasar.model.intervals import Interval
+
+TICKS = (Content.TRADES, Content.QUOTES, Content.BOOK_TOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one selector asks of one symbol."""
+
+    name: LiveName
+    contents: tuple[Content, ...]
+    intervals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What became of one symbol and content of a selector."""
+
+    selector_id: str
+    requested: str
+    content: Content
+    topic: Topic | None = None
+    live: LiveSeries | None = None
+    reason: str = ""
+    """A name of `ErrorReason`; empty: accepted."""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Selection:
+    """The selectors of one stream."""
+
+    items: dict[str, list[Item]] = field(default_factory=dict)
+    """What each selector stands for, by its id."""
+
+    @property
+    def topics(self) -> frozenset[Topic]:
+        """Everything that is accepted; who wants forming bars gets the closed ones too, and gaps come with anything."""
+        found: set[Topic] = set()
+        for item in self.all():
+            if item.topic is None or item.live is None:
+                continue
+            found.add(item.topic)
+            if item.content is Content.FORMING_BARS:
+                found.add(Topic(item.topic.series_id, Content.CLOSED_BARS))
+            found.add(Topic(item.live.ticks.series_id, Content.GAPS))
+        return frozenset(found)
+
+    def all(self) -> Iterable[Item]:
+        """Return the items of all selectors."""
+        return (item for items in self.items.values() for item in items)
+
+
+def resolved(selector_id: str, wish: Wish, live: LiveSeries | None, why_not: str) -> list[Item]:
+    """Return the items of one wish.
+
+    Args:
+        selector_id: Whose wish it is.
+        wish: What is asked for.
+        live: The symbol, when its live data is collected.
+        why_not: What to say when it is not.
+    """
+    requested = f"{wish.name.provider}:{wish.name.symbol}"
+    if live is None:
+        return [
+            Item(selector_id, requested, content, reason="FAILED_PRECONDITION", message=why_not)
+            for content in wish.contents
+        ]
+    items: list[Item] = []
+    for content in wish.contents:
+        if content in TICKS or content is Content.GAPS:
+            items.append(Item(selector_id, requested, content, Topic(live.ticks.series_id, content), live))
+        else:
+            items += _bars(selector_id, requested, content, wish.intervals, live)
+    return items
+
+
+def _bars(selector_id: str, requested: str, content: Content, intervals: Sequence[str], live: LiveSeries) -> list[Item]:
+    items = []
+    for text in intervals or ("1min",):
+        try:
+            series = live.bars.get(Interval.parse(text))
+            built = ", ".join(str(one) for one in live.bars)
+            reason = "" if series else "FAILED_PRECONDITION"
+            message = (
+                "" if series else f"Live bars of {requested} are built at {built}; subscribe to it at {text} to add it."
+            )
+        except InvalidArgument as error:
+            series, reason, message = None, error.reason, error.message
+        topic = Topic(series.series_id, content) if series else None
+        items.append(
+            Item(selector_id, f"{requested}@{text}", content, topic, live if series else None, reason, message)
+        )
+    return items

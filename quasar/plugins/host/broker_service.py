@@ -1,0 +1,101 @@
+"""Serves a broker: orders, positions, account, events."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from quasar.convert.plugin_brokers import (
+    account_to_proto,
+    broker_order_from_proto,
+    event_to_proto,
+    order_name_from_proto,
+)
+from quasar.convert.plugin_orders import (
+    change_from_proto,
+    fill_to_proto,
+    order_to_proto,
+    position_to_proto,
+    spec_from_proto,
+)
+from quasar.model.instants import MIN_NS, TimeRange
+from quasar.plugins.host.runtime import Runtime
+from quasar.plugins.serving import Rpc
+from quasar_proto.plugin.v1 import broker_pb2 as messages
+
+
+class BrokerService:
+    """Serves `quasar.plugin.v1.BrokerPlugin`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Serve one broker."""
+        self._runtime = runtime
+
+    @property
+    def _broker(self) -> Any:
+        return self._runtime.need_instance()
+
+    async def PlaceOrder(self, request: messages.PlaceOrderRequest, rpc: Rpc) -> messages.PlaceOrderResponse:
+        """Send one order."""
+        answer = await self._broker.place(broker_order_from_proto(request))
+        return messages.PlaceOrderResponse(
+            accepted=answer.accepted,
+            order=order_to_proto(answer.order),
+            fills=[fill_to_proto(fill) for fill in answer.fills],
+        )
+
+    async def CancelOrder(self, request: messages.CancelOrderRequest, rpc: Rpc) -> messages.CancelOrderResponse:
+        """Ask to cancel an order."""
+        order = await self._broker.cancel(order_name_from_proto(request.order))
+        return messages.CancelOrderResponse(order=order_to_proto(order))
+
+    async def ReplaceOrder(self, request: messages.ReplaceOrderRequest, rpc: Rpc) -> messages.ReplaceOrderResponse:
+        """Ask to change an order."""
+        name, change = order_name_from_proto(request.order), change_from_proto(request.change)
+        order = await self._broker.replace(name, change, spec_from_proto(request.spec))
+        former = name.broker_order_id if name.broker_order_id != order.broker_order_id else ""
+        return messages.ReplaceOrderResponse(order=order_to_proto(order), former_broker_order_id=former)
+
+    async def GetOrder(self, request: messages.GetOrderRequest, rpc: Rpc) -> messages.GetOrderResponse:
+        """Return one order."""
+        order, fills = await self._broker.order(order_name_from_proto(request.order))
+        return messages.GetOrderResponse(order=order_to_proto(order), fills=[fill_to_proto(fill) for fill in fills])
+
+    async def ListOpenOrders(
+        self, request: messages.ListOpenOrdersRequest, rpc: Rpc
+    ) -> messages.ListOpenOrdersResponse:
+        """Return open orders."""
+        orders = await self._broker.open_orders(request.broker_symbol)
+        return messages.ListOpenOrdersResponse(orders=[order_to_proto(order) for order in orders])
+
+    async def ListPositions(self, request: messages.ListPositionsRequest, rpc: Rpc) -> messages.ListPositionsResponse:
+        """Return positions."""
+        positions = await self._broker.positions()
+        return messages.ListPositionsResponse(positions=[position_to_proto(one) for one in positions])
+
+    async def GetAccount(self, request: messages.GetAccountRequest, rpc: Rpc) -> messages.GetAccountResponse:
+        """Return the account."""
+        return messages.GetAccountResponse(account=account_to_proto(await self._broker.account()))
+
+    async def ListFills(self, request: messages.ListFillsRequest, rpc: Rpc) -> None:
+        """Stream fills."""
+        span = request.range
+        now = self._runtime.context.clock.time_ns()
+        start = span.start.ToNanoseconds() if span.HasField("start") else MIN_NS
+        end = span.end.ToNanoseconds() if span.HasField("end") else now
+        async with aclosing(self._broker.fills(TimeRange(start, end))) as fills:
+            async for fill in fills:
+                await rpc.write(messages.ListFillsResponse(fills=[fill_to_proto(fill)]))
+
+    async def StreamOrderEvents(self, request: messages.StreamOrderEventsRequest, rpc: Rpc) -> None:
+        """Stream what happens."""
+        since = request.since_time.ToNanoseconds() if request.HasField("since_time") else None
+        clock = self._runtime.context.clock
+        sequence = 0
+        with self._runtime.working():
+            async with aclosing(self._broker.events(since)) as events:
+                async for event in events:
+                    told = event_to_proto(event)
+                    told.receive_time.FromNanoseconds(clock.time_ns())
+                    sequence += 1
+                    await rpc.write(messages.StreamOrderEventsResponse(sequence=sequence, events=[told]))

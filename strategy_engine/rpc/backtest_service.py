@@ -1,0 +1,220 @@
+"""`quasar.strategy.v1.BacktestService` over `strategy_engine.backtests`."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from quasar.clock import Clock
+from quasar.errors import FailedPrecondition, Resource, Unimplemented
+from quasar.rpc.caller import ADMIN, require_role
+from quasar.rpc.context import current_call
+from quasar.rpc.ops.actors import calling_actor
+from quasar.rpc.ops.operation_service import operation_message
+from quasar.rpc.wellknown import timestamp
+from quasar_proto.strategy.v1 import backtest_pb2, backtest_service_pb2_grpc, order_pb2, statistics_pb2
+from quasar_proto.strategy.v1 import backtest_service_pb2 as pb
+from strategy_engine.backtests.records import CURVES, BacktestState, Document, EquityColumns
+from strategy_engine.backtests.starting import Asked, BacktestStart
+from strategy_engine.rpc.backtest_messages import backtest_message, completed_terms
+from strategy_engine.rpc.statistics_messages import statistics_message
+from strategy_engine.rpc.universe_messages import wanted_series
+from strategy_engine.rpc.values import document, instant_of, message_of, plain
+from strategy_engine.store.backtest_table import BacktestRow, BacktestTable
+
+_CHUNK_ROWS: Final = 10_000
+
+
+class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
+    """Begins, shows and deletes back-tests."""
+
+    def __init__(self, start: BacktestStart, table: BacktestTable, clock: Clock) -> None:
+        """Serve the back-tests of `table`."""
+        self._start = start
+        self._table = table
+        self._clock = clock
+
+    async def StartBacktest(self, request: pb.StartBacktestRequest, context: Any) -> pb.StartBacktestResponse:
+        """Begin a back-test as an operation."""
+        asked = self._asked(request)
+        found = await self._start.find(asked)
+        if request.validate_only:
+            shown = backtest_pb2.Backtest(
+                strategy=found.code.name,
+                code_version=found.code.version,
+                code_sha256=found.sha256,
+                universe=request.universe,
+                terms=message_of(asked.terms, backtest_pb2.BacktestTerms),
+            )
+            return pb.StartBacktestResponse(backtest=shown)
+        operation, row = await self._start.begin(asked, found)
+        return pb.StartBacktestResponse(
+            operation=operation_message(operation),
+            backtest_id=str(row.backtest_id),
+            backtest=backtest_message(row),
+        )
+
+    def _asked(self, request: pb.StartBacktestRequest) -> Asked:
+        inline = request.code.WhichOneof("code") == "source"
+        if inline:
+            caller = current_call().caller
+            assert caller is not None
+            require_role(caller, ADMIN)
+        wanted_series(request.universe)
+        terms = completed_terms(request.terms, self._clock.now())
+        # The same map is written in any order unless asked for.
+        fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+        return Asked(
+            strategy="" if inline else request.code.strategy.name,
+            version=0 if inline else request.code.strategy.version,
+            source=request.code.source.content if inline else b"",
+            file_name=request.code.source.file_name if inline else "",
+            parameters=plain(request.parameters),
+            universe=document(request.universe),
+            terms=document(terms),
+            display_name=request.display_name,
+            labels=dict(request.labels),
+            request_id=request.request_id,
+            fingerprint=fingerprint,
+            actor=calling_actor(),
+        )
+
+    async def GetBacktest(self, request: pb.GetBacktestRequest, context: Any) -> pb.GetBacktestResponse:
+        """Return one back-test."""
+        return pb.GetBacktestResponse(backtest=backtest_message(await self._get(request.backtest_id)))
+
+    async def _get(self, backtest_id: str) -> BacktestRow:
+        return await self._table.get(uuid.UUID(backtest_id))
+
+    async def ListBacktests(self, request: pb.ListBacktestsRequest, context: Any) -> pb.ListBacktestsResponse:
+        """Return a page of back-tests."""
+        found, following = await self._table.page(
+            filter_text=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        shown = [backtest_message(row, in_list=True) for row in found]
+        return pb.ListBacktestsResponse(backtests=shown, next_page_token=following)
+
+    async def DeleteBacktest(self, request: pb.DeleteBacktestRequest, context: Any) -> pb.DeleteBacktestResponse:
+        """Delete a back-test that has ended."""
+        await self._table.delete(uuid.UUID(request.backtest_id))
+        return pb.DeleteBacktestResponse()
+
+    async def ListTrades(self, request: pb.ListTradesRequest, context: Any) -> pb.ListTradesResponse:
+        """Return a page of round trips."""
+        found, following, total = await self._records("backtest_trades", request)
+        trades = [message_of(each, statistics_pb2.Trade) for each in found]
+        return pb.ListTradesResponse(trades=trades, next_page_token=following, total_size=total)
+
+    async def ListBacktestFills(
+        self, request: pb.ListBacktestFillsRequest, context: Any
+    ) -> pb.ListBacktestFillsResponse:
+        """Return a page of fills."""
+        found, following, total = await self._records("backtest_fills", request)
+        fills = [message_of(each, order_pb2.Fill) for each in found]
+        return pb.ListBacktestFillsResponse(fills=fills, next_page_token=following, total_size=total)
+
+    async def ListBacktestOrders(
+        self, request: pb.ListBacktestOrdersRequest, context: Any
+    ) -> pb.ListBacktestOrdersResponse:
+        """Return a page of orders."""
+        found, following, total = await self._records("backtest_orders", request)
+        orders = [message_of(each, order_pb2.Order) for each in found]
+        return pb.ListBacktestOrdersResponse(orders=orders, next_page_token=following, total_size=total)
+
+    async def _records(self, table: str, request: Any) -> tuple[Sequence[Document], str, int]:
+        await self._get(request.backtest_id)
+        if request.order_by:
+            raise Unimplemented("order_by must be left out in this build: records come in the order they were made.")
+        return await self._table.records(
+            table,
+            uuid.UUID(request.backtest_id),
+            filter_text=request.filter,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+
+    async def ListBacktestLogs(self, request: pb.ListBacktestLogsRequest, context: Any) -> pb.ListBacktestLogsResponse:
+        """Return a page of the lines that the strategy wrote."""
+        await self._get(request.backtest_id)
+        rows, following = await self._table.logs(
+            uuid.UUID(request.backtest_id),
+            filter_text=request.filter,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        lines = [
+            backtest_pb2.LogLine(
+                sequence=row["sequence"],
+                event_time=timestamp(row["event_time"]),
+                record_time=timestamp(row["recorded_at"]),
+                level=row["level"],
+                message=row["message"],
+                place=row["place"],
+            )
+            for row in rows
+        ]
+        return pb.ListBacktestLogsResponse(lines=lines, next_page_token=following)
+
+    async def ReadEquity(
+        self, request: pb.ReadEquityRequest, context: Any
+    ) -> AsyncGenerator[pb.ReadEquityResponse, None]:
+        """Stream the equity curve in columns."""
+        row = await self._get(request.backtest_id)
+        names = _columns(request.columns)
+        found = await self._table.curves(row.backtest_id, names)
+        chosen = _chosen(found, request)
+        currency = message_of(row.terms, backtest_pb2.BacktestTerms).cash.currency
+        for first in range(0, max(1, len(chosen)), _CHUNK_ROWS):
+            yield pb.ReadEquityResponse(
+                chunk=_chunk(found, chosen[first : first + _CHUNK_ROWS], request.first_row + first),
+                total_rows=len(found),
+                currency=currency,
+            )
+
+    async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Any) -> pb.GetStatisticsResponse:
+        """Return the figures of a back-test."""
+        row = await self._get(request.backtest_id)
+        if request.HasField("range") or request.HasField("benchmark") or request.HasField("risk_free_rate"):
+            raise Unimplemented("range, benchmark and risk_free_rate must be left out in this build, was set.")
+        if row.statistics is None:
+            raise FailedPrecondition(
+                f"back-test {row.backtest_id} must have succeeded to have figures, was {row.state.value}.",
+                resource=Resource("backtest", str(row.backtest_id)),
+                metadata={"state": row.state.value, "final": str(row.state is not BacktestState.RUNNING).lower()},
+            )
+        return pb.GetStatisticsResponse(statistics=statistics_message(row.statistics))
+
+
+def _columns(numbers: Sequence[int]) -> list[str]:
+    """Return the names of the columns that are wanted; all that are kept when none is named."""
+    prefix = "EQUITY_COLUMN_"
+    words = [statistics_pb2.EquityColumn.Name(number).removeprefix(prefix).lower() for number in numbers]  # type: ignore[arg-type]  # enum values travel as plain integers
+    return [word for word in words if word in CURVES] or list(CURVES)
+
+
+def _chosen(found: EquityColumns, request: pb.ReadEquityRequest) -> Any:
+    """Return the rows that are wanted: of the range, from the first row on, thinned out to the wanted number."""
+    rows = np.arange(len(found))
+    times = found.time_ns
+    start, end = instant_of(request.range, "start"), instant_of(request.range, "end")
+    if start is not None:
+        rows = rows[times[rows] >= request.range.start.ToNanoseconds()]
+    if end is not None:
+        rows = rows[times[rows] < request.range.end.ToNanoseconds()]
+    rows = rows[request.first_row :]
+    if request.max_rows and len(rows) > request.max_rows:
+        # Evenly, first and last included.
+        rows = rows[np.linspace(0, len(rows) - 1, request.max_rows).astype(np.int64)]
+    return rows
+
+
+def _chunk(found: EquityColumns, rows: Any, first_row: int) -> statistics_pb2.EquityChunk:
+    columns = {name: values[rows].tolist() for name, values in found.columns.items()}
+    return statistics_pb2.EquityChunk(first_row=first_row, time_ns=found.time_ns[rows].tolist(), **columns)
