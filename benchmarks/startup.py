@@ -68,9 +68,11 @@ async def until_ready(variables: dict[str, str], *parts: Part) -> None:
     """Wait until parts say that they are ready."""
     for part in parts:
         probe = Probe(Settings.read(part, variables))
+        answer = Answer.SILENT
         async with asyncio.timeout(PATIENCE_S):
-            while await probe.ask() is not Answer.READY:
+            while answer is not Answer.READY:
                 await asyncio.sleep(0.01)
+                answer = await probe.ask()
         await probe.close()
 
 

@@ -6,18 +6,23 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from datahub.collection.backfill import Backfills
 from datahub.collection.collector import BarCollector
 from datahub.collection.engine import Collection
 from datahub.collection.planner import Planner
+from datahub.collection.repairs import GapRepairs
+from datahub.collection.steering import Steering
 from datahub.collection.subscriptions import Subscriptions
 from datahub.collection.worker import RunWorker
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
+from datahub.rpc.collection_service import CollectionService
 from datahub.rpc.contract import SERVICES
 from datahub.rpc.manifests import manifest_of
 from datahub.rpc.market_data_service import MarketDataService
+from datahub.rpc.operations import register
 from datahub.rpc.provider_messages import process_of
 from datahub.rpc.provider_service import ProviderService
 from quasar.calendars import calendar_for
@@ -43,7 +48,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     channels = {"registry_changed": collection.changed.give, "quasar_collection": collection.notified}
     listener = Listener(floor.database_url, channels, application_name="quasar-datahub-hints", clock=floor.clock)
     floor.background.start(listener.run(), "hints")
+    steering = Steering(floor.database, floor.events, floor.clock)
+    backfills = Backfills(floor.database, floor.clock)
+    register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
     servicers: tuple[object, ...] = (
+        CollectionService(
+            floor.database, collection, steering, writer, floor.operations, floor.clock, floor.server.draining
+        ),
         MarketDataService(floor.database, floor.clock),  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
         ProviderService(floor.database, runtime, floor.clock, instance_id=worker_identity()),
     )

@@ -71,4 +71,5 @@ def _subscription_service(floor: Floor, datahub: Channel, max_series: int) -> Su
         upkeep=upkeep,
         max_series=max_series,
     )
-    return SubscriptionService(ground, StatusDesk(floor.database, RemoteCollectionStates(datahub), floor.clock))
+    desk = StatusDesk(floor.database, RemoteCollectionStates(datahub), floor.clock)
+    return SubscriptionService(ground, desk, floor.server.draining)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 from quasar.config import REGISTRY, Settings
 from quasar.environment import Environment
@@ -29,6 +29,6 @@ def read_settings(variables: Mapping[str, str]) -> RegistrySettings:
     Raises:
         BadSetting: A variable has a value that cannot be used.
     """
-    shared = RegistrySettings.read(REGISTRY, variables)
+    shared = Settings.read(REGISTRY, variables)
     most = Environment(variables).integer("QUASAR_MAX_SERIES", MAX_SERIES, at_least=1, at_most=10_000_000)
-    return replace(shared, max_series=most)
+    return RegistrySettings(**{each.name: getattr(shared, each.name) for each in fields(Settings)}, max_series=most)

@@ -141,3 +141,31 @@ from collection_runs where batch_id = $1 group by state;
 
 -- name: run_watermark
 select watermark from collection_runs where run_id = $1;
+
+-- name: runs_of_batch
+select run_id from collection_runs where batch_id = $1 order by run_id;
+
+-- name: run_lock
+select * from collection_runs where run_id = $1 for update;
+
+-- name: progress_of_series
+select x.series_id, p.classified_from, p.classified_until, s.backfill_start, s.job_id
+from unnest($1::integer[]) x(series_id)
+left join series_progress p on p.series_id = x.series_id
+left join subscribed_series s on s.series_id = x.series_id;
+
+-- name: gaps_to_repair
+select g.gap_id, g.series_id, g.start_time, g.end_time, g.missing_slots, g.attempts, null::timestamptz as next_attempt_at, s.provider
+from gaps g join series s on s.series_id = g.series_id
+where g.gap_id = any($1::bigint[]) and g.state <> 'REPAIRED' and g.end_time is not null and s.interval <> ''
+for update of g;
+
+-- name: operation_is_cancelled
+select cancel_requested from operations where id = $1;
+
+-- name: runs_cancel_of_batch
+update collection_runs
+set cancel_requested = true, updated_at = $2,
+    state = case when state in ('PENDING', 'BACKING_OFF') then 'CANCELLED' else state end,
+    finished_at = case when state in ('PENDING', 'BACKING_OFF') then $2 else finished_at end
+where batch_id = $1 and state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF');

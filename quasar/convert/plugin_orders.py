@@ -201,7 +201,7 @@ def update_from_proto(found: order_pb2.Order, leg: int) -> OrderUpdate:
     status = member_of(OrderStatus, "OrderStatus", found.status)
     if status is None:
         raise errors.InvalidArgument(f"status must be set, was {found.status}")
-    text = found.status_text or "; ".join(denial.message for denial in found.denials)
+    text = found.status_text or "; ".join(denial.detail for denial in found.denials)
     return OrderUpdate(
         intent_number=found.intent_number,
         leg=leg,

@@ -295,6 +295,8 @@ async def _translated() -> AsyncIterator[None]:
         yield
     except _UNAVAILABLE as error:
         raise DatabaseUnavailable(f"the database does not answer ({_reason(error)})") from error
+    except asyncpg.DiskFullError as error:
+        raise DatabaseUnavailable("the disk of the database is full; free some space, nothing is lost") from error
     except asyncpg.QueryCanceledError as error:
         raise DeadlineExceeded("the database did not finish the statement within its time limit") from error
     except asyncpg.InterfaceError as error:

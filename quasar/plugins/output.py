@@ -39,7 +39,7 @@ class Output:
         """The end of the pipe that the process writes to."""
         self.lines: deque[str] = deque(maxlen=_KEPT)
         """The last lines, for reports."""
-        self._redact = redact
+        self.redact = redact
         self._clock = clock
         self._log = logs.get("quasar.plugins").bind(plugin=code.name, kind=code.kind.value, version=code.version)
         self._second = 0
@@ -94,11 +94,11 @@ class Output:
                 for line in answer.lines:
                     fields = {"logger": line.logger, "place": line.place, "work_id": line.work_id}
                     if line.traceback:
-                        fields["traceback"] = self._redact(line.traceback)
+                        fields["traceback"] = self.redact(line.traceback)
                     self._note(line.level, line.message, fields)
 
     def _note(self, level: str, message: str, fields: dict[str, str]) -> None:
-        text = self._redact(message)
+        text = self.redact(message)
         self.lines.append(text)
         second = int(self._clock.monotonic())
         if second != self._second:

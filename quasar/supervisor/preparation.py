@@ -48,6 +48,30 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+class DiskWatch:
+    """Tells once that a disk is nearly full, and once that it has room again."""
+
+    def __init__(self, path: Path, free_bytes: Callable[[Path], int] = _free_bytes) -> None:
+        """Watch the disk of `path`."""
+        self._path = path
+        self._free_bytes = free_bytes
+        self._scarce = False
+
+    def look(self) -> str:
+        """Return what is to be told now; "" when nothing changed."""
+        try:
+            free = self._free_bytes(self._path)
+        except OSError:
+            return ""  # the processes that use the folder say what is wrong with it
+        if (free < LEAST_FREE_BYTES) == self._scarce:
+            return ""
+        self._scarce = not self._scarce
+        if not self._scarce:
+            return f"the disk of {self._path} has room again"
+        left = f"{free // MIB} MiB free"
+        return f"the disk of {self._path} has {left}: free some space, for without it nothing can be stored"
+
+
 def unwritable(error: OSError, path: Path) -> StartupError:
     """Return what an operator is told when a file of the home cannot be made or written."""
     where = error.filename or path

@@ -6,12 +6,13 @@ import asyncio
 import enum
 import ssl
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from quasar.client.channel import Channel, ClientSettings
-from quasar.client.health import is_ready
-from quasar.client.retry import RetryPolicy
 from quasar.config import GATEWAY, Settings
 from quasar.errors import QuasarError
+
+if TYPE_CHECKING:
+    from quasar.client.channel import Channel, ClientSettings
 
 ANSWER_S = 2.0
 _CONNECT_S = 0.5
@@ -46,6 +47,11 @@ class Probe:
             return Answer.SILENT
         return await (self._ask_gateway() if self._settings.part is GATEWAY else self._ask_service())
 
+    @staticmethod
+    def load() -> None:
+        """Load what asking needs, at a moment when nothing waits for it."""
+        import quasar.client.health  # noqa: F401  # loaded for its effect
+
     async def close(self) -> None:
         """Close the connection."""
         if self._channel is not None:
@@ -65,6 +71,10 @@ class Probe:
         return True
 
     async def _ask_service(self) -> Answer:
+        # Loaded here, since it takes as long as starting PostgreSQL does, and the first question comes after that.
+        from quasar.client.channel import Channel
+        from quasar.client.health import is_ready
+
         try:
             if self._channel is None:
                 self._channel = Channel(channel_settings(self._settings, self.address))
@@ -100,6 +110,9 @@ def reachable_host(host: str) -> str:
 
 def channel_settings(settings: Settings, target: str, token: str | None = None) -> ClientSettings:
     """Return how to call a service of this machine that has these settings."""
+    from quasar.client.channel import ClientSettings
+    from quasar.client.retry import RetryPolicy
+
     tls = settings.tls
     return ClientSettings(
         target=target,

@@ -23,7 +23,7 @@ from quasar.supervisor.lock import HomeLock
 from quasar.supervisor.merged_log import MergedLog
 from quasar.supervisor.owner_database import postgres_binaries
 from quasar.supervisor.ports import demand_free
-from quasar.supervisor.preparation import port_wishes, prepare_home, unwritable
+from quasar.supervisor.preparation import DiskWatch, port_wishes, prepare_home, unwritable
 from quasar.supervisor.probes import Answer, Probe
 from quasar.supervisor.state import DATABASE, ProcessRecord, UpState, end_leftovers
 from quasar.supervisor.stop_wish import StopAsked, StopWish
@@ -33,6 +33,7 @@ NAMES = ("quasar", DATABASE, *(part.name for part in PARTS))
 FIRST_LOOK_S = 0.05
 """Time between two questions whether a process is ready, until it is for the first time."""
 LOOK_S = 5.0
+DISK_LOOK_S = 10.0
 SILENT_S = 60.0
 """A process that runs and answers nothing for this long is started again."""
 LATE_S = 15.0
@@ -154,6 +155,9 @@ class Platform:
                     running.start(self._keep(watched.keeper), watched.part.name)
                     running.start(self._follow(watched), f"{watched.part.name} health")
                 running.start(self._tell_when_up(), "summary")
+                running.start(self._watch_disk(), "disk")
+                await self._clock.sleep(0)  # lets the processes begin
+                Probe.load()
                 await self._stop.wait()
             finally:
                 self._say("stopping")
@@ -190,6 +194,13 @@ class Platform:
                 watched.ready_once.set()
                 keeper.was_healthy.set()
             await self._clock.sleep(LOOK_S if watched.ready_once.is_set() else FIRST_LOOK_S)
+
+    async def _watch_disk(self) -> None:
+        watch = DiskWatch(self._home.path)
+        while True:
+            if news := watch.look():
+                self._say(news)
+            await self._clock.sleep(DISK_LOOK_S)
 
     async def _tell_when_up(self) -> None:
         """Say that all is up, and while it is not, what is missing."""

@@ -178,4 +178,3 @@ def _synced(found: Discovered) -> Happening:
         data={**found.counts, "empty_answer": found.empty_answer},
         severity=Severity.WARNING if found.empty_answer or found.rejected else Severity.INFO,
     )
-

@@ -50,10 +50,13 @@ class Source:
             FailedPrecondition: It is not active, or its class has neither symbols nor constituents.
         """
         if not self.active:
-            raise FailedPrecondition(f"The {self.ref} is not active; activate a version first.", resource=self.ref.resource)
+            raise FailedPrecondition(
+                f"The {self.ref} is not active; activate a version first.", resource=self.ref.resource
+            )
         if not (self.lists_symbols or self.has_constituents):
             raise FailedPrecondition(
-                f"The {self.ref} cannot list symbols; its class must override the method that does.", resource=self.ref.resource
+                f"The {self.ref} cannot list symbols; its class must override the method that does.",
+                resource=self.ref.resource,
             )
 
 

@@ -11,7 +11,15 @@ METHODS = ("", "PROVIDER_ID", "EXACT_SYMBOL", "EXACT_ALIAS", "FUZZY_SYMBOL", "MA
 KINDS = ("provider", "broker")
 TRUTH = ("false", "true")
 
-_PREFIXES = ("ASSET_CLASS_", "ASSET_STATE_", "IDENTITY_STATE_", "IDENTITY_ORIGIN_", "IDENTITY_GROUP_", "MATCH_METHOD_", "CODE_KIND_")
+_PREFIXES = (
+    "ASSET_CLASS_",
+    "ASSET_STATE_",
+    "IDENTITY_STATE_",
+    "IDENTITY_ORIGIN_",
+    "IDENTITY_GROUP_",
+    "MATCH_METHOD_",
+    "CODE_KIND_",
+)
 
 
 def word(text: str) -> str:
@@ -27,4 +35,15 @@ def lower_word(text: str) -> str:
     return word(text).lower()
 
 
-__all__ = ["CLASSES", "GROUPS", "IDENTITY_STATES", "KINDS", "METHODS", "ORIGINS", "STATES", "TRUTH", "lower_word", "word"]
+__all__ = [
+    "CLASSES",
+    "GROUPS",
+    "IDENTITY_STATES",
+    "KINDS",
+    "METHODS",
+    "ORIGINS",
+    "STATES",
+    "TRUTH",
+    "lower_word",
+    "word",
+]

@@ -204,7 +204,7 @@ def _shown(value: Value) -> str:
     """Return a value as people write it, cut where it is long."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value == int(value) and abs(value) <= _EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
         return str(int(value))
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"

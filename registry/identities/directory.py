@@ -72,7 +72,9 @@ MANIFESTS: Final = Listing(
         "name": folded("m.name"),
         "version": Field("m.version", "integer"),
         "current": truth("m.current"),
-        "format": Field("m.format", "enum", ("CSV", "YAML", "PARQUET"), lambda t: t.upper().removeprefix("MANIFEST_FORMAT_")),
+        "format": Field(
+            "m.format", "enum", ("CSV", "YAML", "PARQUET"), lambda t: t.upper().removeprefix("MANIFEST_FORMAT_")
+        ),
         "create_time": Field("m.created_at", "time"),
     },
     terms={"name": known("m.name"), "version": known("m.version", "integer")},
@@ -208,7 +210,10 @@ async def _numbers(connection: Any, sought: Sought) -> list[str]:
 
 
 def _certain(identity: Identity) -> Match:
-    return Match(identity, Candidate(_target(identity), "PROVIDER_ID", 100.0, 100.0, f"{identity.identity_id} has the identifier"))
+    return Match(
+        identity,
+        Candidate(_target(identity), "PROVIDER_ID", 100.0, 100.0, f"{identity.identity_id} has the identifier"),
+    )
 
 
 def _target(identity: Identity) -> Target:

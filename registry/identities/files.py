@@ -55,7 +55,9 @@ def format_of(file_name: str, wished: str = "") -> str:
     for ending, found in _ENDINGS.items():
         if name.endswith(ending):
             return found
-    raise _violation("format", f"must be set, or the file name must end in {', '.join(_ENDINGS)}, was {file_name[:80]!r}")
+    raise _violation(
+        "format", f"must be set, or the file name must end in {', '.join(_ENDINGS)}, was {file_name[:80]!r}"
+    )
 
 
 def read_manifest(content: bytes, kind: str, columns: Mapping[str, str]) -> ManifestFile:

@@ -120,7 +120,9 @@ class Imports:
         if request.upload_id is not None:
             file_name = file_name or (await self._uploads.require_whole(request.upload_id)).file_name
         kind = format_of(file_name, request.format)
-        upload_id = request.upload_id or await self._uploads.keep(request.name, file_name, request.content or b"", actor)
+        upload_id = request.upload_id or await self._uploads.keep(
+            request.name, file_name, request.content or b"", actor
+        )
         document: dict[str, Any] = {
             "name": request.name,
             "upload_id": str(upload_id),
@@ -157,7 +159,9 @@ class Imports:
         same = await self._same(request, finished.content)
         if same is None:
             parsed = await asyncio.to_thread(_parse, finished.content, request)
-            context.progress("merging", done=0, total=parsed.reader.read, counters={"rejected": len(parsed.reader.rejections)})
+            context.progress(
+                "merging", done=0, total=parsed.reader.read, counters={"rejected": len(parsed.reader.rejections)}
+            )
             if parsed.unknown_columns:
                 context.progress(f"merging; ignored columns: {', '.join(parsed.unknown_columns)[:200]}")
             found = await self._store(context, parsed, finished.content)
@@ -201,9 +205,7 @@ class Imports:
         await connection.execute(SQL["identity_manifest_lock"], request["name"])
         current = await connection.fetchrow(SQL["identity_manifest_current"], request["name"])
         version = 1 + (current["version"] if current else 0)
-        merged = await table.merge(
-            connection, request["name"], version, reader.rows, now, snapshot=request["snapshot"]
-        )
+        merged = await table.merge(connection, request["name"], version, reader.rows, now, snapshot=request["snapshot"])
         row = await connection.fetchrow(
             SQL["identity_manifest_insert"],
             request["name"],
@@ -223,7 +225,9 @@ class Imports:
             actor_document(context.operation.actor),
         )
         await table.keep_rejections(connection, row["manifest_id"], reader.rejections)
-        await self._ground.record(connection, _happening(request["name"], version, merged, reader), context.operation.actor)
+        await self._ground.record(
+            connection, _happening(request["name"], version, merged, reader), context.operation.actor
+        )
         context.progress(done=reader.read)
         return Imported(manifest=manifest(row, current=True), rejections=tuple(reader.rejections[:REPORTED]))
 

@@ -133,7 +133,9 @@ class ManifestReader:
         valid_from = _day(values, "valid_from")
         valid_to = _day(values, "valid_to")
         if valid_from and valid_to and valid_from >= valid_to:
-            raise _Refused("valid_to", values.get("valid_to", ""), f"must be after valid_from, which is {valid_from:%Y-%m-%d}")
+            raise _Refused(
+                "valid_to", values.get("valid_to", ""), f"must be after valid_from, which is {valid_from:%Y-%m-%d}"
+            )
         name = " ".join(values.get("name", "").split())[:_LONGEST_NAME]
         return IdentityRow(
             _identity_id(figi, isin, composite or share_class, exchange),

@@ -122,7 +122,9 @@ class Uploads:
         row = await connection.fetchrow(SQL["upload_find"], upload_id, self._ground.clock.now() - LIFE)
         if row is None:
             raise _unknown(upload_id)
-        extents = [(each["part_start"], each["size"]) for each in await connection.fetch(SQL["upload_extents"], upload_id)]
+        extents = [
+            (each["part_start"], each["size"]) for each in await connection.fetch(SQL["upload_extents"], upload_id)
+        ]
         return Upload(
             upload_id=row["upload_id"],
             file_name=row["file_name"],

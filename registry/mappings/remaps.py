@@ -170,7 +170,9 @@ class Remaps:
         assets = await read_assets(connection, covered)
         standing = await read_standing(connection, assets, sources, remap=True)
         changes = plan(assets, standing, remap=True)
-        touched = {name.lower() for change in changes if _is_change(change) for name in (change.before, change.after) if name}
+        touched = {
+            name.lower() for change in changes if _is_change(change) for name in (change.before, change.after) if name
+        }
         bare = _bare(changes, standing.holders)
         held = {row["symbol"].lower() for row in await connection.fetch(SQL["remap_held_symbols"], sorted(bare))}
         return RemapPlan(

@@ -123,7 +123,7 @@ class Suggestions:
                 size + 1,
                 source.code_id,
                 target.code_id if target else None,
-                f"%{re.sub(r'([\\%_])', r'\\\1', query.search)}%" if query.search else None,
+                _pattern(query.search),
                 list(query.asset_classes) or None,
                 query.min_score,
                 query.best_only,
@@ -240,6 +240,12 @@ def _conflict(source: Asset, target: Asset, symbol: str, claims: Any) -> str:
         if holder is not None and holder[0] != asset.asset_id and not (asset is target and target.common_symbol):
             return f"{asset.source_name} already maps {holder[1]} to {symbol}"
     return ""
+
+
+def _pattern(search: str) -> str | None:
+    """Return what finds a text anywhere in another one; its own wildcards have no meaning."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", search)
+    return f"%{escaped}%" if search else None
 
 
 def _marks(query: SuggestionQuery) -> tuple[str, ...]:

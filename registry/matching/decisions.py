@@ -116,7 +116,11 @@ def deduplicated(
 
 
 def _settled(
-    decision: Decision, claimants: Mapping[int, Claimant], groups: Mapping[int, str], winners: Mapping[Any, Claimant], holders: Any
+    decision: Decision,
+    claimants: Mapping[int, Claimant],
+    groups: Mapping[int, str],
+    winners: Mapping[Any, Claimant],
+    holders: Any,
 ) -> Decision:
     if decision.outcome != TAKEN or decision.best is None or groups[decision.asset_id] != SECURITIES:
         return decision

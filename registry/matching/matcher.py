@@ -122,9 +122,7 @@ class Matcher:
         assets.rejected = {(row["asset_id"], row["identity_id"]) for row in pairs}
         return assets
 
-    async def _exact(
-        self, assets: _Scope, as_of: dt.datetime, thresholds: Thresholds
-    ) -> dict[int, Decision]:
+    async def _exact(self, assets: _Scope, as_of: dt.datetime, thresholds: Thresholds) -> dict[int, Decision]:
         async with self._ground.database.transaction(readonly=True) as connection:
             await connection.execute(SQL["identity_patience"])
             rows = await connection.fetch(SQL["match_exact"], list(assets.subjects), as_of)
@@ -161,7 +159,12 @@ class Matcher:
         kept = []
         for each in decisions.values():
             former = assets.former.get(each.asset_id)
-            if former is None or (each.outcome == TAKEN and each.best and each.best.target.identity_id != former[0] and each.best.confidence > former[1]):
+            if former is None or (
+                each.outcome == TAKEN
+                and each.best
+                and each.best.target.identity_id != former[0]
+                and each.best.confidence > former[1]
+            ):
                 kept.append(each)
         return kept
 
@@ -177,7 +180,12 @@ class Matcher:
         return deduplicated(decisions, assets.claimants, assets.groups, holders)
 
     async def _store(
-        self, context: OperationContext, assets: _Scope, decisions: Sequence[Decision], scope: Scope, report: MatchReport
+        self,
+        context: OperationContext,
+        assets: _Scope,
+        decisions: Sequence[Decision],
+        scope: Scope,
+        report: MatchReport,
     ) -> None:
         context.progress("storing")
         now = self._ground.clock.now()
@@ -204,7 +212,13 @@ def _add(assets: _Scope, row: Any, *, rematch: bool) -> None:
         return
     key = row["asset_id"]
     assets.subjects[key] = Subject(
-        key, row["identity_group"], row["match_key"], row["exchange"], row["name_key"], row["quote_currency"], row["country"]
+        key,
+        row["identity_group"],
+        row["match_key"],
+        row["exchange"],
+        row["name_key"],
+        row["quote_currency"],
+        row["country"],
     )
     assets.claimants[key] = Claimant(key, row["code_id"], row["matcher_symbol"])
     if row["identity_id"]:
@@ -275,14 +289,10 @@ def _previewed(decision: Decision) -> Decision:
     """Return a decision of a dry run: what would be taken is shown as a proposal."""
     if decision.outcome != TAKEN:
         return decision
-    return Decision(
-        decision.asset_id, PROPOSED, decision.best, decision.runner_up, decision.further, cause="DRY_RUN"
-    )
+    return Decision(decision.asset_id, PROPOSED, decision.best, decision.runner_up, decision.further, cause="DRY_RUN")
 
 
-def _report(
-    assets: _Scope, decisions: Sequence[Decision], given: int, scope: Scope, elapsed_s: float
-) -> MatchReport:
+def _report(assets: _Scope, decisions: Sequence[Decision], given: int, scope: Scope, elapsed_s: float) -> MatchReport:
     def count(fits: Callable[[Decision], bool]) -> int:
         return sum(1 for each in decisions if fits(each))
 

@@ -105,9 +105,7 @@ async def shown(connection: Any, proposals: Sequence[Proposal]) -> list[ShownPro
     assets = await asset_table.by_ids(connection, [each.asset_id for each in proposals])
     candidates = [part for each in proposals for part in (each.best, each.runner_up) if part]
     identities = await identity_table.by_rows(connection, {each.identity_row for each in candidates})
-    return [
-        ShownProposal(proposal=each, asset=assets[each.asset_id], identities=identities) for each in proposals
-    ]
+    return [ShownProposal(proposal=each, asset=assets[each.asset_id], identities=identities) for each in proposals]
 
 
 async def decide_one(ground: Ground, choice: Choice, actor: Actor | None) -> ShownProposal:
@@ -157,9 +155,7 @@ async def _decide(ground: Ground, connection: Any, choice: Choice, actor: Actor 
     proposal = table.proposal(row)
     require_etag(choice.etag, proposal.revision, resource)
     if proposal.state not in DECIDABLE:
-        raise FailedPrecondition(
-            f"The match proposal must be open, was {proposal.state.lower()}.", resource=resource
-        )
+        raise FailedPrecondition(f"The match proposal must be open, was {proposal.state.lower()}.", resource=resource)
     held = (await asset_table.by_ids(connection, [proposal.asset_id]))[proposal.asset_id]
     asset = await asset_table.take(connection, held.source_kind, held.source_name, held.symbol)
     assert asset is not None

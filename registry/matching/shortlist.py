@@ -31,7 +31,9 @@ class Shortlists:
     def __init__(self, listed: Sequence[Listed]) -> None:
         """Index the symbols of identities; one with aliases comes several times."""
         positions: dict[str, int] = {}
-        keys = np.fromiter((positions.setdefault(each.symbol, len(positions)) for each in listed), np.int32, len(listed))
+        keys = np.fromiter(
+            (positions.setdefault(each.symbol, len(positions)) for each in listed), np.int32, len(listed)
+        )
         self._index = SymbolIndex(list(positions), SYMBOL_FLOOR)
         order = np.argsort(keys, kind="stable")
         self._bounds = np.searchsorted(keys[order], np.arange(len(positions) + 1))

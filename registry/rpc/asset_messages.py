@@ -123,9 +123,7 @@ def edit_of(request: pb.UpdateAssetRequest) -> Edit:
     both = sorted({_COLUMN_OF_PATH[path] for path in set_} & {_COLUMN_OF_PATH[path] for path in released})
     if both:
         description = f"must not name what update_mask sets, was {both[0]!r}"
-        raise InvalidArgument(
-            f"release_mask {description}.", violations=[FieldViolation("release_mask", description)]
-        )
+        raise InvalidArgument(f"release_mask {description}.", violations=[FieldViolation("release_mask", description)])
     return Edit(
         ref=ref_of(asset.key.source),
         symbol=asset.key.symbol,

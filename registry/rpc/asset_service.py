@@ -49,9 +49,7 @@ class AssetService(stubs.AssetServiceServicer):
 
     async def ListAssets(self, request: pb.ListAssetsRequest, context: Any) -> pb.ListAssetsResponse:
         """Return a page of assets."""
-        page = await catalog.list_assets(
-            self._ground.database, _query(request), include_total=request.include_total
-        )
+        page = await catalog.list_assets(self._ground.database, _query(request), include_total=request.include_total)
         return pb.ListAssetsResponse(
             assets=[asset_message(each) for each in page.assets],
             next_page_token=page.next_page_token,
@@ -120,9 +118,7 @@ class AssetService(stubs.AssetServiceServicer):
         await self._shop.uploads.delete(uuid.UUID(request.upload_id))
         return pb.DeleteManifestUploadResponse()
 
-    async def ImportIdentities(
-        self, request: pb.ImportIdentitiesRequest, context: Any
-    ) -> pb.ImportIdentitiesResponse:
+    async def ImportIdentities(self, request: pb.ImportIdentitiesRequest, context: Any) -> pb.ImportIdentitiesResponse:
         """Begin an import."""
         operation = await self._shop.imports.begin(identities.import_of(request), calling_actor())
         return pb.ImportIdentitiesResponse(operation=operation_message(operation))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2, timestamp_pb2
+from google.protobuf import json_format, struct_pb2
 
 from quasar.rpc.ops.actors import actor_message
+from quasar.rpc.wellknown import struct, timestamp
 from quasar_proto.common.v1 import code_pb2 as common
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.registry.v1 import code_pb2
@@ -46,24 +46,10 @@ def ref_message(ref: CodeRef) -> common.CodeRef:
     return common.CodeRef(kind=kind_number(ref.kind), name=ref.name)
 
 
-def timestamp(time: dt.datetime | None) -> timestamp_pb2.Timestamp | None:
-    """Return a time as a message; None stays absent."""
-    if time is None:
-        return None
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(time)
-    return message
-
-
-def mapping_of(struct: struct_pb2.Struct) -> dict[str, Any]:
+def mapping_of(message: struct_pb2.Struct) -> dict[str, Any]:
     """Return a struct as nested Python values; its numbers are floats."""
-    found: dict[str, Any] = json_format.MessageToDict(struct)
+    found: dict[str, Any] = json_format.MessageToDict(message)
     return found
-
-
-def struct_message(values: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Return nested Python values as a struct."""
-    return json_format.ParseDict(dict(values), struct_pb2.Struct())
 
 
 def value_message(value: Any) -> struct_pb2.Value:
@@ -252,8 +238,8 @@ def preferences_message(entry: Entry, stored: Mapping[str, Any] | None = None) -
     effective = preferences.effective(entry.fields, held)
     return code_pb2.Preferences(
         ref=ref_message(entry.ref),
-        stored=struct_message(held),
-        effective=struct_message(effective.values),
+        stored=struct(held),
+        effective=struct(effective.values),
         ignored=effective.ignored,
         update_time=timestamp(entry.preferences_time),
         updated_by=actor_message(entry.preferences_actor),

@@ -7,6 +7,7 @@ from typing import Any
 
 from quasar.errors import CodeRejected
 from quasar.rpc.ops.actors import calling_actor
+from quasar.rpc.wellknown import timestamp
 from quasar_proto.registry.v1 import code_service_pb2 as pb
 from quasar_proto.registry.v1 import code_service_pb2_grpc as stubs
 from registry.code import activation, preference_changes, removal, sealing, uploads
@@ -185,9 +186,7 @@ class CodeService(stubs.CodeServiceServicer):
     async def ListSecretNames(self, request: pb.ListSecretNamesRequest, context: Any) -> pb.ListSecretNamesResponse:
         """List the names of the secrets that are stored or declared."""
         names, update_time = await sealing.names(self._ground, ref_of(request.ref))
-        return pb.ListSecretNamesResponse(
-            secrets=messages.secret_messages(names), update_time=messages.timestamp(update_time)
-        )
+        return pb.ListSecretNamesResponse(secrets=messages.secret_messages(names), update_time=timestamp(update_time))
 
     async def GetPreferences(self, request: pb.GetPreferencesRequest, context: Any) -> pb.GetPreferencesResponse:
         """Return the preferences of an entry."""

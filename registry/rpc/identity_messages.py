@@ -194,9 +194,7 @@ def _score(score: Score | None) -> asset_pb2.MatchScore | None:
 
 def choice_of(decision: pb.MatchDecision) -> Choice:
     """Return one decision of a batch."""
-    return Choice(
-        proposal_id=uuid.UUID(decision.proposal_id), accept=decision.accept, identity_id=decision.identity_id
-    )
+    return Choice(proposal_id=uuid.UUID(decision.proposal_id), accept=decision.accept, identity_id=decision.identity_id)
 
 
 def as_of(message: pb.ListIdentitiesRequest, now: dt.datetime | None = None) -> dt.datetime | None:

@@ -20,6 +20,7 @@ from quasar.errors import (
     Unavailable,
     Unimplemented,
 )
+from quasar.rpc.wellknown import struct
 from quasar_proto.common.v1 import code_pb2 as common
 from quasar_proto.datahub.v1 import market_data_service_pb2 as market_data
 from quasar_proto.datahub.v1 import market_data_service_pb2_grpc as market_data_grpc
@@ -32,7 +33,7 @@ from quasar_proto.strategy.v1 import trading_service_pb2 as trading
 from quasar_proto.strategy.v1 import trading_service_pb2_grpc as trading_grpc
 from registry.code.owners import ApplyOutcome, ApplyState, CodeChange, InstanceUse, Report, Submission
 from registry.code.refs import CodeKind, CodeRef
-from registry.rpc.code_messages import ref_message, report_of, struct_message
+from registry.rpc.code_messages import ref_message, report_of
 
 VALIDATION_S: Final = 120.0
 """A trial run of code may take this long."""
@@ -236,4 +237,4 @@ def _quoted(text: str) -> str:
 
 
 def _struct(values: Mapping[str, Any] | None) -> struct_pb2.Struct | None:
-    return None if values is None else struct_message(values)
+    return None if values is None else struct(values)

@@ -6,14 +6,13 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable
 
-from google.protobuf import duration_pb2, timestamp_pb2
-
 from quasar.model.asset_classes import AssetClass
+from quasar.model.instants import to_ns
 from quasar.rpc.ops.actors import actor_message
+from quasar.rpc.wellknown import duration, instant, timestamp, timestamp_ns
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.registry.v1 import subscription_pb2 as pb
 from quasar_proto.registry.v1 import subscription_service_pb2 as service_pb
-from registry.rpc.code_messages import timestamp
 from registry.subscriptions.alteration import Named
 from registry.subscriptions.plans import Wish
 from registry.subscriptions.preview import Preview
@@ -86,7 +85,7 @@ def wish_of(message: pb.NewSubscription) -> Wish:
         store_ticks=message.store_ticks,
         cron=message.cron.strip(),
         time_zone=message.time_zone,
-        backfill_start=_time(message.backfill_start) if message.HasField("backfill_start") else None,
+        backfill_start=instant(message.backfill_start) if message.HasField("backfill_start") else None,
         note=message.note,
         paused=message.paused,
     )
@@ -104,7 +103,7 @@ def values_of(message: pb.Subscription) -> Wish:
         store_ticks=message.store_ticks,
         cron=message.cron.strip(),
         time_zone=message.time_zone,
-        backfill_start=_time(message.backfill_start) if message.HasField("backfill_start") else None,
+        backfill_start=instant(message.backfill_start) if message.HasField("backfill_start") else None,
         note=message.note,
     )
 
@@ -219,10 +218,10 @@ def preview_message(preview: Preview) -> pb.SubscriptionPreview:
         series=_all(preview.series),
         unresolved=_all(preview.unresolved),
         unresolved_count=preview.subscription.unresolved_count,
-        next_run_times=[_required(time) for time in preview.next_run_times],
+        next_run_times=[timestamp_ns(to_ns(time)) for time in preview.next_run_times],
         estimated_bars=preview.backfill.bars,
         estimated_calls=preview.backfill.calls,
-        estimated_duration=_duration(preview.backfill.duration),
+        estimated_duration=duration(_seconds(preview.backfill.duration)),
         warnings=preview.warnings,
         existing_subscription_id="" if preview.existing is None else str(preview.existing),
     )
@@ -232,19 +231,5 @@ def _all(series: Iterable[Series]) -> list[pb.SubscribedSeries]:
     return [series_message(one) for one in series]
 
 
-def _required(time: dt.datetime) -> timestamp_pb2.Timestamp:
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(time)
-    return message
-
-
-def _duration(span: dt.timedelta | None) -> duration_pb2.Duration | None:
-    if span is None:
-        return None
-    message = duration_pb2.Duration()
-    message.FromTimedelta(span)
-    return message
-
-
-def _time(message: timestamp_pb2.Timestamp) -> dt.datetime:
-    return message.ToDatetime(tzinfo=dt.UTC)
+def _seconds(span: dt.timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.message import Message
 
 from quasar.errors import FieldViolation
 from quasar.rpc.ops.actors import calling_actor
+from quasar.rpc.ops.streams import until_drained
+from quasar.rpc.wellknown import seconds
 from quasar_proto.registry.v1 import subscription_service_pb2 as pb
 from quasar_proto.registry.v1 import subscription_service_pb2_grpc as stubs
 from registry.requests import RequestMark
@@ -29,10 +33,11 @@ _HEARTBEAT_S = 10.0
 class SubscriptionService(stubs.SubscriptionServiceServicer):
     """Subscribing to market data."""
 
-    def __init__(self, ground: Ground, desk: StatusDesk) -> None:
-        """Serve the subscriptions of `ground`, with their status from `desk`."""
+    def __init__(self, ground: Ground, desk: StatusDesk, draining: asyncio.Event) -> None:
+        """Serve the subscriptions of `ground`, with their status from `desk`; streams end when `draining` is set."""
         self._ground = ground
         self._desk = desk
+        self._draining = draining
 
     async def CreateSubscription(
         self, request: pb.CreateSubscriptionRequest, context: Any
@@ -115,10 +120,11 @@ class SubscriptionService(stubs.SubscriptionServiceServicer):
     ) -> AsyncIterator[pb.WatchSubscriptionsResponse]:
         """Stream subscriptions and their changes."""
         given = request.HasField("heartbeat_interval")
-        heartbeat_s = request.heartbeat_interval.ToNanoseconds() / 1e9 if given else _HEARTBEAT_S
-        watcher = Watcher(self._ground, self._desk, request.filter)
-        async for seen in watcher.watch(heartbeat_s):
-            yield _seen_message(seen)
+        heartbeat_s = seconds(request.heartbeat_interval) if given else _HEARTBEAT_S
+        watched = Watcher(self._ground, self._desk, request.filter).watch(heartbeat_s)
+        async with aclosing(until_drained(watched, self._draining)) as watching:
+            async for seen in watching:
+                yield _seen_message(seen)
 
     async def UpdateSubscription(
         self, request: pb.UpdateSubscriptionRequest, context: Any

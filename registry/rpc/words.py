@@ -77,12 +77,15 @@ def mark_of(method: str, request: Message) -> RequestMark:
     return RequestMark(method, str(getattr(request, "request_id", "")), hashlib.sha256(written).digest())
 
 
-def mask_paths(mask: field_mask_pb2.FieldMask, legal: tuple[str, ...], field: str) -> list[str]:
+def mask_paths(mask: field_mask_pb2.FieldMask, legal: tuple[str, ...], field: str, *, empty: bool = True) -> list[str]:
     """Return the paths of a field mask, each once.
 
     Raises:
-        InvalidArgument: A path is none of the legal ones.
+        InvalidArgument: A path is none of the legal ones, or there is none and an `empty` mask is not allowed.
     """
+    if not mask.paths and not empty:
+        description = f"must name {', '.join(legal)}, was empty"
+        raise InvalidArgument(f"{field} {description}.", violations=[FieldViolation(field, description)])
     for path in mask.paths:
         if path not in legal:
             description = f"must name {', '.join(legal)} only, was {path[:80]!r}"

@@ -268,6 +268,7 @@ async def delete(connection: Any, code_id: int, now: dt.datetime) -> None:
     await connection.execute(SQL["code_delete_secrets"], code_id)
     await connection.execute(SQL["code_mark_deleted"], code_id, now)
     await connection.execute(SQL["code_delete_versions"], code_id)
+    await connection.execute(SQL["selection_bump"])
 
 
 async def notify(connection: Any, subject: str) -> None:

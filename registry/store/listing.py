@@ -40,7 +40,9 @@ def text(sql: str) -> SortTerm:
 
 def optional(sql: str, kind: Any) -> SortTerm:
     """Return a term for a number or a time that is null where it is not known."""
-    return SortTerm((OrderField(f"coalesce({sql}, 'infinity')", kind),), (OrderField(f"coalesce({sql}, '-infinity')", kind),))
+    return SortTerm(
+        (OrderField(f"coalesce({sql}, 'infinity')", kind),), (OrderField(f"coalesce({sql}, '-infinity')", kind),)
+    )
 
 
 @dataclass(frozen=True, slots=True)

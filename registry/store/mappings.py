@@ -137,7 +137,9 @@ async def claims(connection: Any, symbols: Collection[str]) -> dict[tuple[str, i
 async def ensure_symbols(connection: Any, symbols: Iterable[str], now: dt.datetime) -> tuple[dict[str, int], list[str]]:
     """Return the numbers of common symbols by lower-case name, making those that do not exist, and the names of these."""
     rows = await connection.fetch(SQL["common_symbol_ensure"], list(symbols), now)
-    return {row["folded"]: row["common_symbol_id"] for row in rows}, sorted(row["symbol"] for row in rows if row["added"])
+    return {row["folded"]: row["common_symbol_id"] for row in rows}, sorted(
+        row["symbol"] for row in rows if row["added"]
+    )
 
 
 async def insert(connection: Any, written: Sequence[Written], actor: Actor | None, now: dt.datetime) -> list[str]:

@@ -9,7 +9,18 @@ from registry.matching.decisions import PROPOSED, TAKEN, Decision
 from registry.store.proposals import document
 from registry.store.statements import SQL
 
-_COLUMNS = ("asset_id", "outcome", "cause", "identity_id", "method", "confidence", "reason", "best", "runner_up", "further")
+_COLUMNS = (
+    "asset_id",
+    "outcome",
+    "cause",
+    "identity_id",
+    "method",
+    "confidence",
+    "reason",
+    "best",
+    "runner_up",
+    "further",
+)
 
 
 async def stage(connection: Any, decisions: Iterable[Decision]) -> None:

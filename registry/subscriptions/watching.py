@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quasar.filters import condition
@@ -50,7 +50,7 @@ class Watcher:
         self._told: dict[uuid.UUID, Status | None] = {}
         self._error = ""
 
-    async def watch(self, heartbeat_s: float) -> AsyncIterator[Seen]:
+    async def watch(self, heartbeat_s: float) -> AsyncGenerator[Seen, None]:
         """Yield all subscriptions in the first messages, then those that changed; a heartbeat where nothing did."""
         clock = self._ground.clock
         complete = False

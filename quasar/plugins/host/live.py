@@ -14,10 +14,13 @@ from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS, joined
 from quasar.convert.plugin_rows import rejected_to_proto
 from quasar.model.bars import Bar, BarColumns
 from quasar.model.ticks import Tick, TickColumns
+from quasar.plugins.host.gathering import gather_ticks
 from quasar.rpc.errors import to_status
 from quasar.sdk.notices import ConnectionNotice, GapCause, GapNotice, LiveItem, RejectedRow, SymbolNotice
 from quasar_proto.plugin.v1 import provider_pb2
 
+_WRONG: Final = (TypeError, ValueError, OverflowError, errors.InvalidArgument)
+"""What columns raise for a value of the wrong type."""
 _MOST_ROWS: Final = 400_000
 """Rows that are kept for a slow reader: about 64 MiB. What comes beyond is left out and told as a gap."""
 
@@ -135,20 +138,19 @@ class LiveStream:
             return
         ticks, received = held
         try:
-            columns = TickColumns.from_ticks(ticks)
-        except (TypeError, ValueError, OverflowError, errors.InvalidArgument):
-            columns, received = self._sorted_out(ticks, received)
-        self._parts.append((symbol, _received(columns, np.array(received, dtype=np.int64))))
+            columns = gather_ticks(ticks, received)
+        except _WRONG:
+            columns = self._sorted_out(ticks, received)
+        self._parts.append((symbol, columns))
 
-    def _sorted_out(self, ticks: list[Tick], received: list[int]) -> tuple[TickColumns, list[int]]:
-        good, times = [], []
+    def _sorted_out(self, ticks: list[Tick], received: list[int]) -> TickColumns:
+        good = []
         for tick, time_ns in zip(ticks, received, strict=True):
             try:
-                good.append(TickColumns.from_ticks([tick]))
-                times.append(time_ns)
-            except (TypeError, ValueError, OverflowError, errors.InvalidArgument) as error:
+                good.append(gather_ticks([tick], [time_ns]))
+            except _WRONG as error:
                 self._notices.append(RejectedRow(f"a tick has a field of the wrong type: {error}", {"row": repr(tick)}))
-        return TickColumns.concatenate(good), times
+        return TickColumns.concatenate(good)
 
     def _tick_chunks(self, parts: list[tuple[str, TickColumns]]) -> Iterator[tuple[int, bytes]]:
         by_symbol: dict[str, list[TickColumns]] = {}
@@ -170,7 +172,7 @@ class LiveStream:
                 continue
             try:
                 columns = BarColumns.from_bars([rows]) if isinstance(rows, Bar) else rows
-            except (TypeError, ValueError, OverflowError, errors.InvalidArgument) as error:
+            except _WRONG as error:
                 self._notices.append(RejectedRow(f"a bar has a field of the wrong type: {error}", {"row": repr(rows)}))
                 continue
             yield LIVE_BARS, encode_bars(BarChunk(series_id, columns))

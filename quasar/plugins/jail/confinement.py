@@ -82,6 +82,7 @@ def confine(spec: Spec) -> list[PostureItem]:
 
 def seal(spec: Spec) -> list[PostureItem]:
     """Take the second step, when the two sockets are there: no processes, no local sockets. Returns what holds."""
+    os.nice(spec.limits.nice)  # the platform's own modules were loaded at the usual pace
     if not seccomp.supported():
         missing = "no seccomp filter for this machine"
         return [PostureItem("processes", False, missing), PostureItem("local sockets", False, missing)]
@@ -139,7 +140,6 @@ def _limit(limits: Limits, *, own_user: bool) -> list[PostureItem]:
         resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
     if own_user:
         resource.setrlimit(resource.RLIMIT_NPROC, (limits.threads, limits.threads))
-    os.nice(limits.nice)
     mib = 1024 * 1024
     return [
         PostureItem("memory", True, f"{data // mib} MiB by the kernel; {limits.memory_bytes // mib} MiB watched"),

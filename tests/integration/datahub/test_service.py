@@ -78,12 +78,11 @@ async def test_a_read_that_was_cut_goes_on_with_its_cursor(start: Any, bearers: 
         stub = hub.stub(MarketDataServiceStub)
         await stored(database, 1200)
         await stored(database, 1200, "B")
-        end = market.SeriesReference
-        request = {"series": [key("A"), key("B")], "batch_rows": 333}
-        request["range"] = values_pb2.TimeRange()
-        request["range"].end.FromDatetime(START + dt.timedelta(minutes=1200))  # type: ignore[attr-defined]
+        span = values_pb2.TimeRange()
+        span.end.FromDatetime(START + dt.timedelta(minutes=1200))
+        request: dict[str, Any] = {"series": [key("A"), key("B")], "batch_rows": 333, "range": span}
         whole, _ = await read(stub, bearers.viewer, **request)
-        call = stub.ReadBars(pb.ReadBarsRequest(**request), **as_(bearers.viewer))  # type: ignore[arg-type]
+        call = stub.ReadBars(pb.ReadBarsRequest(**request), **as_(bearers.viewer))
         first = [await call.read() for _ in range(5)]
         call.cancel()
         begun = [decode_bars(chunk.SerializeToString()).columns for part in first for chunk in part.bars]
@@ -91,7 +90,6 @@ async def test_a_read_that_was_cut_goes_on_with_its_cursor(start: Any, bearers: 
         joined = BarColumns.concatenate([*begun, rest])
         assert np.array_equal(joined.open_time_ns, whole.open_time_ns)
         assert [each.rows for each in ended] == [1200]
-        assert end is market.SeriesReference
 
 
 async def test_coarser_bars_are_computed_on_reading(start: Any, bearers: Bearers, database: Database) -> None:

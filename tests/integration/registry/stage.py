@@ -240,6 +240,7 @@ class Stage:
     stop_engine: Callable[[], Any]
     events: Events
     context: Any
+    drain: Callable[[], Any]
     upkeep: Upkeep
     """What follows assets, mappings and members: refreshed by a test instead of waited for."""
 
@@ -340,7 +341,9 @@ async def staged(database_url: str, context: Any, context_file: Path, home: Path
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         stack.push_async_callback(channel.close)
         upkeep = Upkeep(database, clock, lambda text, first: ASSETS.where(text, first_parameter=first))
-        yield Stage(channel, tokens, database, datahub, engine, stop_datahub, stop_engine, events, context, upkeep)
+        yield Stage(
+            channel, tokens, database, datahub, engine, stop_datahub, stop_engine, events, context, server.drain, upkeep
+        )
 
 
 async def provide(stage: Stage, name: str = "alpha", symbols: tuple[str, ...] = (), **declared: Any) -> None:

@@ -123,6 +123,13 @@ async def watching(stage: Stage, **fields: Any) -> AsyncIterator[AsyncIterator[A
         call.cancel()
 
 
+async def _rest(messages: AsyncIterator[Any]) -> None:
+    """Read to the end."""
+    async with asyncio.timeout(10):
+        async for _ in messages:
+            pass
+
+
 async def changes(messages: AsyncIterator[Any]) -> Any:
     """Return the next message that is no heartbeat."""
     async with asyncio.timeout(20):
@@ -184,6 +191,15 @@ async def test_a_watcher_of_nothing_gets_an_empty_answer_and_heartbeats(stage: S
 
     assert (begin.complete, beat.complete) == (True, True)
     assert not begin.subscriptions
+
+
+async def test_a_watcher_is_told_at_once_that_the_service_stops(stage: Stage) -> None:
+    async with watching(stage) as messages:
+        await anext(messages)
+        await stage.drain()
+        failure = await failure_of(_rest(messages))
+
+    assert failure.reason == "DRAINING"
 
 
 async def test_a_preview_tells_what_would_be_collected_and_stores_nothing(stage: Stage) -> None:

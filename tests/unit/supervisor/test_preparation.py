@@ -10,7 +10,7 @@ import pytest
 
 from quasar.config import GATEWAY, REGISTRY, Home, Settings
 from quasar.errors import StartupError
-from quasar.supervisor.preparation import LEAST_FREE_BYTES, port_wishes, prepare_home, unwritable
+from quasar.supervisor.preparation import LEAST_FREE_BYTES, DiskWatch, port_wishes, prepare_home, unwritable
 
 
 def test_a_new_home_is_for_its_owner_only_and_empty(tmp_path: Path) -> None:
@@ -57,3 +57,13 @@ def test_the_ports_of_metrics_are_wished_for_too() -> None:
         ("gateway", 8000),
         ("registry's metrics", 9100),
     ]
+
+
+def test_a_disk_that_fills_up_is_told_once_and_once_that_it_has_room(tmp_path: Path) -> None:
+    free = iter([LEAST_FREE_BYTES, LEAST_FREE_BYTES - 1, 0, LEAST_FREE_BYTES, LEAST_FREE_BYTES])
+    watch = DiskWatch(tmp_path, lambda _path: next(free))
+    assert watch.look() == ""
+    assert watch.look().startswith(f"the disk of {tmp_path} has 255 MiB free: free some space")
+    assert watch.look() == ""
+    assert watch.look() == f"the disk of {tmp_path} has room again"
+    assert watch.look() == ""

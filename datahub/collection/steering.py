@@ -1,0 +1,251 @@
+"""What an operator does to collection: fetch now, stop, try again, pause."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datahub.collection.planner import due_end_ns, due_span, new_run, repair_runs
+from datahub.collection.runs import NewRun, RunState, Trigger
+from datahub.providers.entry import ProviderEntry
+from datahub.series.series import Series
+from datahub.store import run_table, series_table
+from datahub.store.statements import SQL
+from quasar.clock import Clock
+from quasar.database.pool import Database
+from quasar.errors import FailedPrecondition, NotFound, Resource
+from quasar.model.instants import TimeRange
+from quasar.ops.actors import Actor
+from quasar.ops.events import Events
+
+_BATCHES = uuid.UUID("9f1c54a6-2f0b-4a53-9a54-0c1f2f6f7d10")
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """Runs that were made together."""
+
+    batch_id: uuid.UUID
+    run_ids: tuple[int, ...]
+    up_to_date: int
+    """Series for which nothing was due."""
+
+
+class Steering:
+    """Changes what collection does."""
+
+    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
+        """Work on `database` and tell `events`."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+
+    async def trigger(
+        self,
+        series: Sequence[Series],
+        providers: Mapping[str, ProviderEntry],
+        *,
+        span: TimeRange | None = None,
+        ignore_pause: bool = False,
+        request_id: str = "",
+        jobs: Mapping[int, int] | None = None,
+    ) -> Triggered:
+        """Make runs now for what is due of some series, or for a range of them.
+
+        Args:
+            series: Which ones.
+            providers: The active providers.
+            span: Fetch this range whatever is known of it; None: what is due.
+            ignore_pause: Also of providers that are paused.
+            request_id: The same id gives the same runs.
+            jobs: The job of each series, by its id.
+
+        Raises:
+            NotFound: A provider is not active.
+            FailedPrecondition: A provider is paused, or has no history at an interval.
+        """
+        for one in series:
+            refuse_unserved(one, providers)
+        if not ignore_pause:
+            await self._refuse_paused({one.name.provider for one in series})
+        now = self._clock.now()
+        batch_id = uuid.uuid5(_BATCHES, request_id) if request_id else uuid.uuid4()
+        async with self._database.transaction() as connection:
+            former = await connection.fetch(SQL["runs_of_batch"], batch_id)
+            if former:
+                return Triggered(batch_id, tuple(row["run_id"] for row in former), 0)
+            runs = await self._due(connection, series, providers, span, jobs or {}, now)
+            made = await run_table.insert(
+                connection, runs, kind="BARS", trigger=Trigger.MANUAL, scheduled_for=now, now=now, batch_id=batch_id
+            )
+            working = await connection.fetch(SQL["runs_active_of_series"], [run.series_id for run in runs])
+        found = sorted({*made, *(row["run_id"] for row in working)})
+        return Triggered(batch_id, tuple(found), len(series) - len(runs))
+
+    async def _due(
+        self,
+        connection: Any,
+        series: Sequence[Series],
+        providers: Mapping[str, ProviderEntry],
+        span: TimeRange | None,
+        jobs: Mapping[int, int],
+        now: dt.datetime,
+    ) -> list[NewRun]:
+        rows = await connection.fetch(SQL["progress_of_series"], [one.series_id for one in series])
+        progress = {row["series_id"]: row for row in rows}
+        runs: list[NewRun] = []
+        for one in series:
+            entry = providers[one.name.provider]
+            row = progress[one.series_id]
+            wanted = span_until(one, entry, span, now) if span else None
+            if span is None:
+                wanted = due_span(one, entry, row["classified_until"], row["backfill_start"], now)
+            if wanted is not None:
+                runs.append(new_run(one, wanted, jobs.get(one.series_id)))
+        return [run for run in runs if run.slots or span]
+
+    async def _refuse_paused(self, names: set[str]) -> None:
+        rows = await self._database.fetch(SQL["pauses"], "")
+        paused = sorted(names & {row["provider"] for row in rows})
+        if paused:
+            raise FailedPrecondition(
+                f"Provider {paused[0]} is paused; resume it, or set ignore_pause.",
+                resource=Resource("provider", paused[0]),
+            )
+
+    async def cancel(self, run_id: int, reason: str, actor: Actor | None) -> None:
+        """Ask a run to stop; one that has ended stays as it is.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            row = await self._run(connection, run_id)
+            if await connection.fetchval(SQL["run_cancel"], run_id, now) is None:
+                return
+            await self._events.record(
+                connection,
+                "RunCancelRequested",
+                f"A run of provider {row['provider']} was asked to stop.",
+                subject_type="provider",
+                subject_name=row["provider"],
+                data={"run": run_id, "reason": reason},
+                actor=actor,
+            )
+            await connection.execute(SQL["notify_collection"], "work")
+
+    async def retry(self, run_id: int) -> int:
+        """Make a run for what an ended run left undone, or bring the next attempt of one forward; return its number.
+
+        Raises:
+            NotFound: There is no such run.
+            FailedPrecondition: It succeeded, was skipped or is running.
+        """
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            row = await self._run(connection, run_id)
+            state = RunState(row["state"])
+            if state is RunState.BACKING_OFF:
+                await connection.execute(SQL["run_hurry"], run_id, now)
+                await connection.execute(SQL["notify_collection"], "work")
+                return run_id
+            if state not in (RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED) or row["series_id"] is None:
+                raise FailedPrecondition(
+                    f"A run must have failed, ended in part or been cancelled to be tried again, was {state.value}."
+                )
+            one = (await series_table.by_ids(connection, [row["series_id"]]))[row["series_id"]]
+            span = TimeRange.of(row["range_start"], row["range_end"])
+            made = await run_table.insert(
+                connection,
+                [new_run(one, span, row["job_id"])],
+                kind="BARS",
+                trigger=Trigger.RETRY,
+                scheduled_for=now,
+                now=now,
+                batch_id=row["batch_id"],
+            )
+            if not made:
+                working = await connection.fetch(SQL["runs_active_of_series"], [row["series_id"]])
+                return int(working[0]["run_id"])
+            return made[0]
+
+    async def pause(
+        self, provider: str, reason: str, resume_at: dt.datetime | None, actor: Actor | None
+    ) -> tuple[Any, int]:
+        """Stop what is due of a provider from beginning, and return the pause and how many runs wait."""
+        now = self._clock.now()
+        who = {"principal": actor.principal, "role": int(actor.role), "request_id": actor.request_id} if actor else None
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(SQL["pause_put"], provider, reason, now, who, resume_at)
+            waiting = await connection.fetchval(SQL["waiting_runs"], provider)
+            await self._tell(connection, "ProviderPaused", provider, {"reason": reason}, actor)
+        return row, waiting
+
+    async def resume(self, provider: str, actor: Actor | None) -> tuple[Any | None, int]:
+        """Let a provider go on, and return the pause that ended, if there was one, and how many runs go on."""
+        async with self._database.transaction() as connection:
+            waiting = await connection.fetchval(SQL["waiting_runs"], provider)
+            row = await connection.fetchrow(SQL["pause_end"], provider)
+            if row is not None:
+                await self._tell(connection, "ProviderResumed", provider, {}, actor)
+            await connection.execute(SQL["notify_collection"], "work")
+        return row, waiting
+
+    async def repair(self, gap_ids: Sequence[int]) -> int:
+        """Make runs for gaps, whatever their next attempt, and return how many."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(SQL["gaps_to_repair"], list(gap_ids))
+            return await repair_runs(connection, rows, Trigger.MANUAL, now)
+
+    async def _run(self, connection: Any, run_id: int) -> Any:
+        row = await connection.fetchrow(SQL["run_lock"], run_id)
+        if row is None:
+            raise NotFound("There is no such run.", resource=Resource("run", str(run_id)))
+        return row
+
+    async def _tell(
+        self, connection: Any, kind: str, provider: str, data: Mapping[str, Any], actor: Actor | None
+    ) -> None:
+        word = "paused" if kind == "ProviderPaused" else "resumed"
+        await self._events.record(
+            connection,
+            kind,
+            f"Provider {provider} was {word}.",
+            subject_type="provider",
+            subject_name=provider,
+            data=data,
+            actor=actor,
+        )
+
+
+def span_until(series: Series, entry: ProviderEntry, span: TimeRange, now: dt.datetime) -> TimeRange | None:
+    """Return the slots of a range that have ended; None when there are none."""
+    interval = series.interval
+    end = min(span.end_ns, due_end_ns(interval, entry, now))
+    earliest = entry.history_start(interval, now, None)
+    start = interval.ceil_ns(
+        max(span.start_ns, TimeRange.of(earliest, now).start_ns) if span.start_ns < 0 else span.start_ns
+    )
+    return TimeRange(start, end) if start < end else None
+
+
+def refuse_unserved(series: Series, providers: Mapping[str, ProviderEntry]) -> None:
+    """Refuse a series that nobody can be asked for.
+
+    Raises:
+        NotFound: Its provider is not active.
+        FailedPrecondition: The provider has no history at its interval.
+    """
+    name = series.name
+    entry = providers.get(name.provider)
+    if entry is None:
+        raise NotFound(f"No active provider is called {name.provider!r}.", resource=Resource("provider", name.provider))
+    if not entry.serves(name.interval):
+        offered = ", ".join(entry.manifest.intervals) or "none"
+        wanted = name.interval or "ticks"
+        raise FailedPrecondition(f"Provider {name.provider} has no history at {wanted}; it has: {offered}.")

@@ -1,0 +1,269 @@
+"""Coverage and gaps, as they stand in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datahub.rpc.gap_messages import gap_message
+from datahub.rpc.listing import Listing
+from datahub.rpc.series_messages import SeriesFinder, described, range_message, series_info, time_range
+from datahub.series.series import Series
+from datahub.store.ledger_table import ledger_row
+from datahub.store.series_table import series_of
+from datahub.store.statements import SQL
+from quasar.clock import Clock
+from quasar.database.pool import Database
+from quasar.errors import NotFound, QuasarError, Resource
+from quasar.filters import Field, condition
+from quasar.model.coverage import SlotState
+from quasar.model.instants import NS_PER_MINUTE, TimeRange
+from quasar.ordering import OrderField
+from quasar.rpc.wellknown import seconds, timestamp_ns
+from quasar_proto.datahub.v1 import collection_pb2
+from quasar_proto.datahub.v1 import collection_service_pb2 as pb
+
+_GAP_CAUSES = (
+    "FEED_INTERRUPTED",
+    "SEQUENCE_BROKEN",
+    "INCOMPLETE_ANSWER",
+    "RUN_FAILED",
+    "NOT_COLLECTED",
+    "QUARANTINED",
+    "OVERLOAD",
+    "PROVIDER_PAUSED",
+)
+_GAP_FIELDS = {
+    "provider": Field("f.provider"),
+    "symbol": Field("f.symbol"),
+    "interval": Field("f.interval"),
+    "common_symbol": Field("f.common_symbol"),
+    "state": Field("g.state", "enum", ("OPEN", "REPAIRING", "REPAIRED", "UNREPAIRABLE")),
+    "cause": Field("g.cause", "enum", _GAP_CAUSES),
+    "start_time": Field("g.start_time", "time"),
+    "detect_time": Field("g.detected_at", "time"),
+    "missing_slots": Field("g.missing_slots", "integer"),
+    "attempts": Field("g.attempts", "integer"),
+}
+_GAPS = Listing(
+    method="ListGaps",
+    statement="gap_rows",
+    fields=_GAP_FIELDS,
+    orders={
+        "start_time": OrderField("g.start_time", "timestamptz"),
+        "detect_time": OrderField("g.detected_at", "timestamptz"),
+        "missing_slots": OrderField("g.missing_slots", "bigint"),
+        "next_attempt_time": OrderField("coalesce(g.next_attempt_at, 'infinity'::timestamptz)", "timestamptz"),
+    },
+    default_order="detect_time desc",
+    tie=(OrderField("g.gap_id", "bigint"),),
+    without_filter="g.state <> 'REPAIRED'",
+)
+_SERIES_FIELDS = {
+    "provider": Field("f.provider"),
+    "symbol": Field("f.symbol"),
+    "interval": Field("f.interval"),
+    "common_symbol": Field("f.common_symbol"),
+    "exchange": Field("f.exchange"),
+    "asset_class": Field("f.asset_class", convert=str.lower),
+    "complete_ratio": Field("c.complete_ratio", "number"),
+}
+_COVERED = Listing(
+    method="GetCoverage",
+    statement="covered_series",
+    fields=_SERIES_FIELDS,
+    orders={"provider": OrderField("f.provider")},
+    default_order="provider",
+    tie=(OrderField("f.symbol"), OrderField("f.interval"), OrderField("f.series_id", "integer")),
+)
+_RANGES, _BUCKETS = 1_000, 120
+_COMPLETE = (SlotState.OBSERVED, SlotState.NO_TRADE, SlotState.EMPTY, SlotState.REPAIRED)
+_HAVE_BARS = (SlotState.OBSERVED, SlotState.REPAIRED)
+
+
+class CoveragePages:
+    """Answers `GetCoverage` and `ListGaps`."""
+
+    def __init__(self, database: Database, finder: SeriesFinder, clock: Clock) -> None:
+        """Read from `database`."""
+        self._database = database
+        self._finder = finder
+        self._clock = clock
+
+    async def gaps(self, request: pb.ListGapsRequest) -> pb.ListGapsResponse:
+        """Return a page of gaps."""
+        rows, token = await _GAPS.rows(self._database, request)
+        check = await self._database.fetchrow(SQL["gap_check"])
+        response = pb.ListGapsResponse(
+            gaps=[gap_message(row) for row in rows], next_page_token=token, checked_series=check["checked"]
+        )
+        if check["at"] is not None:
+            response.check_time.FromDatetime(check["at"])
+        return response
+
+    async def gap_ids(self, gap_ids: Sequence[str], filter_text: str) -> list[int]:
+        """Return the gaps that a request names, or those of its filter.
+
+        Raises:
+            NotFound: A gap does not exist.
+        """
+        if not gap_ids:
+            where = condition(filter_text, _GAP_FIELDS, first_parameter=1)
+            text = where.sql if filter_text.strip() else "g.state <> 'REPAIRED'"
+            rows = await self._database.fetch(SQL["gap_ids"].format(filter=text), *where.parameters)
+            return [row["gap_id"] for row in rows]
+        numbers = [int(each) if each.isdecimal() else 0 for each in gap_ids]
+        rows = await self._database.fetch(SQL["gap_ids"].format(filter="g.gap_id = any($1::bigint[])"), numbers)
+        known = {row["gap_id"] for row in rows}
+        for text, number in zip(gap_ids, numbers, strict=True):
+            if number not in known:
+                raise NotFound(f"There is no gap {text}.", resource=Resource("gap", text))
+        return numbers
+
+    async def coverage(self, request: pb.GetCoverageRequest) -> pb.GetCoverageResponse:
+        """Return the coverage of series."""
+        response = pb.GetCoverageResponse()
+        if request.series:
+            series = []
+            found = await self._finder.find_all(request.series)
+            for reference, each in zip(request.series, found, strict=True):
+                if isinstance(each, QuasarError):
+                    response.unknown.append(described(reference))
+                else:
+                    series.append(each)
+        else:
+            rows, response.next_page_token = await _COVERED.rows(self._database, request)
+            series = [series_of(row) for row in rows]
+        await self._fill(request, series, response)
+        if not request.page_token:
+            await self._totals(request, response)
+        return response
+
+    async def _fill(
+        self, request: pb.GetCoverageRequest, series: Sequence[Series], response: pb.GetCoverageResponse
+    ) -> None:
+        ids = [one.series_id for one in series]
+        span = time_range(request.range)
+        progress = {row["series_id"]: row for row in await self._database.fetch(SQL["progress_of_series"], ids)}
+        rows: dict[int, list[Any]] = {}
+        for row in await self._database.fetch(SQL["coverage_rows"], ids, span.start, span.end):
+            rows.setdefault(row["series_id"], []).append(row)
+        for one in series:
+            found = rows.get(one.series_id, [])
+            response.series.append(_SeriesCoverage(one, request, found, progress[one.series_id]).message())
+
+    async def _totals(self, request: pb.GetCoverageRequest, response: pb.GetCoverageResponse) -> None:
+        counts: dict[SlotState, int] = {}
+        if request.series or request.HasField("range"):
+            for each in response.series:
+                for count in each.counts:
+                    counts[SlotState(count.state)] = counts.get(SlotState(count.state), 0) + count.count
+        else:
+            where = condition(request.filter, {k: v for k, v in _SERIES_FIELDS.items() if k != "complete_ratio"})
+            rows = await self._database.fetch(SQL["coverage_totals"].format(filter=where.sql), *where.parameters)
+            counts = {SlotState(row["state"]): row["slots"] for row in rows}
+        response.totals.extend(_counts(counts))
+        expected = _expected(counts)
+        if expected:
+            response.complete_ratio = sum(counts.get(state, 0) for state in _COMPLETE) / expected
+
+
+class _SeriesCoverage:
+    """The coverage of one series over a range."""
+
+    def __init__(self, series: Series, request: pb.GetCoverageRequest, rows: Sequence[Any], progress: Any) -> None:
+        self._series = series
+        self._request = request
+        self._rows = [(ledger_row(row), row["source_provider"]) for row in rows]
+        self._progress = progress
+        self._span = self._range(rows)
+
+    def message(self) -> collection_pb2.SeriesCoverage:
+        """Return it as a message."""
+        message = collection_pb2.SeriesCoverage(series=series_info(self._series))
+        if self._progress["classified_until"] is not None:
+            message.classified_until_time.FromDatetime(self._progress["classified_until"])
+        if self._span is None:
+            return message
+        message.range.CopyFrom(range_message(self._span.start, self._span.end))
+        counts = self._count(self._span)
+        message.counts.extend(_counts(counts))
+        message.expected_slots = _expected(counts)
+        if message.expected_slots:
+            message.complete_ratio = sum(counts.get(s, 0) for s in _COMPLETE) / message.expected_slots
+            message.observed_ratio = sum(counts.get(s, 0) for s in _HAVE_BARS) / message.expected_slots
+        if self._request.view == pb.COVERAGE_VIEW_RANGES:
+            self._add_ranges(message)
+        if self._request.view == pb.COVERAGE_VIEW_BUCKETS:
+            self._add_buckets(message, self._span)
+        return message
+
+    def _range(self, rows: Sequence[Any]) -> TimeRange | None:
+        """Return what was asked for, cut to what is classified."""
+        if not rows:
+            return None
+        asked = time_range(self._request.range)
+        first = self._progress["classified_from"] or rows[0]["start_time"]
+        last = self._progress["classified_until"] or rows[-1]["end_time"]
+        return asked.intersect(TimeRange.of(min(first, rows[0]["start_time"]), max(last, rows[-1]["end_time"])))
+
+    def _count(self, span: TimeRange) -> dict[SlotState, int]:
+        """Count the slots of a range by state; closed ones follow from the calendar."""
+        counts: dict[SlotState, int] = {}
+        for row, _ in self._rows:
+            part = row.span.intersect(span)
+            if part is not None:
+                slots = row.slots if part == row.span else self._expected_in(part)
+                counts[row.state] = counts.get(row.state, 0) + slots
+        interval, calendar = self._series.interval, self._series.calendar
+        if interval.is_time and not calendar.always_open:
+            closed = len(interval.slots(span.start_ns, span.end_ns)) - self._expected_in(span)
+            if closed > 0:
+                counts[SlotState.CLOSED] = closed
+        return counts
+
+    def _expected_in(self, span: TimeRange) -> int:
+        return len(self._series.calendar.expected_slots(self._series.interval, span.start_ns, span.end_ns))
+
+    def _add_ranges(self, message: collection_pb2.SeriesCoverage) -> None:
+        wanted = {SlotState(state) for state in self._request.states}
+        rows = [(row, source) for row, source in self._rows if not wanted or row.state in wanted]
+        most = self._request.max_ranges or _RANGES
+        message.ranges_truncated = len(rows) > most
+        for row, source in rows[-most:]:
+            repaired = row.state is SlotState.REPAIRED
+            message.ranges.add(
+                start_time=timestamp_ns(row.start_ns),
+                end_time=timestamp_ns(row.end_ns),
+                state=int(row.state),
+                slots=row.slots,
+                repaired_from=(source or self._series.name.provider) if repaired else "",
+            )
+
+    def _add_buckets(self, message: collection_pb2.SeriesCoverage, span: TimeRange) -> None:
+        if self._request.HasField("bucket"):
+            length = int(seconds(self._request.bucket) * 1e9)
+        else:
+            length = -(-span.length_ns // _BUCKETS // NS_PER_MINUTE) * NS_PER_MINUTE or NS_PER_MINUTE
+        length = max(length, self._series.interval.length_ns)
+        start = span.start_ns
+        while start < span.end_ns:
+            cell = TimeRange(start, min(start + length, span.end_ns))
+            message.buckets.add(
+                start_time=timestamp_ns(cell.start_ns),
+                end_time=timestamp_ns(cell.end_ns),
+                counts=_counts(self._count(cell)),
+            )
+            start = cell.end_ns
+
+
+def _counts(counts: dict[SlotState, int]) -> list[collection_pb2.SlotCount]:
+    return [
+        collection_pb2.SlotCount(state=int(state), count=count)  # type: ignore[arg-type]  # plain integers
+        for state, count in sorted(counts.items())
+        if count
+    ]
+
+
+def _expected(counts: dict[SlotState, int]) -> int:
+    return sum(count for state, count in counts.items() if state is not SlotState.CLOSED)

@@ -1,0 +1,212 @@
+"""Jobs, schedules and subscribed series, for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datahub.collection.subscriptions import schedule_of
+from datahub.providers.entry import ProviderEntry
+from datahub.rpc.listing import Listing
+from datahub.rpc.run_messages import instant_or_none, job_message, job_name
+from datahub.rpc.run_pages import RunPages
+from datahub.rpc.series_messages import range_message, series_key
+from datahub.series.series import SeriesName
+from datahub.store import series_table
+from datahub.store.statements import SQL
+from quasar import paging
+from quasar.calendars import Calendar, calendar_for
+from quasar.clock import Clock
+from quasar.database.pool import Database
+from quasar.errors import NotFound, Resource
+from quasar.filters import Field
+from quasar.model.instants import to_ns
+from quasar.model.intervals import Interval
+from quasar.ordering import OrderField
+from quasar.rpc.wellknown import seconds, timestamp, timestamp_ns
+from quasar.schedule import Schedule
+from quasar_proto.datahub.v1 import collection_pb2
+from quasar_proto.datahub.v1 import collection_service_pb2 as pb
+
+_FIRES = 5
+_LISTING = Listing(
+    method="ListJobs",
+    statement="job_rows",
+    fields={
+        "kind": Field("j.kind", "enum", ("BARS", "INDEX_SYNC", "REPAIR", "MAINTENANCE")),
+        "state": Field("j.state", "enum", ("SCHEDULED", "PAUSED", "BLOCKED")),
+        "provider": Field("j.provider"),
+        "interval": Field("j.interval"),
+        "index": Field("j.index_name"),
+        "next_fire_time": Field("j.next_fire_at", "time"),
+    },
+    orders={
+        "next_fire_time": OrderField("coalesce(j.next_fire_at, 'infinity'::timestamptz)", "timestamptz"),
+        "last_fire_time": OrderField("coalesce(j.last_fire_at, '-infinity'::timestamptz)", "timestamptz"),
+        "provider": OrderField("j.provider"),
+        "interval": OrderField("j.interval"),
+    },
+    default_order="next_fire_time",
+    tie=(OrderField("j.job_id", "bigint"),),
+)
+_BEHIND = dt.timedelta(minutes=5)
+
+
+class JobPages:
+    """Answers what is asked about jobs and subscribed series."""
+
+    def __init__(self, database: Database, clock: Clock, runs: RunPages) -> None:
+        """Read from `database`."""
+        self._database = database
+        self._clock = clock
+        self._runs = runs
+
+    async def page(self, request: pb.ListJobsRequest, providers: Mapping[str, ProviderEntry]) -> pb.ListJobsResponse:
+        """Return a page of jobs."""
+        rows, token = await _LISTING.rows(self._database, request, list(providers))
+        total = await self._database.fetchval(SQL["job_count"])
+        return pb.ListJobsResponse(jobs=[job_message(row) for row in rows], next_page_token=token, total_size=total)
+
+    async def row(self, name: str, providers: Mapping[str, ProviderEntry]) -> Any:
+        """Return the row of a job by its name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        text = SQL["job_rows"].format(key="'{}'::text[]", filter="j.name = $3", order="j.job_id")
+        rows = await self._database.fetch(text, 1, list(providers), name)
+        if not rows:
+            raise NotFound(f"There is no job {name!r}.", resource=Resource("job", name))
+        return rows[0]
+
+    async def get(self, request: pb.GetJobRequest, providers: Mapping[str, ProviderEntry]) -> pb.GetJobResponse:
+        """Return one job with a page of its series."""
+        size = paging.page_size(request.page_size)
+        asked = ("GetJob", request.job_id)
+        key = paging.page_key(asked, request.page_token)
+        job = await self.row(request.job_id, providers)
+        rows = await self._database.fetch(SQL["series_of_job"], job["job_id"], str(key[0]) if key else "", size + 1)
+        states = await self.states([row["series_id"] for row in rows[:size]], providers)
+        response = pb.GetJobResponse(job=job_message(job), series=states)
+        if len(rows) > size:
+            response.next_page_token = paging.page_token(asked, [states[-1].key.symbol])
+        return response
+
+    async def states(
+        self, series_ids: Sequence[int], providers: Mapping[str, ProviderEntry]
+    ) -> list[collection_pb2.SubscriptionState]:
+        """Return what is known of series, in the order of their ids."""
+        rows = {row["series_id"]: row for row in await self._database.fetch(SQL["series_states"], list(series_ids))}
+        runs = [row["run_id"] for row in rows.values() if row["run_id"] is not None]
+        last = {each.series.series_id: each for each in await self._runs.some(runs)} if runs else {}
+        now = self._clock.now()
+        return [_state(rows[one], providers, last.get(one), now) for one in series_ids if one in rows]
+
+    async def states_of(
+        self, names: Sequence[SeriesName], providers: Mapping[str, ProviderEntry]
+    ) -> list[collection_pb2.SubscriptionState]:
+        """Return what is known of series by name; unknown ones have no health."""
+        async with self._database.acquire() as connection:
+            found = await series_table.by_names(connection, set(names))
+        states = await self.states([one.series_id for one in found.values()], providers)
+        by_id = {state.series_id: state for state in states}
+        unknown = collection_pb2.SubscriptionState
+        return [by_id[found[name].series_id] if name in found else unknown(key=series_key(name)) for name in names]
+
+    async def preview(
+        self, request: pb.GetSchedulePreviewRequest, providers: Mapping[str, ProviderEntry]
+    ) -> pb.GetSchedulePreviewResponse:
+        """Compute when a schedule fires and what it fetches."""
+        after = instant_or_none(request.after) or self._clock.now()
+        if request.job_id:
+            job = await self.row(request.job_id, providers)
+            interval = Interval.parse(job["interval"]) if job["interval"] else None
+            schedule = schedule_of(job["cron"], job["time_zone"], job["offset_s"])
+            return _preview(schedule, interval, calendar_for(None), after, request.count or _FIRES, None)
+        draft = request.draft
+        interval = Interval.parse(draft.interval)
+        offset = dt.timedelta(seconds=seconds(draft.offset)) if draft.HasField("offset") else dt.timedelta(0)
+        cron = draft.cron or interval.cron or "0 0 * * *"
+        schedule = Schedule(cron, draft.time_zone or "UTC", offset)
+        calendar = calendar_for(draft.exchange or None)
+        listening = (seconds(draft.pre_close), seconds(draft.post_close)) if draft.HasField("pre_close") else None
+        return _preview(schedule, interval, calendar, after, request.count or _FIRES, listening)
+
+
+def _preview(
+    schedule: Schedule,
+    interval: Interval | None,
+    calendar: Calendar,
+    after: dt.datetime,
+    count: int,
+    listening: tuple[float, float] | None,
+) -> pb.GetSchedulePreviewResponse:
+    response = pb.GetSchedulePreviewResponse(
+        description=f"{schedule.cron} {schedule.timezone}"
+        + (f", {schedule.offset.total_seconds():+g} s" if schedule.offset else "")
+    )
+    for fire in schedule.fire_times(after, count):
+        nominal = fire - schedule.offset
+        message = response.fires.add(fire_time=timestamp(fire), nominal_time=timestamp(nominal))
+        if interval is None or not interval.is_time:
+            continue
+        end = interval.floor_ns(to_ns(nominal))
+        start = interval.floor_ns(end - 1)
+        message.range.CopyFrom(
+            range_message(timestamp_ns(start).ToDatetime(dt.UTC), timestamp_ns(end).ToDatetime(dt.UTC))
+        )
+        message.session_closed = not len(calendar.expected_slots(interval, start, end))
+        if listening is not None:
+            message.listen_start_time.FromDatetime(nominal - dt.timedelta(seconds=listening[0]))
+            message.listen_end_time.FromDatetime(nominal + dt.timedelta(seconds=listening[1]))
+    return response
+
+
+def _state(
+    row: Any, providers: Mapping[str, ProviderEntry], run: collection_pb2.Run | None, now: dt.datetime
+) -> collection_pb2.SubscriptionState:
+    health, detail = _health(row, providers, now)
+    message = collection_pb2.SubscriptionState(
+        key=series_key(SeriesName(row["provider"], row["symbol"], row["interval"])),
+        series_id=row["series_id"],
+        health=collection_pb2.SubscriptionHealth.Value(f"SUBSCRIPTION_HEALTH_{health}"),
+        detail=detail,
+        last_row_time=timestamp(row["last_open"]),
+        rows=row["rows"] or 0,
+        next_due_time=timestamp(row["next_fire_at"]),
+        open_gaps=row["open_gaps"],
+    )
+    if row["job_kind"] is not None:
+        parts = (row[f"job_{name}"] for name in ("kind", "provider", "interval", "index", "cron", "time_zone"))
+        message.job_id = job_name(*parts)
+    if run is not None:
+        message.last_run.CopyFrom(run)
+        if row["run_state"] == "SUCCEEDED":
+            message.last_success_time.CopyFrom(run.end_time)
+    expected = (row["rows"] or 0) + row["missing"]
+    if expected:
+        message.complete_ratio = 1.0 - row["missing"] / expected
+    return message
+
+
+def _health(row: Any, providers: Mapping[str, ProviderEntry], now: dt.datetime) -> tuple[str, str]:
+    """Return how a series is doing, and what is wrong."""
+    if row["active"] is None:
+        return "UNSPECIFIED", ""
+    entry = providers.get(row["provider"])
+    if entry is None:
+        return "UNSERVED", f"provider {row['provider']} is not active"
+    if not row["active"] or row["paused"]:
+        return "PAUSED", "the provider is paused" if row["paused"] else "its subscriptions are paused"
+    if row["historical"] and row["interval"] and not entry.serves(row["interval"]):
+        return "UNSERVED", f"provider {entry.name} has no history at {row['interval']}"
+    if row["run_state"] in ("FAILED", "BACKING_OFF"):
+        return "FAILING", (row["error"] or {}).get("message", "")
+    if not row["historical"]:
+        return "CURRENT", ""
+    if row["classified_until"] is None or (row["run_trigger"] == "INITIAL" and row["finished_at"] is None):
+        return "BACKFILLING", ""
+    due = row["next_fire_at"]
+    behind = row["finished_at"] is None or (due is not None and due < now - _BEHIND)
+    return ("BEHIND", "") if behind else ("CURRENT", "")

@@ -1,0 +1,103 @@
+-- name: job_rows
+-- Jobs with their figures. {filter} is a condition on `j`, {order} an ordering.
+with jobs as (
+    select c.job_id, c.kind, c.provider, c.interval, c.index_name, c.cron, c.time_zone, c.offset_s, c.misfire_s, c.next_fire_at, c.last_fire_at,
+           case when exists (select from provider_pauses p where p.provider = c.provider) then 'PAUSED'
+                when c.provider <> all($2::text[]) then 'BLOCKED' else c.state end as state,
+           case c.kind when 'INDEX_SYNC' then 'index_sync/' || c.provider || '/' || c.index_name
+                when 'BARS' then 'bars/' || c.provider || '/' || c.interval || '/' || c.cron
+                    || case when c.time_zone in ('', 'UTC') then '' else '@' || c.time_zone end
+                else lower(c.kind) || '/' || c.provider end as name,
+           (select count(*) from subscribed_series s where s.job_id = c.job_id) as series_count,
+           (select count(*) from subscribed_series s left join series_progress p on p.series_id = s.series_id
+            where s.job_id = c.job_id and s.active and (p.classified_until is null or p.classified_until < c.last_fire_at)) as due_series_count,
+           (select count(*) from collection_runs r
+            where r.job_id = c.job_id and r.state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')) as active_runs,
+           (select jsonb_object_agg(l.state, l.runs) from (
+                select r.state, count(*) as runs from collection_runs r
+                where r.job_id = c.job_id and r.scheduled_for = c.last_fire_at group by r.state) l) as last_states
+    from collection_jobs c
+)
+select *, {key} as order_key from jobs j where {filter} order by {order} limit $1;
+
+-- name: job_count
+select count(*) from collection_jobs;
+
+-- name: series_of_job
+-- Subscribed series of a job by symbol, after a place.
+select s.series_id from subscribed_series s join series x on x.series_id = s.series_id
+where s.job_id = $1 and x.symbol > $2 order by x.symbol limit $3;
+
+-- name: series_states
+-- What is known of series, subscribed or not.
+select x.series_id, x.provider, x.symbol, x.interval, s.active, s.historical, s.live, s.backfill_start, s.job_id,
+       p.classified_from, p.classified_until, p.rows, p.watermark, l.open_time as last_open,
+       j.next_fire_at, j.kind as job_kind, j.provider as job_provider, j.interval as job_interval, j.index_name as job_index,
+       j.cron as job_cron, j.time_zone as job_time_zone,
+       (select count(*) from gaps g where g.series_id = x.series_id and g.state <> 'REPAIRED') as open_gaps,
+       (select coalesce(sum(g.missing_slots), 0) from gaps g where g.series_id = x.series_id and g.state <> 'REPAIRED')::bigint as missing,
+       exists (select from provider_pauses q where q.provider = x.provider) as paused,
+       r.run_id, r.state as run_state, r.finished_at, r.error, r.trigger as run_trigger
+from unnest($1::integer[]) n(series_id)
+join series x on x.series_id = n.series_id
+left join subscribed_series s on s.series_id = x.series_id
+left join series_progress p on p.series_id = x.series_id
+left join bar_last l on l.series_id = x.series_id
+left join collection_jobs j on j.job_id = s.job_id
+left join lateral (select * from collection_runs c where c.series_id = x.series_id order by c.run_id desc limit 1) r on true;
+
+-- name: gap_rows
+select g.*, f.provider, f.symbol, f.interval, f.common_symbol, {key} as order_key
+from gaps g join series_facts f on f.series_id = g.series_id
+where {filter} order by {order} limit $1;
+
+-- name: gap_check
+select count(*) as checked, max(p.updated_at) as at from subscribed_series s left join series_progress p on p.series_id = s.series_id;
+
+-- name: gap_ids
+select g.gap_id from gaps g join series_facts f on f.series_id = g.series_id where {filter} order by g.gap_id limit 10000;
+
+-- name: covered_series
+-- Series by provider, symbol and interval, after a place; those that are subscribed unless they are named.
+select f.*, s.backfill_start, p.classified_from, p.classified_until, c.complete_ratio, {key} as order_key
+from series_facts f
+join subscribed_series s on s.series_id = f.series_id
+left join series_progress p on p.series_id = f.series_id
+left join lateral (
+    select 1 - coalesce(sum(slots) filter (where state in (5, 7)), 0)::float8 / nullif(sum(slots), 0) as complete_ratio
+    from coverage c where c.series_id = f.series_id
+) c on true
+where f.interval <> '' and {filter}
+order by {order} limit $1;
+
+-- name: coverage_totals
+select c.state, sum(c.slots)::bigint as slots
+from coverage c join subscribed_series s on s.series_id = c.series_id join series_facts f on f.series_id = c.series_id
+where {filter}
+group by c.state order by c.state;
+
+-- name: coverage_rows
+select c.series_id, c.start_time, c.end_time, c.state, c.slots, c.source_series_id, coalesce(o.provider, '') as source_provider
+from coverage c left join series o on o.series_id = c.source_series_id
+where c.series_id = any($1::integer[]) and c.start_time < $3 and c.end_time > $2
+order by c.series_id, c.start_time;
+
+-- name: backfill_series
+select f.series_id from series_facts f where f.interval <> '' and {filter} order by f.series_id limit 10000;
+
+-- name: quarantine_rows
+select q.*, {key} as order_key from quarantine q where {filter} order by {order} limit $1;
+
+-- name: quarantine_chosen
+select q.* from quarantine q where {filter} order by q.row_id limit $1 for update;
+
+-- name: quarantine_settle
+update quarantine set state = $2, resolved_at = $3, resolved_by = $4 where row_id = any($1::bigint[]) and state = 'HELD' returning row_id;
+
+-- name: series_of_provider
+select s.series_id, s.job_id from subscribed_series s join series x on x.series_id = s.series_id
+where s.active and s.historical and s.job_id is not null and ($1 = '' or x.provider = $1) and ($2::bigint is null or s.job_id = $2);
+
+-- name: gaps_by_ids
+select g.gap_id, g.state, g.missing_slots, g.repaired_from, s.provider
+from gaps g join series s on s.series_id = g.series_id where g.gap_id = any($1::bigint[]) order by g.gap_id;

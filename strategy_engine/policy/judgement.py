@@ -1,0 +1,309 @@
+"""Judges an order by every rule that applies to it, and says for each with which numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from quasar.errors import InvalidArgument
+from quasar.model.orders import OrderSide, check_spec
+from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind, TradingState
+from strategy_engine.policy.standing import ZERO, Proposal, Standing, scopes_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One rule and how the order stands to it."""
+
+    reason: str
+    """A name of the contract's `DenialReason`, without its prefix."""
+    passed: bool
+    scope: Scope = PLATFORM
+    policy_id: str = ""
+    limit: Decimal | None = None
+    value: Decimal | None = None
+    value_before: Decimal | None = None
+    unit: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The judgement of one order."""
+
+    checks: Sequence[Check]
+    quantity: Decimal | None
+    notional: Decimal | None
+    position_before: Decimal
+    position_after: Decimal
+
+    @property
+    def denials(self) -> list[Check]:
+        """The rules that the order breaks."""
+        return [check for check in self.checks if not check.passed]
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it may be placed."""
+        return not self.denials
+
+
+def judge(proposal: Proposal, standing: Standing, policies: Iterable[Policy]) -> Decision:
+    """Judge an order: the rules of the platform first, then every policy of its scopes."""
+    case = _Case(proposal, standing)
+    checks = [*_form(case), *_states(case), *_account(case)]
+    scopes = scopes_of(proposal)
+    for policy in policies:
+        if policy.scope in scopes:
+            checks += (_of(policy, check) for check in _limits(case, policy.limits, policy.scope))
+    notional = None if case.quantity is None or case.price is None else case.quantity * case.price * proposal.multiplier
+    return Decision(
+        checks=checks,
+        quantity=case.quantity,
+        notional=notional,
+        position_before=case.before,
+        position_after=case.after,
+    )
+
+
+class _Case:
+    """The numbers of one order."""
+
+    def __init__(self, proposal: Proposal, standing: Standing) -> None:
+        self.proposal = proposal
+        self.standing = standing
+        self.spec = proposal.spec
+        self.quantity = proposal.quantity
+        self.price = proposal.work_price
+        self.sign = 1 if self.spec.side is OrderSide.BUY else -1
+        self.signed = self.sign * (self.quantity or ZERO)
+        self.owner = (
+            Scope(ScopeKind.STRATEGY, proposal.instance_id)
+            if proposal.instance_id
+            else Scope(ScopeKind.ACCOUNT, proposal.account_id)
+        )
+        self.before = standing.position(self.owner, proposal)
+        self.after = self.before + self.signed
+
+    @property
+    def increases(self) -> bool:
+        """Whether it would open, enlarge or reverse the position of its owner, open orders of its side included."""
+        if self.spec.reduce_only:
+            return False
+        waiting = self.standing.waiting(self.owner, self.spec.symbol, self.sign)
+        after = self.before + waiting + self.signed
+        return abs(after) > abs(self.before) or after * self.before < 0
+
+    def position_after(self, scope: Scope) -> tuple[Decimal, Decimal]:
+        """Return a scope's position before, and after the order and all open ones of its side."""
+        before = self.standing.position(scope, self.proposal)
+        return before, before + self.standing.waiting(scope, self.spec.symbol, self.sign) + self.signed
+
+
+def _of(policy: Policy, check: Check) -> Check:
+    return Check(
+        reason=check.reason,
+        passed=check.passed,
+        scope=policy.scope,
+        policy_id=policy.policy_id,
+        limit=check.limit,
+        value=check.value,
+        value_before=check.value_before,
+        unit=check.unit,
+        detail=check.detail,
+    )
+
+
+def _form(case: _Case) -> Iterator[Check]:
+    try:
+        check_spec(case.spec)
+        yield Check(reason="INVALID_ORDER", passed=True)
+    except InvalidArgument as error:
+        yield Check(reason="INVALID_ORDER", passed=False, detail=error.message)
+    known = case.proposal.known
+    detail = "" if known else f"symbol must be one with stored data, was {case.spec.symbol}"
+    yield Check(reason="INSTRUMENT_UNKNOWN", passed=known, detail=detail)
+    priced = case.proposal.price is not None
+    detail = "" if priced else f"a price of {case.spec.symbol} must be known, was none"
+    yield Check(reason="NO_REFERENCE_PRICE", passed=priced, detail=detail)
+
+
+def _states(case: _Case) -> Iterator[Check]:
+    for scope in scopes_of(case.proposal):
+        state = case.standing.states.get(scope, TradingState.ACTIVE)
+        halted = state is TradingState.HALTED
+        detail = f"trading of {scope} must be ACTIVE, was HALTED" if halted else ""
+        yield Check(reason="TRADING_HALTED", passed=not halted, scope=scope, detail=detail)
+        if state is TradingState.REDUCE_ONLY:
+            yield Check(
+                reason="TRADING_REDUCE_ONLY",
+                passed=not case.increases,
+                scope=scope,
+                value=case.after,
+                value_before=case.before,
+                unit="units",
+                detail=f"orders of {scope} must reduce a position, was {case.before} to {case.after}",
+            )
+
+
+def _account(case: _Case) -> Iterator[Check]:
+    account_id = case.proposal.account_id
+    scope = Scope(ScopeKind.ACCOUNT, account_id)
+    funds = case.standing.funds.get(account_id)
+    if case.spec.reduce_only:
+        holds = case.before * case.sign < 0
+        detail = "" if holds else f"there must be a position to reduce, was {case.before}"
+        yield Check(reason="REDUCE_ONLY_INCREASES", passed=holds, scope=scope, detail=detail)
+    if funds is None:
+        return
+    yield Check(reason="LIVE_TRADING_DISABLED", passed=funds.trading_enabled, scope=scope)
+    if not funds.allow_short:
+        yield _short(case, scope)
+    if case.price is not None and case.increases:
+        yield _money(case, scope)
+
+
+def _short(case: _Case, scope: Scope) -> Check:
+    passed = case.after >= 0 or case.sign > 0 or case.spec.reduce_only
+    detail = "" if passed else f"position must stay at 0 or above, was {case.after}"
+    return Check(reason="SHORT_SELLING", passed=passed, scope=scope, value=case.after, unit="units", detail=detail)
+
+
+def _money(case: _Case, scope: Scope) -> Check:
+    """The equity must bear all positions of the account after the order."""
+    account_id, price = case.proposal.account_id, case.price or ZERO
+    funds = case.standing.funds[account_id]
+    before = case.standing.values(scope)
+    after = _with_order(case, before, price)
+    need = sum(map(abs, after.values()), ZERO) + case.proposal.commission
+    bound = funds.equity * funds.leverage
+    return Check(
+        reason="INSUFFICIENT_FUNDS",
+        passed=need <= bound,
+        scope=scope,
+        limit=bound,
+        value=need,
+        value_before=sum(map(abs, before.values()), ZERO),
+        unit=case.proposal.currency,
+        detail="" if need <= bound else f"positions must be worth at most {bound} of equity, was {need}",
+    )
+
+
+def _with_order(
+    case: _Case, values: dict[tuple[str, str, str], Decimal], price: Decimal
+) -> dict[tuple[str, str, str], Decimal]:
+    key = (case.proposal.account_id, case.proposal.instance_id, case.spec.symbol)
+    added = case.signed * price * case.proposal.multiplier
+    return {**values, key: values.get(key, ZERO) + added}
+
+
+def _bound(reason: str, limit: Decimal, value: Decimal, before: Decimal | None, unit: str) -> Check:
+    passed = value <= limit or (before is not None and value <= before)
+    words = reason.removeprefix("MAX_").replace("_", " ").lower()
+    detail = "" if passed else f"{words} must be at most {limit} {unit}, was {value}"
+    return Check(reason=reason, passed=passed, limit=limit, value=value, value_before=before, unit=unit, detail=detail)
+
+
+def _limits(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+    yield from _order_size(case, limits)
+    yield from _instrument(case, limits)
+    yield from _position(case, limits, scope)
+    yield from _exposure(case, limits, scope)
+    yield from _pace(case, limits, scope)
+    yield from _losses(case, limits)
+    yield from _prices(case, limits)
+
+
+def _order_size(case: _Case, limits: Limits) -> Iterator[Check]:
+    quantity, price = case.quantity, case.price
+    if limits.max_order_quantity is not None and quantity is not None:
+        yield _bound("MAX_ORDER_QUANTITY", limits.max_order_quantity, quantity, None, "units")
+    if limits.max_order_notional is not None and quantity is not None and price is not None:
+        value = quantity * price * case.proposal.multiplier
+        yield _bound("MAX_ORDER_NOTIONAL", limits.max_order_notional, value, None, case.proposal.currency)
+
+
+def _instrument(case: _Case, limits: Limits) -> Iterator[Check]:
+    symbol, currency = case.spec.symbol, case.proposal.currency
+    if limits.forbidden:
+        hit = any(each.fits(symbol, currency) for each in limits.forbidden)
+        detail = f"symbol must not be among the forbidden ones, was {symbol}" if hit else ""
+        yield Check(reason="INSTRUMENT_FORBIDDEN", passed=not hit, detail=detail)
+    if limits.allowed:
+        fits = any(each.fits(symbol, currency) for each in limits.allowed)
+        detail = "" if fits else f"symbol must be among the allowed ones, was {symbol}"
+        yield Check(reason="INSTRUMENT_NOT_ALLOWED", passed=fits, detail=detail)
+    if limits.forbidden_order_types:
+        hit = case.spec.type.value in limits.forbidden_order_types
+        detail = f"order type must not be {case.spec.type.value}" if hit else ""
+        yield Check(reason="ORDER_TYPE_FORBIDDEN", passed=not hit, detail=detail)
+    if limits.allow_short is False:
+        passed = case.after >= 0 or case.sign > 0 or case.spec.reduce_only
+        detail = "" if passed else f"position must stay at 0 or above, was {case.after}"
+        yield Check(reason="SHORT_SELLING", passed=passed, value=case.after, unit="units", detail=detail)
+
+
+def _position(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+    before, after = case.position_after(scope)
+    if limits.max_position_quantity is not None:
+        yield _bound("MAX_POSITION_QUANTITY", limits.max_position_quantity, abs(after), abs(before), "units")
+    if limits.max_position_notional is not None and case.price is not None:
+        worth = case.price * case.proposal.multiplier
+        bound, unit = limits.max_position_notional, case.proposal.currency
+        yield _bound("MAX_POSITION_NOTIONAL", bound, abs(after * worth), abs(before * worth), unit)
+
+
+def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+    if case.price is None:
+        return
+    before = case.standing.values(scope)
+    after = _with_order(case, before, case.price)
+    unit = case.proposal.currency
+    gross, gross_before = (sum(map(abs, each.values()), ZERO) for each in (after, before))
+    net, net_before = (abs(sum(each.values(), ZERO)) for each in (after, before))
+    if limits.max_gross_exposure is not None:
+        yield _bound("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, gross_before, unit)
+    if limits.max_net_exposure is not None:
+        yield _bound("MAX_NET_EXPOSURE", limits.max_net_exposure, net, net_before, unit)
+    equity = case.standing.equity(scope, case.proposal.account_id)
+    if limits.max_leverage is not None and equity > 0:
+        yield _bound("MAX_LEVERAGE", limits.max_leverage, gross / equity, gross_before / equity, "times equity")
+
+
+def _pace(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+    if limits.max_open_orders is not None:
+        after = Decimal(case.standing.open_count(scope) + 1)
+        yield _bound("MAX_OPEN_ORDERS", Decimal(limits.max_open_orders), after, None, "orders")
+    if limits.max_orders_per_second is not None:
+        # A bucket that holds the burst and fills at the rate: so many orders fit into the time that the burst takes.
+        burst = limits.order_burst or max(1, int(limits.max_orders_per_second))
+        window_s = burst / float(limits.max_orders_per_second)
+        recent = sum(age < window_s for age in case.standing.recent_orders.get(scope, ()))
+        yield _bound("MAX_ORDER_RATE", Decimal(burst), Decimal(recent + 1), None, f"orders in {window_s:g} s")
+
+
+def _losses(case: _Case, limits: Limits) -> Iterator[Check]:
+    funds = case.standing.funds.get(case.proposal.account_id)
+    if funds is None or not case.increases:
+        return
+    if limits.max_daily_loss is not None:
+        lost = max(ZERO, funds.start_of_day - funds.equity)
+        yield _bound("MAX_DAILY_LOSS", limits.max_daily_loss, lost, None, case.proposal.currency)
+    if limits.max_drawdown is not None and funds.peak > 0:
+        fallen = max(ZERO, 1 - funds.equity / funds.peak)
+        yield _bound("MAX_DRAWDOWN", limits.max_drawdown, fallen, None, "of the highest equity")
+
+
+def _prices(case: _Case, limits: Limits) -> Iterator[Check]:
+    reference, limit_price = case.proposal.price, case.spec.limit_price
+    if limits.max_price_age_s is not None and reference is not None:
+        bound, age = Decimal(str(limits.max_price_age_s)), Decimal(str(round(case.proposal.price_age_s, 3)))
+        passed = age <= bound
+        detail = "" if passed else f"the price must be at most {bound} s old, was {age} s"
+        yield Check(
+            reason="STALE_REFERENCE_PRICE", passed=passed, limit=bound, value=age, unit="seconds", detail=detail
+        )
+    if limits.price_collar is not None and limit_price is not None and reference:
+        distance = abs(limit_price - reference) / abs(reference)
+        yield _bound("PRICE_COLLAR", limits.price_collar, distance, None, "of the reference price")

@@ -1,0 +1,134 @@
+"""Policies and their limits as values, read from the JSON form of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+
+
+class ScopeKind(Enum):
+    """What a limit or a trading state is about."""
+
+    INSTRUMENT = "INSTRUMENT"
+    STRATEGY = "STRATEGY"
+    ACCOUNT = "ACCOUNT"
+    PLATFORM = "PLATFORM"
+
+
+class TradingState(Enum):
+    """Whether a scope may trade, in the order of severity."""
+
+    ACTIVE = "ACTIVE"
+    REDUCE_ONLY = "REDUCE_ONLY"
+    HALTED = "HALTED"
+
+    @property
+    def severity(self) -> int:
+        """0 for ACTIVE, more for what forbids more."""
+        return list(TradingState).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A symbol, an instance, an account, or all of the platform."""
+
+    kind: ScopeKind
+    id: str = ""
+
+    def __str__(self) -> str:
+        """Return for example "account main"."""
+        return f"{self.kind.value.lower()} {self.id}".strip()
+
+
+PLATFORM: Final = Scope(ScopeKind.PLATFORM)
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentMatch:
+    """Instruments by what they are; an empty field fits all."""
+
+    symbol: str = ""
+    currency: str = ""
+
+    def fits(self, symbol: str, currency: str) -> bool:
+        """Tell whether an instrument is meant."""
+        return self.symbol in ("", symbol) and self.currency in ("", currency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of a policy; None: no bound."""
+
+    max_order_quantity: Decimal | None = None
+    max_order_notional: Decimal | None = None
+    max_position_quantity: Decimal | None = None
+    max_position_notional: Decimal | None = None
+    max_gross_exposure: Decimal | None = None
+    max_net_exposure: Decimal | None = None
+    max_leverage: Decimal | None = None
+    max_orders_per_second: Decimal | None = None
+    order_burst: int | None = None
+    max_open_orders: int | None = None
+    price_collar: Decimal | None = None
+    """Distance of a limit price from the reference price, as a ratio of it."""
+    max_price_age_s: float | None = None
+    max_daily_loss: Decimal | None = None
+    max_drawdown: Decimal | None = None
+    """As a ratio of the highest equity."""
+    allowed: tuple[InstrumentMatch, ...] = ()
+    forbidden: tuple[InstrumentMatch, ...] = ()
+    allow_short: bool | None = None
+    forbidden_order_types: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Limits of one scope."""
+
+    policy_id: str
+    scope: Scope
+    limits: Limits
+
+
+_DECIMALS: Final = (
+    "max_order_quantity",
+    "max_order_notional",
+    "max_position_quantity",
+    "max_position_notional",
+    "max_gross_exposure",
+    "max_net_exposure",
+    "max_leverage",
+    "max_orders_per_second",
+    "price_collar",
+    "max_daily_loss",
+    "max_drawdown",
+)
+
+
+def limits_of(document: Mapping[str, Any]) -> Limits:
+    """Return the limits that the JSON form of the contract's `PolicyLimits` holds."""
+    found: dict[str, Any] = {name: _decimal(document.get(name)) for name in _DECIMALS}
+    age = document.get("max_price_age")
+    return Limits(
+        **found,
+        order_burst=document.get("order_burst"),
+        max_open_orders=document.get("max_open_orders"),
+        max_price_age_s=None if age is None else float(str(age).removesuffix("s")),
+        allowed=_matches(document.get("allowed_instruments", ())),
+        forbidden=_matches(document.get("forbidden_instruments", ())),
+        allow_short=document.get("allow_short"),
+        forbidden_order_types=frozenset(
+            str(each).removeprefix("ORDER_TYPE_") for each in document.get("forbidden_order_types", ())
+        ),
+    )
+
+
+def _decimal(found: Mapping[str, Any] | None) -> Decimal | None:
+    return None if found is None else Decimal(str(found["value"]))
+
+
+def _matches(found: Any) -> tuple[InstrumentMatch, ...]:
+    return tuple(InstrumentMatch(each.get("symbol", ""), each.get("currency", "")) for each in found)

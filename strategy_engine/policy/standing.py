@@ -1,0 +1,160 @@
+"""How things stand when an order is judged: what is held, what is open, what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from quasar.model.orders import OrderSpec
+from strategy_engine.policy.limits import Scope, ScopeKind, TradingState
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What one owner holds of one symbol."""
+
+    account_id: str
+    instance_id: str
+    symbol: str
+    quantity: Decimal
+    """Signed."""
+    price: Decimal
+    """What it is valued at."""
+    multiplier: Decimal = Decimal(1)
+
+    @property
+    def value(self) -> Decimal:
+        """Market value, signed."""
+        return self.quantity * self.price * self.multiplier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOrder:
+    """What is left of an order that works."""
+
+    client_order_id: str
+    account_id: str
+    instance_id: str
+    symbol: str
+    remaining: Decimal
+    """Signed: above 0 to be bought."""
+    reduce_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funds:
+    """The money of one account."""
+
+    equity: Decimal
+    start_of_day: Decimal
+    """Equity at the begin of the day."""
+    peak: Decimal
+    """Highest equity so far."""
+    leverage: Decimal = Decimal(1)
+    """How much of its equity may be held."""
+    trading_enabled: bool = True
+    allow_short: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """An order that somebody wants to place."""
+
+    account_id: str
+    instance_id: str
+    spec: OrderSpec
+    known: bool
+    """The instrument is known."""
+    currency: str
+    price: Decimal | None
+    """The reference price: the newest one that is known."""
+    price_age_s: float = 0.0
+    multiplier: Decimal = Decimal(1)
+    commission: Decimal = ZERO
+    """Estimated."""
+
+    @property
+    def quantity(self) -> Decimal | None:
+        """Units, above 0; None where a notional has no price to be divided by."""
+        if self.spec.quantity is not None:
+            return self.spec.quantity
+        if self.spec.notional is None or not self.price:
+            return None
+        return self.spec.notional / (self.price * self.multiplier)
+
+    @property
+    def work_price(self) -> Decimal | None:
+        """What the order is valued at: its limit, else the reference price."""
+        return self.spec.limit_price if self.spec.limit_price is not None else self.price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Everything that a judgement looks at beside the order."""
+
+    holdings: Sequence[Holding] = ()
+    open_orders: Sequence[OpenOrder] = ()
+    funds: Mapping[str, Funds] = field(default_factory=dict)
+    """By account."""
+    states: Mapping[Scope, TradingState] = field(default_factory=dict)
+    recent_orders: Mapping[Scope, Sequence[float]] = field(default_factory=dict)
+    """Seconds since each order of the last minute, by scope."""
+
+    def position(self, scope: Scope, proposal: Proposal) -> Decimal:
+        """Return what a scope holds of the symbol, signed."""
+        keep = _within(scope)
+        symbol = proposal.spec.symbol
+        held = (one for one in self.holdings if one.symbol == symbol and keep(one.account_id, one.instance_id, symbol))
+        return sum((one.quantity for one in held), ZERO)
+
+    def waiting(self, scope: Scope, symbol: str, sign: int) -> Decimal:
+        """Return what open orders of one side would add to the position, signed."""
+        keep = _within(scope)
+        orders = (
+            one.remaining
+            for one in self.open_orders
+            if one.symbol == symbol and not one.reduce_only and keep(one.account_id, one.instance_id, symbol)
+        )
+        return sum((each for each in orders if (each > 0) == (sign > 0)), ZERO)
+
+    def open_count(self, scope: Scope) -> int:
+        """Return how many orders of a scope work."""
+        keep = _within(scope)
+        return sum(keep(one.account_id, one.instance_id, one.symbol) for one in self.open_orders)
+
+    def values(self, scope: Scope) -> dict[tuple[str, str, str], Decimal]:
+        """Return the market value of each position of a scope."""
+        keep = _within(scope)
+        return {
+            (one.account_id, one.instance_id, one.symbol): one.value
+            for one in self.holdings
+            if keep(one.account_id, one.instance_id, one.symbol)
+        }
+
+    def equity(self, scope: Scope, account_id: str) -> Decimal:
+        """Return the equity that a scope's leverage is measured by."""
+        if scope.kind is ScopeKind.PLATFORM:
+            return sum((each.equity for each in self.funds.values()), ZERO)
+        found = self.funds.get(account_id)
+        return found.equity if found else ZERO
+
+
+def _within(scope: Scope) -> Callable[[str, str, str], bool]:
+    tests: dict[ScopeKind, Callable[[str, str, str], bool]] = {
+        ScopeKind.PLATFORM: lambda _account, _instance, _symbol: True,
+        ScopeKind.ACCOUNT: lambda account, _instance, _symbol: account == scope.id,
+        ScopeKind.STRATEGY: lambda _account, instance, _symbol: instance == scope.id,
+        ScopeKind.INSTRUMENT: lambda _account, _instance, symbol: symbol == scope.id,
+    }
+    return tests[scope.kind]
+
+
+def scopes_of(proposal: Proposal) -> list[Scope]:
+    """Return the scopes that an order falls under, the narrowest first."""
+    found = [Scope(ScopeKind.INSTRUMENT, proposal.spec.symbol)]
+    if proposal.instance_id:
+        found.append(Scope(ScopeKind.STRATEGY, proposal.instance_id))
+    return [*found, Scope(ScopeKind.ACCOUNT, proposal.account_id), Scope(ScopeKind.PLATFORM)]

@@ -1,0 +1,206 @@
+"""Accounts, positions, cash and equity in the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from quasar.database.pool import Database
+from quasar.errors import NotFound, Resource
+from quasar.filters import Field
+from quasar.ops.actors import Actor
+from quasar.ordering import OrderField
+from strategy_engine.store.actors import actor_document
+from strategy_engine.store.pages import Asked, Listing
+from strategy_engine.store.statements import SQL
+from strategy_engine.trading.orders import Account, Held
+
+_ACCOUNTS: Final = Listing(
+    name="ListAccounts",
+    statement=SQL["accounts"],
+    fields={
+        "account_id": Field("account_id"),
+        "broker": Field("broker"),
+        "kind": Field("mode", "enum", ("PAPER", "LIVE")),
+        "display_name": Field("display_name"),
+    },
+    orders={"account_id": OrderField("account_id"), "create_time": OrderField("created_at", "timestamptz")},
+    default="account_id",
+    tie=(OrderField("account_id"),),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquityPoint:
+    """What an account or an instance is worth at one moment."""
+
+    scope: str
+    """`ACCOUNT` or `INSTANCE`."""
+    scope_id: str
+    time: dt.datetime
+    currency: str
+    equity: Decimal
+    cash: Decimal
+    gross_exposure: Decimal
+    net_exposure: Decimal
+    realised_pnl: Decimal
+    unrealised_pnl: Decimal
+    run_id: Any = None
+
+
+class AccountTable:
+    """Reads and writes accounts and what they hold."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `database`."""
+        self.database = database
+
+    async def insert(self, connection: Any, account: Account, actor: Actor | None, now: dt.datetime) -> bool:
+        """Record an account with its cash; False when the id is taken."""
+        found = await connection.fetchval(
+            SQL["account_insert"],
+            account.account_id,
+            account.display_name,
+            account.currency,
+            dict(account.settings),
+            now,
+            actor_document(actor),
+        )
+        if found is not None:
+            await connection.execute(
+                SQL["account_balance_put"], account.account_id, account.currency, account.cash, now
+            )
+        return found is not None
+
+    async def page(self, asked: Asked) -> tuple[list[Account], str]:
+        """Return a page of accounts, by id unless ordered otherwise."""
+        rows, following = await _ACCOUNTS.page(self.database, asked)
+        return [_account(row) for row in rows], following
+
+    async def all(self) -> list[Account]:
+        """Return every account."""
+        statement = SQL["accounts"].format(key="null", filter="true", after="true", order="account_id")
+        return [_account(row) for row in await self.database.fetch(statement, 10_000)]
+
+    async def get(self, account_id: str) -> Account:
+        """Return an account.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        statement = SQL["accounts"].format(key="null", filter="account_id = $2", after="true", order="1")
+        row = await self.database.fetchrow(statement, 1, account_id)
+        if row is None:
+            raise NotFound(f"There is no account {account_id!r}.", resource=Resource("account", account_id))
+        return _account(row)
+
+    async def delete(self, account_id: str, now: dt.datetime) -> None:
+        """Delete an account; its records stay."""
+        await self.database.execute(SQL["account_delete"], account_id, now)
+
+    async def positions(
+        self, account_id: str = "", instance_id: str | None = None, *, include_flat: bool = False
+    ) -> list[Held]:
+        """Return positions of an account or of all, of one instance ("" for what is beyond them) or of all."""
+        rows = await self.database.fetch(SQL["positions"], account_id, instance_id, include_flat)
+        return [held_of(row) for row in rows]
+
+    async def lock_position(self, connection: Any, key: Held) -> Held:
+        """Return a position as it is, kept for the rest of the transaction; `key` where there is none."""
+        row = await connection.fetchrow(SQL["position_lock"], key.account_id, key.instance_id, key.symbol)
+        return key if row is None else held_of(row)
+
+    async def put_position(self, connection: Any, held: Held, now: dt.datetime) -> None:
+        """Write a position."""
+        await connection.execute(
+            SQL["position_put"],
+            held.account_id,
+            held.instance_id,
+            held.symbol,
+            held.currency,
+            held.quantity,
+            held.average_price,
+            held.multiplier,
+            held.mark_price,
+            held.mark_time or now,
+            held.realised_pnl,
+            held.commission,
+            held.open_time,
+        )
+
+    async def mark(self, symbol: str, price: Decimal, time: dt.datetime) -> None:
+        """Value what is held of a symbol at a new price."""
+        await self.database.execute(SQL["positions_mark"], symbol, price, time)
+
+    async def add_cash(
+        self, connection: Any, account_id: str, currency: str, amount: Decimal, now: dt.datetime
+    ) -> None:
+        """Add to the cash of an account."""
+        await connection.execute(SQL["balance_add"], account_id, currency, amount, now)
+
+    async def put_equity(self, connection: Any, points: Sequence[EquityPoint]) -> None:
+        """Write points of equity curves."""
+        rows = [
+            (
+                each.scope,
+                each.scope_id,
+                each.time,
+                each.run_id,
+                each.currency,
+                each.equity,
+                each.cash,
+                each.gross_exposure,
+                each.net_exposure,
+                each.realised_pnl,
+                each.unrealised_pnl,
+            )
+            for each in points
+        ]
+        await connection.executemany(SQL["equity_put"], rows)
+
+    async def marks(self, scope: str, scope_id: str, day_start: dt.datetime) -> tuple[Decimal | None, Decimal | None]:
+        """Return the highest equity so far, and the last one before a day began; None where there is none."""
+        row = await self.database.fetchrow(SQL["equity_marks"], scope, scope_id, day_start)
+        return row["peak"], row["day_start"]
+
+    async def curve(self, scope: str, scope_id: str, start: dt.datetime | None, end: dt.datetime | None) -> list[Any]:
+        """Return the points of an equity curve, oldest first."""
+        return await self.database.fetch(SQL["equity_curve"], scope, scope_id, start, end)
+
+
+def _account(row: Any) -> Account:
+    return Account(
+        account_id=row["account_id"],
+        display_name=row["display_name"],
+        currency=row["currency"],
+        cash=row["cash"],
+        settings=row["settings"],
+        open_orders=row["open_orders"],
+        instance_ids=tuple(row["instance_ids"]),
+        revision=row["revision"],
+        create_time=row["created_at"],
+        update_time=row["updated_at"],
+    )
+
+
+def held_of(row: Any) -> Held:
+    """Return the position that a row holds."""
+    return Held(
+        account_id=row["account_id"],
+        instance_id=row["instance_id"],
+        symbol=row["symbol"],
+        currency=row["currency"],
+        quantity=row["quantity"],
+        average_price=row["average_price"],
+        multiplier=row["multiplier"],
+        mark_price=row["mark_price"],
+        mark_time=row["marked_at"],
+        realised_pnl=row["realised_pnl"],
+        commission=row["commission"],
+        open_time=row["opened_at"],
+        update_time=row["updated_at"],
+        revision=row["revision"],
+    )

@@ -1,0 +1,55 @@
+-- name: policy_insert
+insert into strategy.policies (policy_id, scope, scope_id, description, rules, enabled, created_at, created_by, updated_at, updated_by)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $7, $8)
+on conflict (policy_id) do nothing
+returning *;
+
+-- name: policy_lock
+select * from strategy.policies where policy_id = $1 for update;
+
+-- name: policy_get
+select * from strategy.policies where policy_id = $1;
+
+-- name: policy_update
+update strategy.policies
+set scope = $2, scope_id = $3, description = $4, rules = $5, enabled = $6, updated_at = $7, updated_by = $8, revision = revision + 1
+where policy_id = $1
+returning *;
+
+-- name: policy_delete
+delete from strategy.policies where policy_id = $1 returning policy_id;
+
+-- name: policies
+select {key} as order_key, p.* from strategy.policies p where {filter} and {after} order by {order} limit $1;
+
+-- name: policies_enabled
+select * from strategy.policies where enabled order by policy_id;
+
+-- name: trading_state_put
+insert into strategy.trading_states (scope, scope_id, state, reason, set_at, set_by) values ($1, $2, $3, $4, $5, $6)
+on conflict (scope, scope_id) do update
+set state = excluded.state, reason = excluded.reason, set_at = excluded.set_at, set_by = excluded.set_by,
+    revision = strategy.trading_states.revision + 1
+returning *;
+
+-- name: trading_states
+select * from strategy.trading_states order by scope, scope_id;
+
+-- name: denial_insert
+insert into strategy.denials (
+    time, client_order_id, account_id, instance_id, run_id, symbol, reason, scope, scope_id, policy_id, bound, value, unit, detail
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: denials
+-- One row a denied order, newest first, with all its reasons.
+with grouped as (
+    select min(d.denial_id) as denial_id, min(d.time) as time, d.client_order_id, min(d.account_id) as account_id,
+        coalesce(min(d.instance_id), '') as instance_id, min(d.run_id::text) as run_id, min(d.symbol) as symbol,
+        array_agg(d.reason order by d.denial_id) as reasons,
+        jsonb_agg(to_jsonb(d) order by d.denial_id) as parts
+    from strategy.denials d group by d.client_order_id
+)
+select g.*, o.spec, o.origin, o.actor from grouped g left join strategy.orders o using (client_order_id)
+where ($2::bigint is null or g.denial_id < $2) and {filter}
+order by g.denial_id desc limit $1;

@@ -1,0 +1,204 @@
+"""Policies, trading states and denials in the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from quasar import paging
+from quasar.database.pool import Database
+from quasar.errors import NotFound, Resource
+from quasar.filters import Field, condition
+from quasar.ops.actors import Actor
+from quasar.ordering import OrderField
+from strategy_engine.policy.judgement import Check
+from strategy_engine.policy.limits import Policy, Scope, ScopeKind, TradingState, limits_of
+from strategy_engine.store.actors import actor_document, actor_of
+from strategy_engine.store.pages import Asked, Listing
+from strategy_engine.store.statements import SQL
+from strategy_engine.trading.orders import StoredOrder
+
+_SCOPES: Final = tuple(each.name for each in ScopeKind)
+_POLICIES: Final = Listing(
+    name="ListPolicies",
+    statement=SQL["policies"],
+    fields={
+        "policy_id": Field("policy_id"),
+        "scope_kind": Field("scope", "enum", _SCOPES),
+        "scope_id": Field("scope_id"),
+        "enabled": Field("case when enabled then 'true' else 'false' end"),
+    },
+    orders={"policy_id": OrderField("policy_id"), "create_time": OrderField("created_at", "timestamptz")},
+    default="policy_id",
+    tie=(OrderField("policy_id"),),
+)
+_DENIALS: Final[Mapping[str, Field]] = {
+    "account_id": Field("g.account_id"),
+    "instance_id": Field("g.instance_id"),
+    "run_id": Field("coalesce(g.run_id, '')"),
+    "symbol": Field("g.symbol"),
+    "reason": Field("g.reasons", "list"),
+    "time": Field("g.time", "time"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A policy as it is kept."""
+
+    policy_id: str
+    scope: Scope
+    description: str
+    rules: Mapping[str, Any]
+    """`display_name`, and `limits` in the JSON form of the contract."""
+    enabled: bool
+    actor: Actor | None
+    create_time: dt.datetime
+    update_time: dt.datetime
+    revision: int
+
+    @property
+    def policy(self) -> Policy:
+        """What orders are judged by."""
+        return Policy(policy_id=self.policy_id, scope=self.scope, limits=limits_of(self.rules.get("limits", {})))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRow:
+    """A trading state that somebody set."""
+
+    scope: Scope
+    state: TradingState
+    reason: str
+    actor: Actor | None
+    set_time: dt.datetime
+
+
+class PolicyTable:
+    """Reads and writes what orders are judged by."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `database`."""
+        self.database = database
+
+    async def insert(self, connection: Any, new: PolicyRow) -> PolicyRow | None:
+        """Record a policy; None when the id is taken."""
+        row = await connection.fetchrow(
+            SQL["policy_insert"], *_identity(new), new.update_time, actor_document(new.actor)
+        )
+        return None if row is None else _policy(row)
+
+    async def update(self, connection: Any, changed: PolicyRow) -> PolicyRow:
+        """Write a policy."""
+        row = await connection.fetchrow(
+            SQL["policy_update"], *_identity(changed), changed.update_time, actor_document(changed.actor)
+        )
+        return _policy(row)
+
+    async def get(self, policy_id: str, connection: Any = None) -> PolicyRow:
+        """Return a policy; with a connection it is kept for the rest of its transaction.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        statement = SQL["policy_get"] if connection is None else SQL["policy_lock"]
+        row = await (connection or self.database).fetchrow(statement, policy_id)
+        if row is None:
+            raise NotFound(f"There is no policy {policy_id!r}.", resource=Resource("policy", policy_id))
+        return _policy(row)
+
+    async def delete(self, connection: Any, policy_id: str) -> None:
+        """Delete a policy."""
+        await connection.execute(SQL["policy_delete"], policy_id)
+
+    async def page(self, asked: Asked) -> tuple[list[PolicyRow], str]:
+        """Return a page of policies, by id unless ordered otherwise."""
+        rows, following = await _POLICIES.page(self.database, asked)
+        return [_policy(row) for row in rows], following
+
+    async def enabled(self) -> list[Policy]:
+        """Return every policy that is in force."""
+        return [_policy(row).policy for row in await self.database.fetch(SQL["policies_enabled"])]
+
+    async def set_state(self, connection: Any, state: StateRow) -> StateRow:
+        """Set the trading state of a scope."""
+        row = await connection.fetchrow(
+            SQL["trading_state_put"],
+            state.scope.kind.value,
+            state.scope.id,
+            state.state.value,
+            state.reason,
+            state.set_time,
+            actor_document(state.actor),
+        )
+        return _state(row)
+
+    async def states(self) -> list[StateRow]:
+        """Return every trading state that somebody set."""
+        return [_state(row) for row in await self.database.fetch(SQL["trading_states"])]
+
+    async def deny(self, connection: Any, order: StoredOrder, denials: Sequence[Check], now: dt.datetime) -> None:
+        """Record why an order was denied."""
+        rows = [
+            (
+                now,
+                order.client_order_id,
+                order.account_id,
+                order.instance_id or None,
+                order.run_id,
+                order.spec.symbol,
+                each.reason,
+                each.scope.kind.value,
+                each.scope.id,
+                each.policy_id or None,
+                each.limit,
+                each.value,
+                each.unit,
+                each.detail,
+            )
+            for each in denials
+        ]
+        await connection.executemany(SQL["denial_insert"], rows)
+
+    async def denials(self, filter_text: str, page_size: int, page_token: str) -> tuple[list[Any], str]:
+        """Return a page of denied orders, newest first."""
+        size = paging.page_size(page_size)
+        query = ("ListDenials", filter_text)
+        key = paging.page_key(query, page_token)
+        where = condition(filter_text, _DENIALS, first_parameter=3)
+        statement = SQL["denials"].format(filter=where.sql)
+        before = int(key[0]) if key else None
+        rows = await self.database.fetch(statement, size + 1, before, *where.parameters)
+        following = paging.page_token(query, (rows[size - 1]["denial_id"],)) if len(rows) > size else ""
+        return list(rows[:size]), following
+
+
+def _identity(row: PolicyRow) -> tuple[Any, ...]:
+    scope = row.scope
+    return (row.policy_id, scope.kind.value, scope.id, row.description, dict(row.rules), row.enabled)
+
+
+def _policy(row: Any) -> PolicyRow:
+    return PolicyRow(
+        policy_id=row["policy_id"],
+        scope=Scope(ScopeKind(row["scope"]), row["scope_id"]),
+        description=row["description"],
+        rules=row["rules"],
+        enabled=row["enabled"],
+        actor=actor_of(row["updated_by"]),
+        create_time=row["created_at"],
+        update_time=row["updated_at"],
+        revision=row["revision"],
+    )
+
+
+def _state(row: Any) -> StateRow:
+    return StateRow(
+        scope=Scope(ScopeKind(row["scope"]), row["scope_id"]),
+        state=TradingState(row["state"]),
+        reason=row["reason"],
+        actor=actor_of(row["set_by"]),
+        set_time=row["set_at"],
+    )

@@ -1,0 +1,157 @@
+-- name: account_insert
+insert into strategy.accounts (account_id, display_name, broker, mode, currency, settings, created_at, created_by, updated_at)
+values ($1, $2, 'Paper', 'PAPER', $3, $4, $5, $6, $5)
+on conflict (account_id) do nothing
+returning account_id;
+
+-- name: account_balance_put
+insert into strategy.account_balances (account_id, currency, total, updated_at) values ($1, $2, $3, $4)
+on conflict (account_id, currency) do update set total = excluded.total, updated_at = excluded.updated_at;
+
+-- name: accounts
+-- {filter}, {after}, {order} and {key} are written by the service.
+with shown as (
+    select a.*, coalesce(b.total, 0) as cash,
+        (select count(*) from strategy.orders o where o.account_id = a.account_id and o.final_at is null) as open_orders,
+        (select coalesce(array_agg(i.instance_id order by i.instance_id), '{{}}') from strategy.instances i
+         where i.account_id = a.account_id and i.deleted_at is null) as instance_ids
+    from strategy.accounts a
+    left join strategy.account_balances b on b.account_id = a.account_id and b.currency = a.currency
+    where a.deleted_at is null
+)
+select {key} as order_key, shown.* from shown where {filter} and {after} order by {order} limit $1;
+
+-- name: account_delete
+update strategy.accounts set deleted_at = $2, revision = revision + 1 where account_id = $1 and deleted_at is null returning account_id;
+
+-- name: order_insert
+insert into strategy.orders (
+    client_order_id, account_id, broker, instance_id, run_id, intent_number, leg, origin, symbol, currency, side, type, quantity, notional,
+    limit_price, trigger_price, time_in_force, expires_at, reduce_only, spec, status, status_text, denials, parent_client_order_id, group_id,
+    contingency, reference_price, tag, decided_at, created_at, updated_at, final_at, actor
+)
+values (
+    $1, $2, 'Paper', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
+    $29, $29, $30, $31
+)
+on conflict (client_order_id) do nothing
+returning client_order_id;
+
+-- name: orders
+-- {filter}, {after}, {order} and {key} are written by the service.
+select {key} as order_key, o.* from strategy.orders o where {filter} and {after} order by {order} limit $1;
+
+-- name: orders_by_id
+select * from strategy.orders where client_order_id = any($1::text[]) order by created_at, client_order_id;
+
+-- name: order_lock
+select * from strategy.orders where client_order_id = $1 for update;
+
+-- name: orders_open
+select * from strategy.orders where final_at is null and ($1 = '' or account_id = $1) order by created_at, leg, client_order_id;
+
+-- name: order_change
+update strategy.orders
+set status = $2, status_text = $3, quantity = coalesce($4, quantity), limit_price = coalesce($5, limit_price),
+    trigger_price = coalesce($6, trigger_price), filled_quantity = $7, average_fill_price = $8, updated_at = $9,
+    final_at = case when $10 then $9::timestamptz end,
+    submitted_at = coalesce(submitted_at, case when $2 not in ('PENDING_NEW', 'HELD', 'DENIED') then $9::timestamptz end),
+    accepted_at = coalesce(accepted_at, case when $2 in ('ACCEPTED', 'PARTIALLY_FILLED', 'FILLED') then $9::timestamptz end),
+    broker_order_id = coalesce(broker_order_id, case when $2 not in ('PENDING_NEW', 'HELD', 'DENIED') then client_order_id end),
+    revision = revision + 1
+where client_order_id = $1
+returning *;
+
+-- name: orders_recent
+-- Orders of the last minute with their age in seconds.
+select account_id, coalesce(instance_id, '') as instance_id, symbol, extract(epoch from $1::timestamptz - created_at)::float8 as age
+from strategy.orders where created_at > $1::timestamptz - interval '1 minute' and status <> 'DENIED';
+
+-- name: fill_insert
+insert into strategy.fills (
+    broker_fill_id, client_order_id, account_id, instance_id, run_id, symbol, side, quantity, price, currency, commission,
+    commission_currency, liquidity_side, filled_at, received_at, position_after, realised_pnl, tag
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12, $13, $14, $15, $16, $17)
+on conflict (account_id, broker_fill_id) do nothing
+returning *;
+
+-- name: fills
+-- {filter}, {after}, {order} and {key} are written by the service.
+select {key} as order_key, f.* from strategy.fills f where {filter} and {after} order by {order} limit $1;
+
+-- name: fills_of_order
+select * from strategy.fills where client_order_id = $1 order by filled_at, received_at;
+
+-- name: position_lock
+select * from strategy.positions where account_id = $1 and instance_id = $2 and symbol = $3 for update;
+
+-- name: position_put
+insert into strategy.positions (
+    account_id, instance_id, symbol, broker_symbol, currency, quantity, average_price, multiplier, mark_price, marked_at, realised_pnl,
+    commission, opened_at, updated_at
+)
+values ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $9)
+on conflict (account_id, instance_id, symbol) do update
+set quantity = excluded.quantity, average_price = excluded.average_price, mark_price = excluded.mark_price, marked_at = excluded.marked_at,
+    realised_pnl = excluded.realised_pnl, commission = excluded.commission, opened_at = excluded.opened_at,
+    updated_at = excluded.updated_at, revision = strategy.positions.revision + 1;
+
+-- name: positions_mark
+update strategy.positions set mark_price = $2, marked_at = $3 where symbol = $1 and quantity <> 0;
+
+-- name: positions
+select * from strategy.positions
+where ($1 = '' or account_id = $1) and ($2::text is null or instance_id = $2) and ($3 or quantity <> 0)
+order by account_id, instance_id, symbol;
+
+-- name: balance_add
+update strategy.account_balances set total = total + $3, updated_at = $4 where account_id = $1 and currency = $2 returning total;
+
+-- name: balances
+select * from strategy.account_balances where account_id = $1 order by currency;
+
+-- name: movement_insert
+insert into strategy.cash_movements (account_id, instance_id, kind, currency, amount, time, detail, reference)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (reference) do nothing;
+
+-- name: equity_put
+insert into strategy.equity (
+    scope, scope_id, time, run_id, currency, equity, cash, gross_exposure, net_exposure, realised_pnl, unrealised_pnl
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+on conflict (scope, scope_id, time) do update
+set equity = excluded.equity, cash = excluded.cash, gross_exposure = excluded.gross_exposure, net_exposure = excluded.net_exposure,
+    realised_pnl = excluded.realised_pnl, unrealised_pnl = excluded.unrealised_pnl;
+
+-- name: equity_marks
+-- Highest equity so far, and the last one before the day began.
+select max(equity) as peak,
+    (select e.equity from strategy.equity e where e.scope = $1 and e.scope_id = $2 and e.time < $3 order by e.time desc limit 1) as day_start
+from strategy.equity where scope = $1 and scope_id = $2;
+
+-- name: equity_curve
+select * from strategy.equity
+where scope = $1 and scope_id = $2 and ($3::timestamptz is null or time >= $3) and ($4::timestamptz is null or time < $4)
+order by time;
+
+-- name: instrument
+-- The series with the shortest bars of a common symbol, or of a provider's symbol.
+select s.provider, s.symbol, s.interval from datahub.series s
+where s.interval <> '' and (
+    s.symbol = $1
+    or exists (
+        select 1
+        from registry.asset_mapping m
+        join registry.common_symbols y on y.common_symbol_id = m.common_symbol_id
+        join registry.assets a on a.asset_id = m.asset_id
+        join registry.code_registry c on c.code_id = a.code_id
+        where m.active and y.symbol = $1 and c.name = s.provider and a.symbol = s.symbol
+    )
+)
+order by case right(s.interval, 3) when 'sec' then 0 when 'min' then 1 else 2 end, length(s.interval), s.interval, s.provider
+limit 1;
+
+-- name: trading_notify
+select pg_notify('strategy_changed', $1);

@@ -1,0 +1,137 @@
+"""One paper account in memory: the engine's paper broker under the ids of the platform's orders.
+
+The database is the truth: an account is made from the rows, after a restart and whenever a new instrument comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from quasar.engine.grid import Grid, scaled
+from quasar.engine.live import LiveBar, LiveTick, OrderName
+from quasar.engine.paper import PaperBroker, PaperEvent
+from quasar.engine.rules import MarketRules
+from quasar.errors import QuasarError
+from quasar.model.order_states import OrderStatus
+from quasar.model.orders import CancelIntent, Contingency, OrderIntent, OrderTarget, PlaceIntent
+from strategy_engine.trading.orders import ZERO, FillOutcome, Held, Outcome, StatusOutcome, StoredOrder
+
+
+class PaperAccount:
+    """The orders, positions and cash of one account, worked on live prices."""
+
+    def __init__(self, account_id: str, rules: MarketRules, grids: Mapping[str, Grid]) -> None:
+        """Open an account without orders; `rules` says what it has and what trading costs."""
+        self.account_id = account_id
+        self.grids = dict(grids)
+        self._broker = PaperBroker(rules, grids, account_id)
+        self._number = 0
+        self._names: dict[OrderName, str] = {}
+        self._targets: dict[str, OrderTarget] = {}
+        self._filled: dict[str, Decimal] = {}
+
+    def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], time_ns: int) -> None:
+        """Take over positions and open orders; nothing is told, for all of it is known."""
+        ledger = self._broker.ledger
+        quantities: dict[str, tuple[Decimal, Decimal]] = {}
+        for each in held:
+            quantity, worth = quantities.get(each.symbol, (ZERO, ZERO))
+            price = each.average_price or ZERO
+            quantities[each.symbol] = (quantity + each.quantity, worth + each.quantity * price)
+        for symbol, (quantity, worth) in quantities.items():
+            if quantity:
+                book = ledger.books[symbol]
+                book.holding.add(scaled(quantity, book.grid.size_decimals), float(worth / quantity), book.size_scale)
+                ledger.held[book.index] = book
+        children = {each.client_order_id: each for each in orders if each.parent_client_order_id}
+        open_parents = {each.client_order_id for each in orders if not each.parent_client_order_id}
+        for order in orders:
+            child = children.get(order.client_order_id)
+            if child is None:
+                exits = [one for one in children.values() if one.parent_client_order_id == order.client_order_id]
+                self._readmit(order, exits, time_ns)
+            elif child.parent_client_order_id not in open_parents and child.status is not OrderStatus.HELD:
+                self._readmit(_alone(child), (), time_ns)
+
+    def _readmit(self, order: StoredOrder, exits: Sequence[StoredOrder], time_ns: int) -> None:
+        if order.remaining > 0 or order.spec.notional is not None:
+            self._filled[order.client_order_id] = order.filled_quantity
+            quantity = order.remaining if order.spec.quantity is not None else None
+            self.place(replace(order, spec=replace(order.spec, quantity=quantity)), exits, time_ns)
+
+    def place(self, order: StoredOrder, exits: Sequence[StoredOrder], time_ns: int) -> list[Outcome]:
+        """Work an order, with the exits of its bracket; what the broker refuses is told as REJECTED."""
+        self._number += 1
+        name = (self._number, 0)
+        self._names[name] = order.client_order_id
+        self._targets[order.client_order_id] = OrderTarget(self._number)
+        for child in exits:
+            self._names[self._number, child.leg] = child.client_order_id
+            self._targets[child.client_order_id] = OrderTarget(self._number, child.leg)
+        intent = OrderIntent(intent_number=self._number, decide_time_ns=time_ns, action=PlaceIntent(order.spec))
+        try:
+            return self._told(self._broker.handle(intent))
+        except QuasarError as error:
+            refused = [order.client_order_id, *(child.client_order_id for child in exits)]
+            return [
+                StatusOutcome(client_order_id=each, status=OrderStatus.REJECTED, text=error.message) for each in refused
+            ]
+
+    def cancel(self, client_order_id: str, time_ns: int) -> list[Outcome]:
+        """Cancel an order; one that is held with its entry, or not here any more, ends as CANCELLED."""
+        target = self._targets.get(client_order_id)
+        gone = StatusOutcome(client_order_id=client_order_id, status=OrderStatus.CANCELLED)
+        if target is None:
+            return [gone]
+        self._number += 1
+        intent = OrderIntent(intent_number=self._number, decide_time_ns=time_ns, action=CancelIntent(target))
+        try:
+            outcomes = self._told(self._broker.handle(intent))
+        except QuasarError:
+            return [gone]
+        return outcomes or [gone]
+
+    def on_bars(self, bars: Sequence[LiveBar]) -> list[Outcome]:
+        """Work the orders on bars that closed at one instant."""
+        return self._told(self._broker.on_bars(bars))
+
+    def on_tick(self, tick: LiveTick) -> list[Outcome]:
+        """Work the orders of a symbol on one tick."""
+        return self._told(self._broker.on_tick(tick))
+
+    def _told(self, events: Sequence[PaperEvent]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for event in events:
+            if isinstance(event, tuple):
+                name, fill = event
+                if client_order_id := self._names.get(name):
+                    own = replace(fill, client_order_id=client_order_id)
+                    outcomes.append(FillOutcome(client_order_id=client_order_id, fill=own))
+            elif client_order_id := self._names.get((event.intent_number, event.leg)):
+                before = self._filled.get(client_order_id, ZERO)
+                quantity = None if event.quantity is None or not event.quantity else event.quantity + before
+                outcomes.append(
+                    StatusOutcome(
+                        client_order_id=client_order_id,
+                        status=event.status,
+                        text=event.text,
+                        quantity=quantity,
+                        limit_price=event.limit_price,
+                        trigger_price=event.trigger_price,
+                    )
+                )
+        return outcomes
+
+
+def _alone(child: StoredOrder) -> StoredOrder:
+    """Return an exit whose entry is filled as an order of its own, still linked with the other exit."""
+    spec = replace(
+        child.spec,
+        reduce_only=True,
+        bracket=None,
+        group=child.parent_client_order_id,
+        group_contingency=Contingency.OUO,
+    )
+    return replace(child, spec=spec)

@@ -1,0 +1,80 @@
+"""The newest price of each instrument, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
+
+from quasar.engine.grid import Grid
+from quasar.errors import NotFound, ServiceUnavailable
+from strategy_engine.backtests.records import LoadedSeries, SeriesFacts, WantedSeries
+
+_FINE: Final = frozenset({"crypto", "currency"})
+_PRICE_DECIMALS: Final = 8
+
+FindSeries = Callable[[str], Awaitable[WantedSeries | None]]
+"""Returns the series that prices a symbol; None: nothing is stored of it."""
+Newest = Callable[[WantedSeries], Awaitable[LoadedSeries]]
+"""Returns a series with its newest closed bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """An instrument and its newest price."""
+
+    facts: SeriesFacts
+    price: Decimal | None
+    time_ns: int
+
+
+def grid_of(facts: SeriesFacts) -> Grid:
+    """Return where prices and sizes of an instrument lie: as the DataHub says, else as the strategy's process has it."""
+    fine = facts.asset_class.lower() in _FINE
+    sizes = facts.size_decimals if facts.size_decimals is not None else (8 if fine else 0)
+    prices = facts.price_decimals if facts.price_decimals is not None else _PRICE_DECIMALS
+    return Grid(price_decimals=prices, size_decimals=sizes)
+
+
+class Quotes:
+    """Knows the newest prices: from the live feed, and from stored bars for what is not fed."""
+
+    def __init__(self, find: FindSeries, newest: Newest) -> None:
+        """Ask `find` and `newest` for instruments that are not known yet."""
+        self._find = find
+        self._newest = newest
+        self._quotes: dict[str, Quote] = {}
+
+    def learn(self, facts: SeriesFacts) -> None:
+        """Take in what is known of an instrument."""
+        former = self._quotes.get(facts.name)
+        self._quotes[facts.name] = Quote(facts, former.price if former else None, former.time_ns if former else 0)
+
+    def tell(self, symbol: str, price: float, time_ns: int) -> None:
+        """Take in a price; an older one than is known changes nothing."""
+        quote = self._quotes.get(symbol)
+        if quote is not None and time_ns >= quote.time_ns:
+            self._quotes[symbol] = replace(quote, price=Decimal(repr(price)), time_ns=time_ns)
+
+    def known(self, symbol: str) -> Quote | None:
+        """Return the quote without asking anybody."""
+        return self._quotes.get(symbol)
+
+    async def get(self, symbol: str) -> Quote | None:
+        """Return the quote of a symbol; None: nothing is known of it."""
+        quote = self._quotes.get(symbol)
+        if quote is not None and quote.price is not None:
+            return quote
+        wanted = await self._find(symbol)
+        if wanted is None:
+            return quote
+        try:
+            loaded = await self._newest(wanted)
+        except (NotFound, ServiceUnavailable):
+            return quote
+        self.learn(loaded.facts)
+        if len(loaded.bars):
+            times = loaded.bars.close_time_ns if loaded.bars.close_time_ns is not None else loaded.bars.open_time_ns
+            self.tell(loaded.facts.name, float(loaded.bars.close[-1]), int(times[-1]))
+        return self._quotes.get(symbol)

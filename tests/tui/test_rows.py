@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.tui.stores import NOW, busy
+from tui import filters
+from tui.store import Store
+from tui.views import VIEWS, view_of
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.alias)
+def test_every_view_shows_an_empty_store_and_a_busy_one(view: object) -> None:
+    from tui.views import View
+
+    assert isinstance(view, View)
+    for store in (Store(), busy()):
+        for row in view.build(store, NOW):
+            assert len(row.cells) <= len(view.columns)
+            assert row.key
+
+
+def test_a_service_that_does_not_answer_is_a_fault_and_keeps_its_row() -> None:
+    store = busy()
+    del store.systems["datahub"]
+    rows = {row.key: row for row in VIEWS[0].build(store, NOW)}
+    assert rows["datahub"].fault
+    assert "unreachable" in rows["datahub"].text
+    assert not rows["registry"].fault
+
+
+def test_a_price_that_rose_says_so_and_a_stale_one_needs_a_look() -> None:
+    view = view_of("ticks")
+    assert view is not None
+    rows = {row.key: row for row in view.build(busy(), NOW)}
+    assert "64,029.0 ↑" in rows["simulated:BTC/USD"].text
+    assert "+1.20 %" in rows["simulated:BTC/USD"].text
+    assert not rows["simulated:BTC/USD"].fault
+    assert rows["simulated:NOVA"].fault
+
+
+def test_the_newest_run_comes_first_and_tells_its_error() -> None:
+    view = view_of("jobs")
+    assert view is not None
+    (row,) = view.build(busy(), NOW)
+    assert row.fault
+    assert "ETH/USD 1d" in row.text
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("btc", True),
+        ("^ETH", False),
+        ("!eth", True),
+        ("!btc", False),
+        ("-f bcu", True),
+        ("-f xyz", False),
+        ("(", False),
+        ("", True),
+    ],
+)
+def test_filters_search_the_way_operators_know(text: str, passes: bool) -> None:
+    assert filters.compiled(text)("BTC/USD simulated") is passes
+
+
+@pytest.mark.parametrize(
+    ("alias", "title"),
+    [("ticks", "Live ticks"), ("5", "Live ticks"), ("orders", "Orders and positions"), ("nope", None)],
+)
+def test_a_command_names_a_view_by_alias_digit_or_title(alias: str, title: str | None) -> None:
+    view = view_of(alias)
+    assert (view.title if view else None) == title
+
+
+def test_the_keys_and_commands_of_views_are_unique() -> None:
+    assert len({view.key for view in VIEWS}) == len({view.alias for view in VIEWS}) == len(VIEWS) == 10

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+import pytest
+
+from registry.subscriptions.plans import Wish
+from registry.subscriptions.selections import Selection, SelectionKind
+from registry.subscriptions.statuses import Health, SeriesState, combined
+from registry.subscriptions.subscriptions import State, Subscription
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+EARLIER = NOW - dt.timedelta(days=1)
+
+
+def subscription(**fields: Any) -> Subscription:
+    given = {
+        "subscription_id": uuid.UUID(int=1),
+        "code_id": 1,
+        "wish": Wish(provider="alpha", selection=Selection(SelectionKind.SYMBOL, ("A",)), interval="1d"),
+        "state": State.ACTIVE,
+        "pause_reason": "",
+        "provider_active": True,
+        "series_count": 2,
+        "unresolved_count": 0,
+        "create_time": NOW,
+        "update_time": NOW,
+        "created_by": None,
+        "revision": 1,
+        **fields,
+    }
+    return Subscription(**given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "healths", "worst"),
+    [
+        ({}, [Health.CURRENT, Health.CURRENT], Health.CURRENT),
+        ({}, [Health.CURRENT, Health.FAILING], Health.FAILING),
+        ({}, [Health.BACKFILLING, Health.PENDING], Health.BACKFILLING),
+        ({"unresolved_count": 1}, [Health.CURRENT], Health.UNRESOLVED),
+        ({"unresolved_count": 1}, [Health.FAILING], Health.FAILING),
+        ({}, [], Health.UNRESOLVED),
+        ({"state": State.PAUSED}, [Health.FAILING], Health.PAUSED),
+        ({"provider_active": False}, [Health.CURRENT], Health.PROVIDER_DOWN),
+        ({"provider_active": False, "state": State.PAUSED}, [Health.CURRENT], Health.PAUSED),
+    ],
+)
+def test_the_worst_counts_unless_nothing_is_wanted(
+    fields: dict[str, Any], healths: list[Health], worst: Health
+) -> None:
+    assert combined(subscription(**fields), [SeriesState(health=one) for one in healths], NOW).health is worst
+
+
+def test_the_series_that_is_furthest_behind_is_not_known_while_one_has_no_bar() -> None:
+    some = [SeriesState(health=Health.CURRENT, last_bar_time=NOW), SeriesState(health=Health.PENDING)]
+    all_ = [SeriesState(health=Health.CURRENT, last_bar_time=time) for time in (NOW, EARLIER)]
+
+    assert combined(subscription(), some, NOW).oldest_last_bar_time is None
+    assert combined(subscription(), some, NOW).last_bar_time == NOW
+    assert combined(subscription(), all_, NOW).oldest_last_bar_time == EARLIER
+
+
+def test_the_newest_failure_is_the_one_that_is_told() -> None:
+    states = [
+        SeriesState(health=Health.FAILING, last_error="old", last_run_time=EARLIER),
+        SeriesState(health=Health.FAILING, last_error="new", last_run_time=NOW, detail="the vendor refuses"),
+    ]
+
+    found = combined(subscription(), states, NOW)
+
+    assert (found.last_error, found.detail) == ("new", "the vendor refuses")

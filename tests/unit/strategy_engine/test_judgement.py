@@ -1,0 +1,146 @@
+"""The judgement of orders: which rule denies what, and with which numbers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from quasar.model.orders import OrderSide, OrderSpec, OrderType
+from strategy_engine.policy.judgement import Decision, judge
+from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind, TradingState, limits_of
+from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Proposal, Standing
+
+D = Decimal
+ACCOUNT = Scope(ScopeKind.ACCOUNT, "main")
+
+
+def proposal(side: OrderSide = OrderSide.BUY, quantity: str = "10", **more: Any) -> Proposal:
+    own = {name: more.pop(name) for name in ("instance_id", "known", "price", "price_age_s") if name in more}
+    kind = more.pop("type", OrderType.LIMIT if "limit_price" in more else OrderType.MARKET)
+    spec = OrderSpec(symbol="AAPL", side=side, type=kind, quantity=D(quantity), **more)
+    asked: dict[str, Any] = {"instance_id": "", "known": True, "price": D(100), **own}
+    return Proposal(account_id="main", spec=spec, currency="USD", **asked)
+
+
+def standing(held: str = "0", **more: Any) -> Standing:
+    holding = Holding(account_id="main", instance_id="", symbol="AAPL", quantity=D(held), price=D(100))
+    funds = {"main": Funds(equity=D(100_000), start_of_day=D(100_000), peak=D(100_000))}
+    return Standing(**{"holdings": (holding,), "funds": funds, **more})
+
+
+def judged(limits: Limits, asked: Proposal, how: Standing, scope: Scope = ACCOUNT) -> Decision:
+    return judge(asked, how, [Policy(policy_id="p", scope=scope, limits=limits)])
+
+
+def reasons(decision: Decision) -> list[str]:
+    return [check.reason for check in decision.denials]
+
+
+def test_an_order_that_breaks_no_rule_is_allowed_and_its_numbers_are_told() -> None:
+    decision = judge(proposal(), standing(held="5"), [])
+    assert decision.allowed
+    assert (decision.position_before, decision.position_after, decision.notional) == (D(5), D(15), D(1000))
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "reason", "limit", "value"),
+    [
+        (Limits(max_order_quantity=D(5)), proposal(), "MAX_ORDER_QUANTITY", "5", "10"),
+        (Limits(max_order_notional=D(999)), proposal(), "MAX_ORDER_NOTIONAL", "999", "1000"),
+        (Limits(max_position_quantity=D(12)), proposal(), "MAX_POSITION_QUANTITY", "12", "15"),
+        (Limits(max_position_notional=D(1200)), proposal(), "MAX_POSITION_NOTIONAL", "1200", "1500"),
+        (Limits(max_gross_exposure=D(1000)), proposal(), "MAX_GROSS_EXPOSURE", "1000", "1500"),
+        (Limits(max_net_exposure=D(1000)), proposal(), "MAX_NET_EXPOSURE", "1000", "1500"),
+        (Limits(max_leverage=D("0.01")), proposal(), "MAX_LEVERAGE", "0.01", "0.015"),
+        (Limits(price_collar=D("0.05")), proposal(limit_price=D(110)), "PRICE_COLLAR", "0.05", "0.1"),
+        (Limits(max_price_age_s=5.0), proposal(price_age_s=6.5), "STALE_REFERENCE_PRICE", "5.0", "6.5"),
+        (Limits(max_open_orders=0), proposal(), "MAX_OPEN_ORDERS", "0", "1"),
+    ],
+)
+def test_a_bound_that_is_broken_denies_with_its_reason_and_the_numbers(
+    limits: Limits, asked: Proposal, reason: str, limit: str, value: str
+) -> None:
+    (denial,) = judged(limits, asked, standing(held="5")).denials
+    assert (denial.reason, denial.limit, denial.value) == (reason, D(limit), D(value))
+    assert (denial.policy_id, denial.scope) == ("p", ACCOUNT)
+    assert value.rstrip("0").rstrip(".") in denial.detail
+
+
+def test_a_position_beyond_its_bound_may_still_be_reduced() -> None:
+    limits = Limits(max_position_quantity=D(5), max_gross_exposure=D(100))
+    assert judged(limits, proposal(OrderSide.SELL, "10"), standing(held="50")).allowed
+
+
+def test_open_orders_of_the_same_side_count_as_if_they_were_filled() -> None:
+    waiting = OpenOrder(client_order_id="a", account_id="main", instance_id="", symbol="AAPL", remaining=D(8))
+    decision = judged(Limits(max_position_quantity=D(20)), proposal(), standing(held="5", open_orders=(waiting,)))
+    assert reasons(decision) == ["MAX_POSITION_QUANTITY"]
+
+
+@pytest.mark.parametrize("scope", [Scope(ScopeKind.INSTRUMENT, "AAPL"), ACCOUNT, PLATFORM])
+def test_a_halt_of_any_scope_denies_every_order(scope: Scope) -> None:
+    decision = judge(proposal(OrderSide.SELL, "1"), standing(held="5", states={scope: TradingState.HALTED}), [])
+    assert reasons(decision) == ["TRADING_HALTED"]
+    assert decision.denials[0].scope == scope
+
+
+def test_reduce_only_lets_a_position_shrink_and_nothing_else() -> None:
+    how = standing(held="5", states={ACCOUNT: TradingState.REDUCE_ONLY})
+    assert judge(proposal(OrderSide.SELL, "5"), how, []).allowed
+    assert reasons(judge(proposal(OrderSide.SELL, "6"), how, [])) == ["TRADING_REDUCE_ONLY"]
+    assert reasons(judge(proposal(OrderSide.BUY, "1"), how, [])) == ["TRADING_REDUCE_ONLY"]
+
+
+def test_two_orders_that_together_reverse_a_position_are_not_both_reducing() -> None:
+    waiting = OpenOrder(client_order_id="a", account_id="main", instance_id="", symbol="AAPL", remaining=D(-5))
+    how = standing(held="5", states={ACCOUNT: TradingState.REDUCE_ONLY}, open_orders=(waiting,))
+    assert reasons(judge(proposal(OrderSide.SELL, "5"), how, [])) == ["TRADING_REDUCE_ONLY"]
+
+
+def test_what_the_equity_cannot_bear_is_denied_with_the_amounts() -> None:
+    (denial,) = judge(proposal(quantity="1001"), standing(), []).denials
+    assert (denial.reason, denial.limit, denial.value) == ("INSUFFICIENT_FUNDS", D(100_000), D(100_100))
+
+
+def test_a_loss_of_the_day_denies_what_increases_and_lets_reduce() -> None:
+    funds = {"main": Funds(equity=D(90_000), start_of_day=D(100_000), peak=D(120_000))}
+    limits = Limits(max_daily_loss=D(5_000), max_drawdown=D("0.2"))
+    how = standing(held="5", funds=funds)
+    assert reasons(judged(limits, proposal(), how)) == ["MAX_DAILY_LOSS", "MAX_DRAWDOWN"]
+    assert judged(limits, proposal(OrderSide.SELL, "5"), how).allowed
+
+
+def test_more_orders_than_the_burst_within_its_time_are_denied() -> None:
+    limits = Limits(max_orders_per_second=D(2), order_burst=4)
+    how = standing(recent_orders={ACCOUNT: [0.1, 0.4, 1.0, 1.9]})
+    assert reasons(judged(limits, proposal(), how)) == ["MAX_ORDER_RATE"]
+    assert judged(limits, proposal(), standing(recent_orders={ACCOUNT: [0.1, 0.4, 1.0, 2.1]})).allowed
+
+
+def test_unknown_instruments_and_missing_prices_are_denied() -> None:
+    decision = judge(proposal(known=False, price=None), standing(), [])
+    assert reasons(decision) == ["INSTRUMENT_UNKNOWN", "NO_REFERENCE_PRICE"]
+
+
+def test_instruments_types_and_shorts_can_be_forbidden() -> None:
+    limits = limits_of(
+        {
+            "forbidden_instruments": [{"symbol": "AAPL"}],
+            "allowed_instruments": [{"symbol": "MSFT"}],
+            "forbidden_order_types": ["ORDER_TYPE_MARKET"],
+            "allow_short": False,
+        }
+    )
+    assert reasons(judged(limits, proposal(OrderSide.SELL, "1"), standing())) == [
+        "INSTRUMENT_FORBIDDEN",
+        "INSTRUMENT_NOT_ALLOWED",
+        "ORDER_TYPE_FORBIDDEN",
+        "SHORT_SELLING",
+    ]
+
+
+def test_a_policy_of_another_scope_does_not_apply() -> None:
+    other = Scope(ScopeKind.ACCOUNT, "other")
+    assert judged(Limits(max_order_quantity=D(1)), proposal(), standing(), other).allowed

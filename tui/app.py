@@ -1,0 +1,278 @@
+"""The console as a Textual application: one table, ten views, keys that operators know from k9s."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Footer, Input, Static
+
+from quasar import errors
+from quasar.clock import Clock, SystemClock
+from tui import filters
+from tui.feeds import Commands, Feeds
+from tui.session import Session
+from tui.store import Store
+from tui.views import VIEWS, View, view_of
+from tui.widgets.confirm import Confirm
+from tui.widgets.help import Help
+from tui.widgets.live_table import LiveTable
+
+REPAINT_S = 0.25
+DANGEROUS = {"remove": "Remove the subscription? Its bars stay.", "stop": "Stop the instance and cancel its orders?"}
+
+_log = logging.getLogger(__name__)
+
+
+class Console(App[None]):
+    """The operators' console."""
+
+    TITLE = "Quasar"
+    CSS = """
+    #banner { height: 1; padding: 0 1; background: $panel; }
+    #prompt { display: none; height: 3; border: tall $accent; }
+    #prompt.-shown { display: block; }
+    #state { height: 1; padding: 0 1; color: $text-muted; }
+    LiveTable { height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(view.key, f"view('{view.alias}')", view.title, show=False, id=view.alias) for view in VIEWS),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("colon", "command", "Command", id="command"),
+        Binding("question_mark", "help", "Help", id="help"),
+        Binding("escape", "step_back", "Back", id="back", show=False),
+        Binding("minus", "last_view", "Last view", id="last", show=False),
+        Binding("p", "pause", "Pause", id="pause"),
+        Binding("ctrl+z", "faults", "Faults", id="faults"),
+        Binding("e", "act('pause')", "Pause/resume row", show=False, id="row-pause"),
+        Binding("ctrl+d", "act('remove')", "Remove row", show=False, id="row-remove"),
+        Binding("x", "act('cancel')", "Cancel row", show=False, id="row-cancel"),
+        Binding("R", "act('retry')", "Retry row", show=False, id="row-retry"),
+        Binding("b", "act('backfill')", "Back-fill row", show=False, id="row-backfill"),
+        Binding("s", "act('start')", "Start row", show=False, id="row-start"),
+        Binding("S", "act('stop')", "Stop row", show=False, id="row-stop"),
+        Binding("t", "act('restart')", "Restart row", show=False, id="row-restart"),
+        Binding("ctrl+c", "quit", "Quit", id="quit", priority=True),
+    ]
+
+    def __init__(self, session: Session | None, store: Store | None = None, clock: Clock | None = None) -> None:
+        """Show a store.
+
+        Args:
+            session: Fills the store; None: somebody else does, as in tests.
+            store: What is shown.
+            clock: The time that ages are counted from.
+        """
+        super().__init__()
+        self.session = session
+        self.store = store or Store()
+        self.clock = clock or SystemClock()
+        self.view: View = VIEWS[0]
+        self._former: View = VIEWS[0]
+        self._filter = ""
+        self._faults_only = False
+        self._paused = False
+        self._painted = -1
+        self._painted_at = 0.0
+        self._asking = ""
+
+    def compose(self) -> ComposeResult:
+        """Lay out banner, table, prompt and footer."""
+        yield Static(id="banner")
+        with Vertical():
+            yield LiveTable(id="table")
+        yield Static(id="state")
+        yield Input(id="prompt")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin to fill and to paint."""
+        self.theme = "textual-dark"
+        self.table.open_view(self.view)
+        self.table.focus()
+        self.set_interval(REPAINT_S, self.repaint)
+        if self.session is not None:
+            self.fill()
+        self.repaint()
+
+    @property
+    def table(self) -> LiveTable:
+        """The table."""
+        return self.query_one("#table", LiveTable)
+
+    @work(exclusive=True, group="feeds")
+    async def fill(self) -> None:
+        """Fill the store for as long as the console runs."""
+        assert self.session is not None
+        async with self.session:
+            await Feeds(self.session, self.store, self.clock).run()
+
+    def repaint(self) -> None:
+        """Bring the screen in step with the store, at most four times a second and only when something changed."""
+        now = self.clock.monotonic()
+        self._banner()
+        if self._paused or (self._painted == self.store.changes and now - self._painted_at < 1.0):
+            return
+        self._painted, self._painted_at = self.store.changes, now
+        matches = filters.compiled(self._filter)
+        rows = [
+            row
+            for row in self.view.build(self.store, self.clock.now())
+            if (row.fault or not self._faults_only) and matches(row.text)
+        ]
+        with self.batch_update():
+            self.table.show(rows)
+        self._state(len(rows))
+
+    def _banner(self) -> None:
+        worst = self.store.worst_link
+        if worst is None:
+            link = "[green]● live[/]" if self.store.links else "[cyan]◐ connecting[/]"
+        else:
+            name, how = worst
+            last = f" (last {how.last:%H:%M:%S})" if how.last else ""
+            link = f"[yellow]◐ {name}: {how.state}{last}[/] {how.error[:90]}"
+        pause = " [reverse] PAUSED [/]" if self._paused else ""
+        faults = " [reverse] FAULTS [/]" if self._faults_only else ""
+        trading = self.store.trading_state
+        halted = " [white on red] TRADING HALTED [/]" if trading is not None and trading.state.name == "HALTED" else ""
+        title = f"[bold]Quasar[/] › {self.view.title}"
+        self.query_one("#banner", Static).update(f"{title}   {link}{halted}{pause}{faults}")
+
+    def _state(self, rows: int) -> None:
+        if rows:
+            text = f"{rows} rows"
+        elif self._filter or self._faults_only:
+            text = "No row passes the filter; esc clears it."
+        elif self.view.source in self.store.loaded:
+            text = self.view.empty
+        else:
+            text = "Loading …"
+        chosen = f"   filter: {self._filter}" if self._filter else ""
+        keys = f"   {self.view.actions}" if self.view.actions and not self._read_only else ""
+        self.query_one("#state", Static).update(f"{text}{chosen}{keys}")
+
+    @property
+    def _read_only(self) -> bool:
+        return self.session is not None and self.session.settings.read_only
+
+    def action_view(self, alias: str) -> None:
+        """Open a view."""
+        view = view_of(alias)
+        if view is None:
+            self.notify(f"There is no view {alias!r}; ? lists them.", severity="warning")
+            return
+        if view is not self.view:
+            self._former, self.view = self.view, view
+            self._filter = ""
+            self.table.open_view(view)
+        self._painted = -1
+        self.repaint()
+
+    def action_last_view(self) -> None:
+        """Go to the view before."""
+        self.action_view(self._former.alias)
+
+    def action_pause(self) -> None:
+        """Stop painting, or go on; what comes is kept in any case."""
+        self._paused = not self._paused
+        self._painted = -1
+        self.repaint()
+
+    def action_faults(self) -> None:
+        """Show only rows that need a look, or all."""
+        self._faults_only = not self._faults_only
+        self._painted = -1
+        self.repaint()
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        self._ask("/", self._filter)
+
+    def action_command(self) -> None:
+        """Ask for a command."""
+        self._ask(":", "")
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        self.push_screen(Help(self.active_bindings))
+
+    def action_step_back(self) -> None:
+        """Close the prompt, else clear the filter."""
+        if self._asking:
+            self._close_prompt()
+        else:
+            self._filter, self._faults_only = "", False
+            self._painted = -1
+            self.repaint()
+
+    def _ask(self, kind: str, value: str) -> None:
+        self._asking = kind
+        prompt = self.query_one("#prompt", Input)
+        prompt.value = value
+        prompt.placeholder = "filter: a regular expression, !inverse, -f fuzzy" if kind == "/" else "view, or q to quit"
+        prompt.add_class("-shown")
+        prompt.focus()
+
+    def _close_prompt(self) -> None:
+        self._asking = ""
+        self.query_one("#prompt", Input).remove_class("-shown")
+        self.table.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take a filter or a command."""
+        kind, text = self._asking, event.value.strip()
+        self._close_prompt()
+        if kind == "/":
+            self._filter = text
+            self._painted = -1
+            self.repaint()
+            return
+        name, _, rest = text.partition(" ")
+        if name in ("q", "quit", "q!"):
+            self.exit()
+        elif name:
+            self.action_view(name)
+            self._filter = rest
+            self._painted = -1
+            self.repaint()
+
+    def action_act(self, action: str) -> None:
+        """Do something to the row under the cursor; what cannot be undone is asked first."""
+        key = self.table.current_key
+        if self.session is None or key is None:
+            return
+        if self._read_only:
+            self.notify("The console was started with --readonly.", severity="warning")
+            return
+        question = DANGEROUS.get(action)
+        if question is None:
+            self._do(action, key)
+            return
+
+        def answered(sure: bool | None) -> None:
+            if sure:
+                self._do(action, key)
+
+        self.push_screen(Confirm(question, key), answered)
+
+    @work(group="actions")
+    async def _do(self, action: str, key: str) -> None:
+        assert self.session is not None
+        try:
+            told = await Commands(self.session, self.store).act(self.view.alias, action, key)
+        except errors.QuasarError as error:
+            self.notify(error.message, title=error.reason, severity="error", timeout=10)
+            return
+        if told:
+            self.notify(told)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keep row actions away from views that have none."""
+        if action == "act" and self._read_only:
+            return False
+        return super().check_action(action, parameters)

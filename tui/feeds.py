@@ -1,0 +1,344 @@
+"""What fills the store: streams where the contract has them, else reads at an interval. No terminal here."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+from quasar import errors
+from quasar.clock import Clock
+from quasar_client.common import v1 as common
+from quasar_client.datahub import v1 as datahub
+from quasar_client.ops import v1 as ops
+from quasar_client.registry import v1 as registry
+from quasar_client.strategy import v1 as strategy
+from tui.session import Session
+from tui.store import Store
+
+SERVICES: Final = ("registry", "datahub", "strategy")
+LONGEST_WAIT_S: Final = 15.0
+READ_S: Final = 2.0
+
+
+class Feeds:
+    """Every feed of the console."""
+
+    def __init__(self, session: Session, store: Store, clock: Clock) -> None:
+        """Fill `store` through `session`."""
+        self._session = session
+        self._store = store
+        self._clock = clock
+        self._watched: tuple[tuple[str, str], ...] = ()
+
+    async def run(self) -> None:
+        """Fill the store until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for service in SERVICES:
+                group.create_task(self._keep(f"{service} state", self._system, service))
+                group.create_task(self._keep(f"{service} figures", self._metrics, service))
+                group.create_task(self._keep(f"{service} log", self._logs, service))
+            for name, read in (
+                ("providers", self._providers),
+                ("subscriptions", self._subscriptions),
+                ("gaps", self._gaps),
+                ("strategies", self._strategies),
+                ("orders", self._orders),
+                ("symbols", self._symbols),
+            ):
+                group.create_task(self._keep(name, self._again, read))
+            group.create_task(self._keep("runs", self._runs))
+            group.create_task(self._keep("events", self._events))
+            group.create_task(self._keep("prices", self._prices))
+
+    async def _keep(self, name: str, feed: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run a feed for ever: when it fails, the others go on, its last values stay, and it is tried again."""
+        link, wait_s = self._store.link(name), 0.5
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await feed(*args)
+                problem = "the stream ended"
+            except errors.QuasarError as error:
+                problem = error.message
+            if self._clock.monotonic() - began > LONGEST_WAIT_S:
+                wait_s = 0.5
+            link.state, link.error = "reconnecting", problem
+            self._store.changed()
+            await self._clock.sleep(wait_s * (0.5 + random.random() / 2))  # noqa: S311 - spreads attempts, no secret
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+
+    async def _again(self, read: Callable[[], Awaitable[str]]) -> None:
+        while True:
+            self._live(await read())
+            await self._clock.sleep(READ_S)
+
+    def _live(self, name: str, *loaded: str) -> None:
+        link = self._store.link(name)
+        link.state, link.error, link.last = "live", "", self._clock.now()
+        self._store.changed(*(loaded or (name,)))
+
+    async def _each(self, name: str, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for message in stream:
+            yield message
+            self._live(name)
+
+    # What every service serves.
+
+    async def _system(self, service: str) -> None:
+        try:
+            while True:
+                answer = await self._session.call(
+                    "ops.v1.SystemService/GetSystemInfo",
+                    ops.GetSystemInfoRequest(),
+                    ops.GetSystemInfoResponse,
+                    service=service,
+                )
+                self._store.systems[service] = answer.system_info
+                self._live(f"{service} state", "systems")
+                await self._clock.sleep(READ_S)
+        finally:
+            self._store.systems.pop(service, None)
+            self._store.changed("systems")
+
+    async def _metrics(self, service: str) -> None:
+        stream = self._session.stream(
+            "ops.v1.SystemService/WatchMetrics", ops.WatchMetricsRequest(), ops.WatchMetricsResponse, service=service
+        )
+        async for message in self._each(f"{service} figures", stream):
+            self._store.put_metrics(service, message.metrics)
+
+    async def _logs(self, service: str) -> None:
+        request = ops.WatchLogsRequest(min_level="info", tail=200)
+        stream = self._session.stream("ops.v1.SystemService/WatchLogs", request, ops.WatchLogsResponse, service=service)
+        async for message in self._each(f"{service} log", stream):
+            self._store.logs.extend(message.records)
+            self._store.loaded.add("logs")
+
+    async def _events(self) -> None:
+        page = await self._session.call(
+            "ops.v1.EventService/ListEvents",
+            ops.ListEventsRequest(page_size=200),
+            ops.ListEventsResponse,
+            service="registry",
+        )
+        self._store.events.clear()
+        self._store.events.extend(page.events)
+        self._live("events")
+        cursor = str(page.events[0].event_id) if page.events else ""
+        request = ops.WatchEventsRequest(cursor=cursor)
+        stream = self._session.stream(
+            "ops.v1.EventService/WatchEvents", request, ops.WatchEventsResponse, service="registry"
+        )
+        async for message in self._each("events", stream):
+            for event in message.events:
+                self._store.events.appendleft(event)
+
+    # Registry and DataHub.
+
+    async def _providers(self) -> str:
+        codes = await self._session.call(
+            "registry.v1.CodeService/ListCode",
+            registry.ListCodeRequest(page_size=500, filter='kind = "PROVIDER"'),
+            registry.ListCodeResponse,
+        )
+        self._store.codes = {one.ref.name: one for one in codes.codes if one.ref}
+        self._store.changed("codes")
+        running = await self._session.call(
+            "datahub.v1.ProviderService/ListProviders",
+            datahub.ListProvidersRequest(page_size=500),
+            datahub.ListProvidersResponse,
+        )
+        self._store.providers = {one.name: one for one in running.providers}
+        return "providers"
+
+    async def _subscriptions(self) -> str:
+        answer = await self._session.call(
+            "registry.v1.SubscriptionService/ListSubscriptions",
+            registry.ListSubscriptionsRequest(page_size=500),
+            registry.ListSubscriptionsResponse,
+        )
+        self._store.subscriptions = {one.subscription_id: one for one in answer.subscriptions}
+        return "subscriptions"
+
+    async def _runs(self) -> None:
+        stream = self._session.stream(
+            "datahub.v1.CollectionService/WatchRuns", datahub.WatchRunsRequest(), datahub.WatchRunsResponse
+        )
+        async for message in self._each("runs", stream):
+            for run in message.runs:
+                self._store.runs[run.run_id] = run
+            for old in list(self._store.runs)[:-500]:
+                del self._store.runs[old]
+
+    async def _gaps(self) -> str:
+        answer = await self._session.call(
+            "datahub.v1.CollectionService/ListGaps", datahub.ListGapsRequest(page_size=500), datahub.ListGapsResponse
+        )
+        self._store.gaps = {one.gap_id: one for one in answer.gaps}
+        return "gaps"
+
+    async def _symbols(self) -> str:
+        answer = await self._session.call(
+            "datahub.v1.MarketDataService/SearchSeries",
+            datahub.SearchSeriesRequest(page_size=500),
+            datahub.SearchSeriesResponse,
+        )
+        keys = [match.symbol.key for match in answer.matches if match.has_live and match.symbol and match.symbol.key]
+        watched = tuple(sorted({(key.provider, key.symbol) for key in keys}))
+        if watched != self._watched:
+            self._watched = watched
+        if not watched:
+            self._store.changed("prices")
+        return "symbols"
+
+    async def _prices(self) -> None:
+        while not self._watched:
+            self._live("prices", "symbols")
+            await self._clock.sleep(0.5)
+        watched = self._watched
+        by_provider: dict[str, list[str]] = {}
+        for provider, symbol in watched:
+            by_provider.setdefault(provider, []).append(symbol)
+        request = datahub.WatchPricesRequest(
+            symbols=[
+                datahub.SymbolSelector(provider_symbols=datahub.ProviderSymbols(provider=provider, symbols=symbols))
+                for provider, symbols in by_provider.items()
+            ],
+            interval=dt.timedelta(milliseconds=250),
+            heartbeat_interval=dt.timedelta(seconds=2),
+        )
+        stream = self._session.stream("datahub.v1.MarketDataService/WatchPrices", request, datahub.WatchPricesResponse)
+        async for message in self._each("prices", stream):
+            for price in message.prices:
+                if price.series and price.series.key:
+                    self._store.put_price(f"{price.series.key.provider}:{price.series.key.symbol}", price)
+            if self._watched != watched:
+                return
+
+    # StrategyEngine.
+
+    async def _strategies(self) -> str:
+        answer = await self._session.call(
+            "strategy.v1.StrategyService/ListInstances",
+            strategy.ListInstancesRequest(page_size=200),
+            strategy.ListInstancesResponse,
+        )
+        self._store.instances = {one.instance_id: one for one in answer.instances}
+        self._store.changed("instances")
+        scope = strategy.PolicyScope(kind=strategy.ScopeKind.PLATFORM)
+        state = await self._session.call(
+            "strategy.v1.PolicyService/GetTradingState",
+            strategy.GetTradingStateRequest(scope=scope),
+            strategy.GetTradingStateResponse,
+        )
+        self._store.trading_state = state.trading_state
+        return "strategies"
+
+    async def _orders(self) -> str:
+        orders = await self._session.call(
+            "strategy.v1.TradingService/ListOrders",
+            strategy.ListOrdersRequest(page_size=200),
+            strategy.ListOrdersResponse,
+        )
+        self._store.orders = {one.client_order_id: one for one in orders.orders}
+        positions = await self._session.call(
+            "strategy.v1.PortfolioService/ListPositions",
+            strategy.ListPositionsRequest(page_size=200),
+            strategy.ListPositionsResponse,
+        )
+        self._store.positions = {f"{one.account_id}:{one.symbol}": one for one in positions.positions}
+        return "orders"
+
+
+class Commands:
+    """What an operator can do from the console."""
+
+    def __init__(self, session: Session, store: Store) -> None:
+        """Act through `session`."""
+        self._session = session
+        self._store = store
+
+    async def act(self, view: str, action: str, key: str) -> str:
+        """Do something to a row; return what to tell.
+
+        Raises:
+            quasar.errors.QuasarError: The service refused.
+        """
+        handler = {
+            ("subs", "pause"): self._pause,
+            ("subs", "remove"): self._remove,
+            ("jobs", "cancel"): self._cancel_run,
+            ("jobs", "retry"): self._retry_run,
+            ("gaps", "backfill"): self._backfill,
+            ("strat", "start"): self._start,
+            ("strat", "stop"): self._stop,
+            ("ord", "cancel"): self._cancel_order,
+            ("prov", "restart"): self._restart,
+        }.get((view, action))
+        return await handler(key) if handler else ""
+
+    async def _pause(self, key: str) -> str:
+        paused = self._store.subscriptions[key].state is registry.SubscriptionState.PAUSED
+        service = "registry.v1.SubscriptionService"
+        if paused:
+            request = registry.ResumeSubscriptionRequest(subscription_id=key)
+            await self._session.call(f"{service}/ResumeSubscription", request, registry.ResumeSubscriptionResponse)
+            return "subscription resumed"
+        await self._session.call(
+            f"{service}/PauseSubscription",
+            registry.PauseSubscriptionRequest(subscription_id=key),
+            registry.PauseSubscriptionResponse,
+        )
+        return "subscription paused"
+
+    async def _remove(self, key: str) -> str:
+        await self._session.call(
+            "registry.v1.SubscriptionService/DeleteSubscription",
+            registry.DeleteSubscriptionRequest(subscription_id=key),
+            registry.DeleteSubscriptionResponse,
+        )
+        return "subscription removed; its bars stay"
+
+    async def _cancel_run(self, key: str) -> str:
+        request = datahub.CancelRunRequest(run_id=key)
+        await self._session.call("datahub.v1.CollectionService/CancelRun", request, datahub.CancelRunResponse)
+        return "run cancelled"
+
+    async def _retry_run(self, key: str) -> str:
+        request = datahub.RetryRunRequest(run_id=key)
+        await self._session.call("datahub.v1.CollectionService/RetryRun", request, datahub.RetryRunResponse)
+        return "run is tried again"
+
+    async def _backfill(self, key: str) -> str:
+        gap = self._store.gaps[key]
+        span = common.TimeRange(start=_time(gap.start_time_ns), end=_time(gap.end_time_ns) if gap.end_time_ns else None)
+        request = datahub.BackfillRequest(series=[datahub.SeriesReference(series_id=gap.series_id)], range=span)
+        await self._session.call("datahub.v1.CollectionService/Backfill", request, datahub.BackfillResponse)
+        return "back-fill started"
+
+    async def _start(self, key: str) -> str:
+        request = strategy.StartInstanceRequest(instance_id=key)
+        await self._session.call("strategy.v1.StrategyService/StartInstance", request, strategy.StartInstanceResponse)
+        return f"{key} starts"
+
+    async def _stop(self, key: str) -> str:
+        request = strategy.StopInstanceRequest(instance_id=key, action=strategy.StopAction.CANCEL_ORDERS)
+        await self._session.call("strategy.v1.StrategyService/StopInstance", request, strategy.StopInstanceResponse)
+        return f"{key} stops; its open orders are cancelled"
+
+    async def _cancel_order(self, key: str) -> str:
+        request = strategy.CancelOrderRequest(client_order_id=key)
+        await self._session.call("strategy.v1.TradingService/CancelOrder", request, strategy.CancelOrderResponse)
+        return "order cancelled"
+
+    async def _restart(self, key: str) -> str:
+        request = datahub.RestartProviderRequest(name=key)
+        await self._session.call("datahub.v1.ProviderService/RestartProvider", request, datahub.RestartProviderResponse)
+        return f"{key} restarts"
+
+
+def _time(nanoseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(nanoseconds / 1e9, dt.UTC)
