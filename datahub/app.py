@@ -20,6 +20,7 @@ from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.collection_service import CollectionService
 from datahub.rpc.contract import SERVICES
+from datahub.rpc.live_assembly import LiveHalf
 from datahub.rpc.manifests import manifest_of
 from datahub.rpc.market_data_service import MarketDataService
 from datahub.rpc.operations import register
@@ -51,11 +52,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     steering = Steering(floor.database, floor.events, floor.clock)
     backfills = Backfills(floor.database, floor.clock)
     register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
+    live = LiveHalf(floor.database, Room(floor.database), runtime, floor.clock, floor.background.start)
+    live.run(floor.server.draining)
     servicers: tuple[object, ...] = (
         CollectionService(
             floor.database, collection, steering, writer, floor.operations, floor.clock, floor.server.draining
         ),
-        MarketDataService(floor.database, floor.clock),  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+        MarketDataService(floor.database, floor.clock, live.service),  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
         ProviderService(floor.database, runtime, floor.clock, instance_id=worker_identity()),
     )
 

@@ -18,10 +18,14 @@ from registry.code.built_ins import BuiltIn
 from registry.code.catalog import Catalog
 from registry.config import RegistrySettings
 from registry.requests import Requests
+from registry.rpc.asset_service import AssetService
 from registry.rpc.built_ins import found_built_ins
 from registry.rpc.code_service import CodeService
 from registry.rpc.collection_states import RemoteCollectionStates
 from registry.rpc.contract import SERVICES
+from registry.rpc.equipment import equipped
+from registry.rpc.index_service import IndexService
+from registry.rpc.mapping_service import MappingService
 from registry.rpc.owners import RemoteOwners
 from registry.rpc.subscription_service import SubscriptionService
 from registry.subscriptions import ground as subscription_ground
@@ -35,9 +39,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     max_series = settings.max_series if isinstance(settings, RegistrySettings) else subscription_ground.MAX_SERIES
     datahub = await peers.connect(settings, floor.bearers, floor.clock, "datahub", stack)
     strategy = await peers.connect(settings, floor.bearers, floor.clock, "strategy", stack)
+    workshop = equipped(floor, datahub, strategy)
     servicers: tuple[object, ...] = (
         _code_service(floor, datahub, strategy, found_built_ins()),
         _subscription_service(floor, datahub, max_series),
+        AssetService(workshop),
+        MappingService(workshop),
+        IndexService(workshop),
     )
     return floor.serve(servicers, contract=SERVICES)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.database.copy import Column, RowFormat
 from quasar.database.pool import Database
-from quasar.database.storage import Storage
 from quasar.model.bars import BarOrigin
 from quasar.model.columns import MISSING
 from quasar.model.instants import from_ns
@@ -45,6 +45,14 @@ _ROWS = RowFormat(
 )
 
 
+class MakesRoom(Protocol):
+    """Makes partitions."""
+
+    async def ensure(self, table: str, start: dt.datetime, end: dt.datetime) -> object:
+        """Make sure that rows with times in [start, end) can be stored."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class StoredTicks:
     """Ticks on their way to the table."""
@@ -57,8 +65,8 @@ class StoredTicks:
 class LiveStore:
     """Gathers what is to be stored and writes it; a database that is away is waited for."""
 
-    def __init__(self, database: Database, storage: Storage, clock: Clock) -> None:
-        """Write to `database`."""
+    def __init__(self, database: Database, storage: MakesRoom, clock: Clock) -> None:
+        """Write to `database`; `storage` makes partitions before rows need them."""
         self._database = database
         self._storage = storage
         self._clock = clock

@@ -10,7 +10,7 @@ from datahub.live.feeds import Feeds
 from datahub.live.gaps import FeedGap, FeedGaps
 from datahub.live.ingest import LiveIngest
 from datahub.live.prices import PriceBoard
-from datahub.live.storage import LiveStore
+from datahub.live.storage import LiveStore, MakesRoom
 from datahub.live.symbols import LiveSymbols
 from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.live_messages import gap_message
@@ -23,7 +23,6 @@ from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
 from quasar.convert import wire
 from quasar.database.pool import Database
-from quasar.database.storage import Storage
 
 Start = Callable[..., Any]
 """Runs a task beside: `start(coroutine, name)`."""
@@ -33,7 +32,7 @@ class LiveHalf:
     """The live half of a DataHub."""
 
     def __init__(
-        self, database: Database, storage: Storage, runtime: ProviderRuntime, clock: Clock, start: Start
+        self, database: Database, storage: MakesRoom, runtime: ProviderRuntime, clock: Clock, start: Start
     ) -> None:
         """Put it together; `run` starts it."""
         self.hub = Hub(LiveLog(clock.time_ns() // 1_000_000), clock)

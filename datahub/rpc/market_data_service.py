@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from datahub.live_api import LiveApi
@@ -62,8 +63,10 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
 
     async def StreamMarketData(self, request: pb.StreamMarketDataRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream live data."""
-        async for message in self._live.stream_market_data(request):
-            yield message
+        # Closed here and now when the client leaves, not when the garbage is collected.
+        async with aclosing(self._live.stream_market_data(request)) as messages:
+            async for message in messages:
+                yield message
 
     async def UpdateSubscriptions(
         self, request: pb.UpdateSubscriptionsRequest, context: Any
@@ -79,8 +82,9 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
 
     async def WatchPrices(self, request: pb.WatchPricesRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream a watchlist."""
-        async for message in self._live.watch_prices(request):
-            yield message
+        async with aclosing(self._live.watch_prices(request)) as messages:
+            async for message in messages:
+                yield message
 
     async def GetLatestPrices(self, request: pb.GetLatestPricesRequest, context: Any) -> pb.GetLatestPricesResponse:
         """Return the latest prices."""

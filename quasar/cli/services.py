@@ -36,4 +36,16 @@ def _command(part: Part) -> click.Command:
     )
 
 
-COMMANDS = tuple(_command(part) for part in PARTS)
+@click.command(short_help="Open the operators' console in this terminal.")
+@click.option("--readonly", is_flag=True, help="Take the keys that change something away.")
+def tui(readonly: bool) -> None:
+    """Open the operators' console: services, providers, runs, live ticks, gaps, strategies, orders, logs.
+
+    It calls the services of QUASAR_REGISTRY_ADDRESS and its like with QUASAR_TOKEN, else with the administrator's token
+    of this home.
+    """
+    flags = ["--readonly"] if readonly else []
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "tui", *flags])  # noqa: S606  # fixed arguments
+
+
+COMMANDS = (*(_command(part) for part in PARTS), tui)

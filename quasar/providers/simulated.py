@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
+from typing import ClassVar
 
 from quasar.model import bar_aggregates
 from quasar.model.intervals import Interval
@@ -32,6 +34,15 @@ class Simulated(Provider):
     name = "simulated"
     version = "1"
     intervals = ("1min", "5min", "15min", "30min", "1h", "4h", "1d")
+    history_depth: ClassVar = {
+        "1min": dt.timedelta(days=30),
+        "5min": dt.timedelta(days=90),
+        "15min": dt.timedelta(days=180),
+        "30min": dt.timedelta(days=365),
+        "1h": dt.timedelta(days=730),
+        "4h": dt.timedelta(days=1825),
+        "1d": dt.timedelta(days=3650),
+    }
     asset_classes = ("crypto", "equity")
     calendar = "24/7"
 

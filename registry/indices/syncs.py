@@ -22,7 +22,6 @@ from registry.ground import Ground, Happening
 from registry.indices.indices import Indices, diff_facts, effective, unknown
 from registry.indices.membership import Member, MembershipDiff, difference, holds_back, weight_problem
 from registry.indices.schedules import next_sync
-from registry.mappings.editing import Undone
 from registry.running import Work
 from registry.store import assets as asset_table
 from registry.store import indices as table
@@ -125,13 +124,13 @@ class IndexSyncs:
         """
         held, source = await self._askable(name)
         answer = await self._ask(held, source, None)
-        found: IndexSynced | None = None
-        try:
-            async with self._ground.database.transaction() as connection:
-                found = await self._write(connection, held.name, source, answer, None, allow=False)
-                raise Undone
-        except Undone:
-            return found
+        async with self._ground.database.acquire() as connection:
+            trial = connection.transaction()
+            await trial.start()
+            try:
+                return await self._write(connection, held.name, source, answer, None, allow=False)
+            finally:
+                await trial.rollback()
 
     async def run(self, context: OperationContext) -> IndexSynced:
         """Do a sync that was begun.

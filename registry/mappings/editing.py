@@ -17,7 +17,6 @@ from registry.mappings.failures import Failure, raise_all
 from registry.requests import RequestMark
 from registry.store import mappings as table
 from registry.store.mappings import Entry, Mapping, Written
-from registry.store.statements import SQL
 
 LONGEST: Final = 200
 AssetName = tuple[CodeRef, str]

@@ -69,13 +69,12 @@ class SymbolIndex:
         if len(postings) < _LONG:
             places = np.searchsorted(postings, found)
             places[places == len(postings)] = 0
-            return postings[places] == found
-        held = self._maps.get(token)
-        if held is None:
-            held = np.zeros(len(self._sizes), dtype=np.bool_)
-            held[postings] = True
-            self._maps[token] = held
-        return held[found]
+            held: npt.NDArray[np.bool_] = postings[places] == found
+            return held
+        if token not in self._maps:
+            self._maps[token] = np.zeros(len(self._sizes), dtype=np.bool_)
+            self._maps[token][postings] = True
+        return self._maps[token][found]
 
 
 _NOTHING: Final[tuple[Any, Any]] = (np.empty(0, np.int32), np.empty(0, np.float32))

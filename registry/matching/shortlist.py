@@ -70,4 +70,5 @@ def _points(alike: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 def _ranges(starts: npt.NDArray[Any], sizes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return the numbers of several ranges, one after the other."""
     offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(sizes)[:-1])), sizes)
-    return np.arange(int(sizes.sum()), dtype=np.int64) + offsets
+    found: npt.NDArray[np.int64] = np.arange(int(sizes.sum()), dtype=np.int64) + offsets
+    return found

@@ -19,7 +19,7 @@ from registry.assets.rows import RejectedRow
 from registry.assets.syncs import SourceReport
 from registry.code.refs import CodeKind, CodeRef
 from registry.matching.report import MatchReport
-from registry.rpc.code_messages import kind_number, ref_message, ref_of
+from registry.rpc.code_messages import ref_message, ref_of
 from registry.rpc.words import (
     class_number,
     class_word,
@@ -63,9 +63,7 @@ def key_of(message: asset_pb2.AssetKey) -> tuple[CodeRef, str]:
 def asset_message(asset: Asset) -> asset_pb2.Asset:
     """Return an asset as a message."""
     return asset_pb2.Asset(
-        key=asset_pb2.AssetKey(
-            source={"kind": kind_number(CodeKind(asset.source_kind)), "name": asset.source_name}, symbol=asset.symbol
-        ),
+        key=key_message(asset.source_kind, asset.source_name, asset.symbol),
         state=state_number(asset.state),
         external_id=asset.external_id,
         name=asset.name,

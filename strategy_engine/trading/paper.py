@@ -32,9 +32,10 @@ class PaperAccount:
         self._targets: dict[str, OrderTarget] = {}
         self._filled: dict[str, Decimal] = {}
 
-    def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], time_ns: int) -> None:
-        """Take over positions and open orders; nothing is told, for all of it is known."""
+    def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], time_ns: int, cash: Decimal) -> None:
+        """Take over cash, positions and open orders; nothing is told, for all of it is known."""
         ledger = self._broker.ledger
+        ledger.cash = scaled(cash, ledger.money_decimals)
         quantities: dict[str, tuple[Decimal, Decimal]] = {}
         for each in held:
             quantity, worth = quantities.get(each.symbol, (ZERO, ZERO))

@@ -30,7 +30,7 @@ class Quote:
 
 
 def grid_of(facts: SeriesFacts) -> Grid:
-    """Return where prices and sizes of an instrument lie: as the DataHub says, else as the strategy's process has it."""
+    """Return where prices and sizes lie: as the DataHub says, else as the process of a strategy has it."""
     fine = facts.asset_class.lower() in _FINE
     sizes = facts.size_decimals if facts.size_decimals is not None else (8 if fine else 0)
     prices = facts.price_decimals if facts.price_decimals is not None else _PRICE_DECIMALS

@@ -149,7 +149,8 @@ async def test_a_removed_range_repairs_itself_when_it_is_asked_for(
         )
         series = await database.fetchval("select series_id from series where symbol = 'A'")
         await database.execute(
-            "insert into gaps (series_id, start_time, end_time, missing_slots, cause) values ($1, $2, $3, 30, 'OVERLOAD')",
+            "insert into gaps (series_id, start_time, end_time, missing_slots, cause) "
+            "values ($1, $2, $3, 30, 'OVERLOAD')",
             series,
             hole,
             hole + dt.timedelta(minutes=30),
@@ -211,8 +212,8 @@ async def test_a_schedule_can_be_tried_before_it_is_stored(start: Any, bearers: 
         request = pb.GetSchedulePreviewRequest(draft=draft, count=3)
         request.after.FromDatetime(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
         shown = await stub.GetSchedulePreview(request, **as_(bearers.viewer))
-        days = [fire.fire_time.ToDatetime() for fire in shown.fires]
-        assert days == [dt.datetime(2026, 1, day) for day in (5, 12, 19)]
+        days = [fire.fire_time.ToDatetime(dt.UTC) for fire in shown.fires]
+        assert days == [dt.datetime(2026, 1, day, tzinfo=dt.UTC) for day in (5, 12, 19)]
 
 
 @pytest.mark.parametrize("text", ["f0e1d2c3-0000-4000-8000-000000000001", "00000000-0000-8000-8000-0000000f4240"])

@@ -71,8 +71,10 @@ async def test_one_bad_symbol_never_ends_the_others(plugins: Plugins) -> None:
         "OLD": Unsupported,
     }
     busy, broken = ends["BUSY"].error, ends["BROKEN"].error
-    assert busy is not None and busy.retry_after_s == 7.5
-    assert broken is not None and "ValueError: cannot read *** at mine.py:" in broken.message
+    assert busy is not None
+    assert busy.retry_after_s == 7.5
+    assert broken is not None
+    assert "ValueError: cannot read *** at mine.py:" in broken.message
 
 
 async def test_single_rows_rejected_rows_and_empty_ranges_arrive(plugins: Plugins) -> None:
@@ -81,7 +83,9 @@ async def test_single_rows_rejected_rows_and_empty_ranges_arrive(plugins: Plugin
     columns = next(b.columns for b in batches if b.columns is not None)
     rejected = [row for b in batches for row in b.rejected]
     empty = [one for b in batches for one in b.empty]
-    assert len(columns) == 25 and np.isnan(columns.volume[0]) and columns.volume[1] == 10.0
+    assert len(columns) == 25
+    assert np.isnan(columns.volume[0])
+    assert columns.volume[1] == 10.0
     assert [(row.detail, row.payload, row.time_ns) for row in rejected] == [("close is null", {"c": None}, 5)]
     assert [(one.start_ns, one.end_ns, one.no_trade) for one in empty] == [(0, 60 * MINUTE, True)]
 
@@ -141,8 +145,10 @@ async def test_live_rows_arrive_by_kind_with_the_time_of_arrival(plugins: Plugin
     ids = {("A", ""): 77, ("A", "1min"): 78}
     async for batch in provider.stream_live([LiveSymbol("A", intervals=("1min",))], series_ids=ids):
         for chunk in batch.tick_chunks:
-            assert chunk.symbol == "A" and chunk.series_id == 77
-            assert chunk.columns.receive_time_ns is not None and chunk.columns.receive_time_ns.min() > 0
+            assert chunk.symbol == "A"
+            assert chunk.series_id == 77
+            assert chunk.columns.receive_time_ns is not None
+            assert chunk.columns.receive_time_ns.min() > 0
             kinds.add(chunk.kind)
         bars += sum(len(chunk.columns) for chunk in batch.bar_chunks if chunk.series_id == 78)
         strangers += sum("not subscribed" in getattr(notice, "detail", "") for notice in batch.notices)
@@ -230,7 +236,8 @@ async def test_a_new_version_that_does_not_start_leaves_the_former_one_running(p
     pid = provider.keeper.process.pid if provider.keeper.process else 0
     with pytest.raises(errors.PluginFailed, match="ZeroDivisionError"):
         await plugins.pool.reload(provider_code("x = 1 / 0", version=2))
-    assert provider.keeper.process is not None and provider.keeper.process.pid == pid
+    assert provider.keeper.process is not None
+    assert provider.keeper.process.pid == pid
     assert provider.keeper.code.version == 1
 
 
@@ -262,5 +269,6 @@ async def test_historical_ticks_arrive(plugins: Plugins) -> None:
     )
     batches = [b async for b in provider.fetch_ticks([TickRequest("A", 5, 10, after_trade_id=41)])]
     columns = batches[0].columns
-    assert columns is not None and columns.trade_id is not None
+    assert columns is not None
+    assert columns.trade_id is not None
     assert columns.trade_id.tolist() == [42]

@@ -273,8 +273,13 @@ class Stage:
         return {"metadata": (("authorization", f"Bearer {self.tokens[who]}"),), "timeout": 30}
 
     async def kinds_of_events(self) -> list[str]:
-        """Return the kinds of all recorded events, oldest first."""
-        return [row["kind"] for row in await self.database.fetch("select kind from ops.events order by id")]
+        """Return the kinds of all recorded events but those of built-in code, oldest first."""
+        return [
+            row["kind"]
+            for row in await self.database.fetch(
+                "select kind from ops.events where kind <> 'CodeInstalled' order by id"
+            )
+        ]
 
     async def last_event(self, kind: str) -> Any:
         """Return the newest event of a kind."""

@@ -1,0 +1,28 @@
+"""The workshop of a running registry: what it stands on, whom it asks, which operations it does, what it does on time."""
+
+from __future__ import annotations
+
+from quasar.client.channel import Channel
+from quasar.rpc.ops.floor import Floor
+from registry.ground import Ground
+from registry.requests import Requests
+from registry.rpc.index_users import RemoteIndexUsers
+from registry.rpc.operations import register_operations
+from registry.rpc.upstream import RemoteUpstream
+from registry.running import Running
+from registry.workshop import Workshop
+
+
+def equipped(floor: Floor, datahub: Channel, strategy: Channel) -> Workshop:
+    """Return the workshop of a service, its operations registered and its schedule running."""
+    ground = Ground(
+        database=floor.database,
+        clock=floor.clock,
+        events=floor.events,
+        requests=Requests(floor.clock),
+        running=Running(floor.database, floor.operations),
+    )
+    workshop = Workshop.equip(ground, RemoteUpstream(datahub), RemoteIndexUsers(strategy))
+    register_operations(floor.runner, workshop)
+    floor.background.start(workshop.index_scheduler.run(), "index schedules")
+    return workshop

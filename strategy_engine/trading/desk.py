@@ -1,0 +1,285 @@
+"""The desk that every order passes: judged, recorded, then sent; a repetition never makes a second order."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from quasar.clock import Clock
+from quasar.engine.live import LiveBar, LiveTick
+from quasar.errors import AlreadyExists, FieldViolation
+from quasar.model.order_states import OrderStatus
+from quasar.model.orders import OrderSide, OrderSpec, OrderType, client_order_id
+from quasar.ops.actors import Actor
+from strategy_engine.policy.judgement import Check, Decision, judge
+from strategy_engine.policy.standing import Proposal
+from strategy_engine.store.order_table import recorded
+from strategy_engine.trading.floor import PaperFloor
+from strategy_engine.trading.orders import Changed, Held, NewOrder, Outcome, StatusOutcome, StoredOrder
+from strategy_engine.trading.quotes import Quotes
+from strategy_engine.trading.records import TradeRecords
+from strategy_engine.trading.survey import Survey
+
+Listener = Callable[[Sequence[Changed]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order that was placed or denied."""
+
+    order: StoredOrder
+    exits: Sequence[StoredOrder]
+    decision: Decision | None
+    """None: the order was there before."""
+
+
+class TradingDesk:
+    """Places and cancels orders, and hands live prices to the paper broker. Takes turns, so that its books agree."""
+
+    def __init__(self, records: TradeRecords, survey: Survey, floor: PaperFloor, quotes: Quotes, clock: Clock) -> None:
+        """Trade on the paper floor.
+
+        Args:
+            records: Writes what happens.
+            survey: Tells how things stand.
+            floor: Works the orders.
+            quotes: The newest prices.
+            clock: The time.
+        """
+        self.records = records
+        self._survey = survey
+        self._floor = floor
+        self._quotes = quotes
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Have every change told, in order; listeners must not wait for the desk."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell nothing more."""
+        self._listeners.remove(listener)
+
+    async def judge(self, account_id: str, instance_id: str, spec: OrderSpec) -> tuple[Decision, Proposal]:
+        """Judge an order without placing it.
+
+        Raises:
+            NotFound: There is no such account.
+        """
+        account = await self.records.accounts.get(account_id)
+        quote = await self._quotes.get(spec.symbol)
+        age = (self._clock.time_ns() - quote.time_ns) / 1e9 if quote and quote.time_ns else 0.0
+        proposal = Proposal(
+            account_id=account_id,
+            instance_id=instance_id,
+            spec=spec,
+            known=quote is not None,
+            currency=quote.facts.currency or account.currency if quote else account.currency,
+            price=quote.price if quote else None,
+            price_age_s=max(0.0, age),
+        )
+        policies = await self.records.policies.enabled()
+        return judge(proposal, await self._survey.standing(), policies), proposal
+
+    async def place(self, new: NewOrder) -> Placed:
+        """Place an order: judged by policy, recorded before it is sent.
+
+        Raises:
+            NotFound: There is no such account.
+            AlreadyExists: The id was used for another order.
+        """
+        async with self._turn:
+            former = await self.records.orders.find(new.client_order_id)
+            if former is not None:
+                return await self._repeated(former, new)
+            decision, proposal = await self.judge(new.account_id, new.instance_id, new.spec)
+            order = self._recorded(new, decision, proposal)
+            exits = () if order.status is OrderStatus.DENIED else _exits(order)
+            if not await self.records.record(order, exits, decision.denials, self._clock.now()):
+                return await self._repeated(await self.records.orders.get(new.client_order_id), new)
+            await self._tell([Changed(order, None), *(Changed(child, None) for child in exits)])
+            if order.status is not OrderStatus.DENIED:
+                await self._take(await self._floor.place(order, exits))
+            after = await self.records.orders.find_all([order.client_order_id, *(e.client_order_id for e in exits)])
+            ids = {each.client_order_id: each for each in after}
+            return Placed(ids[order.client_order_id], [ids[each.client_order_id] for each in exits], decision)
+
+    def _recorded(self, new: NewOrder, decision: Decision, proposal: Proposal) -> StoredOrder:
+        denied = bool(decision.denials)
+        text = "; ".join(check.detail or check.reason for check in decision.denials)
+        order = recorded(
+            new,
+            self._clock.now(),
+            currency=proposal.currency,
+            reference_price=proposal.price,
+            status=OrderStatus.DENIED if denied else OrderStatus.PENDING_NEW,
+            status_text=text,
+            denials=[denial_document(check, self._clock.now()) for check in decision.denials],
+        )
+        return order if not denied else replace(order, final_time=order.create_time)
+
+    async def _repeated(self, former: StoredOrder, new: NewOrder) -> Placed:
+        same = replace(former.spec, quantity=None) == replace(new.spec, quantity=None) or former.status.is_final
+        if former.account_id != new.account_id or not (same or former.spec.symbol == new.spec.symbol):
+            description = "must be new for another order, was used before"
+            raise AlreadyExists(f"request_id {description}.", violations=[FieldViolation("request_id", description)])
+        children = [child_id(former.client_order_id, leg) for leg in (1, 2)]
+        return Placed(former, await self.records.orders.find_all(children), None)
+
+    async def cancel(self, client_order_id: str, *, actor: Actor | None = None) -> StoredOrder:
+        """Cancel an order; one that has ended stays as it is.
+
+        Raises:
+            NotFound: There is no such order.
+        """
+        del actor
+        async with self._turn:
+            order = await self.records.orders.get(client_order_id)
+            if not order.status.is_final:
+                await self._take(await self._floor.cancel(order))
+            return await self.records.orders.get(client_order_id)
+
+    async def cancel_all(
+        self, *, account_id: str = "", instance_id: str = "", symbol: str = "", side: OrderSide | None = None
+    ) -> list[StoredOrder]:
+        """Cancel the open orders that fit, and return them as they stand then."""
+        found = await self.open_orders(account_id=account_id, instance_id=instance_id, symbol=symbol, side=side)
+        return [await self.cancel(order.client_order_id) for order in found]
+
+    async def open_orders(
+        self, *, account_id: str = "", instance_id: str = "", symbol: str = "", side: OrderSide | None = None
+    ) -> list[StoredOrder]:
+        """Return the open orders that fit."""
+        return [
+            order
+            for order in await self.records.orders.open(account_id)
+            if instance_id in ("", order.instance_id)
+            and symbol in ("", order.spec.symbol)
+            and side in (None, order.spec.side)
+        ]
+
+    async def flatten(self, held: Sequence[Held], key: str, actor: Actor | None) -> list[StoredOrder]:
+        """Close positions at market, each once for one `key`, and return the orders."""
+        closing = []
+        for each in held:
+            side = OrderSide.SELL if each.quantity > 0 else OrderSide.BUY
+            spec = OrderSpec(
+                symbol=each.symbol, side=side, type=OrderType.MARKET, quantity=abs(each.quantity), reduce_only=True
+            )
+            name = uuid.uuid5(FLATTEN, f"{key}/{each.account_id}/{each.instance_id}/{each.symbol}")
+            new = NewOrder(
+                client_order_id=str(name),
+                account_id=each.account_id,
+                instance_id=each.instance_id,
+                spec=spec,
+                origin="ENGINE",
+                actor=actor,
+            )
+            closing.append((await self.place(new)).order)
+        return closing
+
+    async def on_bars(self, bars: Sequence[LiveBar]) -> None:
+        """Work orders on bars that closed at one instant."""
+        async with self._turn:
+            await self._take(self._floor.on_bars(bars))
+
+    async def on_ticks(self, ticks: Sequence[LiveTick]) -> None:
+        """Work orders on ticks."""
+        async with self._turn:
+            await self._take(self._floor.on_ticks(ticks))
+
+    async def restore(self) -> None:
+        """Have the orders that were open before a restart work again; what was never sent is sent now."""
+        async with self._turn:
+            await self._floor.restore_all()
+            unsent = [each for each in await self.records.orders.open() if each.status is OrderStatus.PENDING_NEW]
+            accepted: list[Outcome] = [_accepted(order) for order in unsent]
+            await self._take(accepted)
+
+    async def _take(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        changed = await self.records.take(outcomes, self._clock.now())
+        if any(each.fill is not None for each in changed):
+            await self._survey.mark_equity({each.order.account_id for each in changed}, self._clock.now())
+        await self._tell(changed)
+
+    async def _tell(self, changed: Sequence[Changed]) -> None:
+        for listener in tuple(self._listeners):
+            await listener(changed)
+
+
+FLATTEN = uuid.UUID("2d1d6c66-0e43-4c3b-8d8c-8b4b7d6a1f90")
+"""Name space of the ids of orders that close positions."""
+
+
+def _accepted(order: StoredOrder) -> Outcome:
+    return StatusOutcome(client_order_id=order.client_order_id, status=OrderStatus.ACCEPTED)
+
+
+def child_id(parent: str, leg: int) -> str:
+    """Return the id of the exit of an order: 1 its stop-loss, 2 its take-profit."""
+    return client_order_id(uuid.UUID(parent), 0, leg)
+
+
+def _exits(order: StoredOrder) -> list[StoredOrder]:
+    """Return the exits of a bracket, held until their entry fills."""
+    bracket = order.spec.bracket
+    if bracket is None:
+        return []
+    found = []
+    for leg, terms in ((1, bracket.stop_loss), (2, bracket.take_profit)):
+        if terms is None:
+            continue
+        kind = OrderType.LIMIT if leg == 2 else OrderType.STOP if terms.limit_price is None else OrderType.STOP_LIMIT
+        spec = OrderSpec(
+            symbol=order.spec.symbol,
+            side=order.spec.side.opposite,
+            type=OrderType.TRAILING_STOP if terms.trailing else kind,
+            quantity=order.spec.quantity,
+            notional=order.spec.notional,
+            limit_price=terms.price if leg == 2 else terms.limit_price,
+            trigger_price=terms.price if leg == 1 else None,
+            time_in_force=bracket.exit_time_in_force,
+            reduce_only=True,
+            tag=order.spec.tag,
+        )
+        found.append(
+            replace(
+                order,
+                client_order_id=_leg_id(order, leg),
+                spec=spec,
+                status=OrderStatus.HELD,
+                leg=leg,
+                parent_client_order_id=order.client_order_id,
+            )
+        )
+    return found
+
+
+def _leg_id(order: StoredOrder, leg: int) -> str:
+    if order.run_id is not None and order.intent_number:
+        return client_order_id(order.run_id, order.intent_number, leg)
+    return child_id(order.client_order_id, leg)
+
+
+def denial_document(check: Check, time: dt.datetime) -> dict[str, object]:
+    """Return the JSON form of the contract's `Denial`."""
+    found: dict[str, object] = {
+        "reason": f"DENIAL_REASON_{check.reason}",
+        "scope": {"kind": f"SCOPE_KIND_{check.scope.kind.value}", "id": check.scope.id},
+        "policy_id": check.policy_id,
+        "unit": check.unit,
+        "detail": check.detail,
+        "time": time.isoformat().replace("+00:00", "Z"),
+    }
+    for name in ("limit", "value"):
+        number = getattr(check, name)
+        if number is not None:
+            found[name] = {"value": format(number, "f")}
+    return found

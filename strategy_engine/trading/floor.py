@@ -1,0 +1,87 @@
+"""The paper broker of the platform: every paper account in memory, made from the rows when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from quasar.clock import Clock
+from quasar.engine.grid import Grid
+from quasar.engine.live import LiveBar, LiveTick
+from quasar.engine.rules import MarketRules
+from strategy_engine.store.account_table import AccountTable
+from strategy_engine.store.order_table import OrderTable
+from strategy_engine.trading.orders import ZERO, Account, Outcome, StoredOrder
+from strategy_engine.trading.paper import PaperAccount
+from strategy_engine.trading.quotes import Quotes, grid_of
+
+ReadRules = Callable[[Account], MarketRules]
+"""Reads the rules of an account's market from its settings."""
+
+
+class PaperFloor:
+    """Keeps paper accounts. Not for use by several tasks at once: the desk takes turns."""
+
+    def __init__(
+        self, accounts: AccountTable, orders: OrderTable, quotes: Quotes, read_rules: ReadRules, clock: Clock
+    ) -> None:
+        """Make accounts from these tables."""
+        self._accounts = accounts
+        self._orders = orders
+        self._quotes = quotes
+        self._read_rules = read_rules
+        self._clock = clock
+        self._open: dict[str, PaperAccount] = {}
+
+    async def place(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> list[Outcome]:
+        """Work an order that is recorded."""
+        account = await self._account(order.account_id, order.spec.symbol, without=order)
+        return account.place(order, exits, self._clock.time_ns())
+
+    async def cancel(self, order: StoredOrder) -> list[Outcome]:
+        """Cancel an order."""
+        account = await self._account(order.account_id, order.spec.symbol)
+        return account.cancel(order.client_order_id, self._clock.time_ns())
+
+    def forget(self, account_id: str) -> None:
+        """Make an account anew from its rows when it is needed next."""
+        self._open.pop(account_id, None)
+
+    async def restore_all(self) -> None:
+        """Make every account that has open orders, so that they work again after a restart."""
+        for order in await self._orders.open():
+            await self._account(order.account_id, order.spec.symbol)
+
+    def on_bars(self, bars: Sequence[LiveBar]) -> list[Outcome]:
+        """Work the orders of all accounts on bars that closed at one instant."""
+        return [outcome for account in self._open.values() for outcome in account.on_bars(bars)]
+
+    def on_ticks(self, ticks: Iterable[LiveTick]) -> list[Outcome]:
+        """Work the orders of all accounts on ticks."""
+        return [outcome for tick in ticks for account in self._open.values() for outcome in account.on_tick(tick)]
+
+    async def _account(self, account_id: str, symbol: str, without: StoredOrder | None = None) -> PaperAccount:
+        found = self._open.get(account_id)
+        if found is None or symbol not in found.grids:
+            found = self._open[account_id] = await self._made(account_id, symbol, without)
+        return found
+
+    async def _made(self, account_id: str, symbol: str, without: StoredOrder | None) -> PaperAccount:
+        account = await self._accounts.get(account_id)
+        held = await self._accounts.positions(account_id)
+        own = without.client_order_id if without else ""
+        orders = [
+            order
+            for order in await self._orders.open(account_id)
+            if own not in (order.client_order_id, order.parent_client_order_id) or not own
+        ]
+        symbols = {symbol, *(each.symbol for each in held), *(order.spec.symbol for order in orders)}
+        grids = {name: await self._grid(name) for name in sorted(symbols)}
+        rules = replace(self._read_rules(account), cash=max(account.cash, ZERO))
+        made = PaperAccount(account_id, rules, grids)
+        made.restore(held, orders, self._clock.time_ns(), account.cash)
+        return made
+
+    async def _grid(self, symbol: str) -> Grid:
+        quote = await self._quotes.get(symbol)
+        return grid_of(quote.facts) if quote else Grid(price_decimals=8, size_decimals=8)

@@ -1,0 +1,174 @@
+"""How things stand: what is held and open, what accounts are worth, which states are set."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from quasar.clock import Clock
+from quasar.engine.rules import MarketRules
+from quasar.model.orders import OrderSide
+from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind
+from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Standing
+from strategy_engine.store.account_table import AccountTable, EquityPoint
+from strategy_engine.store.order_table import OrderTable
+from strategy_engine.store.policy_table import PolicyTable
+from strategy_engine.store.statements import SQL
+from strategy_engine.trading.orders import ZERO, Account, Held
+from strategy_engine.trading.quotes import Quotes
+
+
+class Survey:
+    """Reads how things stand from the tables, valued at the newest prices."""
+
+    def __init__(
+        self,
+        accounts: AccountTable,
+        orders: OrderTable,
+        policies: PolicyTable,
+        quotes: Quotes,
+        read_rules: Callable[[Account], MarketRules],
+        clock: Clock,
+    ) -> None:
+        """Read these tables."""
+        self._accounts = accounts
+        self._orders = orders
+        self._policies = policies
+        self._quotes = quotes
+        self._read_rules = read_rules
+        self._clock = clock
+
+    def priced(self, held: Held) -> Held:
+        """Return a position valued at the newest price."""
+        quote = self._quotes.known(held.symbol)
+        if quote is None or quote.price is None:
+            return held
+        time = dt.datetime.fromtimestamp(quote.time_ns / 1e9, dt.UTC)
+        return replace(held, mark_price=quote.price, mark_time=time)
+
+    async def positions(self, account_id: str = "", instance_id: str | None = None) -> list[Held]:
+        """Return positions valued at the newest prices."""
+        return [self.priced(each) for each in await self._accounts.positions(account_id, instance_id)]
+
+    async def standing(self) -> Standing:
+        """Return how things stand on all of the platform."""
+        held = await self.positions()
+        accounts = await self._accounts.all()
+        now = self._clock.now()
+        return Standing(
+            holdings=[_holding(each) for each in held],
+            open_orders=[
+                OpenOrder(
+                    client_order_id=order.client_order_id,
+                    account_id=order.account_id,
+                    instance_id=order.instance_id,
+                    symbol=order.spec.symbol,
+                    remaining=order.remaining if order.spec.side is OrderSide.BUY else -order.remaining,
+                    reduce_only=order.spec.reduce_only,
+                )
+                for order in await self._orders.open()
+            ],
+            funds={each.account_id: await self._funds(each, held, now) for each in accounts},
+            states={each.scope: each.state for each in await self._policies.states()},
+            recent_orders=await self._recent(now),
+        )
+
+    async def _funds(self, account: Account, held: Iterable[Held], now: dt.datetime) -> Funds:
+        rules = self._read_rules(account)
+        equity = account.cash + sum((each.market_value for each in held if each.account_id == account.account_id), ZERO)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        peak, before = await self._accounts.marks("ACCOUNT", account.account_id, midnight)
+        start = before if before is not None else account.initial_cash
+        return Funds(
+            equity=equity,
+            start_of_day=start,
+            peak=max(equity, account.initial_cash, peak or ZERO),
+            leverage=1 / rules.margin,
+            allow_short=rules.allow_short,
+        )
+
+    async def _recent(self, now: dt.datetime) -> dict[Scope, Sequence[float]]:
+        found: dict[Scope, list[float]] = {}
+        for row in await self._accounts.database.fetch(SQL["orders_recent"], now):
+            scopes = [PLATFORM, Scope(ScopeKind.ACCOUNT, row["account_id"]), Scope(ScopeKind.INSTRUMENT, row["symbol"])]
+            if row["instance_id"]:
+                scopes.append(Scope(ScopeKind.STRATEGY, row["instance_id"]))
+            for scope in scopes:
+                found.setdefault(scope, []).append(row["age"])
+        return dict(found)
+
+    async def equity(self, account: Account) -> Decimal:
+        """Return what an account is worth."""
+        return account.cash + sum((each.market_value for each in await self.positions(account.account_id)), ZERO)
+
+    async def mark_equity(self, account_ids: Iterable[str], now: dt.datetime) -> None:
+        """Write a point of the equity curve of accounts, and of the instances that trade on them."""
+        points: list[EquityPoint] = []
+        for account_id in sorted(account_ids):
+            account = await self._accounts.get(account_id)
+            held = await self.all_positions(account_id)
+            points.append(_point("ACCOUNT", account_id, account.cash, account.currency, held, now))
+            points += await self._instance_points(account, held, now)
+        async with self._accounts.database.transaction() as connection:
+            await self._accounts.put_equity(connection, points)
+
+    async def all_positions(self, account_id: str) -> list[Held]:
+        """Return positions of an account, flat ones included: their realised profit counts."""
+        found = await self._accounts.positions(account_id, include_flat=True)
+        return [self.priced(each) for each in found]
+
+    async def _instance_points(self, account: Account, held: Sequence[Held], now: dt.datetime) -> list[EquityPoint]:
+        points = []
+        for row in await self._accounts.database.fetch(SQL["instances_of_account"], account.account_id):
+            own = [each for each in held if each.instance_id == row["instance_id"]]
+            capital = row["capital"] if row["capital"] is not None else account.initial_cash
+            cash = instance_cash(capital, own)
+            points.append(
+                _point("INSTANCE", row["instance_id"], cash, account.currency, own, now, run_id=row["run_id"])
+            )
+        return points
+
+
+def instance_cash(capital: Decimal, held: Sequence[Held]) -> Decimal:
+    """Return what is left of an instance's capital: profits in, commissions and the cost of what is held out."""
+    cost = sum((each.quantity * (each.average_price or ZERO) * each.multiplier for each in held), ZERO)
+    return capital + sum((each.realised_pnl - each.commission for each in held), ZERO) - cost
+
+
+def _holding(held: Held) -> Holding:
+    price = held.mark_price if held.mark_price is not None else held.average_price
+    return Holding(
+        account_id=held.account_id,
+        instance_id=held.instance_id,
+        symbol=held.symbol,
+        quantity=held.quantity,
+        price=price or ZERO,
+        multiplier=held.multiplier,
+    )
+
+
+def _point(
+    scope: str,
+    scope_id: str,
+    cash: Decimal,
+    currency: str,
+    held: Sequence[Held],
+    now: dt.datetime,
+    run_id: object = None,
+) -> EquityPoint:
+    values = [each.market_value for each in held]
+    return EquityPoint(
+        scope=scope,
+        scope_id=scope_id,
+        time=now,
+        currency=currency,
+        equity=cash + sum(values, ZERO),
+        cash=cash,
+        gross_exposure=sum(map(abs, values), ZERO),
+        net_exposure=sum(values, ZERO),
+        realised_pnl=sum((each.realised_pnl - each.commission for each in held), ZERO),
+        unrealised_pnl=sum((each.unrealised_pnl for each in held), ZERO),
+        run_id=run_id,
+    )
