@@ -12,7 +12,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 # Tests that read recorded market data look for it here and say so when it is absent.
 export QUASAR_TEST_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help setup up test check gen web bench docs clean format lock
+.PHONY: help setup up test check gen web bench main-job docs clean format lock
 
 help:  #-- list the verbs
 	@awk -F ':.*#-- ' '/^[a-z-]+:.*#-- /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ check: setup node_modules/.ready  #-- style, types, import rules, contract, fres
 	$(RUN)/buf format --diff --exit-code --path proto/quasar > /dev/null
 	$(RUN)/python scripts/breaking.py
 	$(RUN)/python scripts/gen.py --check
+	$(RUN)/python scripts/check_docs.py
 ifneq ($(NODE),)
 	@npm run --silent --workspace web check
 endif
@@ -54,6 +55,9 @@ endif
 bench: setup  #-- measure against peers and limits (ONLY=live runs one group)
 	@$(UV) sync --quiet --frozen --group bench
 	$(RUN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+main-job: setup  #-- the main job end to end on recorded data: collect, stream, back-test, trade on paper
+	$(RUN)/python scripts/main_job.py $(ARGS)
 
 docs: setup  #-- check that the documentation is true: links, names of verbs and settings
 	$(RUN)/python scripts/check_docs.py

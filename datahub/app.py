@@ -13,6 +13,7 @@ from datahub.collection.planner import Planner
 from datahub.collection.repairs import GapRepairs
 from datahub.collection.steering import Steering
 from datahub.collection.subscriptions import Subscriptions
+from datahub.collection.upkeep import Upkeep
 from datahub.collection.worker import RunWorker
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
@@ -26,6 +27,7 @@ from datahub.rpc.market_data_service import MarketDataService
 from datahub.rpc.operations import register
 from datahub.rpc.provider_messages import process_of
 from datahub.rpc.provider_service import ProviderService
+from datahub.rpc.validation import Validations
 from quasar.calendars import calendar_for
 from quasar.config import Settings
 from quasar.database.listener import Listener
@@ -42,9 +44,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
     floor = await lay(settings, stack)
     runtime = await _runtime(floor, stack)
-    writer = BarWriter(floor.database, Room(floor.database), floor.clock)
+    room = Room(floor.database)
+    writer = BarWriter(floor.database, room, floor.clock)
     collection = _collection(floor, runtime, writer)
     floor.background.start(_warm_calendars(), "calendars")
+    floor.background.start(Upkeep(room, floor.clock).run(), "upkeep")
     floor.background.start(collection.run(), "collection")
     channels = {"registry_changed": collection.changed.give, "quasar_collection": collection.notified}
     listener = Listener(floor.database_url, channels, application_name="quasar-datahub-hints", clock=floor.clock)
@@ -52,14 +56,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     steering = Steering(floor.database, floor.events, floor.clock)
     backfills = Backfills(floor.database, floor.clock)
     register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
-    live = LiveHalf(floor.database, Room(floor.database), runtime, floor.clock, floor.background.start)
+    live = LiveHalf(floor.database, room, runtime, floor.clock, floor.background.start)
     live.run(floor.server.draining)
     servicers: tuple[object, ...] = (
         CollectionService(
             floor.database, collection, steering, writer, floor.operations, floor.clock, floor.server.draining
         ),
-        MarketDataService(floor.database, floor.clock, live.service),  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
-        ProviderService(floor.database, runtime, floor.clock, instance_id=worker_identity()),
+        # What is not implemented so far answers UNIMPLEMENTED, which the generated base class calls abstract.
+        MarketDataService(floor.database, floor.clock, live.service),  # type: ignore[abstract]
+        ProviderService(
+            floor.database,
+            runtime,
+            floor.clock,
+            instance_id=worker_identity(),
+            validate=Validations(floor.clock).validate,
+        ),
     )
 
     async def processes() -> Sequence[PluginProcess]:

@@ -74,7 +74,13 @@ class MarketData:
         return BarColumns.concatenate(parts) if parts else BarColumns.empty()
 
     async def stream(
-        self, provider: str, symbols: Sequence[str], *, intervals: Sequence[str] = (), cursor: str = ""
+        self,
+        provider: str,
+        symbols: Sequence[str],
+        *,
+        intervals: Sequence[str] = (),
+        cursor: str = "",
+        timeout_s: float | None = None,
     ) -> AsyncGenerator[LiveData]:
         """Yield live trades of symbols, and their bars as they close.
 
@@ -83,6 +89,7 @@ class MarketData:
             symbols: Its symbols.
             intervals: Intervals of the bars that are wanted.
             cursor: Goes on right after the envelope that had it, with nothing lost and nothing twice.
+            timeout_s: The stream ends with DeadlineExceeded after it; None: when the caller closes it.
 
         Raises:
             OutOfRange: The cursor is older than what the DataHub still holds.
@@ -96,6 +103,7 @@ class MarketData:
             request,
             pb.StreamMarketDataRequest.SerializeToString,
             pb.StreamMarketDataResponse.FromString,
+            timeout_s=timeout_s,
         )
         async with aclosing(stream) as envelopes:
             async for envelope in envelopes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from quasar.clock import Clock
 from quasar.database.migrations import load_migrations
 from quasar.database.pool import Database
@@ -55,8 +57,8 @@ class SchemaReport:
             f"the database has the migrations up to {newest:04d}, needed are {self._wanted[-1]:04d}: quasar db migrate"
         )
 
-    async def storage(self) -> StorageReport:
-        """Return how the database keeps time series, its size and its last migration.
+    async def storage(self) -> StorageReport | None:
+        """Return how the database keeps time series, its size and its last migration; None while it has no schema.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
@@ -64,10 +66,14 @@ class SchemaReport:
         now = self._clock.monotonic()
         if self._known is not None and now - self._known[0] < REMEMBERED_S:
             return self._known[1]
-        rows = await self._database.fetch(_SQL["migrations_recorded"])
+        try:
+            rows = await self._database.fetch(_SQL["migrations_recorded"])
+            mode = await storage_mode(self._database)
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.InsufficientPrivilegeError):
+            return None  # a first start: the migrations, or the rights of the service's role, are still to come
         applied = [f"{row['version']:04d}_{row['name']}" for row in rows if row["state"] == "applied"]
         report = StorageReport(
-            mode=await storage_mode(self._database),
+            mode=mode,
             embedded=self._embedded,
             size_bytes=await database_size(self._database),
             migration=applied[-1] if applied else "",

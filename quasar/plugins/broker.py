@@ -7,9 +7,8 @@ A call that ends without an answer leaves open whether the vendor has the order:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
-
-import grpc
 
 from quasar import errors
 from quasar.broker import BrokerEvent, BrokerOrder, OrderName, PlaceAnswer
@@ -127,10 +126,7 @@ class BrokerHandle:
         process = await self.keeper.ready()
         answer = getattr(broker_pb2, f"{method}Response")
         call: Any = process.channel.unary_unary(f"{_PATH}{method}", type(request).SerializeToString, answer.FromString)
-        try:
-            return await call(request, timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise process.failure(error) from None
+        return await process.answer(call(request, timeout=self._timeout_s))
 
     async def _stream(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
         process = await self.keeper.ready()
@@ -138,10 +134,6 @@ class BrokerHandle:
         call: Any = process.channel.unary_stream(
             f"{_PATH}{method}", type(request).SerializeToString, answer.FromString
         )(request)
-        try:
-            async for message in call:
+        async with aclosing(process.messages(call)) as messages:
+            async for message in messages:
                 yield message
-        except grpc.aio.AioRpcError as error:
-            raise process.failure(error) from None
-        finally:
-            call.cancel()

@@ -64,10 +64,8 @@ async def answers(
                 if batch.done:
                     waiting.discard(number)
                 yield batch
-    except grpc.aio.AioRpcError as failed:
-        error = process.failure(failed)
-    except errors.QuasarError as failed_here:
-        error = failed_here
+    except errors.QuasarError as failed:
+        error = failed
     finally:
         call.cancel()
     for number in sorted(waiting):
@@ -78,7 +76,7 @@ async def _unstalled(call: Any, process: PluginProcess, stall_s: float) -> Async
     while True:
         try:
             async with asyncio.timeout(stall_s):
-                raw = await call.read()
+                raw = await process.answer(call.read())
         except TimeoutError:
             if process.desk.budget().waiting:
                 continue  # it waits for a permit

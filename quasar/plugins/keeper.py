@@ -111,6 +111,8 @@ class Keeper:
         self._become(KeeperState.RUNNING)
         if not first.done():
             first.set_result(None)
+        if self._stopping:
+            self._let_go(self.process)
         while True:
             process = self.process
             await process.ended.wait()

@@ -45,18 +45,23 @@ class LiveCall:
         """Read until the call ends. A read cannot be cancelled without ending the call, hence a task of its own."""
         end: errors.QuasarError | None = None
         try:
-            while (raw := await self._call.read()) is not grpc.aio.EOF:
-                batch = decode(raw, self._names)
+            while (raw := await self.process.answer(self._call.read())) is not grpc.aio.EOF:
+                batch = self._decode(raw)
                 if self.on_batch is not None:
                     self.on_batch(batch)
                 await self._queue.put(batch)
-        except grpc.aio.AioRpcError as error:
-            end = self.process.failure(error)
-        except errors.InvalidArgument as error:
-            end = errors.PluginFailed(f"{self.process.code.name} sent a malformed batch: {error.message}")
+        except errors.QuasarError as error:
+            end = error
         finally:
             self._call.cancel()
         await self._queue.put(end)
+
+    def _decode(self, raw: bytes) -> LiveBatch:
+        try:
+            return decode(raw, self._names)
+        except errors.InvalidArgument as error:
+            text = f"{self.process.code.name} sent a malformed batch: {error.message}"
+            raise errors.PluginFailed(text) from None
 
     async def read(self) -> LiveBatch | None:
         """Return the next batch; None at the end.

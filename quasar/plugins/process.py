@@ -9,12 +9,12 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 
@@ -37,6 +37,7 @@ from quasar.sdk.failures import Unauthorised
 from quasar.sdk.redaction import Redaction
 from quasar_proto.plugin.v1 import host_pb2, plugin_pb2
 
+T = TypeVar("T")
 _MIB: Final = 1024 * 1024
 _FOREVER_MS: Final = 2**31 - 1
 _OPTIONS: Final = (
@@ -379,17 +380,45 @@ class PluginProcess:
     async def _call(self, method: str, request: Any, *, timeout_s: float | None = None, wait: bool = False) -> Any:
         response = getattr(plugin_pb2, f"{method}Response")
         call: Any = self.channel.unary_unary(f"{_PLUGIN}{method}", type(request).SerializeToString, response.FromString)
-        try:
-            return await call(request, timeout=timeout_s, wait_for_ready=wait)
-        except grpc.aio.AioRpcError as error:
-            raise self.failure(error) from None
+        return await self.answer(call(request, timeout=timeout_s, wait_for_ready=wait))
 
-    def failure(self, error: grpc.aio.AioRpcError) -> errors.QuasarError:
-        """Return what a failed call to the process means."""
+    async def messages(self, call: Any) -> AsyncGenerator[Any, None]:
+        """Yield the messages of a streaming call; closing the generator ends the call.
+
+        Raises:
+            QuasarError: It failed; `PluginUnavailable` when the process ended.
+        """
+        try:
+            while (message := await self.answer(call.read())) is not grpc.aio.EOF:
+                yield message
+        finally:
+            call.cancel()
+
+    async def answer(self, call: Awaitable[T]) -> T:
+        """Wait for a call to the process, or for one message of it.
+
+        Raises:
+            QuasarError: It failed; `PluginUnavailable` when the process ended.
+        """
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The library says so when the connection is closed under a call.
+            raise self._gone() from None
+
+    def _gone(self) -> errors.PluginUnavailable:
+        ending = f": it {self.detail}" if self.detail else ""
+        return errors.PluginUnavailable(f"{self.code.name} does not run{ending}", retry_after_s=1.0)
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> errors.QuasarError:
         known = from_rpc_error(error)
         if isinstance(known, errors.ServiceUnavailable):
-            ending = f": it {self.detail}" if self.detail else ""
-            return errors.PluginUnavailable(f"{self.code.name} does not run{ending}", retry_after_s=1.0)
+            return self._gone()
         return Unauthorised(known.message) if known.metadata.get("refused") == "true" else known
 
     async def _close(self) -> None:

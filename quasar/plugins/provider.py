@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
-import grpc
-
 from quasar import errors
 from quasar.clock import Clock
 from quasar.convert.plugin_rows import constituent_from_proto, instrument_from_proto
@@ -260,13 +258,9 @@ class ProviderHandle:
             call: Any = process.channel.unary_stream(
                 f"{_PATH}ListSymbols", serialise, provider_pb2.ListSymbolsResponse.FromString
             )(request)
-            try:
-                async for page in call:
+            async with aclosing(process.messages(call)) as pages:
+                async for page in pages:
                     yield [instrument_from_proto(one, process.code.name) for one in page.symbols]
-            except grpc.aio.AioRpcError as error:
-                raise process.failure(error) from None
-            finally:
-                call.cancel()
 
     async def constituents(
         self, index: str = "", as_of: dt.date | None = None, *, lane: Lane = Lane.INTERACTIVE
@@ -285,8 +279,5 @@ class ProviderHandle:
             request = provider_pb2.ListConstituentsRequest(
                 work_id=work_id, index=index, as_of_date=as_of.isoformat() if as_of else ""
             )
-            try:
-                answer = await call(request, timeout=_STALL_S)
-            except grpc.aio.AioRpcError as error:
-                raise process.failure(error) from None
+            answer = await process.answer(call(request, timeout=_STALL_S))
         return [constituent_from_proto(one) for one in answer.constituents]

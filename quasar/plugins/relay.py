@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Protocol
-
-import grpc
 
 from quasar import errors
 from quasar.clock import Clock
@@ -139,13 +138,9 @@ class Relay:
         asking: Any = call.process.channel.unary_unary(
             f"{PATH}{method}", type(request).SerializeToString, response.FromString
         )
-        try:
-            await asking(request, timeout=10.0)
-        except grpc.aio.AioRpcError as error:
-            known = call.process.failure(error)
+        with contextlib.suppress(errors.NotFound, errors.PluginUnavailable):
             # A stream that is being made again takes its wishes from the subscriptions.
-            if not isinstance(known, errors.NotFound | errors.PluginUnavailable):
-                raise known from None
+            await call.process.answer(asking(request, timeout=10.0))
 
     def _open(self, process: PluginProcess) -> LiveCall:
         request = provider_pb2.StreamLiveRequest(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-import grpc
 from google.protobuf.json_format import ParseDict
 
 from quasar import errors
@@ -144,14 +144,11 @@ class StrategyHandle:
             request.parameters.fields[name].CopyFrom(plain_to_value(value))
         request.progress_interval.FromNanoseconds(int(spec.progress_s * 1e9))
         request.callback_timeout.FromNanoseconds(int(spec.callback_s * 1e9))
-        call = self._stream(process, "RunBacktest", request)
         try:
-            async for message in call:
-                yield message
-        except grpc.aio.AioRpcError as error:
-            raise process.failure(error) from None
+            async with aclosing(process.messages(self._stream(process, "RunBacktest", request))) as messages:
+                async for message in messages:
+                    yield message
         finally:
-            call.cancel()
             if not spec.keep_dataset and not process.ended.is_set():
                 await self._drop(process, dataset_id)
 
@@ -170,12 +167,9 @@ class StrategyHandle:
         call: Any = process.channel.unary_unary(
             f"{_PATH}LoadDataset", None, strategy_pb2.LoadDatasetResponse.FromString
         )
-        try:
-            for part, (_, chunk) in enumerate(chunks, 1):
-                rest = strategy_pb2.LoadDatasetRequest(dataset_id=dataset_id, part=part, last=part == len(chunks))
-                await call(joined([(_BARS_FIELD, chunk)], rest))
-        except grpc.aio.AioRpcError as error:
-            raise process.failure(error) from None
+        for part, (_, chunk) in enumerate(chunks, 1):
+            rest = strategy_pb2.LoadDatasetRequest(dataset_id=dataset_id, part=part, last=part == len(chunks))
+            await process.answer(call(joined([(_BARS_FIELD, chunk)], rest)))
         self._loaded[dataset_id] = process
         return dataset_id
 
@@ -199,14 +193,9 @@ class StrategyHandle:
             PluginUnavailable: The process ended.
         """
         process = await self.keeper.ready()
-        call = self._stream(process, "StartLive", request)
-        try:
-            async for message in call:
+        async with aclosing(process.messages(self._stream(process, "StartLive", request))) as messages:
+            async for message in messages:
                 yield message
-        except grpc.aio.AioRpcError as error:
-            raise process.failure(error) from None
-        finally:
-            call.cancel()
 
     async def push_events(
         self, request: strategy_pb2.PushEventsRequest, *, callback_s: float = _CALLBACK_S
@@ -258,7 +247,4 @@ class StrategyHandle:
     async def _call(self, process: PluginProcess, method: str, request: Any, timeout_s: float) -> Any:
         answer = getattr(strategy_pb2, f"{method}Response")
         call: Any = process.channel.unary_unary(f"{_PATH}{method}", type(request).SerializeToString, answer.FromString)
-        try:
-            return await call(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise process.failure(error) from None
+        return await process.answer(call(request, timeout=timeout_s))

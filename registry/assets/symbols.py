@@ -154,6 +154,9 @@ def root_symbol(symbol: str, asset_class: str, base: str, quote: str) -> str:
         return canonical_currency(base).lower()
     if pair and (asset_class == "crypto" or (not asset_class and pair[2].upper() in _QUOTES)):
         return canonical_currency(pair[1]).lower()
+    if asset_class == "crypto":
+        head = plain.upper().removesuffix(quote.upper()) if quote else plain
+        return canonical_currency(head or plain).lower()
     return _SEPARATORS.sub(".", plain).strip(".").lower() or plain.lower()
 
 
@@ -173,16 +176,17 @@ def match_key(symbol: str, hint: str, asset_class: str, base: str, quote: str) -
     """
     if asset_class == "currency":
         return root_symbol(hint or symbol, asset_class, base, quote).upper()
-    if hint and hint != symbol:
-        return hint.strip().upper()
+    hint = hint.strip() if hint != symbol else ""
     if asset_class == "crypto":
-        return root_symbol(symbol, asset_class, base, quote).upper()
-    return symbol.strip().upper()
+        return canonical_currency(hint) if hint else root_symbol(symbol, asset_class, base, quote).upper()
+    return (hint or symbol.strip()).upper()
 
 
 def identity_key(symbol: str, asset_class: str) -> str:
     """Return the symbol of an identity in the form that `match_key` is compared with."""
-    return root_symbol(symbol, asset_class, "", "").upper() if asset_class == "currency" else symbol.strip().upper()
+    if asset_class == "currency":
+        return root_symbol(symbol, asset_class, "", "").upper()
+    return canonical_currency(symbol) if asset_class == "crypto" else symbol.strip().upper()
 
 
 def name_key(name: str) -> str:

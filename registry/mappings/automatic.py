@@ -177,7 +177,9 @@ def _name(identity: str, assets: Sequence[MappableAsset], standing: Standing, cl
         counted = {name: had.count(name) for name in had}
         best = min(counted, key=lambda name: (-counted[name], len(name), name))
         return best, f"{identity} has this common symbol already"
-    roots = [asset.root for asset in assets] + [standing.roots[identity]] * (identity in standing.roots)
+    roots = [asset.root for asset in assets]
+    if identity in standing.roots:
+        roots.append(standing.roots[identity])
     proposed = claims.spelled(shortest_root(roots).upper())
     if claims.free_for(proposed, identity):
         return proposed, f"it is the shortest root symbol of {identity}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from quasar.database.pool import encode_json
 from registry.matching.decisions import PROPOSED, TAKEN, Decision
 from registry.store.proposals import document
 from registry.store.statements import SQL
@@ -43,7 +44,7 @@ def _record(decision: Decision) -> tuple[Any, ...]:
         best.method,
         best.confidence,
         best.reason,
-        document(best) if proposed else None,
-        document(decision.runner_up) if proposed else None,
+        encode_json(document(best)) if proposed else None,
+        encode_json(document(decision.runner_up)) if proposed and decision.runner_up else None,
         decision.further,
     )

@@ -63,9 +63,10 @@ select code_id, identity_id, asset_id, matcher_symbol from assets
 where identity_id = any ($1::text[]) and identity_group = 'securities' and not asset_id = any ($2::bigint[]);
 
 -- name: match_stage
+-- Candidates are JSON as text: binary COPY knows no JSON of the platform's codecs.
 create temp table match_results (
     asset_id bigint primary key, outcome text not null, cause text not null, identity_id text not null, method text not null,
-    confidence double precision, reason text not null, best jsonb, runner_up jsonb, further integer not null
+    confidence double precision, reason text not null, best text, runner_up text, further integer not null
 ) on commit drop;
 
 -- name: match_analyze_staged
@@ -89,7 +90,7 @@ where p.state = 'OPEN' and r.asset_id = p.asset_id
 
 -- name: match_propose
 insert into match_proposals (asset_id, state, cause, identity_id, method, confidence, best, runner_up, further_candidates, operation_id, created_at)
-select r.asset_id, $1, r.cause, r.identity_id, r.method, r.confidence, r.best, r.runner_up, r.further, $2, $3
+select r.asset_id, $1, r.cause, r.identity_id, r.method, r.confidence, r.best::jsonb, r.runner_up::jsonb, r.further, $2, $3
 from match_results r
 join assets a on a.asset_id = r.asset_id
 where r.outcome = 'PROPOSED'

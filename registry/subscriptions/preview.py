@@ -66,7 +66,7 @@ async def preview(ground: Ground, wish: Wish) -> Preview:
     It is stored in a transaction that is taken back, so that what is told is what would be.
 
     Raises:
-        QuasarError: As `quasar.registry.subscriptions.creation.create`, but for what exists already and for the quota.
+        QuasarError: As `registry.subscriptions.creation.create`, but for what exists already and for the quota.
     """
     result: Preview | None = None
     try:

@@ -1,2 +1,80 @@
 -- name: instances_of_account
 select instance_id, capital, run_id from strategy.instances where account_id = $1 and deleted_at is null order by instance_id;
+
+-- name: instance_capital
+select capital, account_id from strategy.instances where instance_id = $1;
+
+-- name: instance_insert
+insert into strategy.instances (
+    instance_id, display_name, description, labels, strategy, code_version, mode, parameters, universe, account_id, capital, capital_currency,
+    seed, created_at, created_by, updated_at
+)
+values ($1, $2, $3, $4, $5, $6, 'PAPER', $7, $8, $9, $10, $11, $12, $13, $14, $13)
+on conflict (instance_id) do nothing
+returning instance_id;
+
+-- name: instances
+-- {filter}, {after}, {order} and {key} are written by the service.
+with shown as (select * from strategy.instances where deleted_at is null)
+select {key} as order_key, shown.* from shown where {filter} and {after} order by {order} limit $1;
+
+-- name: instance_update
+update strategy.instances
+set display_name = $2, description = $3, labels = $4, code_version = $5, parameters = $6, universe = $7, account_id = $8, capital = $9,
+    capital_currency = $10, updated_at = $11, revision = revision + 1,
+    restart_needed = $12 and state not in ('STOPPED', 'FAILED')
+where instance_id = $1;
+
+-- name: instance_delete
+update strategy.instances set deleted_at = $2, enabled = false, revision = revision + 1 where instance_id = $1;
+
+-- name: instance_state
+update strategy.instances
+set state = $2, state_text = $3, state_at = $4, run_id = $5, last_run_id = coalesce($5, run_id, last_run_id), enabled = $6,
+    restart_needed = case when $2 = 'STARTING' then false else restart_needed end
+where instance_id = $1;
+
+-- name: instances_to_run
+select * from strategy.instances where enabled and deleted_at is null order by instance_id;
+
+-- name: run_insert
+insert into strategy.runs (
+    run_id, instance_id, run_number, mode, strategy, code_version, code_sha256, parameters, series, account_id, broker, capital,
+    capital_currency, seed, started_by, started_at
+)
+select $1, $2, coalesce((select max(run_number) from strategy.runs where instance_id = $2), 0) + 1, 'PAPER', $3, $4, $5, $6, $7, $8,
+    'Paper', $9, $10, $11, $12, $13;
+
+-- name: run_open
+select * from strategy.runs where instance_id = $1 and finished_at is null order by run_number desc limit 1;
+
+-- name: run_state
+update strategy.runs
+set state = $2, state_text = $3, ready_at = coalesce(ready_at, case when $2 = 'RUNNING' then $4::timestamptz end),
+    finished_at = case when $2 in ('COMPLETED', 'STOPPED', 'FAILED') then $4::timestamptz end,
+    restarts = restarts + case when $2 = 'RECOVERING' then 1 else 0 end
+where run_id = $1;
+
+-- name: run_progress
+update strategy.runs
+set last_intent = greatest(last_intent, $2), metrics = metrics || $3, series = case when $4::jsonb is null then series else $4::jsonb end
+where run_id = $1;
+
+-- name: runs
+-- {filter}, {after}, {order} and {key} are written by the service.
+select {key} as order_key, r.*,
+    (select coalesce(max(e.run_sequence), 0) from ops.events e where e.run_id = r.run_id) as event_sequence,
+    (select count(*) from strategy.orders o where o.run_id = r.run_id) as orders,
+    (select count(*) from strategy.orders o where o.run_id = r.run_id and o.final_at is null) as open_orders,
+    (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status = 'DENIED') as denied_orders,
+    (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status = 'REJECTED') as rejected_orders,
+    (select count(*) from strategy.fills f where f.run_id = r.run_id) as fills
+from strategy.runs r where {filter} and {after} order by {order} limit $1;
+
+-- name: run_events
+select run_sequence, time, severity, kind, message, data from ops.events
+where run_id = $2 and run_sequence > $3 and {filter} order by run_sequence limit $1;
+
+-- name: run_logs
+select run_sequence, time, data from ops.events
+where run_id = $2 and run_sequence > $3 and data ->> 'telemetry' = 'LOG' order by run_sequence limit $1;

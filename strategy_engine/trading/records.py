@@ -1,4 +1,4 @@
-"""What happens to orders, written in one transaction: order, fill, position, cash, equity, and the event that tells it."""
+"""What happens to orders, written in one transaction: order, fill, position, cash, and the event that tells it."""
 
 from __future__ import annotations
 

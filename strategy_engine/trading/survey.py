@@ -103,6 +103,15 @@ class Survey:
         """Return what an account is worth."""
         return account.cash + sum((each.market_value for each in await self.positions(account.account_id)), ZERO)
 
+    async def capital(self, instance_id: str) -> Decimal:
+        """Return what an instance began with: its capital, else all of its account."""
+        row = await self._accounts.database.fetchrow(SQL["instance_capital"], instance_id)
+        if row is None or row["capital"] is None:
+            account_id = row["account_id"] if row is not None else None
+            return (await self._accounts.get(account_id)).initial_cash if account_id else ZERO
+        found: Decimal = row["capital"]
+        return found
+
     async def mark_equity(self, account_ids: Iterable[str], now: dt.datetime) -> None:
         """Write a point of the equity curve of accounts, and of the instances that trade on them."""
         points: list[EquityPoint] = []

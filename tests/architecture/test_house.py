@@ -20,6 +20,7 @@ MAY_IMPORT_GENERATED = (
     "quasar/rpc/",
     "quasar/client/",
     "quasar/convert/",
+    "quasar/demo/",
     "quasar/plugins/",
     "quasar/testing/",
     "grpc_gateway/",

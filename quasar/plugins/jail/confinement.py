@@ -118,6 +118,8 @@ def _generated_folders() -> list[str]:
 
 def _take_user(spec: Spec, readable: list[str], landlock_version: int) -> PostureItem:
     if os.getuid() != 0:
+        if sys.platform.startswith("linux"):
+            user.give_up_capabilities(read_everywhere=bool(landlock_version) and not user.reachable(readable))
         return PostureItem("user", False, f"the service's own user id {os.getuid()}: the service is not root")
     needed = (*readable, spec.run_folder)
     open_to_all = user.reachable(readable) and user.reachable([str(Path(spec.run_folder).parent)])

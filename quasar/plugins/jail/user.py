@@ -61,13 +61,14 @@ def leave_root(own: int, *, read_everywhere: bool) -> PostureItem:
     os.setgroups([])
     os.setresgid(own, own, own)
     os.setresuid(own, own, own)
-    kept = 1 << _CAP_DAC_READ_SEARCH if read_everywhere else 0
-    _set_capabilities(kept)
-    extra = "; may read past file permissions, within what Landlock allows" if kept else ""
+    give_up_capabilities(read_everywhere=read_everywhere)
+    extra = "; may read past file permissions, within what Landlock allows" if read_everywhere else ""
     return PostureItem("user", True, f"own user id {own}{extra}")
 
 
-def _set_capabilities(kept: int) -> None:
+def give_up_capabilities(*, read_everywhere: bool) -> None:
+    """Keep none of root's single rights that the service may have been given, but that one where it is needed."""
+    kept = 1 << _CAP_DAC_READ_SEARCH if read_everywhere else 0
     # Version 3 of the header; effective and permitted, nothing inheritable, low words first.
     header = struct.pack("=Ii", 0x20080522, 0)
     data = struct.pack("=6I", kept, kept, 0, 0, 0, 0)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 STEADY = b'''
+import asyncio
+
 from quasar.provider import Bar, Provider, UnknownSymbol
 
 MINUTE = 60_000_000_000
 
 
 class Steady(Provider):
-    """Every minute has a bar; BAD is unknown, CRASH ends the process once it has sent some."""
+    """Every minute has a bar; BAD is unknown, SLOW takes its time."""
 
     name = "steady"
     intervals = ("1min",)
@@ -20,6 +22,8 @@ class Steady(Provider):
             raise UnknownSymbol("nobody lists BAD")
         for number, time in enumerate(range(request.start_ns, request.end_ns, MINUTE)):
             price = 100.0 + time // MINUTE % 50
+            if request.symbol == "SLOW" and number % 100 == 99:
+                await asyncio.sleep(0.4)
             yield Bar(time, price, price + 1, price - 1, price, 7.0)
 '''
 

@@ -57,6 +57,16 @@ async def prepare(database: Database, *symbols: str) -> None:
     await subscribe(database, code_id, *symbols, start=START)
 
 
+async def running_process(stub: Any, bearer: str) -> int:
+    """Wait until the provider works on a run, and return its process id."""
+    async with asyncio.timeout(20):
+        while True:
+            shown = await stub.GetProvider(providers.GetProviderRequest(name="steady"), **as_(bearer))
+            if shown.provider.active_runs and shown.provider.process.pid:
+                return int(shown.provider.process.pid)
+            await asyncio.sleep(0.05)
+
+
 async def test_a_subscription_becomes_bars_that_clients_read(start: Any, bearers: Bearers, database: Database) -> None:
     await prepare(database, "A", "BAD")
     async with start(DATAHUB) as hub:
@@ -138,6 +148,63 @@ async def test_a_provider_whose_process_is_killed_comes_back_and_the_run_goes_on
         await stored(database, 1200, "C")
         after = await stub.GetProvider(providers.GetProviderRequest(name="steady"), **as_(bearers.viewer))
         assert after.provider.process.pid != shown.provider.process.pid
+
+
+async def test_a_run_whose_provider_is_killed_goes_on_where_it_stopped(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    await prepare(database, "SLOW")
+    async with start(DATAHUB) as hub:
+        os.kill(await running_process(hub.stub(ProviderServiceStub), bearers.viewer), signal.SIGKILL)
+        await stored(database, 1200, "SLOW")
+        run = await database.fetchrow("select * from collection_runs where trigger = 'INITIAL'")
+        assert (run["state"], run["attempts"] > 1) == ("SUCCEEDED", True)
+        assert run["inserted"] + run["unchanged"] == run["slots_total"] == run["fetched"]
+        assert await database.fetchval("select count(*) from gaps where state <> 'REPAIRED'") == 0
+
+
+async def test_a_read_as_of_a_time_gives_what_was_known_then(start: Any, bearers: Bearers, database: Database) -> None:
+    await prepare(database, "A")
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(MarketDataServiceStub)
+        await stored(database, 1200)
+        before, _ = await read(stub, bearers.viewer, series=[key("A")])
+        known = await database.fetchval("select clock_timestamp()")
+        row = await database.fetchrow("select * from historical_data order by open_time limit 1")
+        await database.execute("select ops.ensure_partitions('datahub.bar_revisions', $1, $2)", row["open_time"], known)
+        await database.execute(
+            """insert into bar_revisions (series_id, open_time, close_time, open, high, low, close, volume, known_from,
+                                          known_until, revision, origin, live, cause)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(), 0, 1, false, 'vendor correction')""",
+            *(row[name] for name in ("series_id", "open_time", "close_time", "open", "high", "low", "close", "volume")),
+            row["known_at"],
+        )
+        await database.execute(
+            "update historical_data set high = 999, revision = 1, known_at = clock_timestamp() where open_time = $1",
+            row["open_time"],
+        )
+        now, _ = await read(stub, bearers.viewer, series=[key("A")])
+        request = pb.ReadBarsRequest(series=[key("A")])
+        request.as_of.FromDatetime(known)
+        then, _ = await read(stub, bearers.viewer, series=[key("A")], as_of=request.as_of)
+        assert (now.high[0], then.high[0]) == (999, before.high[0])
+        assert now.state is not None
+        former = await stub.ListBarRevisions(pb.ListBarRevisionsRequest(series=key("A")), **as_(bearers.viewer))
+        assert [each.bar.high for each in former.revisions] == [before.high[0]]
+
+
+async def test_code_is_validated_before_it_is_stored(start: Any, bearers: Bearers) -> None:
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(ProviderServiceStub)
+        good = providers.ValidateProviderRequest(file_name="steady.py", content=STEADY)
+        bad = providers.ValidateProviderRequest(file_name="bad.py", content=b"class X(:\n")
+        accepted = (await stub.ValidateProvider(good, **as_(bearers.admin))).report
+        refused = (await stub.ValidateProvider(bad, **as_(bearers.admin))).report
+        assert (accepted.passed, accepted.manifest.name) == (True, "steady")
+        assert (refused.passed, refused.findings[0].line) == (False, 1)
+        with pytest.raises(grpc.aio.AioRpcError) as denied:
+            await stub.ValidateProvider(good, **as_(bearers.operator))
+        assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_bars_can_be_looked_at_without_storing_them(start: Any, bearers: Bearers, database: Database) -> None:

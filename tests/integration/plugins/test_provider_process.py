@@ -13,7 +13,7 @@ from quasar.model.ticks import TickKind
 from quasar.plugins.keeper import Reload
 from quasar.plugins.manifest import Kind
 from quasar.plugins.provider import BarRequest, LiveSymbol, TickRequest
-from quasar.provider import ConnectionState, Throttled, Unauthorised, UnknownSymbol, Unsupported
+from quasar.provider import ConnectionNotice, ConnectionState, Throttled, Unauthorised, UnknownSymbol, Unsupported
 from tests.integration.plugins.conftest import Plugins, provider_code
 
 MINUTE = 60_000_000_000
@@ -171,12 +171,14 @@ async def test_symbols_join_and_leave_a_running_stream(plugins: Plugins) -> None
 
 async def test_a_preference_changes_while_the_stream_runs(plugins: Plugins) -> None:
     provider = await plugins.provider(LIVE, preferences={"step": 1})
+    changed = None
     async for batch in provider.stream_live([LiveSymbol("A")]):
         sizes = {float(x) for c in batch.tick_chunks if c.columns.size is not None for x in c.columns.size if x == x}
-        if sizes == {1.0}:
-            assert await plugins.pool.reload(provider_code(LIVE, preferences={"step": 5})) is Reload.RECONFIGURED
+        if sizes == {1.0} and changed is None:
+            changed = await plugins.pool.reload(provider_code(LIVE, preferences={"step": 5}))
         if sizes == {5.0}:
             break
+    assert changed is Reload.RECONFIGURED
 
 
 async def test_a_refused_preference_leaves_the_former_one_in_force(plugins: Plugins) -> None:
@@ -247,7 +249,7 @@ async def test_a_live_stream_goes_on_after_its_process_was_killed(plugins: Plugi
     rows_after = 0
     killed = False
     async for batch in provider.stream_live([LiveSymbol("A")]):
-        states += [notice.state for notice in batch.notices if hasattr(notice, "connection")]
+        states += [notice.state for notice in batch.notices if isinstance(notice, ConnectionNotice)]
         if batch.ticks and not killed:
             killed = True
             assert provider.keeper.process is not None

@@ -100,7 +100,8 @@ async def running(tracer: Tracer | None = None, **settings: Any) -> AsyncIterato
     )
     server.add(service)
     port = await server.start()
-    up = Running(server, service, health, metrics, f"127.0.0.1:{port}")
+    host = server.settings.host
+    up = Running(server, service, health, metrics, host if host.startswith("unix:") else f"{host}:{port}")
     try:
         yield up
     finally:

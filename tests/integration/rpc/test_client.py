@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -239,14 +240,20 @@ async def test_a_service_that_is_not_there_is_named_without_its_address() -> Non
 
 
 async def test_a_service_that_comes_back_is_found_again() -> None:
-    async with running() as first:
-        port = first.server.port
+    with tempfile.TemporaryDirectory() as folder:  # short, for the path of a socket has a limit
+        host = f"unix:{folder}/s"
+        await found_again(host)
+
+
+async def found_again(host: str) -> None:
+    """Stop a service and start another at its address; on a socket nobody else can take the address in between."""
+    async with running(host=host) as first:
         channel = channel_to(first)
         await get_info(channel)
     with pytest.raises(errors.Unavailable):
         await get_info(channel)
 
-    async with channel, running(port=port):
+    async with channel, running(host=host):
         await channel.ready(10)
         await get_info(channel)
 

@@ -84,6 +84,7 @@ async def test_a_service_waits_for_the_schema_of_its_build(
                 if "quasar db migrate" in info.parts[0].detail:
                     break
                 await asyncio.sleep(0.02)
+        assert not info.HasField("storage")
         await prepare_schema(empty_database_url, system_context)
         await until(health, Status.SERVING)
         health.cancel()

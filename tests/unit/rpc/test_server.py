@@ -80,7 +80,11 @@ def test_a_port_in_use_is_told_with_the_remedy() -> None:
 
         with pytest.raises(errors.PortInUse, match=rf"127\.0\.0\.1:{port} must be free .* set another port"):
             require_free("127.0.0.1", port)
-    require_free("127.0.0.1", port)
+
+
+def test_any_free_port_is_always_there() -> None:
+    require_free("127.0.0.1", 0)
+    require_free("localhost", 0)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])

@@ -44,7 +44,7 @@ from registry.rpc.operations import register_operations
 from registry.rpc.upstream import RemoteUpstream
 from registry.running import Running
 from registry.workshop import Workshop
-from tests.integration.registry.datahub_server import StrategyService, Vendor, peers
+from tests.integration.registry.instruments.datahub_server import StrategyService, Vendor, peers
 from tests.integration.rpc.harness import Tokens
 
 OPERATOR = {"metadata": (("authorization", "Bearer operator-token"),), "timeout": 60}

@@ -1,0 +1,1 @@
+"""Measurements: each figure stands beside a peer or a limit that was measured in the same run."""

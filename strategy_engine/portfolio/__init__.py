@@ -1,0 +1,1 @@
+"""What accounts and strategies hold, are worth, and have earned."""

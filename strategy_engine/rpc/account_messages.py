@@ -1,0 +1,110 @@
+"""Accounts and the rules of their markets between messages and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from quasar.convert.plugin_terms import rules_of
+from quasar.engine.rules import MarketRules
+from quasar.errors import FieldViolation, InvalidArgument, Unimplemented
+from quasar.model.money import currency_code, parse_decimal
+from quasar.rpc.wellknown import timestamp
+from quasar_proto.strategy.v1 import backtest_pb2, order_pb2, trading_pb2
+from strategy_engine.rpc.values import decimal_message, document, message_of
+from strategy_engine.trading.orders import Account
+
+PAPER: Final = "Paper"
+"""Name of the broker that is part of the platform."""
+
+
+def market_rules(account: Account) -> MarketRules:
+    """Return the rules by which an account's orders fill."""
+    paper = message_of(account.settings.get("paper", {}), trading_pb2.PaperSettings)
+    return _rules(paper, account.initial_cash, account.currency)
+
+
+def _rules(paper: trading_pb2.PaperSettings, cash: Decimal, currency: str) -> MarketRules:
+    terms = backtest_pb2.BacktestTerms(execution=paper.execution)
+    terms.cash.amount.value = format(cash, "f")
+    terms.cash.currency = currency
+    return rules_of(terms)
+
+
+def new_account(
+    account_id: str, display_name: str, labels: dict[str, str], paper: trading_pb2.PaperSettings
+) -> Account:
+    """Return a paper account that is to be created.
+
+    Raises:
+        InvalidArgument: The cash is negative, or the execution model asks for what the engine cannot do.
+        Unimplemented: There is cash in several currencies.
+    """
+    if len(paper.cash) > 1:
+        raise Unimplemented("paper.cash must be in one currency in this build, was in several.")
+    currency = currency_code(paper.cash[0].currency, "paper.cash[0].currency")
+    cash = parse_decimal(paper.cash[0].amount.value, "paper.cash[0].amount")
+    if cash < 0:
+        text = f"must be at least 0, was {cash}"
+        raise InvalidArgument(f"paper.cash {text}.", violations=[FieldViolation("paper.cash[0].amount", text)])
+    _rules(paper, cash, currency)
+    settings = {"paper": document(paper), "labels": labels, "initial_cash": format(cash, "f")}
+    return Account(
+        account_id=account_id, display_name=display_name or account_id, currency=currency, cash=cash, settings=settings
+    )
+
+
+def account_message(account: Account, equity: Decimal | None = None, positions: int = 0) -> trading_pb2.Account:
+    """Return an account as a message."""
+    balance = order_pb2.AccountBalance(
+        account_id=account.account_id,
+        currency=account.currency,
+        total=decimal_message(account.cash),
+        available=decimal_message(account.cash),
+        locked=decimal_message(Decimal(0)),
+        update_time=timestamp(account.update_time),
+    )
+    return trading_pb2.Account(
+        account_id=account.account_id,
+        display_name=account.display_name,
+        labels=account.settings.get("labels", {}),
+        kind=trading_pb2.ACCOUNT_KIND_PAPER,
+        broker=PAPER,
+        broker_account=account.account_id,
+        base_currency=account.currency,
+        trading_enabled=True,
+        paper=message_of(account.settings.get("paper", {}), trading_pb2.PaperSettings),
+        state=trading_pb2.ACCOUNT_STATE_READY,
+        balances=[balance],
+        equity=decimal_message(equity),
+        positions=positions,
+        open_orders=account.open_orders,
+        instance_ids=list(account.instance_ids),
+        etag=str(account.revision),
+        create_time=timestamp(account.create_time),
+        update_time=timestamp(account.update_time),
+    )
+
+
+def broker_message(account_ids: Sequence[str]) -> trading_pb2.Broker:
+    """Return the paper broker as a message."""
+    capabilities = trading_pb2.BrokerCapabilities(
+        order_types=[number for number in order_pb2.OrderType.values() if number],
+        times_in_force=[number for number in order_pb2.TimeInForce.values() if number],
+        links_orders=True,
+        reduce_only=True,
+        post_only=True,
+        finds_client_order_ids=True,
+        streams_updates=True,
+        short_selling=True,
+        fractional_quantities=True,
+    )
+    return trading_pb2.Broker(
+        name=PAPER,
+        description="Fills orders on live prices by the rules of the back-test.",
+        built_in=True,
+        state=trading_pb2.BROKER_STATE_CONNECTED,
+        capabilities=capabilities,
+        account_ids=list(account_ids),
+    )

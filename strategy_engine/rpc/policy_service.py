@@ -1,0 +1,183 @@
+"""`quasar.strategy.v1.PolicyService` over `strategy_engine.policy`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from quasar.clock import Clock
+from quasar.convert.plugin_orders import spec_from_proto
+from quasar.errors import AlreadyExists, EtagMismatch, FieldViolation, InvalidArgument, Resource, Unimplemented
+from quasar.ops.actors import Actor
+from quasar.ops.events import Events
+from quasar.rpc.ops.actors import calling_actor
+from quasar_proto.strategy.v1 import policy_pb2, policy_service_pb2_grpc
+from quasar_proto.strategy.v1 import policy_service_pb2 as pb
+from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState
+from strategy_engine.rpc.policy_messages import (
+    decision_message,
+    denial_record,
+    policy_message,
+    policy_row,
+    scope_of,
+    state_message,
+    state_of,
+)
+from strategy_engine.store.pages import Asked
+from strategy_engine.store.policy_table import PolicyRow, PolicyTable, StateRow
+from strategy_engine.trading.desk import TradingDesk
+
+_PATHS = ("display_name", "description", "scope", "limits", "enabled")
+
+
+class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
+    """Keeps policies and trading states, and judges orders."""
+
+    def __init__(self, table: PolicyTable, desk: TradingDesk, events: Events, clock: Clock) -> None:
+        """Serve the policies of `table`."""
+        self._table = table
+        self._desk = desk
+        self._events = events
+        self._clock = clock
+
+    async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Any) -> pb.CreatePolicyResponse:
+        """Create a policy; it holds for the next order."""
+        actor = calling_actor()
+        new = policy_row(request.policy, actor, self._clock.now())
+        if request.validate_only:
+            return pb.CreatePolicyResponse(policy=policy_message(new))
+        async with self._table.database.transaction() as connection:
+            stored = await self._table.insert(connection, new)
+            if stored is None:
+                text = f"must be new, was used before: {new.policy_id!r}"
+                raise AlreadyExists(
+                    f"policy_id {text}.",
+                    resource=Resource("policy", new.policy_id),
+                    violations=[FieldViolation("policy.policy_id", text)],
+                )
+            await self._record(connection, "PolicyCreated", stored, actor)
+        return pb.CreatePolicyResponse(policy=policy_message(stored))
+
+    async def _record(self, connection: Any, kind: str, row: PolicyRow, actor: Actor, **more: Any) -> None:
+        await self._events.record(
+            connection,
+            kind,
+            f"Policy {row.policy_id} of {row.scope} was {kind.removeprefix('Policy').lower()}.",
+            subject_type="policy",
+            subject_name=row.policy_id,
+            data={"after": dict(row.rules), **more},
+            actor=actor,
+        )
+
+    async def GetPolicy(self, request: pb.GetPolicyRequest, context: Any) -> pb.GetPolicyResponse:
+        """Return one policy."""
+        return pb.GetPolicyResponse(policy=policy_message(await self._table.get(request.policy_id)))
+
+    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Any) -> pb.ListPoliciesResponse:
+        """Return a page of policies."""
+        found, following = await self._table.page(Asked.of(request))
+        return pb.ListPoliciesResponse(policies=[policy_message(row) for row in found], next_page_token=following)
+
+    async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Any) -> pb.UpdatePolicyResponse:
+        """Change a policy; it holds for the next order."""
+        actor, asked = calling_actor(), request.policy
+        async with self._table.database.transaction() as connection:
+            former = await self._table.get(asked.policy_id, connection)
+            _require_etag(asked.etag, former)
+            merged = _merged(policy_message(former), asked, request.update_mask.paths)
+            changed = replace(policy_row(merged, actor, self._clock.now()), create_time=former.create_time)
+            if request.validate_only:
+                return pb.UpdatePolicyResponse(policy=policy_message(changed))
+            stored = await self._table.update(connection, changed)
+            await self._record(connection, "PolicyUpdated", stored, actor, before=dict(former.rules))
+        return pb.UpdatePolicyResponse(policy=policy_message(stored))
+
+    async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Any) -> pb.DeletePolicyResponse:
+        """Delete a policy."""
+        actor = calling_actor()
+        async with self._table.database.transaction() as connection:
+            former = await self._table.get(request.policy_id, connection)
+            _require_etag(request.etag, former)
+            await self._table.delete(connection, request.policy_id)
+            await self._record(connection, "PolicyDeleted", former, actor)
+        return pb.DeletePolicyResponse()
+
+    async def GetTradingState(self, request: pb.GetTradingStateRequest, context: Any) -> pb.GetTradingStateResponse:
+        """Return the trading state of a scope."""
+        return pb.GetTradingStateResponse(trading_state=await self._shown(scope_of(request.scope)))
+
+    async def _shown(self, scope: Scope) -> policy_pb2.TradingStateRecord:
+        states = {row.scope: row for row in await self._table.states()}
+        usual = StateRow(scope=scope, state=TradingState.ACTIVE, reason="", actor=None, set_time=self._clock.now())
+        own = states.get(scope, usual)
+        return state_message(own, max(own, states.get(PLATFORM, own), key=lambda row: row.state.severity))
+
+    async def SetTradingState(self, request: pb.SetTradingStateRequest, context: Any) -> pb.SetTradingStateResponse:
+        """Set the trading state of a scope; it holds for the next order."""
+        if request.HasField("expire_time"):
+            raise Unimplemented("expire_time must be left out in this build, was set.")
+        actor, scope = calling_actor(), scope_of(request.scope)
+        new = StateRow(
+            scope=scope,
+            state=state_of(request.state),
+            reason=request.reason,
+            actor=actor,
+            set_time=self._clock.now(),
+        )
+        async with self._table.database.transaction() as connection:
+            await self._table.set_state(connection, new)
+            await self._events.record(
+                connection,
+                "TradingStateChanged",
+                f"Trading of {scope} is {new.state.value}: {request.reason}",
+                subject_type="trading_state",
+                subject_name=str(scope),
+                data={"state": new.state.value, "reason": request.reason},
+                actor=actor,
+            )
+        cancelled = await self._cancel(scope) if request.cancel_open_orders else []
+        return pb.SetTradingStateResponse(trading_state=await self._shown(scope), cancelled_client_order_ids=cancelled)
+
+    async def _cancel(self, scope: Scope) -> list[str]:
+        cancelled = await self._desk.cancel_all(
+            account_id=scope.id if scope.kind is ScopeKind.ACCOUNT else "",
+            instance_id=scope.id if scope.kind is ScopeKind.STRATEGY else "",
+            symbol=scope.id if scope.kind is ScopeKind.INSTRUMENT else "",
+        )
+        return [order.client_order_id for order in cancelled]
+
+    async def ListTradingStates(
+        self, request: pb.ListTradingStatesRequest, context: Any
+    ) -> pb.ListTradingStatesResponse:
+        """Return every trading state that somebody set."""
+        shown = [await self._shown(row.scope) for row in await self._table.states()]
+        return pb.ListTradingStatesResponse(trading_states=shown)
+
+    async def CheckOrder(self, request: pb.CheckOrderRequest, context: Any) -> pb.CheckOrderResponse:
+        """Judge an order without placing it, and say how it stands to each rule."""
+        spec = spec_from_proto(request.order)
+        decision, proposal = await self._desk.judge(request.account_id, request.instance_id, spec)
+        return pb.CheckOrderResponse(decision=decision_message(decision, proposal, self._clock.now()))
+
+    async def ListDenials(self, request: pb.ListDenialsRequest, context: Any) -> pb.ListDenialsResponse:
+        """Return a page of denied orders, newest first."""
+        rows, following = await self._table.denials(request.filter, request.page_size, request.page_token)
+        return pb.ListDenialsResponse(denials=[denial_record(row) for row in rows], next_page_token=following)
+
+
+def _require_etag(etag: str, row: PolicyRow) -> None:
+    if etag and etag != str(row.revision):
+        raise EtagMismatch(resource=Resource("policy", row.policy_id), metadata={"etag": str(row.revision)})
+
+
+def _merged(former: policy_pb2.Policy, asked: policy_pb2.Policy, paths: Any) -> policy_pb2.Policy:
+    """Return the former policy with the named fields of the wanted one."""
+    for path in paths:
+        if path not in _PATHS:
+            text = f"must be among {', '.join(_PATHS)}, was {path}"
+            raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
+        if path in ("scope", "limits"):
+            getattr(former, path).CopyFrom(getattr(asked, path))
+        else:
+            setattr(former, path, getattr(asked, path))
+    return former

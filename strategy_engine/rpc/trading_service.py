@@ -1,0 +1,251 @@
+"""`quasar.strategy.v1.TradingService` over `strategy_engine.trading`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from quasar.clock import Clock
+from quasar.convert.plugin_orders import member_of, spec_from_proto
+from quasar.convert.plugin_orders import number_of as order_number
+from quasar.errors import AlreadyExists, FailedPrecondition, NotFound, Resource
+from quasar.model.orders import OrderSide
+from quasar.ops.events import Events
+from quasar.rpc.ops.actors import calling_actor
+from quasar.rpc.ops.operation_service import operation_message
+from quasar.rpc.ops.streams import until_drained
+from quasar.rpc.wellknown import seconds, timestamp
+from quasar_proto.strategy.v1 import trading_service_pb2 as pb
+from quasar_proto.strategy.v1 import trading_service_pb2_grpc
+from strategy_engine.rpc.account_messages import PAPER, account_message, broker_message, new_account
+from strategy_engine.rpc.order_messages import fill_message, order_message, position_message
+from strategy_engine.rpc.policy_messages import decision_message
+from strategy_engine.store.pages import Asked
+from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.flattening import Flattener, Flattening, manual_order_id
+from strategy_engine.trading.orders import NewOrder, StoredOrder
+from strategy_engine.trading.records import TradeRecords
+from strategy_engine.trading.survey import Survey
+
+_HEARTBEAT_S = 10.0
+
+
+class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
+    """Places and shows orders, and keeps paper accounts."""
+
+    def __init__(
+        self,
+        desk: TradingDesk,
+        survey: Survey,
+        flattener: Flattener,
+        events: Events,
+        draining: asyncio.Event,
+        clock: Clock,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        """Serve what passes `desk`."""
+        self._desk = desk
+        self._survey = survey
+        self._flattener = flattener
+        self._events = events
+        self._draining = draining
+        self._clock = clock
+        self._new_id = new_id
+
+    @property
+    def _records(self) -> TradeRecords:
+        return self._desk.records
+
+    async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
+        """Place an order through policy; the same request id is the same order."""
+        actor, spec = calling_actor(), spec_from_proto(request.order)
+        if request.validate_only:
+            decision, proposal = await self._desk.judge(request.account_id, request.instance_id, spec)
+            return pb.PlaceOrderResponse(decision=decision_message(decision, proposal, self._clock.now()))
+        new = NewOrder(
+            client_order_id=manual_order_id(request.account_id, actor.principal, request.request_id),
+            account_id=request.account_id,
+            instance_id=request.instance_id,
+            spec=spec,
+            origin="MANUAL",
+            decide_time=self._clock.now(),
+            actor=actor,
+        )
+        placed = await self._desk.place(new)
+        answer = pb.PlaceOrderResponse(
+            order=order_message(placed.order), bracket_orders=[order_message(each) for each in placed.exits]
+        )
+        answer.decision.allowed = not placed.order.denials
+        answer.decision.denials.extend(answer.order.denials)
+        return answer
+
+    async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
+        """Cancel an order; one that has ended stays as it is."""
+        order = await self._desk.cancel(request.client_order_id, actor=calling_actor())
+        return pb.CancelOrderResponse(order=order_message(order))
+
+    async def CancelAllOrders(self, request: pb.CancelAllOrdersRequest, context: Any) -> pb.CancelAllOrdersResponse:
+        """Cancel the open orders that fit."""
+        wanted: dict[str, Any] = {
+            "account_id": request.account_id,
+            "instance_id": request.instance_id,
+            "symbol": request.symbol,
+            "side": member_of(OrderSide, "OrderSide", request.side),
+        }
+        if request.validate_only:
+            orders = await self._desk.open_orders(**wanted)
+        else:
+            orders = await self._desk.cancel_all(**wanted)
+        return pb.CancelAllOrdersResponse(outcomes=[_outcome(order) for order in orders])
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
+        """Return one order with its fills."""
+        order = await self._records.orders.get(request.client_order_id)
+        fills = await self._records.orders.fills_of(request.client_order_id)
+        return pb.GetOrderResponse(order=order_message(order), fills=[fill_message(each) for each in fills])
+
+    async def ListOrders(self, request: pb.ListOrdersRequest, context: Any) -> pb.ListOrdersResponse:
+        """Return a page of orders."""
+        found, following = await self._records.orders.page(Asked.of(request))
+        return pb.ListOrdersResponse(orders=[order_message(each) for each in found], next_page_token=following)
+
+    async def ListFills(self, request: pb.ListFillsRequest, context: Any) -> pb.ListFillsResponse:
+        """Return a page of fills."""
+        found, following = await self._records.orders.fills(Asked.of(request))
+        return pb.ListFillsResponse(fills=[fill_message(each) for each in found], next_page_token=following)
+
+    async def WatchOrders(
+        self, request: pb.WatchOrdersRequest, context: Any
+    ) -> AsyncGenerator[pb.WatchOrdersResponse, None]:
+        """Stream the open orders, then every change of an order."""
+        async with aclosing(until_drained(self._changes(request), self._draining)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _changes(self, request: pb.WatchOrdersRequest) -> AsyncGenerator[pb.WatchOrdersResponse, None]:
+        heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
+        watching = self._events.watch(
+            filter_text='subject_type = "order"', cursor=request.cursor, heartbeat_s=heartbeat_s
+        )
+        first = not request.cursor
+        async with aclosing(watching) as batches:
+            async for batch in batches:
+                if first:
+                    # The cursor is from before the snapshot, so that nothing between the two is lost.
+                    orders = await self._records.orders.open()
+                else:
+                    orders = await self._records.orders.find_all([event.subject_name for event in batch.events])
+                updates = [pb.OrderUpdate(order=order_message(each)) for each in orders if _fits(each, request)]
+                yield pb.WatchOrdersResponse(
+                    updates=updates, snapshot=first, cursor=batch.cursor, time=timestamp(self._clock.now())
+                )
+                first = False
+
+    async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
+        """Return a page of accounts."""
+        found, following = await self._records.accounts.page(Asked.of(request))
+        return pb.ListAccountsResponse(
+            accounts=[account_message(each, await self._survey.equity(each)) for each in found],
+            next_page_token=following,
+        )
+
+    async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
+        """Return one account."""
+        account = await self._records.accounts.get(request.account_id)
+        held = await self._survey.positions(request.account_id)
+        message = account_message(account, await self._survey.equity(account), len(held))
+        return pb.GetAccountResponse(account=message)
+
+    async def CreatePaperAccount(
+        self, request: pb.CreatePaperAccountRequest, context: Any
+    ) -> pb.CreatePaperAccountResponse:
+        """Create a paper account; the same request again returns the account that is there."""
+        account = new_account(request.account_id, request.display_name, dict(request.labels), request.paper)
+        if request.validate_only:
+            return pb.CreatePaperAccountResponse(account=account_message(account, account.cash))
+        actor, tables = calling_actor(), self._records.accounts
+        async with tables.database.transaction() as connection:
+            created = await tables.insert(connection, account, actor, self._clock.now())
+            if created:
+                await self._events.record(
+                    connection,
+                    "AccountCreated",
+                    f"Paper account {account.account_id} was created with {account.cash} {account.currency}.",
+                    subject_type="account",
+                    subject_name=account.account_id,
+                    actor=actor,
+                )
+        stored = await tables.get(account.account_id)
+        if not created and not (request.request_id and dict(stored.settings) == dict(account.settings)):
+            raise AlreadyExists(
+                f"account_id must be new, was used before: {account.account_id!r}.",
+                resource=Resource("account", account.account_id),
+            )
+        return pb.CreatePaperAccountResponse(account=account_message(stored, await self._survey.equity(stored)))
+
+    async def DeleteAccount(self, request: pb.DeleteAccountRequest, context: Any) -> pb.DeleteAccountResponse:
+        """Delete an account without open orders; its records stay."""
+        account = await self._records.accounts.get(request.account_id)
+        held = await self._survey.positions(request.account_id)
+        if account.open_orders or account.instance_ids or (held and not request.force):
+            raise FailedPrecondition(
+                f"account {account.account_id} must have no open orders, instances and positions, was "
+                f"{account.open_orders}, {len(account.instance_ids)} and {len(held)}.",
+                resource=Resource("account", account.account_id),
+            )
+        await self._records.accounts.delete(request.account_id, self._clock.now())
+        return pb.DeleteAccountResponse(positions=len(held))
+
+    async def ListBrokers(self, request: pb.ListBrokersRequest, context: Any) -> pb.ListBrokersResponse:
+        """Return the brokers: the paper broker of the platform."""
+        accounts = [each.account_id for each in await self._records.accounts.all()]
+        return pb.ListBrokersResponse(brokers=[broker_message(accounts)])
+
+    async def GetBroker(self, request: pb.GetBrokerRequest, context: Any) -> pb.GetBrokerResponse:
+        """Return one broker."""
+        if request.name.lower() != PAPER.lower():
+            raise NotFound(
+                f"There must be a broker {request.name!r}, was none; brokers are: {PAPER}.",
+                resource=Resource("broker", request.name),
+            )
+        accounts = [each.account_id for each in await self._records.accounts.all()]
+        return pb.GetBrokerResponse(broker=broker_message(accounts))
+
+    async def FlattenPositions(self, request: pb.FlattenPositionsRequest, context: Any) -> pb.FlattenPositionsResponse:
+        """Close positions: with `validate_only` say what would be done, with its token do it as an operation."""
+        actor = calling_actor()
+        asked = Flattening(
+            account_id=request.account_id,
+            instance_id=request.instance_id,
+            symbol=request.symbol,
+            halt=request.halt,
+        )
+        held, orders = await self._flattener.concerned(asked)
+        answer = pb.FlattenPositionsResponse(
+            positions=[position_message(each) for each in held],
+            client_order_ids=[each.client_order_id for each in orders],
+        )
+        if request.validate_only:
+            answer.confirm_token = self._flattener.token(asked, held, actor)
+            return answer
+        begun = await self._flattener.begin(asked, request.confirm_token, request.reason, actor)
+        answer.operation.CopyFrom(operation_message(begun))
+        return answer
+
+
+def _fits(order: StoredOrder, request: pb.WatchOrdersRequest) -> bool:
+    return (
+        request.account_id in ("", order.account_id)
+        and request.instance_id in ("", order.instance_id)
+        and request.symbol in ("", order.spec.symbol)
+    )
+
+
+def _outcome(order: StoredOrder) -> pb.CancelOutcome:
+    return pb.CancelOutcome(
+        client_order_id=order.client_order_id,
+        status=order_number("OrderStatus", order.status),  # type: ignore[arg-type]  # enum values travel as integers
+    )

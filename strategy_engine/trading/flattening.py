@@ -1,0 +1,134 @@
+"""Closing positions on demand: asked for once, confirmed with a token, done as an operation."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from quasar.clock import Clock
+from quasar.errors import FailedPrecondition
+from quasar.ops.actors import Actor
+from quasar.ops.operation_context import OperationContext
+from quasar.ops.operations import Operation, OperationResult, Operations
+from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState
+from strategy_engine.store.policy_table import PolicyTable, StateRow
+from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.orders import Held, StoredOrder
+from strategy_engine.trading.survey import Survey
+
+KIND: Final = "FlattenPositions"
+_TOKEN_S: Final = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flattening:
+    """Which positions are to be closed."""
+
+    account_id: str = ""
+    instance_id: str = ""
+    symbol: str = ""
+    halt: bool = False
+
+    @property
+    def scope(self) -> Scope:
+        """What is halted when it is done."""
+        if self.instance_id:
+            return Scope(ScopeKind.STRATEGY, self.instance_id)
+        return Scope(ScopeKind.ACCOUNT, self.account_id) if self.account_id else PLATFORM
+
+
+class Flattener:
+    """Closes positions."""
+
+    def __init__(
+        self, desk: TradingDesk, survey: Survey, policies: PolicyTable, operations: Operations, clock: Clock
+    ) -> None:
+        """Close positions through `desk`, as operations."""
+        self._desk = desk
+        self._survey = survey
+        self._policies = policies
+        self._operations = operations
+        self._clock = clock
+
+    async def concerned(self, asked: Flattening) -> tuple[list[Held], list[StoredOrder]]:
+        """Return the positions that would be closed and the orders that would be cancelled first."""
+        held = await self._survey.positions(asked.account_id, asked.instance_id or None)
+        orders = await self._desk.open_orders(
+            account_id=asked.account_id, instance_id=asked.instance_id, symbol=asked.symbol
+        )
+        return [each for each in held if asked.symbol in ("", each.symbol)], orders
+
+    def token(self, asked: Flattening, held: Sequence[Held], actor: Actor, age: int = 0) -> str:
+        """Return the token that confirms a call; it is bound to caller, request and positions."""
+        window = int(self._clock.now().timestamp()) // _TOKEN_S - age
+        parts = [f"{each.account_id}/{each.instance_id}/{each.symbol}/{each.quantity}" for each in held]
+        return hashlib.sha256(f"{window}|{actor.principal}|{asked}|{'|'.join(parts)}".encode()).hexdigest()[:32]
+
+    async def begin(self, asked: Flattening, token: str, reason: str, actor: Actor) -> Operation:
+        """Begin to close positions.
+
+        Raises:
+            FailedPrecondition: The token is none for the positions as they are now.
+        """
+        held, _ = await self.concerned(asked)
+        if token not in (self.token(asked, held, actor), self.token(asked, held, actor, 1)):
+            raise FailedPrecondition(
+                "confirm_token must be that of a call with validate_only of the last two minutes for the positions as "
+                "they are, was another; repeat the call with validate_only."
+            )
+        request = {
+            "account_id": asked.account_id,
+            "instance_id": asked.instance_id,
+            "symbol": asked.symbol,
+            "halt": asked.halt,
+            "reason": reason,
+        }
+        return await self._operations.submit(
+            KIND, request, subject_type="positions", subject=str(asked.scope), actor=actor
+        )
+
+    async def run(self, context: OperationContext) -> OperationResult:
+        """Do it: cancel open orders, then close each position once."""
+        request: Any = context.request
+        asked = Flattening(
+            account_id=request["account_id"],
+            instance_id=request["instance_id"],
+            symbol=request["symbol"],
+            halt=request["halt"],
+        )
+        held, orders = await self.concerned(asked)
+        for order in orders:
+            await self._desk.cancel(order.client_order_id)
+        closing = await self._desk.flatten(held, str(context.operation.operation_id), context.operation.actor)
+        if asked.halt:
+            await self._halt(asked.scope, request["reason"], context.operation.actor)
+        denied = {each.client_order_id: each.status_text for each in closing if each.denials}
+        summary = {
+            "cancelled_client_order_ids": [each.client_order_id for each in orders],
+            "closing_client_order_ids": [each.client_order_id for each in closing],
+            "failures": denied,
+        }
+        return OperationResult(summary)
+
+    async def _halt(self, scope: Scope, reason: str, actor: Actor | None) -> None:
+        halted = StateRow(
+            scope=scope,
+            state=TradingState.HALTED,
+            reason=reason or "positions were flattened",
+            actor=actor,
+            set_time=self._clock.now(),
+        )
+        async with self._policies.database.transaction() as connection:
+            await self._policies.set_state(connection, halted)
+
+
+MANUAL: Final = uuid.UUID("b1a6f0a2-5d0c-4d58-8a44-0d6b3f0a6c55")
+"""Name space of the ids of orders that people place."""
+
+
+def manual_order_id(account_id: str, principal: str, request_id: str) -> str:
+    """Return the id of an order that somebody places: the same request is the same order."""
+    return str(uuid.uuid5(MANUAL, f"{account_id}/{principal}/{request_id}"))
