@@ -9,7 +9,7 @@
 | `QUASAR_REGISTRY_PORT`, `…_DATAHUB_…`, `…_STRATEGY_…`, `…_GATEWAY_…` | ports | 8080, 8081, 8082, 8000 |
 | `QUASAR_REGISTRY_ADDRESS`, `…_DATAHUB_…`, `…_STRATEGY_…` | where the services find each other | this machine |
 | `QUASAR_LOG_FORMAT`, `QUASAR_LOG_LEVEL` | `console` or `json`; `debug` … `critical` | `console`, `info` |
-| `QUASAR_METRICS_PORT` | port of Prometheus metrics; under `quasar up` the first of four | off |
+| `QUASAR_METRICS_PORT` | Prometheus metrics; under `quasar up` the first service's, the next ones follow | off |
 | `QUASAR_TLS_CERTIFICATE`, `QUASAR_TLS_KEY` | serve TLS with these PEM files | off |
 | `QUASAR_TLS_CLIENT_CA` | demand client certificates signed by this CA | off |
 | `QUASAR_TLS_CA` | CA that signs the services' certificates, for calls among them | the system's |

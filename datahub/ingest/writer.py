@@ -135,18 +135,19 @@ class _Storing:
             "known_at": np.int64(to_ns(self._now) // 1_000),
             "origin": np.int16(self._delivery.origin),
             "source_series_id": np.int32(self._delivery.source_series_id),
+            "revision": np.int32(0),
         }
         inserted, updated = rows, BarColumns.empty()
         if present:
             span = TimeRange(int(rows.open_time_ns[0]), int(rows.open_time_ns[-1]) + 1_000)
             stored = await bar_table.stored(self._connection, self._id, span, told(rows))
-            found = differences(rows, stored)
+            found = differences(rows, stored.columns)
             inserted, updated = rows[found.new], rows[found.changed]
+            if len(updated):
+                run_id, cause = self._delivery.run_id, self._delivery.revision_cause
+                await bar_table.revise(self._connection, self._id, updated, marks, stored, run_id, cause)
         if len(inserted):
             await bar_table.insert(self._connection, self._id, inserted, marks)
-        if len(updated):
-            run_id, cause = self._delivery.run_id, self._delivery.revision_cause
-            await bar_table.revise(self._connection, self._id, updated, marks, run_id, cause)
         if len(inserted) or len(updated):
             await bar_table.put_last(self._connection, self._id, rows, int(self._delivery.origin), self._now)
             watermark = from_ns(int(rows.close_time_ns[-1]))  # type: ignore[index]  # `_checked` fills it

@@ -162,10 +162,14 @@ class Feeds:
         self.running: dict[str, ProviderFeed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
+        self._awaited: list[asyncio.Future[None]] = []
 
-    def nudge(self) -> None:
-        """Look at the subscriptions soon."""
+    async def caught_up(self) -> None:
+        """Wait until the subscriptions that exist now were read, or until that has failed."""
+        read = asyncio.get_running_loop().create_future()
+        self._awaited.append(read)
         self._changed.set()
+        await read
 
     def facts_of(self, name: LiveName) -> FeedFacts | None:
         """Return what is known of the feed of a symbol."""
@@ -176,11 +180,16 @@ class Feeds:
         """Keep feeds running until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
+                # Taken before the look: who asks while it goes on needs the next one.
+                self._changed.clear()
+                awaited, self._awaited = self._awaited, []
                 try:
                     await self._reconcile(group)
                 except errors.QuasarError as error:
                     _log.warning("live subscriptions not read", problem=error.message)
-                self._changed.clear()
+                for read in awaited:
+                    if not read.done():
+                        read.set_result(None)
                 try:
                     async with asyncio.timeout(every_s):
                         await self._changed.wait()

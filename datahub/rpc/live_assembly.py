@@ -40,7 +40,7 @@ class LiveHalf:
         self.store = LiveStore(database, storage, clock)
         self.ingest = LiveIngest(self.hub, self.board, self.store, FeedGaps(database, self._tell), clock, start)
         self.feeds = Feeds(LiveSymbols(database), runtime, self.ingest, database, clock)
-        selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.nudge)
+        selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         self.service = LiveService(self.hub, self.board, self.feeds, self.ingest, selectors, clock)
         self._start = start
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from datahub.live.symbols import LiveName, LiveSymbols
 from datahub.rpc.live_messages import contents
@@ -14,16 +16,24 @@ from quasar.errors import InvalidArgument
 from quasar_proto.datahub.v1 import market_data_pb2, stream_pb2
 
 Missing = list[tuple[str, str]]
+PATIENCE_S = 2.0
+"""How long a reader waits for a look at the subscriptions when a symbol that it asks for is not live."""
 
 
 class LiveSelectors:
     """Finds what selectors stand for."""
 
-    def __init__(self, symbols: LiveSymbols, database: Database, nudge: Callable[[], None]) -> None:
-        """Look among live symbols and, for common symbols and indices, in the database."""
+    def __init__(self, symbols: LiveSymbols, database: Database, caught_up: Callable[[], Awaitable[None]]) -> None:
+        """Look among live symbols and, for common symbols and indices, in the database.
+
+        Args:
+            symbols: What is live.
+            database: Where the rest is.
+            caught_up: Waits until `symbols` has the subscriptions that exist now.
+        """
         self._symbols = symbols
         self._database = database
-        self._nudge = nudge
+        self._caught_up = caught_up
 
     async def selection(
         self, selectors: Sequence[stream_pb2.MarketDataSelector], taken: frozenset[str] = frozenset()
@@ -46,7 +56,7 @@ class LiveSelectors:
         found: dict[LiveName, None] = {}
         missing: Missing = []
         for selector in selectors:
-            for name in await self._named(selector):
+            for name in await self._current(await self._named(selector)):
                 if name in self._symbols.current:
                     found[name] = None
                 else:
@@ -63,11 +73,20 @@ class LiveSelectors:
         else:
             chosen = contents(selector.contents, bool(intervals))
             wishes = [Wish(name, chosen, intervals) for name in await self._named(selector.symbols)]
+        await self._current([wish.name for wish in wishes])
         return [
             item
             for wish in wishes
             for item in resolved(selector_id, wish, self._symbols.current.get(wish.name), self._why_not(wish.name))
         ]
+
+    async def _current(self, names: Sequence[LiveName]) -> Sequence[LiveName]:
+        """Return the names once what was just subscribed is followed: who subscribes and then reads finds it."""
+        if any(name not in self._symbols.current for name in names):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._caught_up()
+        return names
 
     async def _named(self, selector: market_data_pb2.SymbolSelector) -> list[LiveName]:
         kind = selector.WhichOneof("symbols")
@@ -92,8 +111,6 @@ class LiveSelectors:
         return [name for name in self._symbols.current if getattr(name, field.strip()) == value]
 
     def _why_not(self, name: LiveName) -> str:
-        # A subscription that was just made is taken over at once, so that trying again soon helps.
-        self._nudge()
         return f"{name.provider}:{name.symbol} has no live subscription; create one with live = true."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +25,10 @@ _FIXED: Sequence[tuple[str, Kind]] = (
     *((name, "float8") for name in REQUIRED),
     ("known_at", "timestamptz"),
     ("source_series_id", "int4"),
+    ("revision", "int4"),
     ("origin", "int2"),
 )
+_MANY = 1_000
 _MISSING: Mapping[Kind, str] = {"int8": "-1", "float8": "'NaN'::float8"}
 _TIMES = RowFormat([Column("open_time", "timestamptz")])
 
@@ -44,7 +47,8 @@ def _written(optional: tuple[str, ...]) -> RowFormat:
 @lru_cache(maxsize=256)
 def _read(optional: tuple[str, ...]) -> RowFormat:
     prices = [Column(name, "float8") for name in REQUIRED]
-    return RowFormat([Column("open_time", "timestamptz"), *prices, *(Column(n, kind_of(n)) for n in optional)])
+    key, revision = Column("open_time", "timestamptz"), Column("revision", "int4")
+    return RowFormat([key, *prices, revision, *(Column(name, kind_of(name)) for name in optional)])
 
 
 async def any_in(connection: Any, series_id: int, span: TimeRange) -> bool:
@@ -53,12 +57,22 @@ async def any_in(connection: Any, series_id: int, span: TimeRange) -> bool:
     return found
 
 
-async def stored(connection: Any, series_id: int, span: TimeRange, optional: tuple[str, ...]) -> BarColumns:
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """Bars as they are stored."""
+
+    columns: BarColumns
+    revisions: Int64Array
+    """How often each bar was replaced."""
+
+
+async def stored(connection: Any, series_id: int, span: TimeRange, optional: tuple[str, ...]) -> Stored:
     """Return the historical bars in a range, with the optional columns that are asked for."""
     chosen = "".join(f", coalesce({name}, {_MISSING[kind_of(name)]}) as {name}" for name in optional)
     raw = await copy_out(connection, SQL["bars_stored"].format(optional=chosen), series_id, span.start, span.end)
     columns = dict(_read(optional).decode(raw).columns)
-    return BarColumns(open_time_ns=columns.pop("open_time") * 1_000, **columns)
+    revisions = columns.pop("revision")
+    return Stored(BarColumns(open_time_ns=columns.pop("open_time") * 1_000, **columns), revisions)
 
 
 async def times(connection: Any, series_id: int, span: TimeRange, *, live_only: bool = False) -> Int64Array:
@@ -77,7 +91,7 @@ async def insert(
         connection: Inside a transaction that holds the lock of the series.
         series_id: Of which series.
         columns: The rows, with close times.
-        marks: `known_at` (microseconds), `origin`, `source_series_id`.
+        marks: `known_at` (microseconds), `origin`, `source_series_id`, `revision`.
         table: Where they go.
     """
     optional = told(columns)
@@ -89,16 +103,49 @@ async def insert(
 
 
 async def revise(
-    connection: Any, series_id: int, columns: BarColumns, marks: Mapping[str, Any], run_id: int | None, cause: str
+    connection: Any,
+    series_id: int,
+    columns: BarColumns,
+    marks: Mapping[str, Any],
+    former: Stored,
+    run_id: int | None,
+    cause: str,
 ) -> None:
-    """Replace stored bars by others of the same open times and keep the former ones."""
+    """Replace stored bars by others of the same open times and keep the former ones.
+
+    Args:
+        connection: Inside a transaction that holds the lock of the series.
+        series_id: Of which series.
+        columns: The bars as they are now, by open time.
+        marks: As in `insert`.
+        former: What is stored in the range.
+        run_id: The run that brought them.
+        cause: Why they were replaced.
+    """
     span = TimeRange(int(columns.open_time_ns[0]), int(columns.open_time_ns[-1]) + 1_000)
     known = from_ns(int(marks["known_at"]) * 1_000)
+    arguments = (series_id, span.start, span.end, known, run_id, cause)
+    first, last = np.searchsorted(former.columns.open_time_ns, [span.start_ns, span.end_ns])
+    whole = int(last - first) == len(columns) >= _MANY
+    if whole and not await _keeps_more(connection, series_id, span, told(columns)):
+        # An update of every row costs twice as much as taking them all out and copying the others in.
+        await connection.execute(SQL["move_former_bars"], *arguments)
+        await insert(connection, series_id, columns, {**marks, "revision": former.revisions[first:last] + 1})
+        return
     await connection.execute(SQL["revision_place"])
     await insert(connection, series_id, columns, marks, table="bar_changes")
-    await connection.execute(SQL["keep_former_bars"], series_id, span.start, span.end, known, run_id, cause)
+    await connection.execute(SQL["keep_former_bars"], *arguments)
     taken = "".join(f", {name} = b.{name}" for name in told(columns))
     await connection.execute(SQL["apply_changes"].format(optional=taken), series_id, span.start, span.end)
+
+
+async def _keeps_more(connection: Any, series_id: int, span: TimeRange, optional: tuple[str, ...]) -> bool:
+    untold = [f"{name} is not null" for name in OPTIONAL if name not in optional]
+    if not untold:
+        return False
+    statement = SQL["keeps_more"].format(optional=" or ".join(untold))
+    found: bool = await connection.fetchval(statement, series_id, span.start, span.end)
+    return found
 
 
 async def put_last(connection: Any, series_id: int, columns: BarColumns, origin: int, known_at: dt.datetime) -> None:
@@ -147,6 +194,3 @@ def _values(columns: BarColumns, optional: tuple[str, ...]) -> tuple[dict[str, A
         if missing.any():
             nulls[name] = missing
     return values, nulls
-
-
-__all__ = ["OPTIONAL", "any_in", "copy_out", "insert", "kind_of", "put_last", "revise", "stored", "times"]

@@ -11,7 +11,7 @@ select exists (
 
 -- name: bars_stored
 -- Bars in a range for comparison; missing values stand as NaN and -1, so that every row has one length.
-select open_time, open, high, low, close, coalesce(volume, 'NaN'::float8) as volume{optional}
+select open_time, open, high, low, close, coalesce(volume, 'NaN'::float8) as volume, revision{optional}
 from historical_data where series_id = $1 and open_time >= $2 and open_time < $3
 order by open_time;
 
@@ -37,6 +37,23 @@ select h.series_id, h.open_time, h.close_time, h.open, h.high, h.low, h.close, h
        h.revision, h.origin, false, h.trade_count, h.vwap, h.quote_volume, h.adjusted_close, h.dividend, h.split_factor, h.open_interest, $6
 from historical_data h join bar_changes b on b.open_time = h.open_time
 where h.series_id = $1 and h.open_time >= $2 and h.open_time < $3;
+
+-- name: keeps_more
+-- Whether stored bars have figures that a delivery does not tell, so that they cannot be replaced as a whole.
+select exists (select from historical_data where series_id = $1 and open_time >= $2 and open_time < $3 and ({optional}));
+
+-- name: move_former_bars
+-- Take all bars of a range out and keep them as former versions: for when all of them are replaced.
+with gone as (
+    delete from historical_data where series_id = $1 and open_time >= $2 and open_time < $3 returning *
+)
+insert into bar_revisions (
+    series_id, open_time, close_time, open, high, low, close, volume, known_from, known_until, run_id, source_series_id, revision, origin,
+    live, trade_count, vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, cause
+)
+select series_id, open_time, close_time, open, high, low, close, volume, known_at, $4, $5, source_series_id, revision, origin, false,
+       trade_count, vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, $6
+from gone;
 
 -- name: apply_changes
 update historical_data h

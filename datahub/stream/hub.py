@@ -6,8 +6,10 @@ milliseconds, joined once for each distinct selection, and handed to the readers
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from datahub.stream.log import Cursor, Entry, LiveLog
-from datahub.stream.reader import Batch, Bounds, Group, Policy, Reader
+from datahub.stream.reader import PORTION_BYTES, Batch, Bounds, Group, Policy, Portion, Reader
 from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
 
@@ -25,6 +27,7 @@ class Hub:
         self._pending: list[Entry] = []
         self._groups: dict[frozenset[Topic], Group] = {}
         self._latest: dict[Topic, Entry] = {}
+        self._flushed = log.position
         self.rows_published = 0
 
     @property
@@ -46,6 +49,7 @@ class Hub:
             return
         entries, self._pending = self._pending, []
         now, last = self._clock.time_ns(), entries[-1].position
+        self._flushed = last
         for group in self._groups.values():
             wanted = [entry for entry in entries if entry.topic in group.topics]
             if not wanted:
@@ -63,7 +67,7 @@ class Hub:
     def join(self, topics: frozenset[Topic], policy: Policy, bounds: Bounds | None = None) -> Reader:
         """Return a new reader that begins right after everything published so far."""
         self.flush()
-        reader = Reader(topics, policy, self.log.position, bounds)
+        reader = Reader(topics, policy, self.log.head, bounds)
         self._groups.setdefault(topics, Group(topics)).readers.add(reader)
         return reader
 
@@ -83,28 +87,54 @@ class Hub:
         reader.topics = topics
         self._groups.setdefault(topics, Group(topics)).readers.add(reader)
 
+    def cursor_of(self, reader: Reader) -> Cursor:
+        """Return where a reader resumes that has everything which it was given so far."""
+        reader.caught_up(self._flushed)
+        return reader.cursor
+
     def wake_all(self) -> None:
         """Let every writer look around."""
         for group in self._groups.values():
             for reader in group.readers:
                 reader.wake()
 
-    def replay(self, topics: frozenset[Topic], cursor: Cursor) -> tuple[bytes, int]:
-        """Return what the log holds of the topics after a cursor, joined, and the number of rows.
+    def replay(self, topics: frozenset[Topic], cursor: Cursor) -> list[Portion]:
+        """Return what the log holds of the topics after a cursor.
 
         Bars that were forming are left out: what they became follows them.
 
         Raises:
             CursorExpired: It is no longer kept.
         """
-        wanted = [
+        wanted = (
             entry
             for entry in self.log.after(cursor)
             if entry.topic in topics and entry.topic.content is not Content.FORMING_BARS
-        ]
-        return b"".join(entry.field for entry in wanted), sum(entry.rows for entry in wanted)
+        )
+        return _portions(wanted)
 
-    def snapshot(self, topics: frozenset[Topic]) -> bytes:
-        """Return the latest entry of each topic, joined."""
+    def snapshot(self, topics: frozenset[Topic]) -> list[Portion]:
+        """Return the latest entry of each topic."""
         found = [entry for topic in topics if (entry := self._latest.get(topic)) is not None]
-        return b"".join(entry.field for entry in sorted(found, key=lambda entry: entry.position))
+        return _portions(sorted(found, key=lambda entry: entry.position))
+
+    def forget(self, series_ids: Iterable[int]) -> None:
+        """Leave series out of later snapshots: nothing comes of them any more."""
+        gone = set(series_ids)
+        for topic in [topic for topic in self._latest if topic.series_id in gone]:
+            del self._latest[topic]
+
+
+def _portions(entries: Iterable[Entry]) -> list[Portion]:
+    """Join entries to messages that a client takes."""
+    portions: list[Portion] = []
+    fields: list[bytes] = []
+    size = position = 0
+    for entry in entries:
+        if fields and size + len(entry.field) > PORTION_BYTES:
+            portions.append(Portion(b"".join(fields), position))
+            fields, size = [], 0
+        fields.append(entry.field)
+        size += len(entry.field)
+        position = entry.position
+    return [*portions, Portion(b"".join(fields), position)] if fields else portions

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from datahub.stream.log import Entry
+from datahub.stream.log import Cursor, Entry
 from datahub.stream.topic import NEVER_LEFT_OUT, Topic
 from quasar import errors
+
+PORTION_BYTES = 1024 * 1024
+"""What is taken at once: clients take messages of 4 MiB unless they say otherwise."""
 
 
 class Policy(Enum):
@@ -57,22 +60,28 @@ class Bounds:
 class Reader:
     """Waits for nobody: whoever publishes offers batches, whoever writes to the client takes portions."""
 
-    def __init__(self, topics: frozenset[Topic], policy: Policy, position: int, bounds: Bounds | None = None) -> None:
-        """Begin after a position of the log."""
+    def __init__(self, topics: frozenset[Topic], policy: Policy, start: Cursor, bounds: Bounds | None = None) -> None:
+        """Begin after a place in the log."""
         self.topics = topics
         self.policy = policy
-        self.position = position
+        self.bounds = bounds or Bounds()
+        self.position = start.position
         """Position of the last entry that was taken."""
         self.drops: dict[Topic, Drops] = {}
         self.queued_bytes = 0
-        self._bounds = bounds or Bounds()
+        self._epoch = start.epoch
         self._batches: deque[Batch] = deque()
         self._latest: dict[Topic, Entry] = {}
         self._kept: list[Entry] = []
-        self._offered = position
+        self._offered = start.position
         self._oldest_ns = 0
         self._ready = asyncio.Event()
         self._slow = False
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place after everything that was taken."""
+        return Cursor(self._epoch, self.position)
 
     @property
     def oldest_ns(self) -> int:
@@ -91,10 +100,18 @@ class Reader:
             self.queued_bytes += len(batch.payload)
         else:
             self._conflate(batch.entries)
-        too_old = batch.time_ns - self._oldest_ns > self._bounds.max_age_ns and self.policy is Policy.LOSSLESS
-        if self.queued_bytes > self._bounds.max_bytes or too_old:
+        too_old = batch.time_ns - self._oldest_ns > self.bounds.max_age_ns and self.policy is Policy.LOSSLESS
+        if self.queued_bytes > self.bounds.max_bytes or too_old:
             self._give_up()
         self._ready.set()
+
+    def caught_up(self, position: int) -> None:
+        """Know that nothing of the selection lies before a position of the log, other than what waits.
+
+        Without it the cursor of a quiet selection would stay where it is until the log no longer reaches back to it.
+        """
+        if not self.queued_bytes and not self._slow:
+            self.position = self._offered = max(self.position, position)
 
     def wake(self) -> None:
         """Let the writer look around, for example because the service stops."""
@@ -110,30 +127,43 @@ class Reader:
         return True
 
     def take(self) -> Portion | None:
-        """Return all that waits, or None.
+        """Return what waits, or as much of it as is taken at once; None when nothing does.
 
         Raises:
-            SlowReader: More was waiting than is allowed; the stream ends, and goes on at another call after its cursor.
+            SlowReader: More was waiting than is allowed; the stream ends, and goes on at another call after its cursor,
+                which the metadata name.
         """
         if self._slow:
             raise errors.SlowReader(
-                "The reader fell too far behind; resume from the cursor, or ask for CONFLATE, which leaves out what is "
-                "not the latest."
+                f"The reader fell too far behind; resume from the cursor {self.cursor}, or ask for CONFLATE, which "
+                "leaves out what is not the latest.",
+                metadata={"cursor": str(self.cursor)},
             )
         self._ready.clear()
         if not self.queued_bytes:
             return None
-        if self.policy is Policy.LOSSLESS:
-            payload = b"".join(batch.payload for batch in self._batches)
-            self._batches.clear()
-        else:
-            entries = sorted([*self._kept, *self._latest.values()], key=lambda entry: entry.position)
-            payload = b"".join(entry.field for entry in entries)
-            self._kept.clear()
-            self._latest.clear()
+        return self._lossless() if self.policy is Policy.LOSSLESS else self._conflated()
+
+    def _lossless(self) -> Portion:
+        taken = [self._batches.popleft()]
+        size = len(taken[0].payload)
+        while self._batches and size + len(self._batches[0].payload) <= PORTION_BYTES:
+            taken.append(self._batches.popleft())
+            size += len(taken[-1].payload)
+        self.queued_bytes -= size
+        self.position = taken[-1].last_position
+        if self._batches:
+            self._oldest_ns = self._batches[0].time_ns
+            self._ready.set()
+        return Portion(b"".join(batch.payload for batch in taken), self.position)
+
+    def _conflated(self) -> Portion:
+        entries = sorted([*self._kept, *self._latest.values()], key=lambda entry: entry.position)
+        self._kept.clear()
+        self._latest.clear()
         self.queued_bytes = 0
         self.position = self._offered
-        return Portion(payload, self.position)
+        return Portion(b"".join(entry.field for entry in entries), self.position)
 
     def reported(self) -> dict[Topic, tuple[int, int]]:
         """Return the rows left out since the last report and in all, by topic, and begin a new report."""

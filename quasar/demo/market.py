@@ -32,7 +32,7 @@ async def sync_symbols(platform: Platform) -> list[str]:
     started = await platform.assets.SyncAssets(asset_pb.SyncAssetsRequest(source=source))
     await platform.finished(started.operation)
     answer = await platform.assets.ListAssets(
-        asset_pb.ListAssetsRequest(page_size=1000, filter=f'provider = "{PROVIDER}"', order_by="symbol")
+        asset_pb.ListAssetsRequest(page_size=1000, filter=f'source.name = "{PROVIDER}"', order_by="symbol")
     )
     symbols = [asset.key.symbol for asset in answer.assets]
     if not symbols:

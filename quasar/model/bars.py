@@ -220,7 +220,7 @@ class BarColumns:
             column = getattr(self, name)
             if column is not None:
                 value = column[row].item()
-                values[name] = None if name in _OPTIONAL and (value == MISSING or value != value) else value
+                values[name] = None if name in _OPTIONAL and value_missing(value) else value
         values["state"] = BarState(values.get("state") or BarState.CLOSED)
         return Bar(**values)
 
@@ -282,5 +282,10 @@ _MISSING: dict[str, Any] = {
     "origin": 0,
     "source_series_id": 0,
 }
+def value_missing(value: int | float) -> bool:
+    """Tell whether a value of an optional column stands for none: -1 among whole numbers, NaN among the others."""
+    return value == MISSING if isinstance(value, int) else value != value
+
+
 _BAR_FIELDS = tuple(field.name for field in fields(Bar))
 _OPTIONAL = frozenset(_BAR_FIELDS) - {"open_time_ns", "open", "high", "low", "close", "state"}

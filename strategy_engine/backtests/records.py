@@ -99,6 +99,14 @@ class BarReader(Protocol):
         ...
 
 
+class NewestBars(Protocol):
+    """Reads the newest stored bars."""
+
+    async def newest(self, wanted: Sequence[WantedSeries], count: int) -> list[LoadedSeries]:
+        """Return the newest closed bars of each series, oldest first, `count` at most."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRecord:
     """An order that reached its end, or was open at the end."""

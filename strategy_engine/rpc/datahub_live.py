@@ -53,9 +53,7 @@ def _request(keys: Sequence[Key], cursor: str) -> pb.StreamMarketDataRequest:
         contents=[stream_pb2.STREAM_CONTENT_TRADES, stream_pb2.STREAM_CONTENT_CLOSED_BARS],
         intervals=sorted({key[2] for key in keys}),
     )
-    request = pb.StreamMarketDataRequest(
-        selectors=[selector], delivery_policy=stream_pb2.DELIVERY_POLICY_LOSSLESS
-    )
+    request = pb.StreamMarketDataRequest(selectors=[selector], delivery_policy=stream_pb2.DELIVERY_POLICY_LOSSLESS)
     if cursor:
         request.cursor = cursor
     return request

@@ -36,7 +36,7 @@ class PaperFloor:
     async def place(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> list[Outcome]:
         """Work an order that is recorded."""
         account = await self._account(order.account_id, order.spec.symbol, without=order)
-        return account.place(order, exits, self._clock.time_ns())
+        return account.place(order, exits)
 
     async def cancel(self, order: StoredOrder) -> list[Outcome]:
         """Cancel an order."""
@@ -79,7 +79,7 @@ class PaperFloor:
         grids = {name: await self._grid(name) for name in sorted(symbols)}
         rules = replace(self._read_rules(account), cash=max(account.cash, ZERO))
         made = PaperAccount(account_id, rules, grids)
-        made.restore(held, orders, self._clock.time_ns(), account.cash)
+        made.restore(held, orders, account.cash)
         return made
 
     async def _grid(self, symbol: str) -> Grid:

@@ -14,6 +14,7 @@ from quasar.engine.live import LiveBar, LiveTick, OrderName
 from quasar.engine.paper import PaperBroker, PaperEvent
 from quasar.engine.rules import MarketRules
 from quasar.errors import QuasarError
+from quasar.model.instants import to_ns
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import CancelIntent, Contingency, OrderIntent, OrderTarget, PlaceIntent
 from strategy_engine.trading.orders import ZERO, FillOutcome, Held, Outcome, StatusOutcome, StoredOrder
@@ -32,7 +33,7 @@ class PaperAccount:
         self._targets: dict[str, OrderTarget] = {}
         self._filled: dict[str, Decimal] = {}
 
-    def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], time_ns: int, cash: Decimal) -> None:
+    def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], cash: Decimal) -> None:
         """Take over cash, positions and open orders; nothing is told, for all of it is known."""
         ledger = self._broker.ledger
         ledger.cash = scaled(cash, ledger.money_decimals)
@@ -52,18 +53,22 @@ class PaperAccount:
             child = children.get(order.client_order_id)
             if child is None:
                 exits = [one for one in children.values() if one.parent_client_order_id == order.client_order_id]
-                self._readmit(order, exits, time_ns)
+                self._readmit(order, exits)
             elif child.parent_client_order_id not in open_parents and child.status is not OrderStatus.HELD:
-                self._readmit(_alone(child), (), time_ns)
+                self._readmit(_alone(child), ())
 
-    def _readmit(self, order: StoredOrder, exits: Sequence[StoredOrder], time_ns: int) -> None:
+    def _readmit(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> None:
         if order.remaining > 0 or order.spec.notional is not None:
             self._filled[order.client_order_id] = order.filled_quantity
             quantity = order.remaining if order.spec.quantity is not None else None
-            self.place(replace(order, spec=replace(order.spec, quantity=quantity)), exits, time_ns)
+            self.place(replace(order, spec=replace(order.spec, quantity=quantity)), exits)
 
-    def place(self, order: StoredOrder, exits: Sequence[StoredOrder], time_ns: int) -> list[Outcome]:
-        """Work an order, with the exits of its bracket; what the broker refuses is told as REJECTED."""
+    def place(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> list[Outcome]:
+        """Work an order, with the exits of its bracket; what the broker refuses is told as REJECTED.
+
+        It works from the time at which it was decided: of a strategy the time of what it had seen.
+        """
+        time_ns = to_ns(order.decide_time or order.create_time)
         self._number += 1
         name = (self._number, 0)
         self._names[name] = order.client_order_id

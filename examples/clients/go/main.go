@@ -1,6 +1,6 @@
-// Lists what is subscribed, subscribes to a symbol and prints its first live trades.
+// Subscribes to symbols, lists what is subscribed and prints the first live trades.
 //
-//	QUASAR_TOKEN=$(cat ~/.quasar/admin.token) go run . -symbol BTC/USD -ticks 50
+//	QUASAR_TOKEN=$(cat ~/.quasar/admin.token) go run . -symbols BTC/USD,ETH/USD -ticks 50
 //
 // QUASAR_REGISTRY_ADDRESS and QUASAR_DATAHUB_ADDRESS name the services; by default they are those of this machine.
 package main
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strings"
 	"time"
 
 	commonv1 "github.com/quasar-platform/quasar/gen/go/quasar/common/v1"
@@ -25,18 +26,18 @@ import (
 
 func main() {
 	provider := flag.String("provider", "simulated", "the source")
-	symbol := flag.String("symbol", "BTC/USD", "what to stream")
+	symbols := flag.String("symbols", "BTC/USD,ETH/USD,SOL/USD,XRP/USD", "what to stream, separated by commas")
 	wanted := flag.Int("ticks", 50, "how many trades to print")
 	within := flag.Duration("within", time.Minute, "how long to wait for them")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *within)
 	defer cancel()
-	if err := run(ctx, *provider, *symbol, *wanted); err != nil {
+	if err := run(ctx, *provider, strings.Split(*symbols, ","), *wanted); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, provider, symbol string, wanted int) error {
+func run(ctx context.Context, provider string, symbols []string, wanted int) error {
 	registry, err := connect("QUASAR_REGISTRY_ADDRESS", "localhost:8080")
 	if err != nil {
 		return err
@@ -49,13 +50,13 @@ func run(ctx context.Context, provider, symbol string, wanted int) error {
 	defer datahub.Close()
 
 	subscriptions := registryv1.NewSubscriptionServiceClient(registry)
-	if err := subscribe(ctx, subscriptions, provider, symbol); err != nil {
+	if err := subscribe(ctx, subscriptions, provider, symbols); err != nil {
 		return err
 	}
 	if err := list(ctx, subscriptions); err != nil {
 		return err
 	}
-	return stream(ctx, datahubv1.NewMarketDataServiceClient(datahub), provider, symbol, wanted)
+	return stream(ctx, datahubv1.NewMarketDataServiceClient(datahub), provider, symbols, wanted)
 }
 
 // bearer sends the token with every call.
@@ -80,23 +81,27 @@ func connect(variable, usual string) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(bearer(token)))
 }
 
-func subscribe(ctx context.Context, client registryv1.SubscriptionServiceClient, provider, symbol string) error {
-	answer, err := client.CreateSubscription(ctx, &registryv1.CreateSubscriptionRequest{
-		Subscription: &registryv1.NewSubscription{
-			Provider: provider,
-			Selector: &registryv1.Selector{Selection: &registryv1.Selector_Symbol{Symbol: symbol}},
-			Interval: "1min",
-			Live:     true,
-		},
-	})
-	if status.Code(err) == codes.AlreadyExists {
-		fmt.Printf("subscribed   %s:%s (was there)\n", provider, symbol)
-		return nil
+func subscribe(
+	ctx context.Context, client registryv1.SubscriptionServiceClient, provider string, symbols []string,
+) error {
+	for _, symbol := range symbols {
+		_, err := client.CreateSubscription(ctx, &registryv1.CreateSubscriptionRequest{
+			Subscription: &registryv1.NewSubscription{
+				Provider: provider,
+				Selector: &registryv1.Selector{Selection: &registryv1.Selector_Symbol{Symbol: symbol}},
+				Interval: "1min",
+				Live:     true,
+			},
+		})
+		switch status.Code(err) {
+		case codes.OK:
+			fmt.Printf("subscribed   %s:%s\n", provider, symbol)
+		case codes.AlreadyExists:
+			fmt.Printf("subscribed   %s:%s (was there)\n", provider, symbol)
+		default:
+			return fmt.Errorf("subscribe to %s:%s: %w", provider, symbol, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("subscribe to %s:%s: %w", provider, symbol, err)
-	}
-	fmt.Printf("subscribed   %s:%s %s\n", provider, symbol, answer.GetSubscription().GetSubscriptionId())
 	return nil
 }
 
@@ -116,11 +121,13 @@ func list(ctx context.Context, client registryv1.SubscriptionServiceClient) erro
 	}
 }
 
-func stream(ctx context.Context, client datahubv1.MarketDataServiceClient, provider, symbol string, wanted int) error {
-	symbols := &datahubv1.ProviderSymbols{Provider: provider, Symbols: []string{symbol}}
+func stream(
+	ctx context.Context, client datahubv1.MarketDataServiceClient, provider string, symbols []string, wanted int,
+) error {
+	chosen := &datahubv1.ProviderSymbols{Provider: provider, Symbols: symbols}
 	selector := &datahubv1.MarketDataSelector{
 		Target: &datahubv1.MarketDataSelector_Symbols{Symbols: &datahubv1.SymbolSelector{
-			Symbols: &datahubv1.SymbolSelector_ProviderSymbols{ProviderSymbols: symbols},
+			Symbols: &datahubv1.SymbolSelector_ProviderSymbols{ProviderSymbols: chosen},
 		}},
 		Contents: []datahubv1.StreamContent{datahubv1.StreamContent_STREAM_CONTENT_TRADES},
 	}

@@ -43,6 +43,17 @@ def read_code(kind: Kind, texts: Mapping[str, str]) -> tuple[int, list[Finding]]
     return symbols, findings
 
 
+def kind_of(texts: Mapping[str, str]) -> Kind:
+    """Return what code is by the class that its own extends; a provider when that cannot be told."""
+    sources = []
+    for name, text in texts.items():
+        try:
+            sources.append(Source.parse(name, text))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # validation says so
+    return next((kind for kind in Kind if find_classes(kind, sources)), Kind.PROVIDER)
+
+
 def _least_symbols(node: ast.ClassDef) -> int:
     found = literal(node, "min_symbols")
     return found[1] if found is not None and isinstance(found[1], int) else 1

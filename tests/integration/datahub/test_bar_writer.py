@@ -87,6 +87,23 @@ async def test_a_corrected_bar_is_replaced_and_its_former_version_kept(bench: Be
     assert former["cause"] == "vendor correction"
 
 
+async def test_a_whole_day_that_was_corrected_keeps_every_former_version(bench: Bench) -> None:
+    await bench.store(minutes(DAY))
+    for lift in (1.0, 2.0):
+        corrected = replace(minutes(DAY), high=minutes(DAY).high + lift)
+        assert await bench.store(corrected) == Counts(fetched=1440, updated=1440)
+    former = await bench.database.fetch("select revision, count(*) as bars from bar_revisions group by 1 order by 1")
+    assert [tuple(row) for row in former] == [(0, 1440), (1, 1440)]
+    assert await bench.database.fetchval("select count(*) from historical_data where revision = 2") == 1440
+    assert await bench.ledger() == [(SlotState.OBSERVED, 1440)]
+
+
+async def test_a_correction_does_not_take_back_what_it_does_not_tell(bench: Bench) -> None:
+    await bench.store(replace(minutes(DAY), vwap=np.full(1440, 101.0)))
+    await bench.store(replace(minutes(DAY), high=minutes(DAY).high + 1))
+    assert await bench.database.fetchval("select count(vwap) from historical_data where revision = 1") == 1440
+
+
 async def test_one_bad_row_costs_no_other_row(bench: Bench) -> None:
     columns = minutes(DAY)
     low, close = columns.low.copy(), columns.close.copy()

@@ -57,6 +57,16 @@ async def prepare(database: Database, *symbols: str) -> None:
     await subscribe(database, code_id, *symbols, start=START)
 
 
+async def ended_run(database: Database) -> Any:
+    """Wait until the first run of the test has ended, and return it."""
+    run = None
+    async with asyncio.timeout(20):
+        while run is None or run["finished_at"] is None:
+            await asyncio.sleep(0.05)
+            run = await database.fetchrow("select * from collection_runs where trigger = 'INITIAL'")
+    return run
+
+
 async def running_process(stub: Any, bearer: str) -> int:
     """Wait until the provider works on a run, and return its process id."""
     async with asyncio.timeout(20):
@@ -157,7 +167,7 @@ async def test_a_run_whose_provider_is_killed_goes_on_where_it_stopped(
     async with start(DATAHUB) as hub:
         os.kill(await running_process(hub.stub(ProviderServiceStub), bearers.viewer), signal.SIGKILL)
         await stored(database, 1200, "SLOW")
-        run = await database.fetchrow("select * from collection_runs where trigger = 'INITIAL'")
+        run = await ended_run(database)
         assert (run["state"], run["attempts"] > 1) == ("SUCCEEDED", True)
         assert run["inserted"] + run["unchanged"] == run["slots_total"] == run["fetched"]
         assert await database.fetchval("select count(*) from gaps where state <> 'REPAIRED'") == 0

@@ -1,4 +1,4 @@
-// Subscribes to a symbol, lists what is subscribed and prints its first live trades, over native gRPC.
+// Subscribes to symbols, lists what is subscribed and prints the first live trades, over native gRPC.
 //
 //   QUASAR_TOKEN=$(cat ~/.quasar/admin.token) npm --workspace examples/clients/typescript start
 //
@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 const { values: options } = parseArgs({
   options: {
     provider: { type: "string", default: "simulated" },
-    symbol: { type: "string", default: "BTC/USD" },
+    symbols: { type: "string", default: "BTC/USD,ETH/USD,SOL/USD,XRP/USD" },
     ticks: { type: "string", default: "50" },
     seconds: { type: "string", default: "60" },
   },
@@ -31,15 +31,16 @@ function transport(variable: string, usual: string) {
   return createGrpcTransport({ baseUrl: `http://${process.env[variable] || usual}`, interceptors: [bearer] });
 }
 
-async function subscribe(client: Client<typeof SubscriptionService>, provider: string, symbol: string) {
-  try {
-    const { subscription } = await client.createSubscription({
-      subscription: { provider, selector: { selection: { case: "symbol", value: symbol } }, interval: "1min", live: true },
-    });
-    console.log(`subscribed   ${provider}:${symbol} ${subscription?.subscriptionId}`);
-  } catch (error) {
-    if (ConnectError.from(error).code !== Code.AlreadyExists) throw error;
-    console.log(`subscribed   ${provider}:${symbol} (was there)`);
+async function subscribe(client: Client<typeof SubscriptionService>, provider: string, symbols: string[]) {
+  for (const symbol of symbols) {
+    const selector = { selection: { case: "symbol" as const, value: symbol } };
+    try {
+      await client.createSubscription({ subscription: { provider, selector, interval: "1min", live: true } });
+      console.log(`subscribed   ${provider}:${symbol}`);
+    } catch (error) {
+      if (ConnectError.from(error).code !== Code.AlreadyExists) throw error;
+      console.log(`subscribed   ${provider}:${symbol} (was there)`);
+    }
   }
 }
 
@@ -54,10 +55,10 @@ async function list(client: Client<typeof SubscriptionService>) {
   } while (pageToken);
 }
 
-async function stream(client: Client<typeof MarketDataService>, provider: string, symbol: string, wanted: number) {
+async function stream(client: Client<typeof MarketDataService>, provider: string, symbols: string[], wanted: number) {
   const names = new Map<number, string>();
   const timeoutMs = Number(options.seconds) * 1000;
-  const chosen = { symbols: { case: "providerSymbols" as const, value: { provider, symbols: [symbol] } } };
+  const chosen = { symbols: { case: "providerSymbols" as const, value: { provider, symbols } } };
   const envelopes = client.streamMarketData(
     { selectors: [{ target: { case: "symbols", value: chosen }, contents: [StreamContent.TRADES] }] },
     { timeoutMs },
@@ -81,12 +82,13 @@ async function stream(client: Client<typeof MarketDataService>, provider: string
 }
 
 async function main() {
-  const { provider, symbol, ticks } = options;
+  const { provider, ticks } = options;
+  const symbols = options.symbols.split(",");
   const subscriptions = createClient(SubscriptionService, transport("QUASAR_REGISTRY_ADDRESS", "localhost:8080"));
   const marketData = createClient(MarketDataService, transport("QUASAR_DATAHUB_ADDRESS", "localhost:8081"));
-  await subscribe(subscriptions, provider, symbol);
+  await subscribe(subscriptions, provider, symbols);
   await list(subscriptions);
-  await stream(marketData, provider, symbol, Number(ticks));
+  await stream(marketData, provider, symbols, Number(ticks));
 }
 
 try {

@@ -1,0 +1,181 @@
+"""One provider in the jail for the time of one command, and what it answered, in rows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quasar import errors
+from quasar.clock import SystemClock
+from quasar.model.instants import from_ns, to_ns
+from quasar.model.intervals import Interval
+from quasar.model.ticks import Tick
+from quasar.plugins.archive import read_sources
+from quasar.plugins.code import CodeVersion
+from quasar.plugins.manifest import Kind
+from quasar.plugins.pool import PluginPool
+from quasar.plugins.process import ProcessSettings
+from quasar.plugins.provider import BarRequest, LiveSymbol, ProviderHandle
+from quasar.plugins.reading.code import kind_of
+from quasar.provider import ConnectionNotice, GapNotice, RejectedRow, SymbolNotice
+
+_BARS = 100
+
+
+@dataclass(slots=True)
+class Tried:
+    """What came of it."""
+
+    heads: tuple[str, ...]
+    rows: list[tuple[object, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What else there is to say, for standard error."""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bars that are wanted; what is absent is chosen."""
+
+    interval: str | None
+    start: dt.datetime | None
+    end: dt.datetime | None
+
+    def resolved(self, offered: Sequence[str], now_ns: int) -> tuple[str, int, int]:
+        """Return interval, start and end in nanoseconds."""
+        interval = Interval.parse(self.interval or _usual(offered))
+        end = to_ns(self.end) if self.end else now_ns
+        step = interval.length_ns or 31 * 86_400_000_000_000
+        start = to_ns(self.start) if self.start else interval.floor_ns(end - _BARS * step)
+        return interval.code, start, end
+
+
+def _usual(offered: Sequence[str]) -> str:
+    day = Interval.parse("1d").length_ns
+    fitting = [one for one in offered if 0 < Interval.parse(one).length_ns <= day]
+    if not offered:
+        raise errors.FailedPrecondition("the provider must declare intervals, has none; set `intervals` on the class")
+    return fitting[-1] if fitting else offered[0]
+
+
+def chosen_kind(kind: str | None, file_name: str, source: bytes) -> Kind:
+    """Return what a file holds: what was said, else what its classes extend."""
+    return Kind(kind) if kind else kind_of(read_sources(file_name, source)[0])
+
+
+def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return settings from the command line: numbers and booleans as such, everything else as text."""
+    found: dict[str, Any] = {}
+    for name, text in pairs:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = value if isinstance(value, bool | int | float | str) else text
+    return found
+
+
+async def try_out(
+    file: Path,
+    secrets: Mapping[str, str],
+    preferences: Mapping[str, Any],
+    ask: Callable[[ProviderHandle], Awaitable[Tried]],
+) -> Tried:
+    """Run the provider of a file in the jail and ask it."""
+    source = file.read_bytes()  # noqa: ASYNC240 - one small file, before anything else runs
+    code = CodeVersion(
+        kind=Kind.PROVIDER,
+        name=file.stem,
+        source=source,
+        file_name=file.name,
+        secrets=secrets,
+        preferences=preferences,
+    )
+    with tempfile.TemporaryDirectory(prefix="quasar-dev-") as folder:
+        async with PluginPool(Path(folder), settings=ProcessSettings(service="quasar dev")) as pool:
+            return await ask(await pool.provider(code))
+
+
+async def bars(provider: ProviderHandle, symbols: Sequence[str], span: Span, limit: int) -> Tried:
+    """Fetch bars."""
+    interval, start, end = span.resolved(provider.manifest.intervals, SystemClock().time_ns())
+    tried = Tried(("symbol", "open_time", "open", "high", "low", "close", "volume"))
+    requests = [BarRequest(symbol, interval, start, end) for symbol in symbols]
+    rows: dict[int, list[tuple[object, ...]]] = {index: [] for index in range(len(symbols))}
+    async for batch in provider.fetch_bars(requests):
+        symbol = symbols[batch.request]
+        for bar in batch.columns.bars() if batch.columns is not None else ():
+            when = f"{bar.open_time:%Y-%m-%d %H:%M:%S}"
+            volume = "" if bar.volume is None else bar.volume
+            rows[batch.request].append((symbol, when, bar.open, bar.high, bar.low, bar.close, volume))
+        tried.notes += [f"{symbol}: rejected: {row.detail}" for row in batch.rejected]
+        if batch.error is not None:
+            tried.failed = True
+            tried.notes.append(f"{symbol}: {type(batch.error).__name__}: {batch.error.message}")
+    for index, found in rows.items():
+        tried.rows += found[-limit:]
+        span_text = f"{from_ns(start):%Y-%m-%d %H:%M} to {from_ns(end):%Y-%m-%d %H:%M} UTC"
+        tried.notes.append(f"{symbols[index]}: {len(found)} bars of {interval} in {span_text}")
+    return tried
+
+
+async def ticks(provider: ProviderHandle, symbols: Sequence[str], limit: int, seconds: float) -> Tried:
+    """Follow live ticks."""
+    tried = Tried(("symbol", "event_time", "kind", "price", "size", "side", "bid", "ask"))
+    wanted = [LiveSymbol(symbol, quotes=True, book_top=True) for symbol in symbols]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds), aclosing(provider.stream_live(wanted)) as batches:
+            async for batch in batches:
+                for symbol, columns in batch.ticks.items():
+                    tried.rows += [_tick(symbol, tick) for tick in columns.ticks()]
+                tried.notes += [text for notice in batch.notices if (text := _notice(notice))]
+                if len(tried.rows) >= limit:
+                    break
+    del tried.rows[limit:]
+    return tried
+
+
+def _tick(symbol: str, tick: Tick) -> tuple[object, ...]:
+    values = (tick.price, tick.size, tick.side.name.lower(), tick.bid_price, tick.ask_price)
+    when = f"{from_ns(tick.event_time_ns):%H:%M:%S.%f}"
+    return (symbol, when, tick.kind.name.lower(), *("" if value is None else value for value in values))
+
+
+def _notice(notice: object) -> str:
+    if isinstance(notice, SymbolNotice):
+        return f"{notice.symbol}: {notice.state.name.lower()} {notice.message}".rstrip()
+    if isinstance(notice, ConnectionNotice):
+        return f"connection {notice.state.name.lower()}: {notice.error}" if notice.error else ""
+    if isinstance(notice, GapNotice):
+        return f"gap: {notice.detail}"
+    return f"rejected: {notice.detail}" if isinstance(notice, RejectedRow) else ""
+
+
+async def symbols(provider: ProviderHandle, exchange: str, limit: int) -> Tried:
+    """List symbols."""
+    tried = Tried(("symbol", "name", "asset_class", "exchange", "base", "quote"))
+    total = 0
+    async for page in provider.list_symbols(exchange):
+        total += len(page)
+        for one in page[: limit - len(tried.rows)] if len(tried.rows) < limit else ():
+            values = (one.name, one.asset_class, one.exchange, one.base_currency, one.quote_currency)
+            tried.rows.append((one.symbol, *(value or "" for value in values)))
+    tried.notes.append(f"{total} symbols")
+    return tried
+
+
+async def constituents(provider: ProviderHandle, index: str, day: dt.date | None) -> Tried:
+    """Show the members of an index."""
+    tried = Tried(("symbol", "weight", "name"))
+    members = await provider.constituents(index, day)
+    tried.rows = [(one.symbol, "" if one.weight is None else f"{one.weight:.6f}", one.name or "") for one in members]
+    tried.notes.append(f"{len(members)} constituents")
+    return tried

@@ -1,0 +1,188 @@
+"""One run of an instance: live data in, wishes through policy to the broker, fills back; everything told as events."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from quasar.clock import Clock
+from quasar.engine.live import LiveBar
+from quasar.errors import InvalidArgument, NotFound
+from quasar.model.instants import from_ns
+from quasar.model.orders import CancelAllIntent, CancelIntent, OrderIntent, PlaceIntent, client_order_id
+from quasar.ops.events import Events, Severity
+from strategy_engine.backtests.records import LoadedSeries
+from strategy_engine.instances.instances import Instance, Said, Session, Shown
+from strategy_engine.store.instance_table import InstanceTable
+from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.feed import Instant, LiveFeed
+from strategy_engine.trading.orders import Changed, NewOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What runs stand on."""
+
+    table: InstanceTable
+    desk: TradingDesk
+    feed: LiveFeed
+    events: Events
+    clock: Clock
+
+
+class Run:
+    """Drives one strategy."""
+
+    def __init__(
+        self, around: Surroundings, instance: Instance, run_id: uuid.UUID, session: Session, last_intent: int
+    ) -> None:
+        """Drive the strategy behind `session` for `instance`."""
+        self._around = around
+        self._instance = instance
+        self.run_id = run_id
+        self._session = session
+        self._queue: asyncio.Queue[Instant | Sequence[Changed] | None] = asyncio.Queue()
+        self._last_intent = last_intent
+        self._bars = 0
+        self._newest: dict[tuple[str, str], int] = {}
+        self._time_ns = 0
+        self.paused = False
+        """Wishes of the strategy are not carried out."""
+
+    async def warm_up(self, series: Sequence[LoadedSeries]) -> None:
+        """Show bars of the past, of which wishes are not carried out."""
+        by_close: dict[int, list[LiveBar]] = {}
+        for each in series:
+            for bar in each.bars.bars():
+                close = bar.close_time_ns or bar.open_time_ns
+                by_close.setdefault(close, []).append(LiveBar(each.facts.name, each.facts.interval, bar))
+                self._newest[each.facts.name, each.facts.interval] = bar.open_time_ns
+        bars = [bar for time in sorted(by_close) for bar in by_close[time]]
+        self._time_ns = max(by_close, default=0)
+        if bars:
+            await self._session.show(Shown(time_ns=self._time_ns, bars=bars, warmup=True))
+
+    def stop(self) -> None:
+        """End the run after what is in hand."""
+        self._queue.put_nowait(None)
+
+    async def go(self, keys: Sequence[tuple[str, str, str]], names: set[tuple[str, str]]) -> None:
+        """Show what comes in until the run is stopped.
+
+        Raises:
+            PluginFailed: The strategy took too long.
+            PluginUnavailable: Its process ended.
+        """
+
+        def read(instant: Instant) -> None:
+            bars = [one for one in instant.bars if (one.symbol, one.interval) in names]
+            ticks = [one for one in instant.ticks if any(one.symbol == name for name, _ in names)]
+            if bars or ticks:
+                self._queue.put_nowait(Instant(bars, ticks))
+
+        async def hear(changed: Sequence[Changed]) -> None:
+            own = [each for each in changed if each.order.run_id == self.run_id]
+            if own:
+                self._queue.put_nowait(own)
+
+        self._around.desk.listen(hear)
+        try:
+            await self._carry_out(await self._session.first())
+            with self._around.feed.reading(keys, read):
+                while (item := await self._queue.get()) is not None:
+                    await self._carry_out(await self._session.show(self._shown(item)))
+        finally:
+            self._around.desk.unlisten(hear)
+
+    def _shown(self, item: Instant | Sequence[Changed]) -> Shown:
+        if not isinstance(item, Instant):
+            return Shown(time_ns=self._time_ns, changes=item)
+        bars = []
+        for each in item.bars:
+            name = (each.symbol, each.interval)
+            if each.bar.open_time_ns > self._newest.get(name, -1):
+                self._newest[name] = each.bar.open_time_ns
+                bars.append(each)
+        times = [each.bar.close_time_ns or each.bar.open_time_ns for each in bars] + [t.time_ns for t in item.ticks]
+        self._time_ns = max([self._time_ns, *times])
+        self._bars += len(bars)
+        return Shown(time_ns=self._time_ns, bars=bars, ticks=item.ticks)
+
+    async def _carry_out(self, said: Said) -> None:
+        if said.logs or said.error or said.intents:
+            await self._tell(said)
+        for intent in said.intents:
+            self._last_intent = max(self._last_intent, intent.intent_number)
+            if not self.paused:
+                await self._act(intent)
+        metrics = {"bars": self._bars, "intents": self._last_intent, "last_data_ns": self._time_ns}
+        await self._around.table.progress(self.run_id, self._last_intent, metrics)
+
+    async def _act(self, intent: OrderIntent) -> None:
+        desk, action = self._around.desk, intent.action
+        if isinstance(action, PlaceIntent):
+            new = NewOrder(
+                client_order_id=client_order_id(self.run_id, intent.intent_number),
+                account_id=self._instance.account_id,
+                instance_id=self._instance.instance_id,
+                run_id=self.run_id,
+                intent_number=intent.intent_number,
+                spec=action.order,
+                origin="STRATEGY",
+                decide_time=from_ns(intent.decide_time_ns),
+            )
+            try:
+                await desk.place(new)
+            except InvalidArgument as error:
+                await self._log("error", f"order {intent.intent_number} was refused: {error.message}")
+        elif isinstance(action, CancelIntent):
+            name = client_order_id(self.run_id, action.target.intent_number, action.target.leg)
+            try:
+                await desk.cancel(name)
+            except NotFound as error:
+                await self._log("warning", error.message)
+        elif isinstance(action, CancelAllIntent):
+            await desk.cancel_all(instance_id=self._instance.instance_id, symbol=action.symbol)
+        else:
+            await self._log("error", "changing an order is not possible on the paper broker: cancel it and place anew")
+
+    async def _log(self, level: str, message: str) -> None:
+        payload = {"level": level, "message": message}
+        async with self._around.table.database.transaction() as connection:
+            await self._event(connection, "RunLogged", message, "LOG", payload, Severity.WARNING)
+
+    async def _tell(self, said: Said) -> None:
+        async with self._around.table.database.transaction() as connection:
+            for line in said.logs:
+                payload = {"level": line.level, "message": line.message, "place": line.place}
+                await self._event(connection, "RunLogged", line.message[:500], "LOG", payload, Severity.INFO)
+            if said.error:
+                payload = {"level": "error", "message": said.error}
+                await self._event(connection, "StrategyRaised", said.error[:500], "LOG", payload, Severity.ERROR)
+            for intent, found in zip(said.intents, said.intent_documents, strict=True):
+                text = f"Intent {intent.intent_number} of {self._instance.instance_id}."
+                await self._event(connection, "IntentGiven", text, "INTENT", found, Severity.INFO)
+
+    async def _event(
+        self,
+        connection: Any,
+        kind: str,
+        message: str,
+        telemetry: str,
+        payload: Mapping[str, Any],
+        severity: Severity,
+    ) -> None:
+        time = from_ns(self._time_ns) if self._time_ns else self._around.clock.now()
+        await self._around.events.record(
+            connection,
+            kind,
+            message,
+            subject_type="instance",
+            subject_name=self._instance.instance_id,
+            severity=severity,
+            data={"telemetry": telemetry, "payload": dict(payload), "event_time": time.isoformat()},
+            run_id=str(self.run_id),
+        )

@@ -1,0 +1,261 @@
+"""Starts and stops runs, keeps them going after a crash with growing pauses, and takes them up again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from quasar import logs
+from quasar.errors import FailedPrecondition, PluginFailed, PluginUnavailable, QuasarError, Resource, Unavailable
+from quasar.ops.events import Severity
+from strategy_engine.backtests.records import LoadedSeries, NewestBars, WantedSeries
+from strategy_engine.instances.instances import Begin, Document, Instance, InstanceState, Stage
+from strategy_engine.instances.run import Run, Surroundings
+from strategy_engine.strategies.directory import StrategyDirectory
+from strategy_engine.trading.orders import ZERO
+from strategy_engine.trading.survey import Survey, instance_cash
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 60.0
+_MOST_RESTARTS: Final = 5
+_log = logs.get(__name__)
+
+
+@dataclass(slots=True)
+class _Going:
+    task: asyncio.Task[None]
+    run: Run | None = None
+    stopping: bool = False
+
+
+class Supervisor:
+    """Runs the instances that are to run."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        stage: Stage,
+        directory: StrategyDirectory,
+        bars: NewestBars,
+        survey: Survey,
+        wanted: Callable[[Document], list[WantedSeries]],
+        describe: Callable[[LoadedSeries], Document],
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        """Run instances.
+
+        Args:
+            around: What runs stand on.
+            stage: Runs strategies in their processes.
+            directory: Finds their code.
+            bars: Reads history.
+            survey: Tells what an instance holds.
+            wanted: Reads a stored universe.
+            describe: Returns the record of a series.
+            new_id: Makes ids of runs.
+        """
+        self._around = around
+        self._stage = stage
+        self._directory = directory
+        self._bars = bars
+        self._survey = survey
+        self._wanted = wanted
+        self._describe = describe
+        self._new_id = new_id
+        self._going: dict[str, _Going] = {}
+        self._asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Supervise until cancelled; runs that were going on before are taken up again."""
+        await self._around.desk.restore()
+        for instance in await self._around.table.to_run():
+            self._asked.put_nowait(instance.instance_id)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                name = await self._asked.get()
+                if name not in self._going:
+                    self._going[name] = _Going(group.create_task(self._keep(name)))
+
+    async def start(self, instance: Instance, *, paused: bool = False) -> uuid.UUID:
+        """Begin a run.
+
+        Raises:
+            FailedPrecondition: One goes on already.
+            NotFound: The registry has no such strategy.
+        """
+        if instance.instance_id in self._going:
+            raise FailedPrecondition(
+                f"instance {instance.instance_id} must be stopped to be started, was {instance.state.value}.",
+                resource=Resource("instance", instance.instance_id),
+            )
+        entry = await self._directory.get(instance.strategy, instance.code_version)
+        run_id, now = self._new_id(), self._around.clock.now()
+        async with self._around.table.database.transaction() as connection:
+            await self._around.table.insert_run(connection, run_id, instance, (entry.version, entry.sha256), now)
+        state = InstanceState.PAUSED if paused else InstanceState.STARTING
+        await self._move(instance, run_id, state, "", enabled=True)
+        self._asked.put_nowait(instance.instance_id)
+        return run_id
+
+    async def stop(self, instance: Instance, reason: str) -> None:
+        """End the run of an instance and wait until it has ended."""
+        going = self._going.get(instance.instance_id)
+        if going is None:
+            run_id = instance.run_id
+            await self._end(instance, run_id, "STOPPED", InstanceState.STOPPED, reason)
+            return
+        going.stopping = True
+        await self._move(instance, instance.run_id, InstanceState.STOPPING, reason, enabled=False)
+        if going.run is not None:
+            going.run.stop()
+        else:
+            going.task.cancel()
+        await asyncio.wait((going.task,))
+        await self._end(instance, instance.run_id, "STOPPED", InstanceState.STOPPED, reason)
+
+    async def pause(self, instance: Instance, *, paused: bool) -> None:
+        """Carry out no wishes, or carry them out again.
+
+        Raises:
+            FailedPrecondition: It does not run.
+        """
+        going = self._going.get(instance.instance_id)
+        if going is None or going.run is None:
+            raise FailedPrecondition(
+                f"instance {instance.instance_id} must run, was {instance.state.value}.",
+                resource=Resource("instance", instance.instance_id),
+            )
+        going.run.paused = paused
+        state = InstanceState.PAUSED if paused else InstanceState.RUNNING
+        await self._move(instance, instance.run_id, state, "", enabled=True)
+
+    async def _keep(self, instance_id: str) -> None:
+        pause_s, failures = _FIRST_PAUSE_S, 0
+        try:
+            while True:
+                instance = await self._around.table.get(instance_id)
+                try:
+                    await self._run_once(instance)
+                    return
+                except PluginFailed as error:
+                    await self._fail(instance, error)
+                    return
+                except (PluginUnavailable, Unavailable) as error:
+                    failures += 1
+                    if failures > _MOST_RESTARTS and isinstance(error, PluginUnavailable):
+                        await self._fail(instance, error)
+                        return
+                    text = f"{error.message} Tried again in {pause_s:g} s."
+                    await self._move(instance, instance.run_id, InstanceState.BACKING_OFF, text, enabled=True)
+                    await self._around.clock.sleep(pause_s)
+                    pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+                except QuasarError as error:
+                    await self._fail(instance, error)
+                    return
+        finally:
+            self._going.pop(instance_id, None)
+
+    async def _fail(self, instance: Instance, error: QuasarError) -> None:
+        _log.warning("run failed", instance_id=instance.instance_id, problem=error.message)
+        await self._end(instance, instance.run_id, "FAILED", InstanceState.FAILED, error.message)
+
+    async def _run_once(self, instance: Instance) -> None:
+        table = self._around.table
+        row = await table.open_run(instance.instance_id)
+        if row is None:
+            raise FailedPrecondition(f"instance {instance.instance_id} must have a run that is open, was none.")
+        run_id, last_intent = row["run_id"], row["last_intent"]
+        wanted = self._wanted(instance.universe)
+        loaded = await self._bars.newest(wanted, 1)
+        await table.progress(run_id, last_intent, {}, [self._describe(each) for each in loaded])
+        async with self._stage.open(await self._begin(instance, row, loaded)) as session:
+            run = Run(self._around, instance, run_id, session, last_intent)
+            run.paused = instance.state is InstanceState.PAUSED
+            going = self._going[instance.instance_id]
+            going.run = run
+            if session.warmup_bars:
+                await run.warm_up(await self._bars.newest(wanted, session.warmup_bars))
+            state = InstanceState.PAUSED if run.paused else InstanceState.RUNNING
+            await self._move(instance, run_id, state, "", enabled=True)
+            keys = [(each.facts.provider, each.facts.symbol, each.facts.interval) for each in loaded]
+            try:
+                await run.go(keys, {(each.facts.name, each.facts.interval) for each in loaded})
+            finally:
+                going.run = None
+
+    async def _begin(self, instance: Instance, row: Any, loaded: Sequence[LoadedSeries]) -> Begin:
+        entry = await self._directory.get(row["strategy"], row["code_version"])
+        account = await self._around.desk.records.accounts.get(instance.account_id)
+        held = await self._around.desk.records.accounts.positions(
+            instance.account_id, instance.instance_id, include_flat=True
+        )
+        capital = instance.capital if instance.capital is not None else account.initial_cash
+        return Begin(
+            run_id=row["run_id"],
+            code=replace(entry.code, name=entry.name),
+            series=loaded,
+            parameters=instance.parameters,
+            cash=max(ZERO, instance_cash(capital, held)),
+            currency=account.currency,
+            positions=[each for each in held if each.quantity],
+            next_intent_number=row["last_intent"] + 1,
+            seed=instance.seed,
+            time_ns=self._around.clock.time_ns(),
+        )
+
+    async def _move(
+        self, instance: Instance, run_id: uuid.UUID | None, state: InstanceState, text: str, *, enabled: bool
+    ) -> None:
+        now = self._around.clock.now()
+        async with self._around.table.database.transaction() as connection:
+            await self._around.table.move(
+                connection, instance.instance_id, state, text, now, run_id=run_id, enabled=enabled
+            )
+            if run_id is not None:
+                run_state = _RUN_STATES[state]
+                await self._around.table.move_run(connection, run_id, run_state, text, now)
+                await self._state_event(connection, instance, run_id, run_state, text)
+
+    async def _end(
+        self, instance: Instance, run_id: uuid.UUID | None, run_state: str, state: InstanceState, text: str
+    ) -> None:
+        now = self._around.clock.now()
+        async with self._around.table.database.transaction() as connection:
+            await self._around.table.move(
+                connection, instance.instance_id, state, text, now, run_id=None, enabled=False
+            )
+            if run_id is not None:
+                await self._around.table.move_run(connection, run_id, run_state, text, now)
+                await self._state_event(connection, instance, run_id, run_state, text)
+
+    async def _state_event(
+        self, connection: Any, instance: Instance, run_id: uuid.UUID, run_state: str, text: str
+    ) -> None:
+        payload: Mapping[str, Any] = {"state": f"RUN_STATE_{run_state}", "text": text}
+        await self._around.events.record(
+            connection,
+            "RunStateChanged",
+            f"Run of {instance.instance_id} is {run_state}{': ' + text if text else ''}",
+            subject_type="instance",
+            subject_name=instance.instance_id,
+            severity=Severity.ERROR if run_state == "FAILED" else Severity.INFO,
+            data={
+                "telemetry": "STATE",
+                "payload": dict(payload),
+                "event_time": self._around.clock.now().isoformat(),
+            },
+            run_id=str(run_id),
+        )
+
+
+_RUN_STATES: Final = {
+    InstanceState.STARTING: "STARTING",
+    InstanceState.WARMING_UP: "WARMING_UP",
+    InstanceState.RUNNING: "RUNNING",
+    InstanceState.PAUSED: "PAUSED",
+    InstanceState.STOPPING: "STOPPING",
+    InstanceState.BACKING_OFF: "RECOVERING",
+}

@@ -1,0 +1,243 @@
+"""Instances and runs in the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from quasar import paging
+from quasar.database.pool import Database
+from quasar.errors import NotFound, Resource
+from quasar.filters import Field, condition
+from quasar.ordering import OrderField
+from strategy_engine.instances.instances import Document, Instance, InstanceState
+from strategy_engine.store.actors import actor_document, actor_of
+from strategy_engine.store.pages import Asked, Listing
+from strategy_engine.store.statements import SQL
+
+_INSTANCES: Final = Listing(
+    name="ListInstances",
+    statement=SQL["instances"],
+    fields={
+        "instance_id": Field("instance_id"),
+        "display_name": Field("display_name"),
+        "strategy": Field("strategy"),
+        "account_id": Field("coalesce(account_id, '')"),
+        "broker": Field("'Paper'"),
+        "mode": Field("mode", "enum", ("BACKTEST", "PAPER", "LIVE")),
+        "state": Field("state", "enum", tuple(each.name for each in InstanceState)),
+    },
+    orders={"instance_id": OrderField("instance_id"), "create_time": OrderField("created_at", "timestamptz")},
+    default="instance_id",
+    tie=(OrderField("instance_id"),),
+)
+_RUNS: Final = Listing(
+    name="ListRuns",
+    statement=SQL["runs"],
+    fields={
+        "run_id": Field("run_id::text"),
+        "instance_id": Field("coalesce(instance_id, '')"),
+        "strategy": Field("strategy"),
+        "state": Field("state"),
+        "start_time": Field("started_at", "time"),
+    },
+    orders={"start_time": OrderField("started_at", "timestamptz")},
+    default="start_time desc",
+    tie=(OrderField("run_id", "uuid"),),
+)
+_EVENTS: Final[Mapping[str, Field]] = {
+    "kind": Field("coalesce(data ->> 'telemetry', 'STATE')"),
+    "severity": Field("severity"),
+    "record_time": Field("time", "time"),
+}
+
+
+class InstanceTable:
+    """Reads and writes instances and runs."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `database`."""
+        self.database = database
+
+    async def insert(self, connection: Any, new: Instance, now: dt.datetime) -> bool:
+        """Record an instance; False when the id was ever used."""
+        found = await connection.fetchval(
+            SQL["instance_insert"],
+            new.instance_id,
+            new.display_name,
+            new.description,
+            dict(new.labels),
+            new.strategy,
+            new.code_version,
+            dict(new.parameters),
+            dict(new.universe),
+            new.account_id,
+            new.capital,
+            new.capital_currency if new.capital is not None else None,
+            new.seed,
+            now,
+            actor_document(new.actor),
+        )
+        return found is not None
+
+    async def get(self, instance_id: str) -> Instance:
+        """Return an instance.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        statement = SQL["instances"].format(key="null", filter="instance_id = $2", after="true", order="1")
+        row = await self.database.fetchrow(statement, 1, instance_id)
+        if row is None:
+            raise NotFound(f"There is no instance {instance_id!r}.", resource=Resource("instance", instance_id))
+        return _instance(row)
+
+    async def page(self, asked: Asked) -> tuple[list[Instance], str]:
+        """Return a page of instances, by id unless ordered otherwise."""
+        rows, following = await _INSTANCES.page(self.database, asked)
+        return [_instance(row) for row in rows], following
+
+    async def to_run(self) -> list[Instance]:
+        """Return the instances that are to run."""
+        return [_instance(row) for row in await self.database.fetch(SQL["instances_to_run"])]
+
+    async def update(self, connection: Any, changed: Instance, now: dt.datetime, *, restart: bool) -> None:
+        """Write an instance; `restart`: a run that goes on keeps the former settings until it is started again."""
+        await connection.execute(
+            SQL["instance_update"],
+            changed.instance_id,
+            changed.display_name,
+            changed.description,
+            dict(changed.labels),
+            changed.code_version,
+            dict(changed.parameters),
+            dict(changed.universe),
+            changed.account_id,
+            changed.capital,
+            changed.capital_currency if changed.capital is not None else None,
+            now,
+            restart,
+        )
+
+    async def delete(self, connection: Any, instance_id: str, now: dt.datetime) -> None:
+        """Delete an instance; its records stay."""
+        await connection.execute(SQL["instance_delete"], instance_id, now)
+
+    async def move(
+        self,
+        connection: Any,
+        instance_id: str,
+        state: InstanceState,
+        text: str,
+        now: dt.datetime,
+        *,
+        run_id: uuid.UUID | None,
+        enabled: bool,
+    ) -> None:
+        """Write where an instance stands."""
+        await connection.execute(SQL["instance_state"], instance_id, state.value, text, now, run_id, enabled)
+
+    async def insert_run(
+        self, connection: Any, run_id: uuid.UUID, instance: Instance, code: tuple[int, str], now: dt.datetime
+    ) -> None:
+        """Record a run; `code` is the version and its SHA-256."""
+        await connection.execute(
+            SQL["run_insert"],
+            run_id,
+            instance.instance_id,
+            instance.strategy,
+            code[0],
+            code[1],
+            dict(instance.parameters),
+            [],
+            instance.account_id,
+            instance.capital,
+            instance.capital_currency if instance.capital is not None else None,
+            instance.seed,
+            actor_document(instance.actor),
+            now,
+        )
+
+    async def open_run(self, instance_id: str) -> Any:
+        """Return the run of an instance that has not ended, or None."""
+        return await self.database.fetchrow(SQL["run_open"], instance_id)
+
+    async def move_run(self, connection: Any, run_id: uuid.UUID, state: str, text: str, now: dt.datetime) -> None:
+        """Write where a run stands."""
+        await connection.execute(SQL["run_state"], run_id, state, text, now)
+
+    async def progress(
+        self,
+        run_id: uuid.UUID,
+        last_intent: int,
+        metrics: Mapping[str, Any],
+        series: Sequence[Document] | None = None,
+    ) -> None:
+        """Write how far a run has come; intents are never taken twice."""
+        shown = None if series is None else [dict(each) for each in series]
+        await self.database.execute(SQL["run_progress"], run_id, last_intent, dict(metrics), shown)
+
+    async def run(self, run_id: uuid.UUID) -> Any:
+        """Return a run as a row.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        statement = SQL["runs"].format(key="null", filter="run_id = $2", after="true", order="1")
+        row = await self.database.fetchrow(statement, 1, run_id)
+        if row is None:
+            raise NotFound(f"There is no run {run_id}.", resource=Resource("run", str(run_id)))
+        return row
+
+    async def runs(self, asked: Asked) -> tuple[list[Any], str]:
+        """Return a page of runs as rows, newest first."""
+        return await _RUNS.page(self.database, asked)
+
+    async def events(
+        self, run_id: uuid.UUID, after: int, count: int, filter_text: str = "", *, logs: bool = False
+    ) -> list[Any]:
+        """Return events of a run after a sequence, as rows."""
+        if logs:
+            return await self.database.fetch(SQL["run_logs"], count, str(run_id), after)
+        where = condition(filter_text, _EVENTS, first_parameter=4)
+        statement = SQL["run_events"].format(filter=where.sql)
+        return await self.database.fetch(statement, count, str(run_id), after, *where.parameters)
+
+    async def event_page(self, run_id: uuid.UUID, asked: Asked, *, logs: bool = False) -> tuple[list[Any], str]:
+        """Return a page of the events of a run, oldest first."""
+        size = paging.page_size(asked.page_size)
+        query = ("ListRunEvents", str(run_id), asked.filter_text, str(logs))
+        key = paging.page_key(query, asked.page_token)
+        rows = await self.events(run_id, int(key[0]) if key else 0, size + 1, asked.filter_text, logs=logs)
+        following = paging.page_token(query, (rows[size - 1]["run_sequence"],)) if len(rows) > size else ""
+        return rows[:size], following
+
+
+def _instance(row: Any) -> Instance:
+    return Instance(
+        instance_id=row["instance_id"],
+        display_name=row["display_name"],
+        description=row["description"],
+        labels=row["labels"],
+        strategy=row["strategy"],
+        code_version=row["code_version"],
+        parameters=row["parameters"],
+        universe=row["universe"],
+        account_id=row["account_id"] or "",
+        capital=row["capital"],
+        capital_currency=row["capital_currency"] or "",
+        seed=int(row["seed"]),
+        enabled=row["enabled"],
+        state=InstanceState(row["state"]),
+        state_text=row["state_text"],
+        state_time=row["state_at"],
+        run_id=row["run_id"],
+        last_run_id=row["last_run_id"],
+        restart_needed=row["restart_needed"],
+        actor=actor_of(row["created_by"]),
+        create_time=row["created_at"],
+        update_time=row["updated_at"],
+        revision=row["revision"],
+    )

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from quasar import errors
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1.provider_pb2 import ProviderSymbol
+from quasar_proto.registry.v1 import asset_pb2
+from quasar_proto.registry.v1 import asset_service_pb2 as pb
+from tests.integration.registry.instruments.world import OPERATOR, World, broker, key, provider
+from tests.integration.rpc.harness import failure_of
+
+EQUITY, CRYPTO, ETF = 1, 15, 3
+STRANGE = ("BTC/USD", "two words", "ＡＢＣ中文", "é" * 200, "a'b\"c\\d%_", "$x;--", "{}", "../../etc")
+
+
+async def symbols(world: World, name: str, *told: ProviderSymbol) -> Any:
+    world.vendors[name].symbols = list(told)
+    return await world.sync(name)
+
+
+async def listed(world: World, **query: Any) -> list[Any]:
+    return list((await world.assets.ListAssets(pb.ListAssetsRequest(**query))).assets)
+
+
+async def pages(world: World, **query: Any) -> AsyncIterator[Any]:
+    token = ""
+    while True:
+        page = await world.assets.ListAssets(pb.ListAssetsRequest(page_token=token, **query))
+        yield page
+        token = page.next_page_token
+        if not token:
+            return
+
+
+async def get(world: World, name: str, symbol: str) -> Any:
+    return (await world.assets.GetAsset(pb.GetAssetRequest(key=key(name, symbol)))).asset
+
+
+async def test_a_sync_adds_changes_marks_and_brings_back(world: World) -> None:
+    await world.add_code("alpha")
+    report = await symbols(world, "alpha", ProviderSymbol(symbol="A", name="First"), ProviderSymbol(symbol="B"))
+    assert (report.received, report.added, report.updated, report.unchanged) == (2, 2, 0, 0)
+
+    report = await symbols(world, "alpha", ProviderSymbol(symbol="A", name="Second"), ProviderSymbol(symbol="C"))
+    assert (report.added, report.updated, report.unchanged, report.vanished) == (1, 1, 0, 1)
+    gone = await get(world, "alpha", "B")
+    assert gone.state == asset_pb2.ASSET_STATE_VANISHED
+    assert gone.HasField("vanish_time")
+
+    report = await symbols(world, "alpha", *(ProviderSymbol(symbol=s) for s in "ABC"))
+    assert (report.returned, report.updated, report.unchanged) == (1, 2, 1)
+    back = await get(world, "alpha", "B")
+    assert back.state == asset_pb2.ASSET_STATE_LISTED
+    assert not back.HasField("vanish_time")
+    assert back.first_seen_time == gone.first_seen_time
+
+
+async def test_what_did_not_change_is_not_written_and_is_still_seen(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", ProviderSymbol(symbol="A", name="Same"))
+    before = await get(world, "alpha", "A")
+    await symbols(world, "alpha", ProviderSymbol(symbol="A", name="Same"))
+    after = await get(world, "alpha", "A")
+    assert (after.etag, after.update_time) == (before.etag, before.update_time)
+    assert after.last_seen_time.ToNanoseconds() > before.last_seen_time.ToNanoseconds()
+
+
+async def test_an_empty_answer_marks_nothing_as_vanished(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", ProviderSymbol(symbol="A"))
+    report = await symbols(world, "alpha")
+    assert report.empty_answer
+    assert (await get(world, "alpha", "A")).state == asset_pb2.ASSET_STATE_LISTED
+
+
+async def test_a_stream_that_breaks_off_keeps_what_came_and_marks_nothing(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", *(ProviderSymbol(symbol=f"S{i}") for i in range(30)))
+    vendor = world.vendors["alpha"]
+    vendor.page, vendor.breaks_after = 10, 20
+    vendor.symbols = [ProviderSymbol(symbol=f"N{i}") for i in range(30)]
+    operation = await world.done(await world.assets.SyncAssets(pb.SyncAssetsRequest(source=provider("alpha"))))
+    assert operation.error.message == "The vendor broke off."
+    assert {asset.state for asset in await listed(world, page_size=100)} == {asset_pb2.ASSET_STATE_LISTED}
+    (event,) = await world.events("AssetsSyncFailed")
+    assert event["data"] == {"reason": "VENDOR_FAILED"}
+
+
+async def test_bad_rows_are_reported_by_position_and_cost_no_good_one(world: World) -> None:
+    await world.add_code("alpha")
+    report = await symbols(
+        world,
+        "alpha",
+        ProviderSymbol(symbol="A"),
+        ProviderSymbol(symbol=" "),
+        ProviderSymbol(symbol="A"),
+        ProviderSymbol(symbol="B", asset_class=99),  # type: ignore[arg-type]  # a number that the contract does not know
+        ProviderSymbol(symbol="C"),
+    )
+    assert (report.received, report.added, report.rejected) == (5, 2, 3)
+    assert [(each.position, each.symbol) for each in report.rejections] == [(2, " "), (3, "A"), (4, "B")]
+
+
+async def test_symbols_of_any_characters_are_found_under_their_own_name(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", *(ProviderSymbol(symbol=symbol) for symbol in STRANGE))
+    for symbol in STRANGE:
+        assert (await get(world, "alpha", symbol)).key.symbol == symbol
+        escaped = symbol.replace("\\", "\\\\").replace('"', '\\"')
+        (found,) = await listed(world, filter=f'symbol = "{escaped}"')
+        assert found.key.symbol == symbol
+
+
+async def test_an_unknown_source_an_inactive_one_and_a_broker_are_refused(world: World) -> None:
+    await world.add_code("asleep", active=False)
+    await world.add_code("mute", capabilities=["LIVE"])
+    await world.add_code("desk", kind="broker", capabilities=[])
+    cases = [
+        (provider("nobody"), grpc.StatusCode.NOT_FOUND),
+        (provider("asleep"), grpc.StatusCode.FAILED_PRECONDITION),
+        (provider("mute"), grpc.StatusCode.FAILED_PRECONDITION),
+        (broker("desk"), grpc.StatusCode.FAILED_PRECONDITION),
+    ]
+    for source, code in cases:
+        failure = await failure_of(world.assets.SyncAssets(pb.SyncAssetsRequest(source=source)))
+        assert failure.code == code
+
+
+async def test_a_plug_in_that_is_away_fails_the_operation_with_its_reason(world: World) -> None:
+    await world.add_code("alpha")
+    world.vendors["alpha"].failure = errors.PluginUnavailable("The plug-in alpha is not running.")
+    operation = await world.done(await world.assets.SyncAssets(pb.SyncAssetsRequest(source=provider("alpha"))))
+    assert operation.state == 4
+    assert operation.error.message == "The plug-in alpha is not running."
+
+
+async def test_of_all_sources_one_that_fails_does_not_stop_the_others(world: World) -> None:
+    for name in ("alpha", "beta", "gamma"):
+        await world.add_code(name)
+        world.vendors[name].symbols = [ProviderSymbol(symbol="A")]
+    world.vendors["beta"].failure = errors.VendorFailed("No answer.")
+    answer = await world.assets.SyncAssets(pb.SyncAssetsRequest(all_sources=True))
+    result = await world.result(answer, asset_pb2.SyncAssetsResult)
+    assert [(each.source.name, each.added, each.error) for each in result.reports] == [
+        ("alpha", 1, ""),
+        ("beta", 0, "VENDOR_FAILED: No answer."),
+        ("gamma", 1, ""),
+    ]
+
+
+async def test_a_repeated_request_has_the_operation_of_the_first(world: World) -> None:
+    await world.add_code("alpha")
+    request = pb.SyncAssetsRequest(source=provider("alpha"), request_id="once")
+    first = await world.assets.SyncAssets(request)
+    await world.done(first)
+    again = await world.assets.SyncAssets(request)
+    assert again.operation.operation_id == first.operation.operation_id
+
+
+async def test_a_providers_own_identity_is_set_and_outlives_an_answer_without_it(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(
+        world,
+        "alpha",
+        ProviderSymbol(symbol="A", asset_class=EQUITY, exchange="XNAS", primary_id="BBG000B9XRY4"),
+        ProviderSymbol(symbol="B", asset_class=EQUITY, exchange="XETR", isin="US0378331005"),
+    )
+    assert (await get(world, "alpha", "A")).identity.identity_id == "BBG000B9XRY4"
+    assert (await get(world, "alpha", "B")).identity.identity_id == "US0378331005@XETR"
+    await symbols(world, "alpha", ProviderSymbol(symbol="A", asset_class=EQUITY, name="now without"))
+    kept = await get(world, "alpha", "A")
+    assert (kept.identity.identity_id, kept.name) == ("BBG000B9XRY4", "now without")
+    assert kept.identity.origin == asset_pb2.IDENTITY_ORIGIN_PROVIDER
+
+
+async def test_pages_in_any_order_have_every_asset_once(world: World) -> None:
+    for name in ("beta", "alpha"):
+        await world.add_code(name)
+        await symbols(
+            world,
+            name,
+            *(
+                ProviderSymbol(
+                    symbol=f"S{i:03}", name=f"N{i % 7}" if i % 3 else "", asset_class=(i % 3), exchange="XNAS" * (i % 2)
+                )
+                for i in range(40)
+            ),
+        )
+    expected = {(name, f"S{i:03}") for name in ("alpha", "beta") for i in range(40)}
+    for order in ("", "symbol desc", "name", "name desc", "exchange desc, symbol", "confidence", "asset_class, name desc"):
+        found = [a.key async for page in pages(world, page_size=7, order_by=order) for a in page.assets]
+        assert len(found) == 80, order
+        assert {(each.source.name, each.symbol) for each in found} == expected
+    by_source = [a.key async for page in pages(world, page_size=7) for a in page.assets]
+    assert [(k.source.name, k.symbol) for k in by_source] == sorted(expected)
+
+
+async def test_what_is_not_known_comes_last_in_either_direction(world: World) -> None:
+    await world.add_code("alpha")
+    told = [ProviderSymbol(symbol=s, name=n) for s, n in (("A", ""), ("B", "beta"), ("C", "alpha"), ("D", ""))]
+    await symbols(world, "alpha", *told)
+    assert [a.key.symbol for a in await listed(world, order_by="name")] == ["C", "B", "A", "D"]
+    assert [a.name for a in await listed(world, order_by="name desc")] == ["beta", "alpha", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('source.name = "ALPHA"', {"AAPL", "BTC/USD", "SPY"}),
+        ('asset_class = "stock"', {"AAPL"}),
+        ("asset_class = ASSET_CLASS_ETF", {"SPY"}),
+        ('name:"pple"', {"AAPL"}),
+        ('symbol = "aapl"', {"AAPL"}),
+        ('symbol = "*/USD"', {"BTC/USD"}),
+        ('exchange = ""', {"BTC/USD"}),
+        ('NOT exchange = "arcx"', {"AAPL", "BTC/USD"}),
+        ("mapped = false AND state = LISTED", {"AAPL", "BTC/USD", "SPY"}),
+        ('quote_currency = "usd" OR quote_currency = "eur"', {"BTC/USD"}),
+        ('first_seen_time > "2020-01-01T00:00:00Z"', {"AAPL", "BTC/USD", "SPY"}),
+        ("identity_state = NOT_APPLICABLE", set()),
+        ("confidence >= 0", set()),
+    ],
+)
+async def test_filters(world: World, text: str, found: set[str]) -> None:
+    await world.add_code("alpha")
+    await symbols(
+        world,
+        "alpha",
+        ProviderSymbol(symbol="AAPL", name="Apple Inc.", asset_class=EQUITY, exchange="XNAS"),
+        ProviderSymbol(symbol="SPY", name="SPDR", asset_class=ETF, exchange="ARCX"),
+        ProviderSymbol(symbol="BTC/USD", asset_class=CRYPTO, base_currency="BTC", quote_currency="USD"),
+    )
+    assert {asset.key.symbol for asset in await listed(world, filter=text)} == found
+
+
+async def test_a_wrong_filter_order_or_token_says_what_is_wrong(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", *(ProviderSymbol(symbol=s) for s in "ABC"))
+    page = await world.assets.ListAssets(pb.ListAssetsRequest(page_size=1, order_by="symbol"))
+    cases = [
+        (pb.ListAssetsRequest(filter='colour = "red"'), "INVALID_FILTER"),
+        (pb.ListAssetsRequest(filter='asset_class = "fut"'), "INVALID_FILTER"),
+        (pb.ListAssetsRequest(filter="((("), "INVALID_FILTER"),
+        (pb.ListAssetsRequest(order_by="colour"), "INVALID_FILTER"),
+        (pb.ListAssetsRequest(order_by="symbol, symbol"), "INVALID_FILTER"),
+        (pb.ListAssetsRequest(page_token="nonsense"), "INVALID_CURSOR"),
+        (pb.ListAssetsRequest(page_token=page.next_page_token, order_by="name"), "INVALID_CURSOR"),
+        (pb.ListAssetsRequest(page_size=1001), "INVALID_ARGUMENT"),
+    ]
+    for request, reason in cases:
+        assert (await failure_of(world.assets.ListAssets(request))).info.reason == reason, request
+
+
+async def test_counts_in_several_dimensions_and_the_total(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(
+        world,
+        "alpha",
+        ProviderSymbol(symbol="A", asset_class=EQUITY, exchange="XNAS"),
+        ProviderSymbol(symbol="B", asset_class=EQUITY, exchange="XNYS"),
+        ProviderSymbol(symbol="C"),
+    )
+    answer = await world.assets.CountAssets(pb.CountAssetsRequest())
+    found = {
+        asset_pb2.AssetDimension.Name(group.dimension): {count.value: count.count for count in group.counts}
+        for group in answer.groups
+    }
+    assert answer.total == 3
+    assert found == {
+        "ASSET_DIMENSION_SOURCE": {"provider/alpha": 3},
+        "ASSET_DIMENSION_ASSET_CLASS": {"EQUITY": 2, "": 1},
+        "ASSET_DIMENSION_EXCHANGE": {"": 1, "XNAS": 1, "XNYS": 1},
+        "ASSET_DIMENSION_IDENTITY_STATE": {"UNIDENTIFIED": 2, "NOT_APPLICABLE": 1},
+    }
+    every = [number for number in asset_pb2.AssetDimension.values() if number]
+    answer = await world.assets.CountAssets(pb.CountAssetsRequest(dimensions=every, filter='exchange = "XNAS"'))
+    assert [sum(count.count for count in group.counts) for group in answer.groups] == [1] * len(every)
+
+
+async def test_quote_currencies_of_a_source(world: World) -> None:
+    await world.add_code("alpha")
+    pairs = [("BTC/USD", "USD"), ("ETH/USD", "USD"), ("BTC/EUR", "EUR")]
+    await symbols(
+        world, "alpha", *(ProviderSymbol(symbol=s, asset_class=CRYPTO, quote_currency=q) for s, q in pairs)
+    )
+    answer = await world.assets.ListQuoteCurrencies(pb.ListQuoteCurrenciesRequest(source=provider("alpha")))
+    assert [(each.currency, each.asset_count) for each in answer.currencies] == [("EUR", 1), ("USD", 2)]
+    failure = await failure_of(world.assets.ListQuoteCurrencies(pb.ListQuoteCurrenciesRequest(source=provider("no"))))
+    assert failure.code == grpc.StatusCode.NOT_FOUND
+
+
+async def test_what_somebody_sets_outlives_a_sync_until_it_is_released(world: World) -> None:
+    await world.add_code("alpha")
+    told = ProviderSymbol(symbol="A", name="Told", asset_class=EQUITY, exchange="XNAS")
+    await symbols(world, "alpha", told)
+    changed = asset_pb2.Asset(key=key("alpha", "A"), name="Mine", exchange="xnys")
+    answer = await world.assets.UpdateAsset(
+        pb.UpdateAssetRequest(asset=changed, update_mask={"paths": ["name", "exchange"]})
+    )
+    assert (answer.asset.name, answer.asset.exchange) == ("Mine", "XNYS")
+    assert list(answer.asset.manual_fields) == ["name", "exchange"]
+    await symbols(world, "alpha", told)
+    assert (await get(world, "alpha", "A")).name == "Mine"
+
+    await world.assets.UpdateAsset(pb.UpdateAssetRequest(asset=changed, release_mask={"paths": ["name"]}))
+    await symbols(world, "alpha", told)
+    asset = await get(world, "alpha", "A")
+    assert (asset.name, asset.exchange, list(asset.manual_fields)) == ("Told", "XNYS", ["exchange"])
+    first, *_ = await world.events("AssetUpdated")
+    assert first["data"]["before"]["name"] == "Told"
+    assert first["data"]["after"]["name"] == "Mine"
+    assert first["actor"] == "operator"
+
+
+async def test_trading_rules_and_expiry_are_set_as_a_whole(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", ProviderSymbol(symbol="A", price_step=values_pb2.Decimal(value="0.01")))
+    asset = await get(world, "alpha", "A")
+    assert asset.trading_rules.price_increment.value == "0.01"
+    rules = asset_pb2.TradingRules(size_increment={"value": "1e-8"})
+    changed = asset_pb2.Asset(key=key("alpha", "A"), trading_rules=rules)
+    changed.expire_time.FromJsonString("2026-12-18T00:00:00Z")
+    answer = await world.assets.UpdateAsset(
+        pb.UpdateAssetRequest(asset=changed, update_mask={"paths": ["trading_rules", "expire_time"]})
+    )
+    assert answer.asset.trading_rules.size_increment.value == "0.00000001"
+    assert not answer.asset.trading_rules.HasField("price_increment")
+    assert answer.asset.expire_time.ToJsonString() == "2026-12-18T00:00:00Z"
+
+
+async def test_a_change_that_cannot_be_says_why(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", ProviderSymbol(symbol="A", asset_class=EQUITY))
+    asset = asset_pb2.Asset(key=key("alpha", "A"), etag="999", country="Germany")
+    cases: list[tuple[Any, list[str], str]] = [
+        (asset, ["name"], "ETAG_MISMATCH"),
+        (asset_pb2.Asset(key=key("alpha", "X")), ["name"], "NOT_FOUND"),
+        (asset_pb2.Asset(key=key("nobody", "A")), ["name"], "NOT_FOUND"),
+        (asset_pb2.Asset(key=key("alpha", "A"), country="Germany"), ["country"], "INVALID_ARGUMENT"),
+        (asset_pb2.Asset(key=key("alpha", "A"), asset_class=99), ["asset_class"], "INVALID_ARGUMENT"),  # type: ignore[arg-type]  # no number of the contract
+        (asset_pb2.Asset(key=key("alpha", "A")), ["state"], "INVALID_ARGUMENT"),
+        (asset_pb2.Asset(key=key("alpha", "A")), [], "INVALID_ARGUMENT"),
+        (
+            asset_pb2.Asset(key=key("alpha", "A"), identity={"identity_id": "BBG000B9XRY4"}),
+            ["identity.identity_id"],
+            "NOT_FOUND",
+        ),
+    ]
+    for changed, paths, reason in cases:
+        request = pb.UpdateAssetRequest(asset=changed, update_mask={"paths": paths})
+        assert (await failure_of(world.assets.UpdateAsset(request))).info.reason == reason, paths
+
+
+async def test_reading_needs_no_more_than_a_viewer_and_changing_does(world: World) -> None:
+    await world.add_code("alpha")
+    viewer = {"metadata": (("authorization", "Bearer viewer-token"),), "timeout": 10}
+    from quasar_proto.registry.v1 import asset_service_pb2_grpc  # noqa: PLC0415 - the bare stub, with another token
+
+    stub = asset_service_pb2_grpc.AssetServiceStub(world.channel)
+    await stub.ListAssets(pb.ListAssetsRequest(), **viewer)
+    failure = await failure_of(stub.SyncAssets(pb.SyncAssetsRequest(source=provider("alpha")), **viewer))
+    assert failure.info.reason == "ROLE_TOO_SMALL"
+    assert OPERATOR["timeout"]
