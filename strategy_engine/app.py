@@ -3,45 +3,150 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
-from quasar.client.channel import Channel
 from quasar.config import Settings
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
 from quasar.rpc.ops.floor import Floor, lay
 from quasar.rpc.server import RpcServer
-from strategy_engine.backtests.runner import KIND, BacktestRunner
+from strategy_engine.backtests import runner as backtests
+from strategy_engine.backtests.records import LoadedSeries, WantedSeries
 from strategy_engine.backtests.starting import BacktestStart
+from strategy_engine.instances.run import Surroundings
+from strategy_engine.instances.supervisor import Supervisor
 from strategy_engine.rpc import peers
+from strategy_engine.rpc.account_messages import market_rules
 from strategy_engine.rpc.backtest_messages import series_document, task_of
 from strategy_engine.rpc.backtest_process import BacktestProcess
 from strategy_engine.rpc.backtest_service import BacktestService
 from strategy_engine.rpc.contract import SERVICES
 from strategy_engine.rpc.datahub_bars import DatahubBars
+from strategy_engine.rpc.datahub_live import DatahubLive
+from strategy_engine.rpc.order_messages import OrderDocuments
+from strategy_engine.rpc.policy_service import PolicyService
+from strategy_engine.rpc.portfolio_service import PortfolioService
+from strategy_engine.rpc.run_process import RunStage
+from strategy_engine.rpc.strategy_service import StrategyService
+from strategy_engine.rpc.trading_service import TradingService
+from strategy_engine.rpc.universe_messages import stored_universe
+from strategy_engine.store.account_table import AccountTable
 from strategy_engine.store.backtest_table import BacktestTable
+from strategy_engine.store.instance_table import InstanceTable
+from strategy_engine.store.instrument_table import InstrumentTable
+from strategy_engine.store.order_table import OrderTable
+from strategy_engine.store.policy_table import PolicyTable
 from strategy_engine.strategies.directory import StrategyDirectory
 from strategy_engine.strategies.processes import StrategyProcesses
+from strategy_engine.trading import flattening
+from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.feed import LiveFeed
+from strategy_engine.trading.floor import PaperFloor
+from strategy_engine.trading.quotes import Quotes
+from strategy_engine.trading.records import TradeRecords
+from strategy_engine.trading.survey import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What several services of this process share."""
+
+    floor: Floor
+    bars: DatahubBars
+    directory: StrategyDirectory
+    pool: PluginPool
+    desk: TradingDesk
+    survey: Survey
+    feed: LiveFeed
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
     floor = await lay(settings, stack)
     datahub = await peers.connect(floor, "datahub", stack)
-    directory = StrategyDirectory(floor.database, floor.context)
+    live = await peers.connect(floor, "datahub", stack, live=True)
     process = ProcessSettings(service=floor.service, log_level=settings.log.level)
     folder = settings.home.path / "strategy_code"
     pool = await stack.enter_async_context(PluginPool(folder, settings=process, clock=floor.clock))
-    servicers: tuple[object, ...] = (_backtest_service(floor, datahub, directory, pool),)
+    directory = StrategyDirectory(floor.database, floor.context)
+    parts = _trading(floor, DatahubBars(datahub), DatahubLive(live), directory, pool)
+    servicers: tuple[object, ...] = (
+        _backtest_service(parts),
+        _policy_service(parts),
+        _portfolio_service(parts),
+        _strategy_service(parts),
+        _trading_service(parts),
+    )
+    floor.background.start(parts.feed.run(), "live data")
     return floor.serve(servicers, contract=SERVICES, plugin_processes=StrategyProcesses(pool).list)
 
 
-def _backtest_service(
-    floor: Floor, datahub: Channel, directory: StrategyDirectory, pool: PluginPool
-) -> BacktestService:
+def _trading(
+    floor: Floor, bars: DatahubBars, live: DatahubLive, directory: StrategyDirectory, pool: PluginPool
+) -> _Parts:
+    documents = OrderDocuments()
+    accounts, policies = AccountTable(floor.database), PolicyTable(floor.database)
+    orders = OrderTable(floor.database, documents)
+
+    async def newest(wanted: WantedSeries) -> LoadedSeries:
+        return (await bars.newest([wanted], 1))[0]
+
+    quotes = Quotes(InstrumentTable(floor.database).find, newest)
+    survey = Survey(accounts, orders, policies, quotes, market_rules, floor.clock)
+    paper = PaperFloor(accounts, orders, quotes, market_rules, floor.clock)
+    records = TradeRecords(orders, accounts, policies, floor.events, documents)
+    desk = TradingDesk(records, survey, paper, quotes, floor.clock)
+    feed = LiveFeed(live, desk, quotes, floor.clock)
+    desk.want = feed.want
+    return _Parts(floor, bars, directory, pool, desk, survey, feed)
+
+
+def _backtest_service(parts: _Parts) -> BacktestService:
+    floor = parts.floor
     table = BacktestTable(floor.database)
-    start = BacktestStart(table, floor.operations, directory, floor.clock)
-    engine = BacktestProcess(pool)
-    bars = DatahubBars(datahub)
-    runner = BacktestRunner(table, bars, engine, start.code_of, task_of, series_document, floor.clock)
-    floor.runner.register(KIND, runner.run)
+    start = BacktestStart(table, floor.operations, parts.directory, floor.clock)
+    runner = backtests.BacktestRunner(
+        table, parts.bars, BacktestProcess(parts.pool), start.code_of, task_of, series_document, floor.clock
+    )
+    floor.runner.register(backtests.KIND, runner.run)
     return BacktestService(start, table, floor.clock)  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+
+
+def _policy_service(parts: _Parts) -> PolicyService:
+    floor = parts.floor
+    return PolicyService(parts.desk.records.policies, parts.desk, floor.events, floor.clock)  # type: ignore[abstract]  # as above
+
+
+def _portfolio_service(parts: _Parts) -> PortfolioService:
+    floor, records = parts.floor, parts.desk.records
+    return PortfolioService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+        records.accounts, records.orders, parts.survey, floor.events, floor.server.draining, floor.clock
+    )
+
+
+def _trading_service(parts: _Parts) -> TradingService:
+    floor, policies = parts.floor, parts.desk.records.policies
+    flattener = flattening.Flattener(parts.desk, parts.survey, policies, floor.operations, floor.clock)
+    floor.runner.register(flattening.KIND, flattener.run)
+    return TradingService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+        parts.desk, parts.survey, flattener, floor.events, floor.server.draining, floor.clock
+    )
+
+
+def _strategy_service(parts: _Parts) -> StrategyService:
+    floor = parts.floor
+    table = InstanceTable(floor.database)
+    around = Surroundings(table, parts.desk, parts.feed, floor.events, floor.clock)
+    supervisor = Supervisor(
+        around,
+        RunStage(parts.pool),
+        parts.directory,
+        parts.bars,
+        parts.survey,
+        stored_universe,
+        series_document,
+    )
+    floor.background.start(supervisor.run(), "instances")
+    return StrategyService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+        table, supervisor, parts.directory, parts.desk, floor.events, floor.server.draining, floor.clock
+    )

@@ -190,6 +190,4 @@ def _run(series: Series, span: TimeRange) -> NewRun:
 
 
 def _count(series: Series, span: TimeRange) -> int:
-    if span.length_ns <= 0:
-        return 0
-    return len(series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns))
+    return series.expected_between(span.start_ns, span.end_ns)

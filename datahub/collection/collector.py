@@ -51,12 +51,12 @@ class BarCollector:
         """
         series = await self._series(work)
         assert work.span is not None
-        quarantined = 0
+        span, quarantined = work.span, 0
 
         async def advance(until_ns: int, progress: Progress) -> None:
             nonlocal quarantined
             quarantined += progress.counts.quarantined
-            done = _slots(series, TimeRange(work.span.start_ns, until_ns)) if work.span else 0
+            done = series.expected_between(span.start_ns, until_ns)
             mark, now = from_ns(until_ns), self._clock.now()
             async with self._database.transaction() as connection:
                 if not await run_table.advance(connection, work, mark, progress, done, now):
@@ -111,13 +111,15 @@ class BarCollector:
         assert work.span is not None
         missing = await self._missing(series, work.span)
         state = RunState.PARTIAL if missing or quarantined else RunState.SUCCEEDED
-        return Outcome(state=state, slots_done=_slots(series, work.span), slots_gap=missing)
+        return Outcome(
+            state=state, slots_done=series.expected_between(work.span.start_ns, work.span.end_ns), slots_gap=missing
+        )
 
     async def _missing(self, series: Series, span: TimeRange) -> int:
         async with self._database.acquire() as connection:
             rows = await ledger_table.around(connection, series.series_id, span)
         parts = (row.span.intersect(span) for row in rows if row.state in MISSING_STATES)
-        return sum(_slots(series, part) for part in parts if part is not None)
+        return sum(series.expected_between(part.start_ns, part.end_ns) for part in parts if part is not None)
 
     async def _series(self, work: Work) -> Series:
         async with self._database.acquire() as connection:
@@ -135,12 +137,6 @@ def bar_request(series: Series, span: TimeRange) -> BarRequest:
         provider_id=series.external_id,
         exchange=series.exchange,
     )
-
-
-def _slots(series: Series, span: TimeRange) -> int:
-    if not series.interval.is_time:
-        return 0
-    return len(series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns))
 
 
 def retry_delay(attempt: int, failure: Failure, jitter: float) -> dt.timedelta:

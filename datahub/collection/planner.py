@@ -97,8 +97,7 @@ class Planner:
         now = self._clock.now()
         async with self._database.transaction() as connection:
             await connection.execute(SQL["lock_refresh"])
-            rows = await connection.fetch(SQL["new_series"], "", NEW_SERIES_AT_ONCE)
-            rows = [row for row in rows if row["provider"] in providers]
+            rows = await connection.fetch(SQL["new_series"], list(providers), NEW_SERIES_AT_ONCE)
             series = await series_table.by_ids(connection, [row["series_id"] for row in rows])
             runs = []
             for row in rows:
@@ -180,7 +179,7 @@ def _first_span(series: Series, entry: ProviderEntry, row: Any, now: dt.datetime
 
 def new_run(series: Series, span: TimeRange, job_id: int | None, *, gap_id: int | None = None) -> NewRun:
     """Return a run for a range of a series."""
-    slots = len(series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns))
+    slots = series.expected_between(span.start_ns, span.end_ns)
     return NewRun(
         provider=series.name.provider,
         series_id=series.series_id,

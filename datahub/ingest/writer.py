@@ -173,7 +173,7 @@ class _Storing:
             given_up=self._delivery.given_up,
         )
         fresh = ledger_rows(classify(interval, span, expected, observed, evidence), self._delivery.source_series_id)
-        rows = rewritten(former, span, fresh, self._expected_between)
+        rows = rewritten(former, span, fresh, self._series.expected_between)
         await ledger_table.put(self._connection, self._id, former, rows, self._now)
         await self._connection.execute(SQL["progress_classified"], self._id, span.start, span.end, self._now)
         await self._settle_gaps(span, [row for row in rows if row.state in MISSING_STATES])
@@ -191,9 +191,6 @@ class _Storing:
         earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
         known = to_ns(earliest) if earliest is not None else span.end_ns
         return TimeRanges.of([(span.start_ns, first)] if known >= first else [])
-
-    def _expected_between(self, start_ns: int, end_ns: int) -> int:
-        return len(self._series.calendar.expected_slots(self._series.interval, start_ns, end_ns))
 
     async def _settle_gaps(self, span: TimeRange, missing: list[Any]) -> None:
         known = await ledger_table.known_gaps(self._connection, self._id, span)

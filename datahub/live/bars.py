@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from quasar.model.bars import Bar, BarState
@@ -69,10 +69,12 @@ class SymbolBars:
             for built in self._whole(interval, builder.advance(now_ns - LATE_NS))
         ]
 
-    def forming(self) -> list[BuiltBar]:
-        """Return the forming bars that changed since they were last returned."""
+    def forming(self, wanted: Set[int]) -> list[BuiltBar]:
+        """Return the forming bars of some series that changed since they were last returned."""
         found = []
         for interval, builder in self._builders.items():
+            if self._series[interval] not in wanted:
+                continue
             bar = builder.forming
             if bar is None or bar.open_time_ns < self._complete_from_ns:
                 continue

@@ -1,14 +1,25 @@
-"""Holes of live feeds: recorded and told at once, and again when they are filled or cannot be."""
+"""Holes of live feeds: told and recorded at once, and again when they are filled or cannot be.
+
+Readers are told also while the database is away; what could not be written then is written when it is back.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from datahub.series.series import SeriesName
 from datahub.store.statements import SQL
+from quasar import errors, logs
 from quasar.database.pool import Database
 from quasar.model.instants import from_ns
+
+PATIENCE_S = 1.0
+"""How long telling readers may wait for the database."""
+
+_AWAY = (errors.DatabaseUnavailable, errors.DeadlineExceeded, TimeoutError)
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +27,7 @@ class FeedGap:
     """A hole in the ticks of one series."""
 
     gap_id: int
+    """Its row; 0: it is not recorded so far."""
     series_id: int
     name: SeriesName
     start_ns: int
@@ -33,25 +45,51 @@ TellGap = Callable[[FeedGap], None]
 
 
 class FeedGaps:
-    """Writes gaps and tells of them."""
+    """Tells of gaps and writes them down."""
 
     def __init__(self, database: Database, tell: TellGap) -> None:
         """Write to `database`; `tell` publishes."""
         self._database = database
         self._tell = tell
+        self._unwritten: list[FeedGap] = []
 
     async def open(self, series_id: int, name: SeriesName, start_ns: int, evidence: str) -> FeedGap:
         """Record a hole that has just begun."""
-        cause = "FEED_INTERRUPTED"
-        gap_id = await self._database.fetchval(SQL["feed_gap_open"], series_id, from_ns(start_ns), cause, evidence)
-        gap = FeedGap(gap_id=gap_id, series_id=series_id, name=name, start_ns=start_ns, cause=cause, evidence=evidence)
+        gap = FeedGap(gap_id=0, series_id=series_id, name=name, start_ns=start_ns, evidence=evidence)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                gap = replace(gap, gap_id=await self._insert(gap))
+        except _AWAY as error:
+            _log.warning("gap not recorded so far", series=str(name), problem=str(error))
         self._tell(gap)
         return gap
 
     async def close(self, gap: FeedGap, end_ns: int, *, repaired: bool, evidence: str, refilled: int = 0) -> FeedGap:
         """Record that a hole was filled, or that nobody can fill it."""
         state = "REPAIRED" if repaired else "UNREPAIRABLE"
-        await self._database.execute(SQL["feed_gap_close"], gap.gap_id, state, from_ns(end_ns), evidence)
         ended = replace(gap, end_ns=end_ns, state=state, evidence=evidence, refilled=refilled)
+        self._unwritten.append(ended)
+        await self.write()
         self._tell(ended)
         return ended
+
+    async def write(self) -> None:
+        """Write down what could not be written before; what still cannot be stays for the next time."""
+        while self._unwritten:
+            gap = self._unwritten[0]
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    gap = self._unwritten[0] = replace(gap, gap_id=gap.gap_id or await self._insert(gap))
+                    end = from_ns(gap.end_ns)
+                    await self._database.execute(SQL["feed_gap_close"], gap.gap_id, gap.state, end, gap.evidence)
+            except _AWAY as error:
+                _log.warning("gaps wait for the database", gaps=len(self._unwritten), problem=str(error))
+                return
+            if self._unwritten and self._unwritten[0] is gap:
+                self._unwritten.pop(0)
+
+    async def _insert(self, gap: FeedGap) -> int:
+        found: int = await self._database.fetchval(
+            SQL["feed_gap_open"], gap.series_id, from_ns(gap.start_ns), gap.cause, gap.evidence
+        )
+        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 from datahub.live.bars import BuiltBar, SymbolBars
 from datahub.live.gaps import FeedGap, FeedGaps
 from datahub.live.prices import PriceBoard
-from datahub.live.seam import missed
+from datahub.live.seam import RecentTrades, missed
 from datahub.live.storage import LiveStore
 from datahub.live.symbols import LiveSeries
 from datahub.stream.envelope import BARS, TICKS
@@ -30,6 +30,9 @@ from quasar.model.ticks import TickColumns, TickKind
 LONGEST_REFILL_NS = 3_600_000_000_000
 """A hole that is longer is left to collection and told as a gap."""
 REFILL_S = 20.0
+"""How long ticks after a hole wait for what was in it."""
+SETTLE_S = 1.0
+"""How long after a feed is back the first tick is waited for; then what was missed is asked for without it."""
 
 _log = logs.get(__name__)
 _MINUTE = Interval.parse("1min")
@@ -47,14 +50,25 @@ class FetchTicks(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEnd:
+    """Where the stored ticks of a series end."""
+
+    sequence: int = 0
+    """Of the last tick of any kind."""
+    event_ns: int = 0
+    """Event time of the last trade; 0: none is stored."""
+    trade_id: int = MISSING
+    """The venue's id of that trade."""
+
+
 @dataclass(slots=True)
 class _Symbol:
     series: LiveSeries
-    sequence: int = 0
-    last_ns: int = 0
-    last_id: int = MISSING
-    seen: bool = False
-    """Ticks of it came since the feed began."""
+    sequence: int
+    last_ns: int
+    """Event time of the newest trade; 0: there is none."""
+    recent: RecentTrades
     broken: bool = True
     """The next tick comes after a hole, whether or not anything was missed in it."""
     waiting: list[TickColumns] = field(default_factory=list)
@@ -62,6 +76,8 @@ class _Symbol:
     bars: SymbolBars | None = None
     gap: FeedGap | None = None
     last_row_ns: int = 0
+    refill: tuple[float, FetchTicks] | None = None
+    """When to fill the hole although no tick came after it, and whom to ask."""
 
 
 class LiveIngest:
@@ -88,17 +104,21 @@ class LiveIngest:
         self._start = start
         self._symbols: dict[int, _Symbol] = {}
 
-    def follow(self, series: LiveSeries, sequence: int, watermark_ns: int) -> None:
+    def follows(self, series_id: int) -> bool:
+        """Tell whether a symbol is taken in."""
+        return series_id in self._symbols
+
+    def follow(self, series: LiveSeries, stored: StoredEnd) -> None:
         """Take in a symbol from now on.
 
         Args:
             series: Its series.
-            sequence: Sequence of the last stored tick.
-            watermark_ns: Event time of the last stored tick; 0: none is stored.
+            stored: Where its stored ticks end.
         """
         known = self._symbols.get(series.ticks.series_id)
         if known is None:
-            self._symbols[series.ticks.series_id] = _Symbol(series, sequence, watermark_ns)
+            recent = RecentTrades(stored.trade_id)
+            self._symbols[series.ticks.series_id] = _Symbol(series, stored.sequence, stored.event_ns, recent)
             return
         known.series = series
         if known.bars is not None:
@@ -107,27 +127,34 @@ class LiveIngest:
 
     def forget(self, series_id: int) -> None:
         """Take in a symbol no longer."""
-        self._symbols.pop(series_id, None)
+        symbol = self._symbols.pop(series_id, None)
+        if symbol is not None:
+            self._hub.forget(symbol.series.all_ids)
 
     def last_row_ns(self, series_id: int) -> int:
         """Return when the last row of a series of ticks came; 0: none did."""
         found = self._symbols.get(series_id)
         return found.last_row_ns if found else 0
 
-    def forming(self, topics: frozenset[Topic]) -> None:
+    def forming(self, topics: Iterable[Topic]) -> None:
         """Publish forming bars that changed, of topics that somebody reads."""
+        wanted = {topic.series_id for topic in topics if topic.content is Content.FORMING_BARS}
+        if not wanted:
+            return
         for symbol in self._symbols.values():
-            if symbol.bars is None:
-                continue
-            for built in symbol.bars.forming():
-                if Topic(built.series_id, Content.FORMING_BARS) in topics:
-                    self._publish_bars([built], Content.FORMING_BARS)
+            if symbol.bars is not None and not wanted.isdisjoint(symbol.series.all_ids):
+                self._publish_bars(symbol.bars.forming(wanted), Content.FORMING_BARS)
 
-    def close_bars(self) -> None:
-        """Close bars whose time is over, also where nothing trades."""
-        now = self._clock.time_ns()
+    def tick(self) -> None:
+        """Do what time alone brings: close bars, also where nothing trades, and fill holes that no tick ends.
+
+        A bar with a hole in it stays open: it closes when the hole is filled, or is left to the provider's history.
+        """
+        now, monotonic = self._clock.time_ns(), self._clock.monotonic()
         for symbol in self._symbols.values():
-            if symbol.bars is not None and not symbol.filling:
+            if symbol.refill is not None and monotonic >= symbol.refill[0]:
+                self._begin_to_fill(symbol, symbol.refill[1])
+            if symbol.bars is not None and not symbol.filling and symbol.gap is None:
                 self._take_bars(symbol.bars.advance(now))
 
     async def interrupted(self, series_ids: Sequence[int], why: str) -> None:
@@ -136,9 +163,17 @@ class LiveIngest:
             symbol = self._symbols.get(series_id)
             if symbol is None:
                 continue
-            symbol.broken = True
-            if symbol.seen and symbol.gap is None and not symbol.filling:
+            symbol.broken, symbol.refill = True, None
+            if symbol.bars is not None and symbol.gap is None:
                 symbol.gap = await self._gaps.open(series_id, symbol.series.ticks.name, symbol.last_ns, why)
+
+    def resumed(self, series_ids: Iterable[int], fetch: FetchTicks) -> None:
+        """Note that ticks come again: a hole is filled soon also where nothing trades."""
+        due = self._clock.monotonic() + SETTLE_S
+        for series_id in series_ids:
+            symbol = self._symbols.get(series_id)
+            if symbol is not None and symbol.gap is not None:
+                symbol.refill = due, fetch
 
     def take(self, series_id: int, ticks: TickColumns, fetch: FetchTicks) -> None:
         """Take ticks of one kind of one symbol, in the order of arrival."""
@@ -151,40 +186,73 @@ class LiveIngest:
             return
         trades = ticks.kind is None or int(ticks.kind[0]) == TickKind.TRADE
         if symbol.broken and trades:
-            symbol.filling = True
             symbol.waiting.append(ticks)
-            self._start(self._fill(symbol, fetch), f"refill {symbol.series.ticks.name}")
+            self._begin_to_fill(symbol, fetch)
             return
         self._process(symbol, ticks)
 
+    def _begin_to_fill(self, symbol: _Symbol, fetch: FetchTicks) -> None:
+        symbol.refill = None
+        if not symbol.filling:
+            symbol.filling = True
+            self._start(self._fill(symbol, fetch), f"refill {symbol.series.ticks.name}")
+
     async def _fill(self, symbol: _Symbol, fetch: FetchTicks) -> None:
-        """Fetch what lies before the first tick after a hole, then let both through in order."""
-        first = symbol.waiting[0]
-        first_ns = int(first.event_time_ns[0])
-        since_ns = symbol.last_ns if first_ns - symbol.last_ns <= LONGEST_REFILL_NS else first_ns
-        # From the start of a minute on, so that the bar that was forming is whole again.
-        start_ns = _MINUTE.floor_ns(since_ns)
-        fetched, problem = await self._fetched(symbol, fetch, start_ns, first_ns + 1)
-        between = missed(fetched, (symbol.last_ns, symbol.last_id), first)
-        if symbol.bars is None or problem:
-            ids = {interval: series.series_id for interval, series in symbol.series.bars.items()}
-            symbol.bars = SymbolBars(ids, first_ns if problem else start_ns)
-            self._take_bars(symbol.bars.add(fetched[fetched.event_time_ns <= symbol.last_ns]))
-        if len(between):
-            self._process(symbol, between)
-        await self._end_gap(symbol, first_ns, problem, len(between))
-        symbol.filling = symbol.broken = False
+        """Fetch what was missed, then let what waits through, in order.
+
+        A hole is only known to be over when a tick came after it. Without one what is there is fetched all the same,
+        and the next tick has its place checked again.
+        """
+        try:
+            while True:
+                symbol.broken = ended = bool(symbol.waiting)
+                await self._fill_once(symbol, fetch)
+                if ended or not symbol.waiting:
+                    break
+            # Whatever interrupted the feed meanwhile has set it again.
+            symbol.broken = not ended
+        finally:
+            symbol.filling = False
         waiting, symbol.waiting = symbol.waiting, []
         for ticks in waiting:
             self._process(symbol, ticks)
 
+    async def _fill_once(self, symbol: _Symbol, fetch: FetchTicks) -> None:
+        until_ns = int(symbol.waiting[0].event_time_ns[0]) + 1 if symbol.waiting else self._clock.time_ns()
+        too_long = symbol.last_ns and until_ns - symbol.last_ns > LONGEST_REFILL_NS
+        since_ns = symbol.last_ns if symbol.last_ns and not too_long else until_ns - 1
+        # From the start of a minute on, so that the bar that was forming is whole again.
+        start_ns = _MINUTE.floor_ns(since_ns)
+        fetched, problem = await self._fetched(symbol, fetch, start_ns, until_ns)
+        if too_long and not problem:
+            problem = f"the feed was away for more than {LONGEST_REFILL_NS // 3_600_000_000_000} h"
+        between = missed(fetched, (symbol.last_ns, symbol.recent.newest), _first(symbol.waiting))
+        if symbol.bars is None or problem:
+            ids = {interval: series.series_id for interval, series in symbol.series.bars.items()}
+            symbol.bars = SymbolBars(ids, until_ns - 1 if problem else start_ns)
+            self._take_bars(symbol.bars.add(fetched[fetched.event_time_ns <= symbol.last_ns]))
+        if problem and symbol.last_ns and symbol.gap is None:
+            # Nobody interrupted the feed while this process lives: the hole lies between its life and the former one.
+            symbol.gap = await self._gaps.open(
+                symbol.series.ticks.series_id, symbol.series.ticks.name, symbol.last_ns, problem
+            )
+        if len(between):
+            self._process(symbol, between)
+        await self._end_gap(symbol, until_ns, problem, len(between))
+
     async def _fetched(self, symbol: _Symbol, fetch: FetchTicks, start_ns: int, end_ns: int) -> tuple[TickColumns, str]:
         """Return what the provider has, and why it has nothing, or not in time."""
+        why = "the provider did not answer"
         try:
             async with asyncio.timeout(REFILL_S):
-                return await fetch(symbol.series.name.symbol, start_ns, end_ns, None), ""
+                while True:
+                    try:
+                        return await fetch(symbol.series.name.symbol, start_ns, end_ns, None), ""
+                    except errors.Unavailable as error:
+                        why = error.message
+                        await self._clock.sleep(error.retry_after_s or 1.0)
         except TimeoutError:
-            return TickColumns.empty(), f"the provider did not answer within {REFILL_S:.0f} s"
+            return TickColumns.empty(), f"{why}, for {REFILL_S:.0f} s"
         except errors.QuasarError as error:
             return TickColumns.empty(), error.message
 
@@ -198,10 +266,12 @@ class LiveIngest:
     def _process(self, symbol: _Symbol, ticks: TickColumns) -> None:
         series_id = symbol.series.ticks.series_id
         kind = TickKind.TRADE if ticks.kind is None else TickKind(int(ticks.kind[0]))
+        ticks = symbol.recent.fresh(ticks)
         rows = len(ticks)
+        if not rows:
+            return
         first = symbol.sequence + 1
         symbol.sequence += rows
-        symbol.seen = True
         now = self._clock.time_ns()
         published = replace(ticks, publish_time_ns=np.full(rows, now, np.int64))
         field_bytes = wire.embedded(TICKS, encode_ticks(TickChunk(series_id, published, first)))
@@ -211,8 +281,6 @@ class LiveIngest:
             self._store.add_ticks(series_id, ticks, first)
         if kind is TickKind.TRADE:
             symbol.last_ns = max(symbol.last_ns, int(ticks.event_time_ns[-1]))
-            if ticks.trade_id is not None:
-                symbol.last_id = int(ticks.trade_id[-1])
             if symbol.bars is not None:
                 self._take_bars(symbol.bars.add(ticks))
 
@@ -225,3 +293,7 @@ class LiveIngest:
         for one in built:
             chunk = encode_bars(BarChunk(one.series_id, BarColumns.from_bars([one.bar])))
             self._hub.publish(Topic(one.series_id, content), wire.embedded(BARS, chunk), 1)
+
+
+def _first(waiting: Sequence[TickColumns]) -> TickColumns:
+    return waiting[0] if waiting else TickColumns.empty()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
 
-from quasar.model.columns import MISSING, BoolArray
+from quasar.model.columns import MISSING, BoolArray, Int64Array
 from quasar.model.ticks import TickColumns, TickFlag
 
 
@@ -39,3 +40,46 @@ def missed(fetched: TickColumns, after: tuple[int, int], before: TickColumns) ->
 def _marked(ticks: TickColumns) -> TickColumns:
     flags = np.full(len(ticks), TickFlag.REFILLED, np.uint8)
     return replace(ticks, flags=flags if ticks.flags is None else ticks.flags | flags)
+
+
+class RecentTrades:
+    """The ids of the latest trades of one symbol: a vendor that repeats itself around a reconnect is heard once."""
+
+    def __init__(self, newest: int = MISSING, *, kept: int = 4096) -> None:
+        """Begin after a trade.
+
+        Args:
+            newest: Its id; `MISSING`: none is known.
+            kept: How many ids are kept at least.
+        """
+        self.newest = newest
+        """The greatest id so far."""
+        self._kept = kept
+        self._parts: deque[Int64Array] = deque([np.array([newest], np.int64)])
+        self._size = 1
+
+    def fresh(self, ticks: TickColumns) -> TickColumns:
+        """Return the ticks that did not come before, and remember them; those without an id always are."""
+        ids = ticks.trade_id
+        if ids is None:
+            return ticks
+        if not (ids[0] > self.newest and bool((ids[1:] > ids[:-1]).all())):
+            ticks = ticks[self._unseen(ids)]
+            ids = ticks.trade_id
+            if ids is None or not len(ids):
+                return ticks
+        self.newest = max(self.newest, int(ids.max()))
+        self._remember(ids)
+        return ticks
+
+    def _unseen(self, ids: Int64Array) -> BoolArray:
+        first = np.zeros(len(ids), dtype=np.bool_)
+        first[np.unique(ids, return_index=True)[1]] = True
+        fresh: BoolArray = (ids == MISSING) | (first & ~np.isin(ids, np.concatenate(self._parts)))
+        return fresh
+
+    def _remember(self, ids: Int64Array) -> None:
+        self._parts.append(ids)
+        self._size += len(ids)
+        while self._size - len(self._parts[0]) >= self._kept:
+            self._size -= len(self._parts.popleft())

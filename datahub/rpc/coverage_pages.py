@@ -223,7 +223,7 @@ class _SeriesCoverage:
         return counts
 
     def _expected_in(self, span: TimeRange) -> int:
-        return len(self._series.calendar.expected_slots(self._series.interval, span.start_ns, span.end_ns))
+        return self._series.expected_between(span.start_ns, span.end_ns)
 
     def _add_ranges(self, message: collection_pb2.SeriesCoverage) -> None:
         wanted = {SlotState(state) for state in self._request.states}

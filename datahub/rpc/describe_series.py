@@ -135,7 +135,7 @@ class SeriesPages:
         if not series.interval.is_time:
             return
         end = series.interval.next_boundary_ns(to_ns(last))
-        expected = len(series.calendar.expected_slots(series.interval, to_ns(first), end))
+        expected = series.expected_between(to_ns(first), end)
         missing = await self._database.fetchval(
             SQL["missing_slots"], series.series_id, [int(SlotState.GAP), int(SlotState.UNREPAIRABLE)], first, last
         )

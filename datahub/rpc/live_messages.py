@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from datahub.live.gaps import FeedGap
 from datahub.live.prices import Quote
@@ -31,10 +32,23 @@ def gap_message(gap: FeedGap) -> gap_pb2.Gap:
     )
 
 
-def status_message(item: Item, feed_state: FeedState) -> stream_pb2.SubscriptionStatus:
+@dataclass(frozen=True, slots=True)
+class SymbolStatus:
+    """How the feed of a symbol is."""
+
+    feed_state: FeedState
+    refusal: str | None = None
+    """What the vendor said when it refused the symbol."""
+
+
+def status_message(item: Item, symbol: SymbolStatus | None) -> stream_pb2.SubscriptionStatus:
     """Return what became of an item of a selection."""
     states = stream_pb2.SubscriptionStatusState
-    if item.reason:
+    feed_state = symbol.feed_state if symbol is not None else FeedState.UNSPECIFIED
+    reason, words = item.reason, item.message
+    if symbol is not None and symbol.refusal is not None:
+        reason, words = "NOT_FOUND", f"The vendor refuses it: {symbol.refusal}"
+    if reason:
         state = states.SUBSCRIPTION_STATUS_STATE_REJECTED
     elif feed_state in (FeedState.DOWN, FeedState.RECONNECTING):
         state = states.SUBSCRIPTION_STATUS_STATE_PENDING
@@ -46,12 +60,23 @@ def status_message(item: Item, feed_state: FeedState) -> stream_pb2.Subscription
         requested=item.requested,
         content=int(item.content),  # type: ignore[arg-type]  # numbered as in the contract
         state=state,
-        message=item.message,
+        message=words,
         feed_state=int(feed_state),  # type: ignore[arg-type]  # numbered as in the contract
     )
-    if item.reason:
-        message.reason = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{item.reason}")
+    if reason:
+        message.reason = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
     return message
+
+
+def removed_message(item: Item) -> stream_pb2.SubscriptionStatus:
+    """Return that an item is no longer part of a stream."""
+    return stream_pb2.SubscriptionStatus(
+        selector_id=item.selector_id,
+        series_id=item.topic.series_id if item.topic else 0,
+        requested=item.requested,
+        content=int(item.content),  # type: ignore[arg-type]  # numbered as in the contract
+        state=stream_pb2.SubscriptionStatusState.SUBSCRIPTION_STATUS_STATE_REMOVED,
+    )
 
 
 def infos(items: Iterable[Item]) -> list[market_data_pb2.SeriesInfo]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from itertools import count
 
 from datahub.live.symbols import LiveName, LiveSymbols
 from datahub.rpc.live_messages import contents
@@ -12,7 +13,7 @@ from datahub.store.statements import SQL
 from datahub.stream.selection import Item, Selection, Wish, resolved
 from datahub.stream.topic import Content
 from quasar.database.pool import Database
-from quasar.errors import InvalidArgument
+from quasar.errors import AlreadyExists, InvalidArgument, Resource
 from quasar_proto.datahub.v1 import market_data_pb2, stream_pb2
 
 Missing = list[tuple[str, str]]
@@ -36,18 +37,30 @@ class LiveSelectors:
         self._caught_up = caught_up
 
     async def selection(
-        self, selectors: Sequence[stream_pb2.MarketDataSelector], taken: frozenset[str] = frozenset()
+        self, selectors: Sequence[stream_pb2.MarketDataSelector], taken: Set[str] = frozenset()
     ) -> Selection:
         """Return what selectors stand for; what cannot be had is an item with its reason.
 
+        Args:
+            selectors: What is asked for.
+            taken: The ids of selectors that the stream has already.
+
         Raises:
             InvalidArgument: Two selectors have the same id.
+            AlreadyExists: One has an id that is taken.
         """
         selection = Selection()
-        for number, selector in enumerate(selectors, start=1 + len(taken)):
-            selector_id = selector.selector_id or f"s{number}"
-            if selector_id in selection.items or selector_id in taken:
+        named = {selector.selector_id for selector in selectors} | taken
+        free = (name for number in count(1) if (name := f"s{number}") not in named)
+        for selector in selectors:
+            selector_id = selector.selector_id or next(free)
+            if selector_id in selection.items:
                 raise InvalidArgument(f"selector_id must be unique in a stream, was {selector_id!r} twice")
+            if selector_id in taken:
+                raise AlreadyExists(
+                    f"selector_id must be unique in a stream, was {selector_id!r}, which the stream has; remove it too.",
+                    resource=Resource("selector", selector_id),
+                )
             selection.items[selector_id] = await self._items(selector_id, selector)
         return selection
 

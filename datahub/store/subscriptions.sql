@@ -59,7 +59,7 @@ select s.series_id, s.job_id, s.backfill_start, p.classified_from, x.provider
 from subscribed_series s
 join series x on x.series_id = s.series_id
 left join series_progress p on p.series_id = s.series_id
-where s.historical and s.active and s.job_id is not null and ($1 = '' or lower(x.provider) = lower($1))
+where s.historical and s.active and s.job_id is not null and x.provider = any($1::text[])
   and (p.classified_from is null or s.backfill_start < p.classified_from)
   and not exists (
       select from collection_runs r

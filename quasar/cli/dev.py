@@ -100,7 +100,7 @@ def check(
     kind: str | None,
     static_only: bool,
 ) -> None:
-    """Validate FILE as the platform does on upload: read it, then run it in the jail. Exits with 1 when it is refused."""
+    """Validate FILE as the platform does on upload: read it, run it in the jail. Exits with 1 when it is refused."""
     from quasar.cli.dev_session import chosen_kind, typed
     from quasar.plugins.validation import validate
 

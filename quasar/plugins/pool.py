@@ -109,7 +109,8 @@ class PluginPool:
         """End every process."""
         for keeper in self._keepers.values():
             keeper.stop()
-        await self._group.__aexit__(kind, error, trace)
+        # Without the error: the group would wrap what the body raised.
+        await self._group.__aexit__(None, None, None)
 
     async def strategy(self, code: CodeVersion, instance: str = "") -> StrategyHandle:
         """Return the handle of a strategy that runs this version in a process of its own.

@@ -91,7 +91,7 @@ async def _try_strategy(process: PluginProcess, trial: Trial, clock: Clock, symb
                 severity=Severity.ERROR,
                 rule="trial-timeout" if why.type == "TimeoutError" else "trial-raised",
                 message=f"{why.callback or 'the strategy'} raised {why.type}: {why.message}",
-                remedy="run it with `quasar dev backtest` to see more",
+                remedy="see the line; the trial shows a few hundred made-up bars",
                 file=why.file,
                 line=why.line,
                 column=1 if why.line else 0,

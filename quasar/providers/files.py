@@ -1,9 +1,9 @@
 """A folder of CSV, Parquet or Feather files as a source: one file a symbol and interval, read again when it changes.
 
-A file is called `SYMBOL-INTERVAL.csv` (`.csv.gz`, `.parquet`, `.feather`); a `/` in a symbol is written `_`. Columns are
-found by name, in any letter case: `open_time`, `time`, `timestamp`, `ts`, `date` or `datetime`; `open`, `high`, `low`,
-`close`; `volume` when there is one. Times are ISO 8601, or numbers in s, ms, µs or ns since 1970, told apart by their
-size; a time without a zone is UTC.
+A file is called `SYMBOL-INTERVAL.csv` (`.csv.gz`, `.parquet`, `.feather`); a `/` in a symbol is written `_`. Columns
+are found by name, in any letter case: `open_time`, `time`, `timestamp`, `ts`, `date` or `datetime`; `open`, `high`,
+`low`, `close`; `volume` when there is one. Times are ISO 8601, or numbers in s, ms, µs or ns since 1970, told apart by
+their size; a time without a zone is UTC.
 """
 
 from __future__ import annotations

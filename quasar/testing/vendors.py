@@ -28,6 +28,8 @@ from quasar.providers.market import MINUTE_NS, Market
 
 _SECOND_NS = 1_000_000_000
 _ROWS_PER_ANSWER = 720
+DEMO_TOKEN = "demo"
+"""The token that EODHD itself gives away for trying it out."""
 
 
 @dataclass(slots=True)
@@ -337,7 +339,7 @@ class EodhdServer(LocalServer):
         self,
         recorded: Mapping[str, Sequence[Mapping[str, Any]]],
         *,
-        token: str = "demo",
+        token: str = DEMO_TOKEN,
         port: int = 0,
     ) -> None:
         """Play recordings.

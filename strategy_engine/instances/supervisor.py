@@ -1,4 +1,4 @@
-"""Starts and stops runs, keeps them going after a crash with growing pauses, and takes them up again after a restart."""
+"""Starts and stops runs, keeps them going after a crash, and takes them up again after a restart."""
 
 from __future__ import annotations
 

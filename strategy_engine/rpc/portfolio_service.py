@@ -211,7 +211,7 @@ def figures_message(found: Worth) -> portfolio_pb2.PortfolioFigures:
 
 
 def _sum(parts: Sequence[Worth]) -> Worth:
-    names = [name for name in Worth.__slots__ if name != "positions"]  # type: ignore[attr-defined]  # a slotted dataclass
+    names = [name for name in Worth.__slots__ if name != "positions"]
     amounts = {name: sum((getattr(each, name) for each in parts), ZERO) for name in names}
     return Worth(positions=sum(each.positions for each in parts), **amounts)
 
@@ -245,7 +245,7 @@ def _joined(own: Sequence[Held]) -> Held:
     )
 
 
-def _pnl(group: dict[str, str], held: Sequence[Held]) -> portfolio_pb2.PnlRow:
+def _pnl(group: dict[str, Any], held: Sequence[Held]) -> portfolio_pb2.PnlRow:
     realised = sum((each.realised_pnl for each in held), ZERO)
     unrealised = sum((each.unrealised_pnl for each in held), ZERO)
     commission = sum((each.commission for each in held), ZERO)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from quasar.convert.manifest import asset_class_from_proto, asset_class_to_proto
 from quasar.errors import FieldViolation, InvalidArgument, QuotaExceeded, Unimplemented
 from quasar.model.asset_classes import parse_asset_class
@@ -11,6 +14,7 @@ from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.strategy.v1 import universe_pb2
 from strategy_engine.backtests.records import LoadedSeries, SeriesFacts, WantedSeries
+from strategy_engine.rpc.values import message_of
 
 _MOST_SERIES = 5_000
 
@@ -34,6 +38,11 @@ def wanted_series(universe: universe_pb2.Universe) -> list[WantedSeries]:
     if not found:
         raise _violation("universe.selectors", "must leave at least one series, was none")
     return list(found.values())
+
+
+def stored_universe(found: Mapping[str, Any]) -> list[WantedSeries]:
+    """Return the series that a stored universe names."""
+    return wanted_series(message_of(found, universe_pb2.Universe))
 
 
 def _wanted(selector: universe_pb2.SeriesSelector, place: str) -> WantedSeries:

@@ -56,6 +56,8 @@ class TradingDesk:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._listeners: list[Listener] = []
+        self.want: Callable[[tuple[str, str, str]], None] = _nobody
+        """Asks for live prices of a series that is traded: provider, symbol and interval."""
 
     def listen(self, listener: Listener) -> None:
         """Have every change told, in order; listeners must not wait for the desk."""
@@ -104,10 +106,16 @@ class TradingDesk:
                 return await self._repeated(await self.records.orders.get(new.client_order_id), new)
             await self._tell([Changed(order, None), *(Changed(child, None) for child in exits)])
             if order.status is not OrderStatus.DENIED:
+                self._follow(order.spec.symbol)
                 await self._take(await self._floor.place(order, exits))
             after = await self.records.orders.find_all([order.client_order_id, *(e.client_order_id for e in exits)])
             ids = {each.client_order_id: each for each in after}
             return Placed(ids[order.client_order_id], [ids[each.client_order_id] for each in exits], decision)
+
+    def _follow(self, symbol: str) -> None:
+        quote = self._quotes.known(symbol)
+        if quote is not None:
+            self.want((quote.facts.provider, quote.facts.symbol, quote.facts.interval))
 
     def _recorded(self, new: NewOrder, decision: Decision, proposal: Proposal) -> StoredOrder:
         denied = bool(decision.denials)
@@ -197,6 +205,8 @@ class TradingDesk:
         """Have the orders that were open before a restart work again; what was never sent is sent now."""
         async with self._turn:
             await self._floor.restore_all()
+            for order in await self.records.orders.open():
+                self._follow(order.spec.symbol)
             unsent = [each for each in await self.records.orders.open() if each.status is OrderStatus.PENDING_NEW]
             accepted: list[Outcome] = [_accepted(order) for order in unsent]
             await self._take(accepted)
@@ -212,6 +222,10 @@ class TradingDesk:
     async def _tell(self, changed: Sequence[Changed]) -> None:
         for listener in tuple(self._listeners):
             await listener(changed)
+
+
+def _nobody(_key: tuple[str, str, str]) -> None:
+    return None
 
 
 FLATTEN = uuid.UUID("2d1d6c66-0e43-4c3b-8d8c-8b4b7d6a1f90")

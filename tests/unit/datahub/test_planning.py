@@ -12,6 +12,7 @@ from datahub.collection.planner import due_span
 from datahub.collection.runs import Failure, private_id, public_id
 from datahub.series.series import Series, SeriesName
 from quasar.errors import NotFound
+from quasar.model.instants import to_ns
 from tests.integration.datahub.registry_rows import entry
 
 
@@ -68,3 +69,16 @@ def test_runs_are_named_by_uuids_in_the_order_in_which_they_were_made() -> None:
 def test_a_uuid_that_names_no_run_is_not_found() -> None:
     with pytest.raises(NotFound):
         private_id(str(uuid.uuid4()))
+
+
+@pytest.mark.parametrize("interval", ["1min", "4h", "1d", "1w", "1M"])
+@pytest.mark.parametrize("exchange", ["", "XNYS"])
+def test_expected_slots_are_counted_as_they_are_listed(interval: str, exchange: str) -> None:
+    one = series(interval, exchange)
+    for start, end in (
+        ("2025-11-27 00:00:30", "2026-01-07 12:00"),
+        ("2026-01-01", "2026-01-01"),
+        ("2026-01-03", "2026-01-04"),
+    ):
+        bounds = to_ns(at(start)), to_ns(at(end))
+        assert one.expected_between(*bounds) == len(one.calendar.expected_slots(one.interval, *bounds))

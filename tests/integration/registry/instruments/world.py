@@ -13,10 +13,13 @@ import grpc
 from quasar.background import background
 from quasar.client.channel import Channel, ClientSettings
 from quasar.clock import Clock, SystemClock
+from quasar.database.listener import Listener
 from quasar.database.pool import Database
 from quasar.database.roles import service_url
 from quasar.metrics import Metrics
+from quasar.ops.events import CHANNEL as EVENTS
 from quasar.ops.events import Events
+from quasar.ops.operations import CHANNEL as OPERATIONS
 from quasar.ops.operations import Operations
 from quasar.ops.runner import OperationRunner
 from quasar.rpc.health import Health
@@ -194,6 +197,9 @@ async def living(url: str, context: SystemContext, clock: Clock | None = None) -
         register_operations(runner, workshop)
         server = _server(workshop, operations, events)
         port = await server.start()
+        channels = {OPERATIONS: operations.notified, EVENTS: events.hint.give}
+        listener = Listener(url, channels, application_name="quasar-tests", clock=SystemClock())
+        tasks.start(listener.run(), "listener")
         tasks.start(runner.run(), "operations")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as client:
             yield World(database, owner, vendors, strategies, workshop, server, client)

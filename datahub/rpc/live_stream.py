@@ -1,0 +1,310 @@
+"""`StreamMarketData`: one running stream, from what was agreed to its last envelope."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from datahub.live.ingest import LiveIngest
+from datahub.live.symbols import LiveSeries
+from datahub.rpc import live_messages
+from datahub.stream.envelope import envelope
+from datahub.stream.hub import Hub
+from datahub.stream.log import Cursor
+from datahub.stream.reader import Portion, Reader
+from datahub.stream.selection import Item, Selection
+from quasar import errors
+from quasar.clock import Clock
+from quasar.rpc.context import find_call
+from quasar.rpc.wellknown import duration, seconds
+from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
+
+SHORTEST_FLUSH_S: Final = 0.01
+USUAL_HEARTBEAT_S: Final = 10.0
+_BUSY_HEARTBEATS: Final = 6
+"""A busy stream has a heartbeat each time that so many idle ones would have had one."""
+
+_Key = tuple[str, str, int]
+
+
+class FeedView(Protocol):
+    """What a stream tells of feeds."""
+
+    revision: int
+    """Grows whenever the state of a feed or of a symbol changes."""
+
+    def symbol_status(self, live: LiveSeries) -> live_messages.SymbolStatus:
+        """Return how the feed of a symbol is."""
+        ...
+
+    def health(self, providers: Iterable[str]) -> list[feed_pb2.FeedHealth]:
+        """Return how feeds are."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """A running stream as others reach it."""
+
+    session_id: str
+    principal: str
+    reader: Reader
+    selection: Selection
+    news: list[Item] = field(default_factory=list)
+    """Items that were added and not told yet."""
+    removed: list[Item] = field(default_factory=list)
+    """Items that were taken out and not told yet."""
+    past: deque[Portion] = field(default_factory=deque)
+    """What comes before everything that waits in the reader."""
+    phase: tuple[Any, tuple[str, ...]] | None = None
+    """The phase that ends with `past`, and whose it is."""
+    ended: bool = False
+    """Another stream took over its id."""
+
+
+class Sessions:
+    """The running streams of this process, by their owner and id."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self._sessions: dict[tuple[str, str], Session] = {}
+
+    def open(self, wanted_id: str, reader: Reader, selection: Selection) -> Session:
+        """Begin a session; a former one of the same owner and id ends."""
+        session = Session(wanted_id or secrets.token_hex(8), _principal(), reader, selection)
+        former = self._sessions.get((session.principal, session.session_id))
+        if former is not None:
+            former.ended = True
+            former.reader.wake()
+        self._sessions[session.principal, session.session_id] = session
+        return session
+
+    def close(self, session: Session) -> None:
+        """Forget a session."""
+        key = (session.principal, session.session_id)
+        if self._sessions.get(key) is session:
+            del self._sessions[key]
+
+    def find(self, session_id: str) -> Session:
+        """Return a session of the caller.
+
+        Raises:
+            NotFound: The caller has no such session here.
+        """
+        session = self._sessions.get((_principal(), session_id))
+        if session is None:
+            raise errors.NotFound(
+                f"You have no stream with the session {session_id!r} at this DataHub; its id stands in the first "
+                "envelope.",
+                resource=errors.Resource("session", session_id),
+            )
+        return session
+
+    def all(self) -> Iterable[Session]:
+        """Return every session."""
+        return self._sessions.values()
+
+    def __len__(self) -> int:
+        """Return how many streams run."""
+        return len(self._sessions)
+
+
+def _principal() -> str:
+    call = find_call()
+    return call.principal if call is not None else ""
+
+
+class MarketDataStream:
+    """Writes the envelopes of one session."""
+
+    def __init__(
+        self,
+        request: pb.StreamMarketDataRequest,
+        session: Session,
+        hub: Hub,
+        ingest: LiveIngest,
+        feeds: FeedView,
+        clock: Clock,
+        draining: asyncio.Event,
+        instance_id: str,
+    ) -> None:
+        """Prepare the stream.
+
+        Args:
+            request: What was asked for.
+            session: Its reader and selection.
+            hub: What is published.
+            ingest: Makes forming bars.
+            feeds: How feeds are.
+            clock: The time.
+            draining: Set when the service stops.
+            instance_id: The process that answers.
+        """
+        self._request = request
+        self._session = session
+        self._hub = hub
+        self._ingest = ingest
+        self._feeds = feeds
+        self._clock = clock
+        self._draining = draining
+        self._instance_id = instance_id
+        self._flush_s = max(SHORTEST_FLUSH_S, seconds(request.flush_interval))
+        self._heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
+        self._sequence = 0
+        self._revision = feeds.revision
+        self._told: dict[_Key, int] = {}
+
+    async def envelopes(self) -> AsyncGenerator[bytes, None]:
+        """Yield encoded envelopes until the client is too slow, another stream takes over, or the service stops."""
+        reader, clock = self._session.reader, self._clock
+        self._begin()
+        for written in self._before(self._opening()):
+            yield written
+        sent = beaten = clock.monotonic()
+        while True:
+            await reader.wait(sent + self._heartbeat_s - clock.monotonic())
+            if self._session.ended:
+                raise errors.Aborted("Another stream with the same session_id has taken over.")
+            news = self._news()
+            if news is not None and self._session.past:
+                for written in self._before(news):
+                    yield written
+                news = None
+            portion = reader.take()
+            now = clock.monotonic()
+            if now - sent >= self._heartbeat_s or now - beaten >= _BUSY_HEARTBEATS * self._heartbeat_s:
+                news = news or pb.StreamMarketDataResponse()
+                news.heartbeats.append(self._heartbeat())
+                beaten = now
+            if self._draining.is_set():
+                yield self._last(news, portion)
+                raise errors.Draining(metadata={"cursor": str(self._hub.cursor_of(reader))}, retry_after_s=1.0)
+            if portion is None and news is None:
+                continue
+            yield self._envelope(self._hub.cursor_of(reader), news, portion.payload if portion else b"")
+            sent = now
+            if self._flush_s > SHORTEST_FLUSH_S:
+                await self._pause()
+
+    def _begin(self) -> None:
+        """Find the past that was asked for. Nothing is awaited between the reader's begin and here: there is no seam."""
+        request, log, session = self._request, self._hub.log, self._session
+        topics = session.reader.topics
+        kind, phase = request.WhichOneof("start"), stream_pb2.STREAM_PHASE_REPLAY
+        if kind == "snapshot" and request.snapshot:
+            self._ingest.forming(topics)
+            found, phase = self._hub.snapshot(topics), stream_pb2.STREAM_PHASE_SNAPSHOT
+        elif kind == "cursor":
+            found = self._hub.replay(topics, Cursor.parse(request.cursor))
+        elif kind == "start_time":
+            at = log.position_at(request.start_time.ToNanoseconds())
+            found = self._hub.replay(topics, Cursor(log.epoch, at))
+        elif kind == "last_count":
+            found = self._hub.replay(topics, Cursor(log.epoch, log.last_rows(topics, request.last_count)))
+        else:
+            return
+        session.past.extend(found)
+        session.phase = (phase, tuple(session.selection.items))
+
+    def _opening(self) -> pb.StreamMarketDataResponse:
+        bounds = self._session.reader.bounds
+        first = pb.StreamMarketDataResponse()
+        first.opened.add(
+            session_id=self._session.session_id,
+            instance_id=self._instance_id,
+            flush_interval=duration(self._flush_s),
+            heartbeat_interval=duration(self._heartbeat_s),
+            buffer_bytes=bounds.max_bytes,
+            buffer_age=duration(bounds.max_age_ns / 1e9),
+        )
+        self._announce(first, self._session.selection.all())
+        return first
+
+    def _before(self, message: pb.StreamMarketDataResponse) -> Iterable[bytes]:
+        """Return the envelopes of a message and of the past that stands behind it; the last one ends the phase."""
+        session = self._session
+        portions, session.past = list(session.past) or [Portion(b"", 0)], deque()
+        phase, session.phase = session.phase, None
+        for place, portion in enumerate(portions, start=1):
+            cursor = session.reader.cursor
+            if place == len(portions):
+                if phase is not None:
+                    message.completed_phases.add(phase=phase[0], selector_ids=phase[1])
+            elif phase is not None and phase[0] == stream_pb2.STREAM_PHASE_REPLAY:
+                cursor = Cursor(cursor.epoch, portion.last_position)
+            yield self._envelope(cursor, message, portion.payload)
+            message = pb.StreamMarketDataResponse()
+
+    def _news(self) -> pb.StreamMarketDataResponse | None:
+        """Return what is to be told beside data, if anything."""
+        session = self._session
+        changed = self._feeds.revision != self._revision
+        drops = session.reader.reported() if session.reader.drops else None
+        if not (changed or drops or session.news or session.removed or session.past):
+            return None
+        news = pb.StreamMarketDataResponse()
+        for item in session.removed:
+            self._told.pop(_key(item), None)
+            news.statuses.append(live_messages.removed_message(item))
+        self._announce(news, session.news)
+        session.news, session.removed = [], []
+        if changed:
+            self._revision = self._feeds.revision
+            self._tell_changes(news)
+        news.dropped.extend(live_messages.dropped(drops or {}))
+        return news if news.ByteSize() or session.past else None
+
+    def _announce(self, message: pb.StreamMarketDataResponse, items: Iterable[Item]) -> None:
+        told = list(items)
+        message.series.extend(live_messages.infos(told))
+        for item in told:
+            self._tell(message, item)
+
+    def _tell_changes(self, message: pb.StreamMarketDataResponse) -> None:
+        for item in self._session.selection.all():
+            self._tell(message, item, only_changed=True)
+
+    def _tell(self, message: pb.StreamMarketDataResponse, item: Item, *, only_changed: bool = False) -> None:
+        status = live_messages.status_message(item, self._feeds.symbol_status(item.live) if item.live else None)
+        if only_changed and self._told.get(_key(item)) == status.state:
+            return
+        self._told[_key(item)] = status.state
+        message.statuses.append(status)
+
+    def _heartbeat(self) -> stream_pb2.StreamHeartbeat:
+        providers = {item.live.name.provider for item in self._session.selection.all() if item.live}
+        reader, now = self._session.reader, self._clock.time_ns()
+        return stream_pb2.StreamHeartbeat(
+            server_time_ns=now,
+            queued_bytes=reader.queued_bytes,
+            queued_age_ns=now - reader.oldest_ns if reader.oldest_ns else 0,
+            feeds=self._feeds.health(sorted(providers)),
+        )
+
+    def _last(self, news: pb.StreamMarketDataResponse | None, portion: Portion | None) -> bytes:
+        """Return the envelope after which the service stops."""
+        cursor = self._hub.cursor_of(self._session.reader)
+        news = news or pb.StreamMarketDataResponse()
+        news.draining.add(cursor=str(cursor), retry_after=duration(1.0))
+        return self._envelope(cursor, news, portion.payload if portion else b"")
+
+    def _envelope(self, cursor: Cursor, message: pb.StreamMarketDataResponse | None, payload: bytes) -> bytes:
+        self._sequence += 1
+        head = message.SerializeToString() if message is not None else b""
+        return envelope(self._sequence, cursor, self._clock.time_ns(), head, payload)
+
+    async def _pause(self) -> None:
+        """Let data gather for as long as the client wants, unless the service stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._flush_s):
+                await self._draining.wait()
+
+
+def _key(item: Item) -> _Key:
+    return item.selector_id, item.requested, int(item.content)

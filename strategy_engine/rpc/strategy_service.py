@@ -1,0 +1,330 @@
+"""`quasar.strategy.v1.StrategyService` over `strategy_engine.instances` and the validation of plug-ins."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from quasar.clock import Clock
+from quasar.convert.plugin_report import report_to_proto
+from quasar.errors import AlreadyExists, EtagMismatch, FailedPrecondition, FieldViolation, InvalidArgument, Resource
+from quasar.ops.events import Events
+from quasar.plugins.manifest import Kind
+from quasar.plugins.validation import validate
+from quasar.rpc.ops.actors import calling_actor
+from quasar.rpc.ops.streams import until_drained
+from quasar.rpc.wellknown import seconds, timestamp
+from quasar_proto.strategy.v1 import strategy_pb2, strategy_service_pb2_grpc
+from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
+from strategy_engine.backtests.starting import completed
+from strategy_engine.instances.instances import Instance
+from strategy_engine.instances.supervisor import Supervisor
+from strategy_engine.rpc.instance_messages import (
+    instance_message,
+    instance_of,
+    log_line,
+    metrics_message,
+    run_message,
+    telemetry_entry,
+)
+from strategy_engine.rpc.universe_messages import wanted_series
+from strategy_engine.rpc.values import plain
+from strategy_engine.store.instance_table import InstanceTable
+from strategy_engine.store.pages import Asked
+from strategy_engine.strategies.directory import StrategyDirectory
+from strategy_engine.trading.desk import TradingDesk
+
+_HEARTBEAT_S: Final = 10.0
+_LOOK_S: Final = 1.0
+_BATCH: Final = 500
+_FINAL: Final = ("COMPLETED", "STOPPED", "FAILED")
+_PATHS: Final = ("display_name", "description", "labels", "code_version", "parameters", "universe", "capital")
+_RESTART: Final = frozenset({"code_version", "parameters", "universe", "capital"})
+
+
+class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
+    """Validates strategies, keeps instances, and shows what their runs tell."""
+
+    def __init__(
+        self,
+        table: InstanceTable,
+        supervisor: Supervisor,
+        directory: StrategyDirectory,
+        desk: TradingDesk,
+        events: Events,
+        draining: asyncio.Event,
+        clock: Clock,
+    ) -> None:
+        """Serve the instances of `table`."""
+        self._table = table
+        self._supervisor = supervisor
+        self._directory = directory
+        self._desk = desk
+        self._events = events
+        self._draining = draining
+        self._clock = clock
+
+    async def ValidateStrategy(self, request: pb.ValidateStrategyRequest, context: Any) -> pb.ValidateStrategyResponse:
+        """Read a file, then try it out in the jail; everything found is in the report."""
+        report = await validate(
+            Kind.STRATEGY,
+            request.file_name,
+            request.content,
+            static_only=request.static_only,
+            secrets=dict(request.secrets),
+            preferences=plain(request.parameters),
+            validator="strategy",
+            clock=self._clock,
+        )
+        return pb.ValidateStrategyResponse(report=report_to_proto(report))
+
+    async def ApplyCode(self, request: pb.ApplyCodeRequest, context: Any) -> pb.ApplyCodeResponse:
+        """Say which instances use the code; runs keep their version until they are started again."""
+        name = request.code.name.replace('"', "")
+        found, _ = await self._table.page(Asked(filter_text=f'strategy = "{name}"', page_size=1000))
+        running = [each for each in found if not each.state.still and not each.code_version]
+        if not running:
+            return pb.ApplyCodeResponse(state=pb.CODE_APPLY_STATE_NOT_RUNNING)
+        return pb.ApplyCodeResponse(
+            state=pb.CODE_APPLY_STATE_AT_NEXT_START, instance_ids=[each.instance_id for each in running]
+        )
+
+    async def CreateInstance(self, request: pb.CreateInstanceRequest, context: Any) -> pb.CreateInstanceResponse:
+        """Create an instance; it does not run before it is started."""
+        actor = calling_actor()
+        new = await self._checked(request.instance, instance_of(request.instance, actor))
+        if request.validate_only:
+            return pb.CreateInstanceResponse(instance=instance_message(new))
+        async with self._table.database.transaction() as connection:
+            created = await self._table.insert(connection, new, self._clock.now())
+            if created:
+                await self._record(connection, "InstanceCreated", new)
+        if not created and not await self._repeated(request, new):
+            text = f"must be new, was used before: {new.instance_id!r}"
+            raise AlreadyExists(
+                f"instance_id {text}.",
+                resource=Resource("instance", new.instance_id),
+                violations=[FieldViolation("instance.instance_id", text)],
+            )
+        return pb.CreateInstanceResponse(instance=instance_message(await self._table.get(new.instance_id)))
+
+    async def _repeated(self, request: pb.CreateInstanceRequest, new: Instance) -> bool:
+        """Tell whether the request was made before, with the same effect."""
+        if not request.request_id:
+            return False
+        there = await self._table.get(new.instance_id)
+        names = ("strategy", "code_version", "parameters", "universe", "account_id", "capital")
+        return all(getattr(there, name) == getattr(new, name) for name in names)
+
+    async def _checked(self, message: strategy_pb2.Instance, new: Instance) -> Instance:
+        wanted_series(message.universe)
+        entry = await self._directory.get(new.strategy, new.code_version)
+        completed(entry.manifest, new.parameters)
+        await self._desk.records.accounts.get(new.account_id)
+        return new
+
+    async def _record(self, connection: Any, kind: str, instance: Instance) -> None:
+        await self._events.record(
+            connection,
+            kind,
+            f"Instance {instance.instance_id} of {instance.strategy}: {kind.removeprefix('Instance').lower()}.",
+            subject_type="instance",
+            subject_name=instance.instance_id,
+            actor=calling_actor(),
+        )
+
+    async def GetInstance(self, request: pb.GetInstanceRequest, context: Any) -> pb.GetInstanceResponse:
+        """Return one instance."""
+        return pb.GetInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+
+    async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
+        """Return a page of instances."""
+        found, following = await self._table.page(Asked.of(request))
+        return pb.ListInstancesResponse(
+            instances=[instance_message(each) for each in found], next_page_token=following, total_size=len(found)
+        )
+
+    async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Any) -> pb.UpdateInstanceResponse:
+        """Change an instance; a run keeps the former settings until it is started again."""
+        former = await self._table.get(request.instance.instance_id)
+        _require_etag(request.instance.etag, former)
+        merged = instance_message(former)
+        paths = request.update_mask.paths
+        for path in paths:
+            _merge(merged, request.instance, path)
+        changed = await self._checked(merged, instance_of(merged, former.actor))
+        if not request.validate_only:
+            async with self._table.database.transaction() as connection:
+                restart = bool(_RESTART & set(paths))
+                await self._table.update(connection, changed, self._clock.now(), restart=restart)
+                await self._record(connection, "InstanceUpdated", changed)
+            changed = await self._table.get(changed.instance_id)
+        return pb.UpdateInstanceResponse(instance=instance_message(changed))
+
+    async def DeleteInstance(self, request: pb.DeleteInstanceRequest, context: Any) -> pb.DeleteInstanceResponse:
+        """Delete a stopped instance; its records stay."""
+        instance = await self._table.get(request.instance_id)
+        _require_etag(request.etag, instance)
+        held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
+        if not instance.state.still or (held and not request.abandon_positions):
+            raise FailedPrecondition(
+                f"instance {instance.instance_id} must be stopped and hold nothing, was {instance.state.value} with "
+                f"{len(held)} positions.",
+                resource=Resource("instance", instance.instance_id),
+            )
+        if not request.validate_only:
+            async with self._table.database.transaction() as connection:
+                await self._table.delete(connection, instance.instance_id, self._clock.now())
+                await self._record(connection, "InstanceDeleted", instance)
+        return pb.DeleteInstanceResponse(abandoned_positions=len(held))
+
+    async def StartInstance(self, request: pb.StartInstanceRequest, context: Any) -> pb.StartInstanceResponse:
+        """Begin a run."""
+        instance = await self._table.get(request.instance_id)
+        if request.validate_only:
+            return pb.StartInstanceResponse(instance=instance_message(instance))
+        run_id = await self._supervisor.start(instance, paused=request.paused)
+        row = await self._table.run(run_id)
+        started = await self._table.get(request.instance_id)
+        return pb.StartInstanceResponse(instance=instance_message(started), run=run_message(row))
+
+    async def StopInstance(self, request: pb.StopInstanceRequest, context: Any) -> pb.StopInstanceResponse:
+        """End the run, then cancel its orders or close its positions where that is wanted."""
+        actor = calling_actor()
+        instance = await self._table.get(request.instance_id)
+        await self._supervisor.stop(instance, request.reason)
+        if request.action in (strategy_pb2.STOP_ACTION_CANCEL_ORDERS, strategy_pb2.STOP_ACTION_FLATTEN):
+            await self._desk.cancel_all(instance_id=instance.instance_id)
+        if request.action == strategy_pb2.STOP_ACTION_FLATTEN:
+            held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
+            await self._desk.flatten(held, f"stop/{instance.run_id}", actor)
+        return pb.StopInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+
+    async def PauseInstance(self, request: pb.PauseInstanceRequest, context: Any) -> pb.PauseInstanceResponse:
+        """Let the strategy see what happens without carrying out its wishes."""
+        instance = await self._table.get(request.instance_id)
+        await self._supervisor.pause(instance, paused=True)
+        if request.action >= strategy_pb2.STOP_ACTION_CANCEL_ORDERS:
+            await self._desk.cancel_all(instance_id=instance.instance_id)
+        return pb.PauseInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+
+    async def ResumeInstance(self, request: pb.ResumeInstanceRequest, context: Any) -> pb.ResumeInstanceResponse:
+        """Carry out the wishes of the strategy again."""
+        instance = await self._table.get(request.instance_id)
+        await self._supervisor.pause(instance, paused=False)
+        return pb.ResumeInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+
+    async def WatchInstances(
+        self, request: pb.WatchInstancesRequest, context: Any
+    ) -> AsyncGenerator[pb.WatchInstancesResponse, None]:
+        """Stream all instances at once, then those that changed."""
+        async with aclosing(until_drained(self._instances(request), self._draining)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _instances(self, request: pb.WatchInstancesRequest) -> AsyncGenerator[pb.WatchInstancesResponse, None]:
+        heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
+        known: dict[str, bytes] = {}
+        first = True
+        watching = self._events.watch(filter_text='subject_type = "instance"', heartbeat_s=heartbeat_s)
+        async with aclosing(watching) as batches:
+            async for batch in batches:
+                found, _ = await self._table.page(Asked(filter_text=request.filter, page_size=1000))
+                shown = {each.instance_id: instance_message(each) for each in found}
+                state = {name: message.SerializeToString() for name, message in shown.items()}
+                changed = [shown[name] for name in shown if known.get(name) != state[name]]
+                removed = [name for name in known if name not in state]
+                if changed or removed or first or not batch.events:
+                    yield pb.WatchInstancesResponse(
+                        instances=changed,
+                        removed_instance_ids=removed,
+                        snapshot=first,
+                        time=timestamp(self._clock.now()),
+                    )
+                known, first = state, False
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
+        """Return a page of runs, newest first."""
+        rows, following = await self._table.runs(Asked.of(request))
+        return pb.ListRunsResponse(runs=[run_message(row) for row in rows], next_page_token=following)
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
+        """Return one run."""
+        return pb.GetRunResponse(run=run_message(await self._table.run(uuid.UUID(request.run_id))))
+
+    async def GetRunMetrics(self, request: pb.GetRunMetricsRequest, context: Any) -> pb.GetRunMetricsResponse:
+        """Return the figures of a run."""
+        row = await self._table.run(uuid.UUID(request.run_id))
+        return pb.GetRunMetricsResponse(metrics=metrics_message(row))
+
+    async def ListRunEvents(self, request: pb.ListRunEventsRequest, context: Any) -> pb.ListRunEventsResponse:
+        """Return a page of the events of a run, oldest first."""
+        await self._table.run(uuid.UUID(request.run_id))
+        rows, following = await self._table.event_page(uuid.UUID(request.run_id), Asked.of(request))
+        entries = [telemetry_entry(request.run_id, row) for row in rows]
+        return pb.ListRunEventsResponse(entries=entries, next_page_token=following)
+
+    async def GetRunLogs(self, request: pb.GetRunLogsRequest, context: Any) -> pb.GetRunLogsResponse:
+        """Return a page of the lines of a run, oldest first."""
+        await self._table.run(uuid.UUID(request.run_id))
+        rows, following = await self._table.event_page(uuid.UUID(request.run_id), Asked.of(request), logs=True)
+        return pb.GetRunLogsResponse(lines=[log_line(row) for row in rows], next_page_token=following)
+
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncGenerator[pb.WatchRunResponse, None]:
+        """Stream the events of a run by their sequence, until it has ended."""
+        async with aclosing(until_drained(self._told(request), self._draining)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _told(self, request: pb.WatchRunRequest) -> AsyncGenerator[pb.WatchRunResponse, None]:
+        run_id = uuid.UUID(request.run_id)
+        row = await self._table.run(run_id)
+        heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
+        position = request.after_sequence if request.HasField("after_sequence") else row["event_sequence"]
+        silent_s = heartbeat_s
+        while True:
+            mark = self._events.hint.mark()
+            row = await self._table.run(run_id)
+            rows = await self._table.events(run_id, position, _BATCH)
+            entries = [telemetry_entry(request.run_id, each) for each in rows]
+            position = rows[-1]["run_sequence"] if rows else position
+            wanted = [each for each in entries if not request.kinds or each.kind in request.kinds]
+            if wanted or silent_s >= heartbeat_s:
+                silent_s = 0.0
+                yield pb.WatchRunResponse(
+                    entries=wanted,
+                    through_sequence=position,
+                    state=run_message(row).state,
+                    time=timestamp(self._clock.now()),
+                )
+            if not rows:
+                if row["state"] in _FINAL:
+                    return
+                before = self._clock.monotonic()
+                await self._events.hint.after(mark, min(_LOOK_S, heartbeat_s))
+                silent_s += self._clock.monotonic() - before
+
+
+def _require_etag(etag: str, instance: Instance) -> None:
+    if etag and etag != str(instance.revision):
+        raise EtagMismatch(
+            resource=Resource("instance", instance.instance_id), metadata={"etag": str(instance.revision)}
+        )
+
+
+def _merge(merged: strategy_pb2.Instance, asked: strategy_pb2.Instance, path: str) -> None:
+    if path not in _PATHS:
+        text = f"must be among {', '.join(_PATHS)}, was {path}"
+        raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
+    if path == "labels":
+        merged.labels.clear()
+        merged.labels.update(asked.labels)
+    elif path in ("parameters", "universe", "capital"):
+        merged.ClearField(path)  # type: ignore[arg-type]  # one of the three
+        if asked.HasField(path):  # type: ignore[arg-type]  # one of the three
+            getattr(merged, path).CopyFrom(getattr(asked, path))
+    else:
+        setattr(merged, path, getattr(asked, path))
