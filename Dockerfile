@@ -5,6 +5,7 @@ WORKDIR /src
 COPY package.json package-lock.json ./
 COPY gen/typescript/package.json gen/typescript/
 COPY web/package.json web/
+COPY examples/clients/typescript/package.json examples/clients/typescript/
 RUN npm ci --no-audit --no-fund
 COPY gen/typescript gen/typescript
 COPY web web

@@ -14,7 +14,7 @@ class Background:
     def __init__(self, group: asyncio.TaskGroup) -> None:
         """Run tasks in `group`."""
         self._group = group
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run `work` until it ends or the context does.
@@ -23,11 +23,13 @@ class Background:
             work: What to do, usually without end.
             name: What it is called in the log of a failure.
         """
-        self._tasks.append(self._group.create_task(work, name=name))
+        task = self._group.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
         """Cancel all tasks."""
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
+from typing import Any
 
-from datahub.live.ingest import LiveIngest
+from datahub.live.ingest import LiveIngest, StoredEnd
 from datahub.live.states import FeedFacts
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
 from datahub.providers.runtime import ProviderRuntime
@@ -15,6 +15,7 @@ from datahub.store.statements import SQL
 from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.database.pool import Database
+from quasar.model.columns import MISSING
 from quasar.model.instants import to_ns
 from quasar.model.ticks import TickColumns
 from quasar.plugins.batches import LiveBatch
@@ -31,12 +32,15 @@ _log = logs.get(__name__)
 class ProviderFeed:
     """The live stream of one provider."""
 
-    def __init__(self, provider: str, runtime: ProviderRuntime, ingest: LiveIngest, clock: Clock) -> None:
-        """Feed `ingest` from `provider`."""
+    def __init__(
+        self, provider: str, runtime: ProviderRuntime, ingest: LiveIngest, clock: Clock, changed: Callable[[], None]
+    ) -> None:
+        """Feed `ingest` from `provider`; `changed` hears when the feed or one of its symbols is in another state."""
         self.facts = FeedFacts(provider, since_ns=clock.time_ns())
         self._runtime = runtime
         self._ingest = ingest
         self._clock = clock
+        self._changed = changed
         self._series: dict[str, LiveSeries] = {}
         self._handle: ProviderHandle | None = None
 
@@ -76,6 +80,7 @@ class ProviderFeed:
                 why = error.message
             self.facts.connected = False
             self.facts.down = why
+            self._changed()
             await self._ingest.interrupted([one.ticks.series_id for one in self._series.values()], why)
             if self._clock.monotonic() - started > LONGEST_WAIT_S:
                 wait_s = FIRST_WAIT_S
@@ -91,17 +96,22 @@ class ProviderFeed:
         try:
             async with aclosing(handle.stream_live(symbols, series_ids=ids)) as batches:
                 async for batch in batches:
-                    self.facts.down = ""
                     await self._take(batch)
         finally:
             self._handle = None
 
     async def _take(self, batch: LiveBatch) -> None:
-        self.facts.last_message_ns = self._clock.time_ns()
+        facts = self.facts
+        facts.last_message_ns = self._clock.time_ns()
+        if facts.down:
+            facts.down = ""
+            self._changed()
         for notice in batch.notices:
             await self._notice(notice)
-        if batch.tick_chunks or batch.bar_chunks:
-            self.facts.connected = True
+        if not facts.connected and (batch.tick_chunks or batch.bar_chunks):
+            facts.connected = True
+            self._changed()
+            self._ingest.resumed([one.ticks.series_id for one in self._series.values()], self._fetch)
         for chunk in batch.tick_chunks:
             self.facts.rows += len(chunk.columns)
             self._ingest.take(chunk.series_id, chunk.columns, self._fetch)
@@ -114,14 +124,23 @@ class ProviderFeed:
             chosen = [self._series[notice.symbol]] if notice.symbol in self._series else list(self._series.values())
             await self._ingest.interrupted([one.ticks.series_id for one in chosen], notice.detail or "feed interrupted")
         elif isinstance(notice, SymbolNotice):
-            if notice.state is SymbolState.REFUSED:
-                self.facts.refused[notice.symbol] = notice.message
-            elif notice.state is SymbolState.SUBSCRIBED:
-                self.facts.refused.pop(notice.symbol, None)
+            self._symbol(notice)
         else:
             _log.warning("live row refused", provider=self.facts.provider, detail=notice.detail, symbol=notice.symbol)
 
+    def _symbol(self, notice: SymbolNotice) -> None:
+        refused = self.facts.refused
+        if notice.state is SymbolState.REFUSED:
+            refused[notice.symbol] = notice.message
+            self._changed()
+        elif notice.state is SymbolState.SUBSCRIBED:
+            if refused.pop(notice.symbol, None) is not None:
+                self._changed()
+            if notice.symbol in self._series:
+                self._ingest.resumed([self._series[notice.symbol].ticks.series_id], self._fetch)
+
     def _connection(self, notice: ConnectionNotice) -> None:
+        before = self.facts.connected
         self.facts.host = notice.host or self.facts.host
         if notice.state is ConnectionState.CONNECTED:
             self.facts.connected = True
@@ -131,6 +150,8 @@ class ProviderFeed:
             self.facts.connected = False
             self.facts.detail = notice.error
         self.facts.since_ns = self._clock.time_ns()
+        if self.facts.connected != before:
+            self._changed()
 
     async def _fetch(self, symbol: str, start_ns: int, end_ns: int, after_trade_id: int | None) -> TickColumns:
         handle = self._handle
@@ -151,14 +172,23 @@ class Feeds:
     """All feeds of this process, kept in step with the subscriptions."""
 
     def __init__(
-        self, symbols: LiveSymbols, runtime: ProviderRuntime, ingest: LiveIngest, database: Database, clock: Clock
+        self,
+        symbols: LiveSymbols,
+        runtime: ProviderRuntime,
+        ingest: LiveIngest,
+        database: Database,
+        clock: Clock,
+        changed: Callable[[], None],
     ) -> None:
-        """Run feeds for what `symbols` wants."""
+        """Run feeds for what `symbols` wants; `changed` hears when `revision` has grown."""
         self.symbols = symbols
         self._runtime = runtime
         self._ingest = ingest
         self._database = database
         self._clock = clock
+        self._tell_change = changed
+        self.revision = 0
+        """Grows whenever a feed or a symbol is in another state."""
         self.running: dict[str, ProviderFeed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -209,19 +239,30 @@ class Feeds:
             if feed is not None:
                 await feed.want(wanted)
                 continue
-            feed = ProviderFeed(provider, self._runtime, self._ingest, self._clock)
+            feed = ProviderFeed(provider, self._runtime, self._ingest, self._clock, self._state_changed)
             await feed.want(wanted)
             self.running[provider] = feed
             self._tasks[provider] = group.create_task(feed.run(), name=f"feed {provider}")
 
+    def _state_changed(self) -> None:
+        self.revision += 1
+        self._tell_change()
+
     async def _follow(self, current: Mapping[LiveName, LiveSeries]) -> None:
-        ids = [series.ticks.series_id for series in current.values()]
-        rows = await self._database.fetch(SQL["tick_progress"], ids)
-        progress = {row["series_id"]: (row["last_sequence"], _ns(row["watermark"])) for row in rows}
+        new = [
+            series.ticks.series_id for series in current.values() if not self._ingest.follows(series.ticks.series_id)
+        ]
+        ends: dict[int, StoredEnd] = {}
+        if new:
+            # A symbol that was given up a moment ago may have ticks on their way to the table.
+            await self._ingest.stored()
+            ends = {row["series_id"]: _end(row) for row in await self._database.fetch(SQL["tick_ends"], new)}
         for series in current.values():
-            sequence, watermark_ns = progress.get(series.ticks.series_id, (0, 0))
-            self._ingest.follow(series, sequence, watermark_ns)
+            self._ingest.follow(series, ends.get(series.ticks.series_id, StoredEnd()))
 
 
-def _ns(time: dt.datetime | None) -> int:
-    return to_ns(time) if time is not None else 0
+def _end(row: Any) -> StoredEnd:
+    if row["event_time"] is None:
+        return StoredEnd(row["sequence"])
+    trade_id = MISSING if row["trade_id"] is None else row["trade_id"]
+    return StoredEnd(row["sequence"], to_ns(row["event_time"]) + row["event_ns"], trade_id)

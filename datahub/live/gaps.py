@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from datahub.series.series import SeriesName
 from datahub.store.statements import SQL
 from quasar import errors, logs
+from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.model.instants import from_ns
 
 PATIENCE_S = 1.0
 """How long telling readers may wait for the database."""
+AGAIN_S = 5.0
+"""Time between two attempts to write what could not be written."""
 
 _AWAY = (errors.DatabaseUnavailable, errors.DeadlineExceeded, TimeoutError)
 _log = logs.get(__name__)
@@ -52,6 +55,7 @@ class FeedGaps:
         self._database = database
         self._tell = tell
         self._unwritten: list[FeedGap] = []
+        self._writing = asyncio.Lock()
 
     async def open(self, series_id: int, name: SeriesName, start_ns: int, evidence: str) -> FeedGap:
         """Record a hole that has just begun."""
@@ -73,19 +77,25 @@ class FeedGaps:
         self._tell(ended)
         return ended
 
+    async def run(self, clock: Clock) -> None:
+        """Write down for ever what could not be written at once."""
+        while True:
+            await clock.sleep(AGAIN_S)
+            await self.write()
+
     async def write(self) -> None:
         """Write down what could not be written before; what still cannot be stays for the next time."""
-        while self._unwritten:
-            gap = self._unwritten[0]
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    gap = self._unwritten[0] = replace(gap, gap_id=gap.gap_id or await self._insert(gap))
-                    end = from_ns(gap.end_ns)
-                    await self._database.execute(SQL["feed_gap_close"], gap.gap_id, gap.state, end, gap.evidence)
-            except _AWAY as error:
-                _log.warning("gaps wait for the database", gaps=len(self._unwritten), problem=str(error))
-                return
-            if self._unwritten and self._unwritten[0] is gap:
+        async with self._writing:
+            while self._unwritten:
+                gap = self._unwritten[0]
+                try:
+                    async with asyncio.timeout(PATIENCE_S):
+                        gap = self._unwritten[0] = replace(gap, gap_id=gap.gap_id or await self._insert(gap))
+                        end = from_ns(gap.end_ns)
+                        await self._database.execute(SQL["feed_gap_close"], gap.gap_id, gap.state, end, gap.evidence)
+                except _AWAY as error:
+                    _log.warning("gaps wait for the database", gaps=len(self._unwritten), problem=str(error))
+                    return
                 self._unwritten.pop(0)
 
     async def _insert(self, gap: FeedGap) -> int:

@@ -36,6 +36,8 @@ SETTLE_S = 1.0
 
 _log = logs.get(__name__)
 _MINUTE = Interval.parse("1min")
+_BREAK = TickColumns.empty()
+"""Stands among the ticks that wait where the feed was interrupted again."""
 
 
 class FetchTicks(Protocol):
@@ -76,8 +78,19 @@ class _Symbol:
     bars: SymbolBars | None = None
     gap: FeedGap | None = None
     last_row_ns: int = 0
+    interrupted_by: str = ""
+    """What interrupted the feed while a hole was being filled."""
     refill: tuple[float, FetchTicks] | None = None
     """When to fill the hole although no tick came after it, and whom to ask."""
+
+    def first_waiting(self) -> TickColumns | None:
+        """Return the first trades that wait, if they came before another interruption."""
+        for ticks in self.waiting:
+            if not len(ticks):
+                return None
+            if _kind_of(ticks) is TickKind.TRADE:
+                return ticks
+        return None
 
 
 class LiveIngest:
@@ -103,6 +116,15 @@ class LiveIngest:
         self._clock = clock
         self._start = start
         self._symbols: dict[int, _Symbol] = {}
+
+    async def stored(self) -> None:
+        """Wait until everything that was taken in is stored.
+
+        Raises:
+            DatabaseUnavailable: The database is away.
+            DeadlineExceeded: It is too slow.
+        """
+        await self._store.flush()
 
     def follows(self, series_id: int) -> bool:
         """Tell whether a symbol is taken in."""
@@ -164,8 +186,11 @@ class LiveIngest:
             if symbol is None:
                 continue
             symbol.broken, symbol.refill = True, None
-            if symbol.bars is not None and symbol.gap is None:
-                symbol.gap = await self._gaps.open(series_id, symbol.series.ticks.name, symbol.last_ns, why)
+            if symbol.filling:
+                symbol.interrupted_by = why
+                symbol.waiting.append(_BREAK)
+            elif symbol.bars is not None and symbol.gap is None:
+                symbol.gap = await self._open_gap(symbol, why)
 
     def resumed(self, series_ids: Iterable[int], fetch: FetchTicks) -> None:
         """Note that ticks come again: a hole is filled soon also where nothing trades."""
@@ -184,8 +209,7 @@ class LiveIngest:
         if symbol.filling:
             symbol.waiting.append(ticks)
             return
-        trades = ticks.kind is None or int(ticks.kind[0]) == TickKind.TRADE
-        if symbol.broken and trades:
+        if symbol.broken and _kind_of(ticks) is TickKind.TRADE:
             symbol.waiting.append(ticks)
             self._begin_to_fill(symbol, fetch)
             return
@@ -200,45 +224,58 @@ class LiveIngest:
     async def _fill(self, symbol: _Symbol, fetch: FetchTicks) -> None:
         """Fetch what was missed, then let what waits through, in order.
 
-        A hole is only known to be over when a tick came after it. Without one what is there is fetched all the same,
-        and the next tick has its place checked again.
+        A hole is only known to be over when a trade came after it. Without one what is there is fetched all the same,
+        and the next trade has its place checked again.
         """
         try:
             while True:
-                symbol.broken = ended = bool(symbol.waiting)
-                await self._fill_once(symbol, fetch)
-                if ended or not symbol.waiting:
+                first = symbol.first_waiting()
+                symbol.broken = first is None
+                await self._fill_once(symbol, fetch, first)
+                if first is not None:
+                    self._let_through(symbol)
+                if symbol.interrupted_by:
+                    why, symbol.interrupted_by = symbol.interrupted_by, ""
+                    symbol.broken = True
+                    symbol.gap = await self._open_gap(symbol, why)
+                if symbol.first_waiting() is None:
                     break
-            # Whatever interrupted the feed meanwhile has set it again.
-            symbol.broken = not ended
         finally:
             symbol.filling = False
-        waiting, symbol.waiting = symbol.waiting, []
-        for ticks in waiting:
+
+    def _let_through(self, symbol: _Symbol) -> None:
+        """Take in what waits, up to the next interruption."""
+        while symbol.waiting:
+            ticks = symbol.waiting.pop(0)
+            if not len(ticks):
+                return
             self._process(symbol, ticks)
 
-    async def _fill_once(self, symbol: _Symbol, fetch: FetchTicks) -> None:
-        until_ns = int(symbol.waiting[0].event_time_ns[0]) + 1 if symbol.waiting else self._clock.time_ns()
-        too_long = symbol.last_ns and until_ns - symbol.last_ns > LONGEST_REFILL_NS
+    async def _fill_once(self, symbol: _Symbol, fetch: FetchTicks, first: TickColumns | None) -> None:
+        until_ns = int(first.event_time_ns[0]) + 1 if first is not None else self._clock.time_ns()
+        too_long = symbol.last_ns > 0 and until_ns - symbol.last_ns > LONGEST_REFILL_NS
         since_ns = symbol.last_ns if symbol.last_ns and not too_long else until_ns - 1
         # From the start of a minute on, so that the bar that was forming is whole again.
         start_ns = _MINUTE.floor_ns(since_ns)
         fetched, problem = await self._fetched(symbol, fetch, start_ns, until_ns)
-        if too_long and not problem:
-            problem = f"the feed was away for more than {LONGEST_REFILL_NS // 3_600_000_000_000} h"
-        between = missed(fetched, (symbol.last_ns, symbol.recent.newest), _first(symbol.waiting))
-        if symbol.bars is None or problem:
+        before = TickColumns.empty() if first is None else first
+        between = missed(fetched, (symbol.last_ns, symbol.recent.newest), before)
+        if symbol.bars is None or problem or too_long:
             ids = {interval: series.series_id for interval, series in symbol.series.bars.items()}
             symbol.bars = SymbolBars(ids, until_ns - 1 if problem else start_ns)
             self._take_bars(symbol.bars.add(fetched[fetched.event_time_ns <= symbol.last_ns]))
+        if too_long and not problem:
+            problem = f"longer than {LONGEST_REFILL_NS // 3_600_000_000_000} h; fetch its bars instead"
         if problem and symbol.last_ns and symbol.gap is None:
             # Nobody interrupted the feed while this process lives: the hole lies between its life and the former one.
-            symbol.gap = await self._gaps.open(
-                symbol.series.ticks.series_id, symbol.series.ticks.name, symbol.last_ns, problem
-            )
+            symbol.gap = await self._open_gap(symbol, problem)
         if len(between):
             self._process(symbol, between)
         await self._end_gap(symbol, until_ns, problem, len(between))
+
+    async def _open_gap(self, symbol: _Symbol, why: str) -> FeedGap:
+        ticks = symbol.series.ticks
+        return await self._gaps.open(ticks.series_id, ticks.name, symbol.last_ns, why)
 
     async def _fetched(self, symbol: _Symbol, fetch: FetchTicks, start_ns: int, end_ns: int) -> tuple[TickColumns, str]:
         """Return what the provider has, and why it has nothing, or not in time."""
@@ -265,7 +302,7 @@ class LiveIngest:
 
     def _process(self, symbol: _Symbol, ticks: TickColumns) -> None:
         series_id = symbol.series.ticks.series_id
-        kind = TickKind.TRADE if ticks.kind is None else TickKind(int(ticks.kind[0]))
+        kind = _kind_of(ticks)
         ticks = symbol.recent.fresh(ticks)
         rows = len(ticks)
         if not rows:
@@ -295,5 +332,5 @@ class LiveIngest:
             self._hub.publish(Topic(one.series_id, content), wire.embedded(BARS, chunk), 1)
 
 
-def _first(waiting: Sequence[TickColumns]) -> TickColumns:
-    return waiting[0] if waiting else TickColumns.empty()
+def _kind_of(ticks: TickColumns) -> TickKind:
+    return TickKind.TRADE if ticks.kind is None else TickKind(int(ticks.kind[0]))

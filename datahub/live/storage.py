@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ class LiveStore:
         self._ticks: list[StoredTicks] = []
         self._bars: list[BuiltBar] = []
         self._rows = 0
+        self._writing = asyncio.Lock()
+        self._unsure = False
         self.refused_rows = 0
         """Ticks that were not kept because the database was away for too long."""
         self.stored_rows = 0
@@ -80,6 +83,8 @@ class LiveStore:
     def add_ticks(self, series_id: int, columns: TickColumns, first_sequence: int) -> None:
         """Take ticks; they are written at the next flush."""
         if self._rows + len(columns) > LARGEST_BACKLOG:
+            if not self.refused_rows:
+                _log.error("ticks are not stored any more: too many wait for the database", waiting=self._rows)
             self.refused_rows += len(columns)
             return
         self._ticks.append(StoredTicks(series_id, columns, first_sequence))
@@ -95,7 +100,7 @@ class LiveStore:
             await self._clock.sleep(FLUSH_S)
             try:
                 await self.flush()
-            except errors.DatabaseUnavailable as error:
+            except (errors.DatabaseUnavailable, errors.DeadlineExceeded) as error:
                 _log.warning(
                     "live data waits for the database", ticks=self._rows, bars=len(self._bars), problem=str(error)
                 )
@@ -106,24 +111,30 @@ class LiveStore:
 
         Raises:
             DatabaseUnavailable: The database is away.
+            DeadlineExceeded: It is too slow.
         """
-        ticks, bars = self._ticks, self._bars
-        if not ticks and not bars:
-            return
-        self._ticks, self._bars = [], []
-        try:
-            await self._make_room(ticks, bars)
-            async with self._database.transaction() as connection:
-                if ticks:
-                    await _copy_ticks(connection, ticks)
-                if bars:
-                    await _put_bars(connection, bars)
-        except BaseException:
-            self._ticks, self._bars = ticks + self._ticks, bars + self._bars
-            raise
-        written = sum(len(part.columns) for part in ticks)
-        self._rows -= written
-        self.stored_rows += written
+        async with self._writing:
+            ticks, bars = self._ticks, self._bars
+            if not ticks and not bars:
+                return
+            self._ticks, self._bars = [], []
+            taken = sum(len(part.columns) for part in ticks)
+            try:
+                await self._make_room(ticks, bars)
+                async with self._database.transaction() as connection:
+                    # A connection that broke at the commit leaves open whether it happened.
+                    new = await _not_stored(connection, ticks) if self._unsure else ticks
+                    if new:
+                        await _copy_ticks(connection, new)
+                    if bars:
+                        await _put_bars(connection, bars)
+            except BaseException:
+                self._ticks, self._bars = ticks + self._ticks, bars + self._bars
+                self._unsure = True
+                raise
+            self._unsure = False
+            self._rows -= taken
+            self.stored_rows += taken
 
     async def _make_room(self, ticks: Sequence[StoredTicks], bars: Sequence[BuiltBar]) -> None:
         if ticks:
@@ -133,6 +144,13 @@ class LiveStore:
         if bars:
             opens = [built.bar.open_time_ns for built in bars]
             await self._storage.ensure(_BARS, from_ns(min(opens)), from_ns(max(opens) + 1_000))
+
+
+async def _not_stored(connection: Any, parts: Sequence[StoredTicks]) -> list[StoredTicks]:
+    """Return the parts that no transaction before has stored; sequences only grow, and progress is stored with them."""
+    ids = list({part.series_id for part in parts})
+    ends = {row["series_id"]: row["last_sequence"] for row in await connection.fetch(SQL["tick_sequences"], ids)}
+    return [part for part in parts if part.first_sequence > (ends.get(part.series_id) or 0)]
 
 
 async def _copy_ticks(connection: Any, parts: Sequence[StoredTicks]) -> None:

@@ -38,11 +38,13 @@ class LiveHalf:
         self.hub = Hub(LiveLog(clock.time_ns() // 1_000_000), clock)
         self.board = PriceBoard()
         self.store = LiveStore(database, storage, clock)
-        self.ingest = LiveIngest(self.hub, self.board, self.store, FeedGaps(database, self._tell), clock, start)
-        self.feeds = Feeds(LiveSymbols(database), runtime, self.ingest, database, clock)
+        self.gaps = FeedGaps(database, self._tell)
+        self.ingest = LiveIngest(self.hub, self.board, self.store, self.gaps, clock, start)
+        self.feeds = Feeds(LiveSymbols(database), runtime, self.ingest, database, clock, self.hub.wake_all)
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         self.service = LiveService(self.hub, self.board, self.feeds, self.ingest, selectors, clock)
         self._start = start
+        self._clock = clock
 
     def run(self, draining: asyncio.Event) -> None:
         """Start feeds, fan-out and storage; they run until the background ends.
@@ -52,6 +54,7 @@ class LiveHalf:
         """
         self._start(self.hub.run(), "fan-out")
         self._start(self.store.run(), "live storage")
+        self._start(self.gaps.run(self._clock), "gaps of feeds")
         self._start(self.feeds.run(), "feeds")
         self._start(self.service.publish_forming(), "forming bars")
         self._start(self.service.drain(draining), "drain of streams")

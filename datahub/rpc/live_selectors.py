@@ -58,7 +58,7 @@ class LiveSelectors:
                 raise InvalidArgument(f"selector_id must be unique in a stream, was {selector_id!r} twice")
             if selector_id in taken:
                 raise AlreadyExists(
-                    f"selector_id must be unique in a stream, was {selector_id!r}, which the stream has; remove it too.",
+                    f"selector_id must be unique in a stream, was {selector_id!r}, which the stream has; remove that.",
                     resource=Resource("selector", selector_id),
                 )
             selection.items[selector_id] = await self._items(selector_id, selector)

@@ -54,7 +54,7 @@ class LiveService:
         """Publish forming bars that somebody reads, for ever."""
         while True:
             await self._clock.sleep(FORMING_S)
-            self._ingest.close_bars()
+            self._ingest.tick()
             if len(self._sessions):
                 wanted = frozenset[Topic]().union(*(each.reader.topics for each in self._sessions.all()))
                 self._ingest.forming(wanted)

@@ -36,8 +36,10 @@ _Key = tuple[str, str, int]
 class FeedView(Protocol):
     """What a stream tells of feeds."""
 
-    revision: int
-    """Grows whenever the state of a feed or of a symbol changes."""
+    @property
+    def revision(self) -> int:
+        """Grows whenever the state of a feed or of a symbol changes."""
+        ...
 
     def symbol_status(self, live: LiveSeries) -> live_messages.SymbolStatus:
         """Return how the feed of a symbol is."""
@@ -193,7 +195,7 @@ class MarketDataStream:
                 await self._pause()
 
     def _begin(self) -> None:
-        """Find the past that was asked for. Nothing is awaited between the reader's begin and here: there is no seam."""
+        """Find the past that was asked for; nothing was awaited since the reader joined, so there is no seam."""
         request, log, session = self._request, self._hub.log, self._session
         topics = session.reader.topics
         kind, phase = request.WhichOneof("start"), stream_pb2.STREAM_PHASE_REPLAY

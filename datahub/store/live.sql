@@ -5,9 +5,18 @@ from subscribed_series w join series s using (series_id)
 where w.live and w.active
 order by s.provider, s.symbol, s.interval;
 
--- name: tick_progress
--- Where the stored ticks of some series end.
-select series_id, watermark, last_sequence from series_progress where series_id = any($1::integer[]);
+-- name: tick_ends
+-- Where the stored ticks of some series end: the last sequence of any kind, and the last trade.
+select n.series_id, coalesce(p.last_sequence, 0) as sequence, t.event_time, t.event_ns, t.trade_id
+from unnest($1::integer[]) n(series_id)
+left join series_progress p on p.series_id = n.series_id
+left join lateral (
+    select k.event_time, k.event_ns, k.trade_id from ticks k
+    where k.series_id = n.series_id and k.kind = 1 order by k.event_time desc, k.sequence desc limit 1
+) t on true;
+
+-- name: tick_sequences
+select series_id, last_sequence from series_progress where series_id = any($1::integer[]);
 
 -- name: tick_progress_put
 insert into series_progress as p (series_id, watermark, last_sequence, rows, updated_at)

@@ -11,7 +11,7 @@ import click
 
 from quasar.cli import tables
 from quasar.clock import Clock, SystemClock
-from quasar.config import GATEWAY, PARTS, Home, Part
+from quasar.config import GATEWAY, PARTS, Home, Part, Settings
 from quasar.errors import StartupError
 from quasar.supervisor import lock
 
@@ -74,8 +74,11 @@ async def _gone(home: Home, clock: Clock) -> bool:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def status(as_json: bool) -> int:
+@click.option("--service", "part", type=click.Choice(_NAMES), help="Ask only this one, whoever started it.")
+def status(as_json: bool, part: str | None) -> int:
     """Show what runs on this home and how it is. The exit code is 0 when everything that runs is ready."""
+    if part is not None:
+        return asyncio.run(_status_of(next(each for each in PARTS if each.name == part)))
     from quasar.supervisor.status import read_status
 
     home = Home.read(os.environ)
@@ -95,6 +98,19 @@ def status(as_json: bool) -> int:
             if process.detail:
                 click.echo(f"\n{process.name}: {process.detail}")
     return 0 if found.ready else 1
+
+
+async def _status_of(part: Part) -> int:
+    """Ask one process of this machine, for a container that runs nothing else."""
+    from quasar.supervisor.probes import Answer, Probe
+
+    probe = Probe(Settings.read(part, os.environ))
+    try:
+        answer = await probe.ask()
+    finally:
+        await probe.close()
+    click.echo(f"{part.name} at {probe.address}: {answer.value}")
+    return 0 if answer is Answer.READY else 1
 
 
 @click.command()

@@ -221,7 +221,8 @@ class Keeper:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_READY_S):
                 while True:
-                    if self.process is not None and self.state in (KeeperState.RUNNING, KeeperState.SWAPPING):
+                    if self._is_up():
+                        assert self.process is not None
                         return self.process
                     if self.state in (KeeperState.FAILED, KeeperState.STOPPED):
                         break
@@ -229,6 +230,13 @@ class Keeper:
                     await self._changed.wait()
         why = self.last_exit or (self._failure.message if self._failure else self.state.value.lower())
         raise errors.PluginUnavailable(f"{self.code.name} does not run: {why}", retry_after_s=5.0)
+
+    def _is_up(self) -> bool:
+        """Tell whether the process runs and has not just been killed."""
+        process = self.process
+        if process is None or process.ended.is_set() or process.cause is not None:
+            return False
+        return self.state in (KeeperState.RUNNING, KeeperState.SWAPPING)
 
     async def reload(self, code: CodeVersion) -> Reload:
         """Make another version or other settings hold.

@@ -14,6 +14,7 @@ from quasar.clock import Clock, SystemClock
 from quasar.plugins.broker import BrokerHandle
 from quasar.plugins.code import CodeFolder, CodeVersion
 from quasar.plugins.containment import Containment, OnContainment
+from quasar.plugins.folders import sweep
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits
 from quasar.plugins.keeper import Keeper, KeeperState, Reload, Workshop
@@ -100,6 +101,7 @@ class PluginPool:
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
+        await asyncio.to_thread(sweep, self._workshop.settings.runtime)
         await self._group.__aenter__()
         return self
 

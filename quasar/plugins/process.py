@@ -7,11 +7,8 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -24,18 +21,23 @@ from quasar.convert.manifest import manifest_from_proto, plain_to_value
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.containment import Cause, exit_words
 from quasar.plugins.errands import Errands
+from quasar.plugins.folders import make_folder
 from quasar.plugins.jail.posture import PostureItem
-from quasar.plugins.jail.spec import HOST_SOCKET_VARIABLE, SOCKET_VARIABLE, VARIABLE, Limits, Spec
+from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.manifest import Manifest
 from quasar.plugins.output import Output
 from quasar.plugins.permit_service import PermitService
 from quasar.plugins.permits import PermitDesk
 from quasar.plugins.serving import handler
+from quasar.plugins.settings import ProcessSettings
+from quasar.plugins.spawn import spawn
 from quasar.plugins.usage import Usage, Watcher
 from quasar.rpc.errors import from_rpc_error
 from quasar.sdk.failures import Unauthorised
 from quasar.sdk.redaction import Redaction
 from quasar_proto.plugin.v1 import host_pb2, plugin_pb2
+
+__all__ = ["PluginProcess", "ProcessSettings"]
 
 T = TypeVar("T")
 _MIB: Final = 1024 * 1024
@@ -51,29 +53,6 @@ _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _PLUGIN: Final = "/quasar.plugin.v1.Plugin/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSettings:
-    """How processes are run."""
-
-    service: str = "quasar"
-    """Who runs them."""
-    instance_id: str = ""
-    platform_version: str = ""
-    runtime: Path | None = None
-    """Folder for sockets and scratch folders; None: below the system's temporary folder."""
-    start_s: float = 20.0
-    """Time until a process has to be ready."""
-    health_s: float = 2.0
-    """Time between two questions how it is."""
-    hang_s: float = 10.0
-    """Time without an answer after which a process counts as hung."""
-    grace_s: float = 5.0
-    """Time that a process has to end after it was asked to."""
-    log_level: str = "info"
-    validating: bool = False
-    """Run to validate the code: no network, the author's `start` is not called."""
 
 
 class PluginProcess:
@@ -194,12 +173,8 @@ class PluginProcess:
         group.add(self._watch())
 
     def _folder(self) -> Path:
-        root = self._settings.runtime
-        if root is not None:
-            root.mkdir(parents=True, exist_ok=True, mode=0o711)
-        folder = Path(tempfile.mkdtemp(prefix="qp-", dir=root))
+        folder = make_folder(self._settings.runtime)
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        (folder / "scratch").mkdir(mode=0o700)
         return folder
 
     def _spec(self, folder: Path) -> Spec:
@@ -231,41 +206,7 @@ class PluginProcess:
         self._stack.push_async_callback(server.stop, 0)
 
     async def _spawn(self, spec: Spec) -> None:
-        environment = {
-            VARIABLE: spec.to_json(),
-            SOCKET_VARIABLE: spec.socket,
-            HOST_SOCKET_VARIABLE: spec.host_socket,
-            "HOME": spec.scratch,
-            "TMPDIR": spec.scratch,
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "MALLOC_ARENA_MAX": "2",  # a plug-in that waits must not hold an arena for each of gRPC's threads
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "GRPC_VERBOSITY": "NONE",
-            "GRPC_ENABLE_FORK_SUPPORT": "0",
-        }
-        reading, writing = os.pipe()
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",  # neither the environment nor the folder that the service stands in changes what is imported
-                "-B",
-                "-m",
-                "quasar.plugins.host",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=writing,
-                stderr=writing,
-                env=environment,
-                cwd=spec.scratch,
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        self.output.reading = reading
+        self._process, self.output.reading = await spawn(spec)
         self._stack.callback(self._kill)
 
     async def _describe(self) -> plugin_pb2.DescribeResponse:

@@ -28,7 +28,7 @@ from quasar.providers.market import MINUTE_NS, Market
 
 _SECOND_NS = 1_000_000_000
 _ROWS_PER_ANSWER = 720
-DEMO_TOKEN = "demo"
+DEMO_TOKEN = "demo"  # noqa: S105 - EODHD publishes it
 """The token that EODHD itself gives away for trying it out."""
 
 

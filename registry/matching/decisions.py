@@ -97,7 +97,7 @@ def deduplicated(
     groups: Mapping[int, str],
     holders: Mapping[tuple[int, str], Claimant],
 ) -> list[Decision]:
-    """Let one asset of a source have a security's identity; crypto pairs share theirs.
+    """Let one asset of a source have a security's identity, an exact match before a fuzzy one; crypto pairs share theirs.
 
     Args:
         decisions: Of all assets of a run.
@@ -106,13 +106,18 @@ def deduplicated(
         holders: Who has an identity already, by source and identity.
     """
     winners = dict(holders)
-    for each in decisions:
-        if each.outcome == TAKEN and each.best and groups[each.asset_id] == SECURITIES:
-            claimant = claimants[each.asset_id]
-            key = (claimant.code_id, each.best.target.identity_id)
-            if key not in holders and (key not in winners or claimant.rank < winners[key].rank):
-                winners[key] = claimant
+    claims = [each for each in decisions if each.outcome == TAKEN and each.best and groups[each.asset_id] == SECURITIES]
+    for each in sorted(claims, key=lambda claim: _strength(claim, claimants)):
+        assert each.best is not None
+        claimant = claimants[each.asset_id]
+        winners.setdefault((claimant.code_id, each.best.target.identity_id), claimant)
     return [_settled(each, claimants, groups, winners, holders) for each in decisions]
+
+
+def _strength(decision: Decision, claimants: Mapping[int, Claimant]) -> tuple[bool, tuple[int, str, int]]:
+    """Return what claims to an identity are ordered by; the least one wins."""
+    by_likeness = decision.best is not None and decision.best.score is not None
+    return (by_likeness, claimants[decision.asset_id].rank)
 
 
 def _settled(

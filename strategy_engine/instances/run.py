@@ -44,7 +44,7 @@ class Run:
         self._instance = instance
         self.run_id = run_id
         self._session = session
-        self._queue: asyncio.Queue[Instant | Sequence[Changed] | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Instant | Sequence[Changed], asyncio.Event] | None] = asyncio.Queue()
         self._last_intent = last_intent
         self._bars = 0
         self._newest: dict[tuple[str, str], int] = {}
@@ -77,23 +77,29 @@ class Run:
             PluginUnavailable: Its process ended.
         """
 
-        def read(instant: Instant) -> None:
+        def read(instant: Instant) -> asyncio.Event | None:
             bars = [one for one in instant.bars if (one.symbol, one.interval) in names]
             ticks = [one for one in instant.ticks if any(one.symbol == name for name, _ in names)]
-            if bars or ticks:
-                self._queue.put_nowait(Instant(bars, ticks))
+            if not (bars or ticks):
+                return None
+            done = asyncio.Event()
+            self._queue.put_nowait((Instant(bars, ticks), done))
+            return done
 
         async def hear(changed: Sequence[Changed]) -> None:
             own = [each for each in changed if each.order.run_id == self.run_id]
             if own:
-                self._queue.put_nowait(own)
+                self._queue.put_nowait((own, asyncio.Event()))
 
         self._around.desk.listen(hear)
         try:
             await self._carry_out(await self._session.first())
             with self._around.feed.reading(keys, read):
                 while (item := await self._queue.get()) is not None:
-                    await self._carry_out(await self._session.show(self._shown(item)))
+                    try:
+                        await self._carry_out(await self._session.show(self._shown(item[0])))
+                    finally:
+                        item[1].set()
         finally:
             self._around.desk.unlisten(hear)
 

@@ -24,6 +24,7 @@ Key = tuple[str, str, str]
 """Provider, symbol and interval."""
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 15.0
+_LAG_S: Final = 2.0
 _log = logs.get(__name__)
 
 
@@ -57,7 +58,8 @@ class LiveSource(Protocol):
         ...
 
 
-Reader = Callable[[Instant], None]
+Reader = Callable[[Instant], asyncio.Event | None]
+"""Takes an instant; the event is set when it has been acted on, None where it concerns nobody."""
 
 
 class LiveFeed:
@@ -140,6 +142,18 @@ class LiveFeed:
             finally:
                 changed.cancel()
 
+    async def _acted(self, waiting: Sequence[asyncio.Event]) -> None:
+        """Wait until readers have acted on an instant: when a stream catches up, their orders must meet the next one.
+
+        A slow one is not waited for long, for it must not hold up the others.
+        """
+        try:
+            async with asyncio.timeout(_LAG_S):
+                for done in waiting:
+                    await done.wait()
+        except TimeoutError:
+            _log.warning("a strategy lags behind live data", waited_s=_LAG_S)
+
     async def _take(self, envelope: Envelope) -> None:
         for facts in envelope.series:
             self._quotes.learn(facts)
@@ -153,6 +167,5 @@ class LiveFeed:
                 self._quotes.tell(each.symbol, each.bar.close, each.bar.close_time_ns or each.bar.open_time_ns)
             if instant.bars:
                 await self._desk.on_bars(instant.bars)
-            for reader in tuple(self._readers):
-                reader(instant)
+            await self._acted([done for reader in tuple(self._readers) if (done := reader(instant))])
         self._cursor = envelope.cursor or self._cursor

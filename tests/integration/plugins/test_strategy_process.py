@@ -1,4 +1,4 @@
-"""A strategy in its process: the same numbers as outside of it, errors with their lines, and a way out of every loop."""
+"""A strategy in its process: the same numbers as outside, errors with their lines, a way out of every loop."""
 
 from __future__ import annotations
 
@@ -200,4 +200,5 @@ async def test_a_live_call_that_never_returns_is_killed_and_told(plugins: Plugin
         await handle.push_events(push_request(run_id, 1, market(1)), callback_s=0.5)
     with pytest.raises(errors.PluginUnavailable):
         await listening
+    await handle.keeper.ready()
     assert [notice.cause.value for notice in plugins.notices] == ["hung"]

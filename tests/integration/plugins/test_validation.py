@@ -155,7 +155,8 @@ async def test_a_secret_that_the_code_prints_is_not_in_the_report() -> None:
     source = GOOD.replace(
         "    async def bars",
         "    secrets = ('token',)\n\n    def __init__(self, *given):\n        super().__init__(*given)\n"
-        "        print('it is', self.secret('token'))\n        raise ValueError(self.secret('token'))\n\n    async def bars",
+        "        print('it is', self.secret('token'))\n        raise ValueError(self.secret('token'))\n\n"
+        "    async def bars",
     )
     report = await check(source, secrets={"token": "hunter2-hunter2"})
     assert not report.passed

@@ -37,7 +37,8 @@ def test_a_forming_bar_is_told_once_for_each_change() -> None:
     bars = SymbolBars({MINUTE: 1}, complete_from_ns=START)
     ticks = market.trades("BTC/USD", START, START + MINUTE_NS)
     bars.add(ticks[np.arange(5)])
-    assert len(bars.forming()) == 1
-    assert bars.forming() == []
+    assert len(bars.forming({1})) == 1
+    assert bars.forming({1}) == []
     bars.add(ticks[np.arange(5, 6)])
-    assert len(bars.forming()) == 1
+    assert bars.forming({2}) == []
+    assert len(bars.forming({1})) == 1

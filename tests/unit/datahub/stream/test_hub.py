@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor, LiveLog
-from datahub.stream.reader import Bounds, Policy
+from datahub.stream.reader import PORTION_BYTES, Bounds, Policy, Portion
 from datahub.stream.topic import Content, Topic
 from quasar import errors
 from quasar.testing.clock import FakeClock
@@ -26,6 +27,10 @@ def hub(**limits: int) -> Hub:
 def numbers(payload: bytes) -> list[int]:
     """Entries in these tests are four bytes each: their number."""
     return [int.from_bytes(payload[i : i + 4], "big") for i in range(0, len(payload), 4)]
+
+
+def joined(portions: Iterable[Portion]) -> bytes:
+    return b"".join(portion.payload for portion in portions)
 
 
 def put(target: Hub, topic: Topic, number: int, rows: int = 1) -> None:
@@ -73,7 +78,7 @@ def test_a_reader_that_resumes_at_its_cursor_loses_nothing_and_gets_nothing_twic
             target.leave(reader)
             cursor = Cursor(7, reader.position)
             reader = target.join(topics, Policy.LOSSLESS)
-            got += numbers(target.replay(topics, cursor)[0])
+            got += numbers(joined(target.replay(topics, cursor)))
     target.flush()
     if portion := reader.take():
         got += numbers(portion.payload)
@@ -93,9 +98,11 @@ def test_a_slow_lossless_reader_ends_and_the_others_go_on() -> None:
         assert portion is not None
         got += numbers(portion.payload)
     assert got == list(range(30))
-    with pytest.raises(errors.SlowReader):
+    with pytest.raises(errors.SlowReader) as told:
         slow.take()
     assert slow.queued_bytes == 0
+    cursor = Cursor.parse(told.value.metadata["cursor"])
+    assert numbers(joined(target.replay(frozenset({BTC}), cursor))) == list(range(30))
 
 
 async def test_a_lossless_reader_that_waits_too_long_ends_even_when_little_waits() -> None:
@@ -137,7 +144,7 @@ def test_a_cursor_that_is_too_old_names_the_earliest_one() -> None:
     with pytest.raises(errors.CursorExpired) as told:
         target.replay(frozenset({BTC}), Cursor(7, 3))
     earliest = Cursor.parse(told.value.metadata["earliest_cursor"])
-    assert numbers(target.replay(frozenset({BTC}), earliest)[0]) == list(range(10, 20))
+    assert numbers(joined(target.replay(frozenset({BTC}), earliest))) == list(range(10, 20))
 
 
 @pytest.mark.parametrize("text", ["", "x", "7", "7.zz", "seven.1"])
@@ -161,8 +168,8 @@ def test_forming_bars_are_in_a_snapshot_and_not_in_a_replay() -> None:
         put(target, FORMING, number)
     put(target, BTC_BARS, 9)
     topics = frozenset({FORMING, BTC_BARS})
-    assert numbers(target.snapshot(topics)) == [4, 9]
-    assert numbers(target.replay(topics, Cursor(7, 0))[0]) == [9]
+    assert numbers(joined(target.snapshot(topics))) == [4, 9]
+    assert numbers(joined(target.replay(topics, Cursor(7, 0)))) == [9]
 
 
 def test_the_last_rows_of_some_topics_are_found() -> None:
@@ -171,4 +178,42 @@ def test_the_last_rows_of_some_topics_are_found() -> None:
         put(target, BTC, number, rows=2)
         put(target, ETH, 100 + number)
     position = target.log.last_rows(frozenset({BTC}), 6)
-    assert numbers(target.replay(frozenset({BTC}), Cursor(7, position))[0]) == [7, 8, 9]
+    assert numbers(joined(target.replay(frozenset({BTC}), Cursor(7, position)))) == [7, 8, 9]
+
+
+def test_the_cursor_of_a_quiet_selection_moves_on_with_the_log() -> None:
+    target = hub(max_bytes=40)
+    reader = target.join(frozenset({ETH}), Policy.LOSSLESS)
+    for number in range(30):
+        put(target, BTC, number)
+        target.flush()
+    cursor = target.cursor_of(reader)
+    put(target, ETH, 500)
+    target.flush()
+    assert target.cursor_of(reader) == cursor, "what waits was not given so far"
+    assert numbers(joined(target.replay(frozenset({ETH}), cursor))) == [500]
+
+
+def test_what_a_reader_is_behind_comes_in_messages_that_a_client_takes_each_with_its_own_cursor() -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC}), Policy.LOSSLESS)
+    size = PORTION_BYTES // 4
+    for number in range(10):
+        target.publish(BTC, bytes([number]) * size, 1)
+        target.flush()
+    taken = []
+    while portion := reader.take():
+        taken.append(portion)
+    assert [len(portion.payload) // size for portion in taken] == [4, 4, 2]
+    whole = joined(taken)
+    assert joined(target.replay(frozenset({BTC}), Cursor(7, 0))) == whole
+    rest = joined(target.replay(frozenset({BTC}), Cursor(7, taken[0].last_position)))
+    assert taken[0].payload + rest == whole
+
+
+def test_a_series_that_is_given_up_is_in_no_later_snapshot() -> None:
+    target = hub()
+    put(target, BTC, 1)
+    put(target, ETH, 2)
+    target.forget([BTC.series_id])
+    assert numbers(joined(target.snapshot(frozenset({BTC, ETH})))) == [2]
