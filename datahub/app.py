@@ -21,6 +21,7 @@ from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.collection_service import CollectionService
 from datahub.rpc.contract import SERVICES
+from datahub.rpc.feeds import FeedPages
 from datahub.rpc.live_assembly import LiveHalf
 from datahub.rpc.manifests import manifest_of
 from datahub.rpc.market_data_service import MarketDataService
@@ -58,6 +59,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
     live = LiveHalf(floor.database, room, runtime, floor.clock, floor.background.start)
     live.run(floor.server.draining)
+    feeds = FeedPages(live.feeds, floor.clock, floor.server.draining)
     servicers: tuple[object, ...] = (
         CollectionService(
             floor.database, collection, steering, writer, floor.operations, floor.clock, floor.server.draining
@@ -70,6 +72,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
             floor.clock,
             instance_id=worker_identity(),
             validate=Validations(floor.clock).validate,
+            feeds=feeds,
         ),
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from datahub.live.ingest import LiveIngest, StoredEnd
-from datahub.live.states import FeedFacts
+from datahub.live.states import QUIET_NS, FeedFacts
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
 from datahub.providers.runtime import ProviderRuntime
 from datahub.store.statements import SQL
@@ -42,7 +42,9 @@ class ProviderFeed:
         self._clock = clock
         self._changed = changed
         self._series: dict[str, LiveSeries] = {}
+        self._symbols: dict[int, str] = {}
         self._handle: ProviderHandle | None = None
+        self._attempt: asyncio.Timeout | None = None
 
     @property
     def series(self) -> Mapping[str, LiveSeries]:
@@ -56,7 +58,9 @@ class ProviderFeed:
         removed = [symbol for symbol in self._series if symbol not in series]
         for symbol in removed:
             self._ingest.forget(self._series[symbol].ticks.series_id)
+            self.facts.symbols.pop(symbol, None)
         self._series = series
+        self._symbols = {one.ticks.series_id: symbol for symbol, one in series.items()}
         if self._handle is None or not (added or removed):
             return
         try:
@@ -69,24 +73,73 @@ class ProviderFeed:
             _log.info("feed begins anew with the changed symbols", provider=self.facts.provider)
 
     async def run(self) -> None:
-        """Run until cancelled; a stream that ends is started again, later and later."""
+        """Run until cancelled; a stream that ends is started again, later and later, or at once when it is asked for."""
         wait_s = FIRST_WAIT_S
         while True:
             started = self._clock.monotonic()
             try:
-                await self._stream()
-                why = "the stream ended"
-            except errors.QuasarError as error:
-                why = error.message
-            self.facts.connected = False
-            self.facts.down = why
-            self._changed()
-            await self._ingest.interrupted([one.ticks.series_id for one in self._series.values()], why)
-            if self._clock.monotonic() - started > LONGEST_WAIT_S:
+                async with asyncio.timeout(None) as attempt:
+                    self._attempt = attempt
+                    why = await self._streamed()
+                    if self._clock.monotonic() - started > LONGEST_WAIT_S:
+                        wait_s = FIRST_WAIT_S
+                    await self._down(why, wait_s)
+                    await self._clock.sleep(wait_s)
+                    wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+            except TimeoutError:
+                if not attempt.expired():
+                    raise
+                await self._begin_anew()
                 wait_s = FIRST_WAIT_S
-            _log.warning("feed is down", provider=self.facts.provider, problem=why, next_attempt_s=wait_s)
-            await self._clock.sleep(wait_s)
-            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+            finally:
+                self._attempt = None
+
+    def reconnect(self) -> None:
+        """Give up the present connection, or the wait for the next attempt, and connect anew; returns at once."""
+        if self._attempt is not None:
+            attempt, self._attempt = self._attempt, None
+            attempt.reschedule(asyncio.get_running_loop().time())
+
+    async def resync(self, symbols: Sequence[str]) -> None:
+        """Synchronise some symbols anew on the present connection.
+
+        Raises:
+            PluginUnavailable: The provider is not connected.
+        """
+        handle = self._handle
+        if handle is None:
+            raise errors.PluginUnavailable(f"{self.facts.provider} is not running: {self.facts.down}")
+        try:
+            await handle.resync_live(symbols)
+        except errors.NotFound:
+            raise errors.PluginUnavailable(f"{self.facts.provider} is connecting") from None
+
+    async def _streamed(self) -> str:
+        """Stream until it ends, and return why."""
+        try:
+            await self._stream()
+        except errors.QuasarError as error:
+            return error.message
+        return "the stream ended"
+
+    async def _down(self, why: str, wait_s: float) -> None:
+        facts, now = self.facts, self._clock.time_ns()
+        facts.connected, facts.down, facts.since_ns = False, why, now
+        facts.next_attempt_ns = now + int(wait_s * 1e9)
+        self._changed()
+        await self._ingest.interrupted([one.ticks.series_id for one in self._series.values()], why)
+        _log.warning("feed is down", provider=facts.provider, problem=why, next_attempt_s=wait_s)
+
+    async def _begin_anew(self) -> None:
+        """Note that the connection is made anew because somebody asked for it."""
+        facts = self.facts
+        facts.connected, facts.down, facts.detail = False, "", ""
+        facts.since_ns, facts.next_attempt_ns = self._clock.time_ns(), 0
+        facts.made_anew.clear()
+        facts.refused.clear()
+        self._changed()
+        why = "the connection is made anew"
+        await self._ingest.interrupted([one.ticks.series_id for one in self._series.values()], why)
 
     async def _stream(self) -> None:
         handle = await self._runtime.handle(self.facts.provider)
@@ -104,17 +157,42 @@ class ProviderFeed:
         facts = self.facts
         facts.last_message_ns = self._clock.time_ns()
         if facts.down:
-            facts.down = ""
+            facts.down, facts.next_attempt_ns = "", 0
             self._changed()
         for notice in batch.notices:
             await self._notice(notice)
         if not facts.connected and (batch.tick_chunks or batch.bar_chunks):
-            facts.connected = True
+            self._connected()
             self._changed()
             self._ingest.resumed([one.ticks.series_id for one in self._series.values()], self._fetch)
         for chunk in batch.tick_chunks:
-            self.facts.rows += len(chunk.columns)
+            self._count(chunk.series_id, chunk.columns)
             self._ingest.take(chunk.series_id, chunk.columns, self._fetch)
+
+    def _connected(self) -> None:
+        facts, now = self.facts, self._clock.time_ns()
+        if facts.connects and not facts.connected:
+            facts.made_anew.append(now)
+        facts.connected = True
+        facts.connects += 1
+        facts.connect_ns = facts.since_ns = now
+        facts.next_attempt_ns = 0
+        facts.detail = ""
+
+    def _count(self, series_id: int, ticks: TickColumns) -> None:
+        """Count rows, for those who look at the feed and its symbols."""
+        now = self._clock.time_ns()
+        self.facts.rows += len(ticks)
+        self.facts.meter.take(ticks, now)
+        symbol = self._symbols.get(series_id)
+        if symbol is None or not len(ticks):
+            return
+        facts = self.facts.symbol(symbol)
+        if now - facts.last_receive_ns > QUIET_NS or facts.last_receive_ns < self.facts.connect_ns:
+            facts.since_ns = now
+        facts.rows += len(ticks)
+        facts.last_receive_ns, facts.resyncing = now, False
+        facts.last_event_ns = int(ticks.event_time_ns[-1])
 
     async def _notice(self, notice: ConnectionNotice | SymbolNotice | GapNotice | RejectedRow) -> None:
         if isinstance(notice, ConnectionNotice):
@@ -129,10 +207,16 @@ class ProviderFeed:
             _log.warning("live row refused", provider=self.facts.provider, detail=notice.detail, symbol=notice.symbol)
 
     def _symbol(self, notice: SymbolNotice) -> None:
-        refused = self.facts.refused
+        refused, facts = self.facts.refused, self.facts.symbol(notice.symbol)
+        facts.resyncing = notice.state in (SymbolState.RESYNCING, SymbolState.CHECKSUM_FAILED)
         if notice.state is SymbolState.REFUSED:
             refused[notice.symbol] = notice.message
+            facts.since_ns = self._clock.time_ns()
             self._changed()
+        elif facts.resyncing:
+            facts.since_ns = self._clock.time_ns()
+            facts.resyncs += notice.state is SymbolState.RESYNCING
+            self.facts.checksum_failures += notice.state is SymbolState.CHECKSUM_FAILED
         elif notice.state is SymbolState.SUBSCRIBED:
             if refused.pop(notice.symbol, None) is not None:
                 self._changed()
@@ -143,13 +227,12 @@ class ProviderFeed:
         before = self.facts.connected
         self.facts.host = notice.host or self.facts.host
         if notice.state is ConnectionState.CONNECTED:
-            self.facts.connected = True
-            self.facts.connects += 1
-            self.facts.detail = ""
+            self._connected()
         elif notice.state in (ConnectionState.DISCONNECTED, ConnectionState.REFUSED):
             self.facts.connected = False
             self.facts.detail = notice.error
-        self.facts.since_ns = self._clock.time_ns()
+            self.facts.since_ns = self._clock.time_ns()
+            self.facts.next_attempt_ns = notice.next_attempt_ns
         if self.facts.connected != before:
             self._changed()
 
@@ -189,6 +272,8 @@ class Feeds:
         self._tell_change = changed
         self.revision = 0
         """Grows whenever a feed or a symbol is in another state."""
+        self.symbols_revision = 0
+        """Grows whenever other symbols are wanted."""
         self.running: dict[str, ProviderFeed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -227,8 +312,12 @@ class Feeds:
                     continue
 
     async def _reconcile(self, group: asyncio.TaskGroup) -> None:
+        former = self.symbols.current.keys()
         current = await self.symbols.refresh()
         await self._follow(current)
+        if current.keys() != former:
+            self.symbols_revision += 1
+            self._tell_change()
         for provider in list(self.running):
             if provider not in self.symbols.providers:
                 await self.running.pop(provider).want(())

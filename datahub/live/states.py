@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from datahub.live.meter import FeedMeter
 
 QUIET_NS = 60_000_000_000
 """A symbol without a row for so long is quiet while its feed lives."""
@@ -23,6 +26,24 @@ class FeedState(IntEnum):
     DOWN = 6
 
 
+RECONNECTS = 30
+"""Connections that a provider may make anew within `RECONNECT_WINDOW_NS`."""
+RECONNECT_WINDOW_NS = 600_000_000_000
+
+
+@dataclass(slots=True)
+class SymbolFacts:
+    """What is known of one symbol of a feed since the provider started."""
+
+    rows: int = 0
+    resyncs: int = 0
+    resyncing: bool = False
+    last_event_ns: int = 0
+    last_receive_ns: int = 0
+    since_ns: int = 0
+    """When rows began to come, or when the vendor refused the symbol."""
+
+
 @dataclass(slots=True)
 class FeedFacts:
     """What is known of the feed of one provider."""
@@ -40,6 +61,28 @@ class FeedFacts:
     """Symbols that the vendor refused, with its words."""
     down: str = ""
     """Why the feed does not run; empty while it does."""
+    connect_ns: int = 0
+    """When the present connection was made."""
+    next_attempt_ns: int = 0
+    """When the next attempt is made; 0: none is due."""
+    checksum_failures: int = 0
+    meter: FeedMeter = field(default_factory=FeedMeter)
+    symbols: dict[str, SymbolFacts] = field(default_factory=dict)
+    made_anew: deque[int] = field(default_factory=lambda: deque(maxlen=RECONNECTS))
+    """When the latest connections were made anew."""
+
+    @property
+    def feed_id(self) -> str:
+        """How the feed is named from outside: a provider has one."""
+        return f"{self.provider}/0"
+
+    def symbol(self, symbol: str) -> SymbolFacts:
+        """Return what is known of a symbol."""
+        return self.symbols.setdefault(symbol, SymbolFacts())
+
+    def budget(self, now_ns: int) -> int:
+        """Return how many connections may be made anew now."""
+        return RECONNECTS - sum(each > now_ns - RECONNECT_WINDOW_NS for each in self.made_anew)
 
     def state(self, now_ns: int) -> FeedState:
         """Return how the feed is."""

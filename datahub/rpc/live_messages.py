@@ -108,7 +108,7 @@ def feed_health(facts: FeedFacts, symbols: int, clock: Clock) -> feed_pb2.FeedHe
     """Return how a feed is."""
     now = clock.time_ns()
     return feed_pb2.FeedHealth(
-        feed_id=facts.provider,
+        feed_id=facts.feed_id,
         provider=facts.provider,
         state=int(facts.state(now)),  # type: ignore[arg-type]  # numbered as in the contract
         last_message_age_ns=now - facts.last_message_ns if facts.last_message_ns else -1,

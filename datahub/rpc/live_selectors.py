@@ -37,13 +37,18 @@ class LiveSelectors:
         self._caught_up = caught_up
 
     async def selection(
-        self, selectors: Sequence[stream_pb2.MarketDataSelector], taken: Set[str] = frozenset()
+        self,
+        selectors: Sequence[stream_pb2.MarketDataSelector],
+        taken: Set[str] = frozenset(),
+        *,
+        patient: bool = True,
     ) -> Selection:
         """Return what selectors stand for; what cannot be had is an item with its reason.
 
         Args:
             selectors: What is asked for.
             taken: The ids of selectors that the stream has already.
+            patient: Wait until what was just subscribed is followed.
 
         Raises:
             InvalidArgument: Two selectors have the same id.
@@ -61,7 +66,8 @@ class LiveSelectors:
                     f"selector_id must be unique in a stream, was {selector_id!r}, which the stream has; remove that.",
                     resource=Resource("selector", selector_id),
                 )
-            selection.items[selector_id] = await self._items(selector_id, selector)
+            selection.items[selector_id] = await self._items(selector_id, selector, patient)
+            selection.selectors[selector_id] = selector
         return selection
 
     async def names(self, selectors: Iterable[market_data_pb2.SymbolSelector]) -> tuple[list[LiveName], Missing]:
@@ -76,7 +82,17 @@ class LiveSelectors:
                     missing.append((f"{name.provider}:{name.symbol}", self._why_not(name)))
         return list(found), missing
 
-    async def _items(self, selector_id: str, selector: stream_pb2.MarketDataSelector) -> list[Item]:
+    async def again(self, selection: Selection) -> Selection:
+        """Return what the same selectors stand for now."""
+        selectors = []
+        for selector_id, selector in selection.selectors.items():
+            named = stream_pb2.MarketDataSelector()
+            named.CopyFrom(selector)
+            named.selector_id = selector_id
+            selectors.append(named)
+        return await self.selection(selectors, patient=False)
+
+    async def _items(self, selector_id: str, selector: stream_pb2.MarketDataSelector, patient: bool) -> list[Item]:
         intervals = tuple(selector.intervals)
         wishes: list[Wish] = []
         if selector.WhichOneof("target") == "series":
@@ -86,7 +102,8 @@ class LiveSelectors:
         else:
             chosen = contents(selector.contents, bool(intervals))
             wishes = [Wish(name, chosen, intervals) for name in await self._named(selector.symbols)]
-        await self._current([wish.name for wish in wishes])
+        if patient:
+            await self._current([wish.name for wish in wishes])
         return [
             item
             for wish in wishes

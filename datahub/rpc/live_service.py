@@ -17,7 +17,7 @@ from datahub.live.symbols import LiveName, LiveSeries
 from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
 from datahub.rpc.live_selectors import LiveSelectors
-from datahub.rpc.live_stream import USUAL_HEARTBEAT_S, MarketDataStream, Sessions
+from datahub.rpc.live_stream import USUAL_HEARTBEAT_S, MarketDataStream, Session, Sessions
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
 from datahub.stream.reader import Policy
@@ -89,6 +89,11 @@ class LiveService:
         """Grows whenever the state of a feed or of a symbol changes."""
         return self._feeds.revision
 
+    @property
+    def symbols_revision(self) -> int:
+        """Grows whenever other symbols are live."""
+        return self._feeds.symbols_revision
+
     def symbol_status(self, live: LiveSeries) -> SymbolStatus:
         """Return how the feed of a symbol is, and what its vendor said when it refused the symbol."""
         facts = self._feeds.facts_of(live.name)
@@ -109,19 +114,36 @@ class LiveService:
     async def update_subscriptions(self, request: pb.UpdateSubscriptionsRequest) -> pb.UpdateSubscriptionsResponse:
         """Change the selection of a running stream."""
         session = self._sessions.find(request.session_id)
-        items, former = session.selection.items, session.reader.topics
-        added = await self._selectors.selection(request.add, taken=items.keys() - set(request.remove_selector_ids))
+        taken = session.selection.items.keys() - set(request.remove_selector_ids)
+        added = await self._selectors.selection(request.add, taken=taken)
         for selector_id in request.remove_selector_ids:
-            session.removed.extend(items.pop(selector_id, ()))
-        items.update(added.items)
+            session.removed.extend(session.selection.drop(selector_id))
         session.news.extend(added.all())
+        session.selection.update(added)
+        self._reselected(session, tuple(added.items))
+        return pb.UpdateSubscriptionsResponse(selector_ids=list(session.selection.items))
+
+    async def follow(self, session: Session) -> None:
+        """Bring a selection up to date after other symbols have become live, or ceased to be."""
+        now = await self._selectors.again(session.selection)
+        former = {(item.selector_id, item.requested, item.content): item for item in session.selection.all()}
+        for item in now.all():
+            before = former.pop((item.selector_id, item.requested, item.content), None)
+            if before is None or before.topic != item.topic:
+                session.news.append(item)
+        session.removed.extend(former.values())
+        session.selection.update(now)
+        self._reselected(session, tuple(dict.fromkeys(item.selector_id for item in session.news)))
+
+    def _reselected(self, session: Session, selector_ids: tuple[str, ...]) -> None:
+        """Give a reader its changed selection; what is new in it begins with a snapshot."""
+        new = session.selection.topics - session.reader.topics
         self._hub.change(session.reader, session.selection.topics)
-        self._ingest.forming(added.topics - former)
-        session.past.extend(self._hub.snapshot(added.topics - former))
-        if added.items:
-            session.phase = (stream_pb2.STREAM_PHASE_SNAPSHOT, tuple(added.items))
+        self._ingest.forming(new)
+        session.past.extend(self._hub.snapshot(new))
+        if selector_ids:
+            session.phase = (stream_pb2.STREAM_PHASE_SNAPSHOT, selector_ids)
         session.reader.wake()
-        return pb.UpdateSubscriptionsResponse(selector_ids=list(items))
 
     async def get_replay_window(self, request: pb.GetReplayWindowRequest) -> pb.GetReplayWindowResponse:
         """Say how far back a stream can start."""

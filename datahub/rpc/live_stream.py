@@ -34,11 +34,20 @@ _Key = tuple[str, str, int]
 
 
 class FeedView(Protocol):
-    """What a stream tells of feeds."""
+    """What a stream knows of feeds."""
 
     @property
     def revision(self) -> int:
         """Grows whenever the state of a feed or of a symbol changes."""
+        ...
+
+    @property
+    def symbols_revision(self) -> int:
+        """Grows whenever other symbols are live."""
+        ...
+
+    async def follow(self, session: Session) -> None:
+        """Bring the selection of a session up to date with the symbols that are live."""
         ...
 
     def symbol_status(self, live: LiveSeries) -> live_messages.SymbolStatus:
@@ -160,7 +169,9 @@ class MarketDataStream:
         self._heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
         self._sequence = 0
         self._revision = feeds.revision
+        self._symbols_revision = feeds.symbols_revision
         self._told: dict[_Key, int] = {}
+        self._sent = self._beaten = 0.0
 
     async def envelopes(self) -> AsyncGenerator[bytes, None]:
         """Yield encoded envelopes until the client is too slow, another stream takes over, or the service stops."""
@@ -168,31 +179,48 @@ class MarketDataStream:
         self._begin()
         for written in self._before(self._opening()):
             yield written
-        sent = beaten = clock.monotonic()
+        self._sent = self._beaten = clock.monotonic()
         while True:
-            await reader.wait(sent + self._heartbeat_s - clock.monotonic())
-            if self._session.ended:
-                raise errors.Aborted("Another stream with the same session_id has taken over.")
-            news = self._news()
+            await reader.wait(self._sent + self._heartbeat_s - clock.monotonic())
+            news = await self._look_around()
             if news is not None and self._session.past:
                 for written in self._before(news):
                     yield written
                 news = None
             portion = reader.take()
-            now = clock.monotonic()
-            if now - sent >= self._heartbeat_s or now - beaten >= _BUSY_HEARTBEATS * self._heartbeat_s:
-                news = news or pb.StreamMarketDataResponse()
-                news.heartbeats.append(self._heartbeat())
-                beaten = now
+            news = self._with_heartbeat(news)
             if self._draining.is_set():
                 yield self._last(news, portion)
                 raise errors.Draining(metadata={"cursor": str(self._hub.cursor_of(reader))}, retry_after_s=1.0)
             if portion is None and news is None:
                 continue
             yield self._envelope(self._hub.cursor_of(reader), news, portion.payload if portion else b"")
-            sent = now
+            self._sent = clock.monotonic()
             if self._flush_s > SHORTEST_FLUSH_S:
                 await self._pause()
+
+    async def _look_around(self) -> pb.StreamMarketDataResponse | None:
+        """Follow what changed beside the data, and return what is to be told of it, if anything.
+
+        Raises:
+            Aborted: Another stream took over.
+        """
+        if self._session.ended:
+            raise errors.Aborted("Another stream with the same session_id has taken over.")
+        if self._feeds.symbols_revision != self._symbols_revision:
+            self._symbols_revision = self._feeds.symbols_revision
+            await self._feeds.follow(self._session)
+        return self._news()
+
+    def _with_heartbeat(self, news: pb.StreamMarketDataResponse | None) -> pb.StreamMarketDataResponse | None:
+        now = self._clock.monotonic()
+        silent = now - self._sent >= self._heartbeat_s
+        if not silent and now - self._beaten < _BUSY_HEARTBEATS * self._heartbeat_s:
+            return news
+        self._beaten = now
+        news = news or pb.StreamMarketDataResponse()
+        news.heartbeats.append(self._heartbeat())
+        return news
 
     def _begin(self) -> None:
         """Find the past that was asked for; nothing was awaited since the reader joined, so there is no seam."""

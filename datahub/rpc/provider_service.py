@@ -43,6 +43,10 @@ Validate = Callable[[pb.ValidateProviderRequest], Awaitable[pb.ValidateProviderR
 class FeedApi(Protocol):
     """The live half of the service; requests and responses are those of the contract."""
 
+    async def of_provider(self, provider: str) -> Any:
+        """Return the connections of a provider."""
+        ...
+
     async def list_feeds(self, request: Any) -> Any:
         """List live connections."""
         ...
@@ -196,8 +200,9 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
         names = [entry.name for entry in entries]
         figures = {row["name"]: row for row in await self._database.fetch(SQL["provider_figures"], names)}
         pauses = {row["provider"]: row for row in await self._database.fetch(SQL["pauses"], "")}
-        return [
-            provider_message(
+        messages = []
+        for entry in entries:
+            message = provider_message(
                 entry,
                 self._runtime,
                 pause=pauses.get(entry.name),
@@ -205,8 +210,10 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
                 missing=await self._runtime.directory.missing_settings(entry.name),
                 instance_id=self._instance_id,
             )
-            for entry in entries
-        ]
+            if self._maybe_feeds is not None:
+                message.feeds.extend(await self._maybe_feeds.of_provider(entry.name))
+            messages.append(message)
+        return messages
 
 
 def _ordered(providers: list[provider_pb2.Provider], order_by: str) -> list[provider_pb2.Provider]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from datahub.live.symbols import LiveName, LiveSeries
 from datahub.stream.topic import Content, Topic
@@ -42,6 +43,8 @@ class Selection:
 
     items: dict[str, list[Item]] = field(default_factory=dict)
     """What each selector stands for, by its id."""
+    selectors: dict[str, Any] = field(default_factory=dict)
+    """The selectors as they were asked for, by their id."""
 
     @property
     def topics(self) -> frozenset[Topic]:
@@ -55,6 +58,16 @@ class Selection:
                 found.add(Topic(item.topic.series_id, Content.CLOSED_BARS))
             found.add(Topic(item.live.ticks.series_id, Content.GAPS))
         return frozenset(found)
+
+    def update(self, other: Selection) -> None:
+        """Take over the selectors of another selection."""
+        self.items.update(other.items)
+        self.selectors.update(other.selectors)
+
+    def drop(self, selector_id: str) -> list[Item]:
+        """Take out a selector; return its items."""
+        self.selectors.pop(selector_id, None)
+        return self.items.pop(selector_id, [])
 
     def all(self) -> Iterable[Item]:
         """Return the items of all selectors."""

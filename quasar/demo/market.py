@@ -9,8 +9,8 @@ from typing import Final
 from quasar.client.platform import Platform
 from quasar.errors import FailedPrecondition
 from quasar_proto.common.v1 import code_pb2, values_pb2
+from quasar_proto.datahub.v1 import collection_pb2, market_data_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as collection_pb
-from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.registry.v1 import asset_service_pb2 as asset_pb
 from quasar_proto.registry.v1 import subscription_pb2
 from quasar_proto.registry.v1 import subscription_service_pb2 as subscription_pb
@@ -20,6 +20,8 @@ MINUTES: Final = "1min"
 DAYS: Final = "1d"
 HISTORY: Final = {MINUTES: dt.timedelta(days=7), DAYS: dt.timedelta(days=365)}
 """How much history each interval gets."""
+PATIENCE_S: Final = 120.0
+"""How long the history of an interval may take."""
 
 
 async def sync_symbols(platform: Platform) -> list[str]:
@@ -71,28 +73,40 @@ def _subscription(symbol: str, interval: str, now: dt.datetime) -> subscription_
     return made
 
 
-async def backfill(platform: Platform, symbols: Sequence[str], interval: str) -> collection_pb.BackfillResult:
-    """Fetch the history of an interval for all symbols, and wait until it is there.
+async def backfill(platform: Platform, symbols: Sequence[str], interval: str) -> int:
+    """Fetch what is missing of an interval's history for all symbols, and wait until it is there.
+
+    New subscriptions fetch their history by themselves; this also fills what an earlier demonstration left out.
+
+    Returns:
+        How many bars of the symbols are stored.
 
     Raises:
         QuasarError: It failed.
     """
     now = platform.clock.now()
-    request = collection_pb.BackfillRequest(
-        series=[
-            market_data_pb2.SeriesReference(
-                key=values_pb2.SeriesKey(provider=PROVIDER, symbol=symbol, interval=interval)
-            )
-            for symbol in symbols
-        ]
-    )
+    keys = [values_pb2.SeriesKey(provider=PROVIDER, symbol=symbol, interval=interval) for symbol in symbols]
+    request = collection_pb.BackfillRequest(series=[market_data_pb2.SeriesReference(key=key) for key in keys])
     request.range.start.FromDatetime(_start(interval, now))
     request.range.end.FromDatetime(now)
     started = await platform.collection.Backfill(request)
-    ended = await platform.finished(started.operation)
-    result = collection_pb.BackfillResult()
-    ended.result.Unpack(result)
-    return result
+    await platform.finished(started.operation)
+    return await _settled(platform, keys)
+
+
+async def _settled(platform: Platform, keys: Sequence[values_pb2.SeriesKey]) -> int:
+    """Wait until nothing is being fetched for the series, and return how many bars they have."""
+    ends = platform.clock.monotonic() + PATIENCE_S
+    request = collection_pb.BatchGetSubscriptionStatesRequest(keys=keys)
+    while True:
+        states = (await platform.collection.BatchGetSubscriptionStates(request)).states
+        if not any(state.health == collection_pb2.SUBSCRIPTION_HEALTH_BACKFILLING for state in states):
+            return sum(state.rows for state in states)
+        if platform.clock.monotonic() > ends:
+            raise FailedPrecondition(
+                f"the history of {PROVIDER} must arrive within {PATIENCE_S:g} s, did not; see its runs in the console"
+            )
+        await platform.clock.sleep(0.25)
 
 
 def _start(interval: str, now: dt.datetime) -> dt.datetime:

@@ -9,7 +9,6 @@ from typing import TypeVar
 from quasar.client.platform import Platform
 from quasar.demo import market, trading
 from quasar.errors import DeadlineExceeded, FailedPrecondition
-from quasar_proto.datahub.v1.collection_service_pb2 import BackfillResult
 
 Tell = Callable[[str], None]
 FIRST_TICK_S = 60.0
@@ -48,8 +47,8 @@ async def show(platform: Platform, tell: Tell) -> None:
             await _trade(platform, told, name)
 
 
-def _bars_words(days: int) -> Callable[[BackfillResult], str]:
-    return lambda done: f"{days} days of each symbol, {done.counts.inserted:,} bars new"
+def _bars_words(days: int) -> Callable[[int], str]:
+    return lambda bars: f"{days} days of each symbol, {bars:,} bars stored"
 
 
 async def _trade(platform: Platform, told: _Steps, strategy: str) -> None:

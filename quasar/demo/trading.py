@@ -73,19 +73,20 @@ async def open_account(platform: Platform) -> bool:
 
 
 async def start_instance(platform: Platform, strategy: str) -> bool:
-    """Create the instance unless it exists, and start it; starting what runs changes nothing.
+    """Create the instance unless it exists, and start it unless it runs.
 
     Returns:
         Whether it was created.
     """
-    created = False
     try:
-        await platform.strategies.GetInstance(strategy_pb.GetInstanceRequest(instance_id=INSTANCE))
+        answer = await platform.strategies.GetInstance(strategy_pb.GetInstanceRequest(instance_id=INSTANCE))
+        created, enabled = False, answer.instance.enabled
     except NotFound:
         instance = _instance(strategy)
         await platform.strategies.CreateInstance(strategy_pb.CreateInstanceRequest(instance=instance))
-        created = True
-    await platform.strategies.StartInstance(strategy_pb.StartInstanceRequest(instance_id=INSTANCE))
+        created, enabled = True, False
+    if not enabled:
+        await platform.strategies.StartInstance(strategy_pb.StartInstanceRequest(instance_id=INSTANCE))
     return created
 
 

@@ -100,6 +100,8 @@ class Indices:
 
     async def reconcile(self) -> None:
         """Let every active index provider have its indices."""
+        if not await self._ground.database.fetchval(SQL["index_missing"]):
+            return
         async with self._ground.database.transaction() as connection:
             for row in await connection.fetch(SQL["index_reconcile"], self._ground.clock.now()):
                 happening = _happening(
@@ -174,6 +176,7 @@ class Indices:
         """
         if not change.fields:
             raise _violation("update_mask", "must name name, description or sync_schedule, was empty")
+        await self.reconcile()
         async with self._ground.database.transaction() as connection:
             await mapping_table.lock(connection)
             before = await self._held(connection, change.name, change.etag)

@@ -113,8 +113,17 @@ class Mappings:
         await self._ground.tell(connection, "mappings")
         return made
 
-    async def check_new(self, connection: Any, new: Sequence[NewMapping], batch: str) -> list[Written]:
-        """Return mappings that can be made, in the order of the request; in a transaction that holds the lock."""
+    async def check_new(
+        self, connection: Any, new: Sequence[NewMapping], batch: str, places: Sequence[int] | None = None
+    ) -> list[Written]:
+        """Return mappings that can be made, in the order of the request; in a transaction that holds the lock.
+
+        Args:
+            connection: Inside that transaction.
+            new: What to make.
+            batch: The field that holds the entries, for messages.
+            places: The entry that each one comes from; one each when absent.
+        """
         symbols, failures = _symbols([each.common_symbol for each in new])
         entries = await table.entries(connection, [each.asset for each in new])
         claims = await table.claims(connection, symbols)
@@ -139,7 +148,8 @@ class Mappings:
                 )
             if problem is not None:
                 failures.append(Failure(place, *problem))
-        raise_all(sorted(failures, key=lambda failure: failure.place), batch)
+        named = [Failure(places[each.place] if places else each.place, each.field, each.error) for each in failures]
+        raise_all(sorted(named, key=lambda failure: failure.place), batch)
         return written
 
     async def update(

@@ -188,8 +188,8 @@ class Suggestions:
                 if answer is not None:
                     had = await table.of_assets(connection, answer["assets"])
                     return [had[key] for key in answer["assets"] if key in had]
-                new = await self._new(connection, chosen)
-                written = await self._mappings.check_new(connection, new, "suggestions")
+                new, places = await self._new(connection, chosen)
+                written = await self._mappings.check_new(connection, new, "suggestions", places)
                 found = await self._mappings.write_new(connection, written, actor)
                 if validate_only:
                     raise Undone
@@ -198,11 +198,14 @@ class Suggestions:
             return found
         return found
 
-    async def _new(self, connection: Any, chosen: Sequence[AppliedSuggestion]) -> list[NewMapping]:
-        """Return the mappings that suggestions make, in their order."""
+    async def _new(
+        self, connection: Any, chosen: Sequence[AppliedSuggestion]
+    ) -> tuple[list[NewMapping], list[int]]:
+        """Return the mappings that suggestions make, in their order, and the suggestion that each comes from."""
         entries = await table.entries(connection, [asset for each in chosen for asset in (each.source, each.target)])
         failures: list[Failure] = []
         new: list[NewMapping] = []
+        places: list[int] = []
         given: dict[AssetName, str] = {}
         for place, each in enumerate(chosen):
             source, target = entries[2 * place], entries[2 * place + 1]
@@ -212,12 +215,13 @@ class Suggestions:
                 failures.append(Failure(place, "target", _elsewhere(each, standing)))
                 continue
             reason = f"suggested by its likeness to {each.target[0].kind}/{each.target[0].name} {each.target[1]}"
-            new.append(NewMapping(asset=each.source, common_symbol=symbol, origin="SUGGESTED", reason=reason))
-            if not standing:
-                given[each.target] = symbol
-                new.append(NewMapping(asset=each.target, common_symbol=symbol, origin="SUGGESTED", reason=reason))
+            sides = [each.source] if standing else [each.source, each.target]
+            given.setdefault(each.target, symbol)
+            for side in sides:
+                new.append(NewMapping(asset=side, common_symbol=symbol, origin="SUGGESTED", reason=reason))
+                places.append(place)
         raise_all(failures, "suggestions")
-        return new
+        return new, places
 
 
 def _chosen_symbol(each: AppliedSuggestion, source: Entry, standing: str, target: Entry) -> str:

@@ -72,6 +72,7 @@ class IndexService(stubs.IndexServiceServicer):
         asked = request.HasField("as_of")
         as_of = instant(request.as_of) if asked else self._ground.clock.now()
         mark = request.as_of.ToJsonString() if asked else ""
+        await self._shop.indices.reconcile()
         page = await reading.list_members(self._ground.database, request.index, as_of, _query(request), mark)
         return pb.ListIndexMembersResponse(
             members=[messages.member_message(page.index.name, each) for each in page.members],
@@ -119,6 +120,7 @@ class IndexService(stubs.IndexServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
+        await self._shop.indices.reconcile()
         days, following = await reading.timeline(self._ground.database, query)
         return pb.GetIndexTimelineResponse(
             days=[messages.day_message(each) for each in days], next_page_token=following

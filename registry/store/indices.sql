@@ -36,8 +36,18 @@ select left(case when exists (select from indices i where lower(i.name) = lower(
         else w.provider_index end, 100),
     'PROVIDER', w.code_id, w.provider_index, left(w.description, 2000), $1, $1, $1
 from wanted w
-on conflict (lower(name)) do nothing
+on conflict do nothing
 returning name;
+
+-- name: index_missing
+-- Whether an active index provider lacks an index; reading is cheaper than trying to insert.
+select exists (
+    select from code_registry c
+    join code_versions v on v.code_id = c.code_id and v.version = c.active_version
+    where c.kind = 'provider' and c.deleted_at is null and v.manifest -> 'capabilities' ? 'PROVIDER_CAPABILITY_INDEX'
+        and (select count(*) from indices i where i.code_id = c.code_id)
+            < greatest(jsonb_array_length(coalesce(v.manifest -> 'indices', '[]')), 1)
+);
 
 -- name: index_update
 update indices

@@ -37,6 +37,8 @@ class Ground:
     fills: Sequence[FillRecord]
     trades: Sequence[TradeRecord]
     periods_per_year: float
+    first_open_ns: int | None = None
+    """Open time of the first bar; None: the first value of the curve."""
     risk_free_rate: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -65,7 +67,8 @@ def _span(ground: Ground) -> Figures:
     times = ground.equity.time_ns
     if not len(times):
         return {"bars": 0}
-    start, end = int(times[0]), int(times[-1])
+    start = int(times[0]) if ground.first_open_ns is None else ground.first_open_ns
+    end = int(times[-1])
     return {"start_time": start, "end_time": end, "duration": (end - start) / 1e9, "bars": len(times)}
 
 

@@ -214,13 +214,19 @@ def _digest(series: Sequence[LoadedSeries]) -> str:
 
 def _ground(task: Task, series: Sequence[LoadedSeries], collected: _Collected, outcome: Outcome) -> Ground:
     calendars = [task.calendar] if task.calendar else [each.facts.calendar for each in series]
+    equity = EquityColumns.concatenate(collected.equity)
+    if "gross_exposure" not in equity.columns and "net_exposure" in equity.columns and len(series) == 1:
+        # Of a single symbol the one follows from the other.
+        gross = np.abs(equity.columns["net_exposure"])
+        equity = EquityColumns(equity.time_ns, {**equity.columns, "gross_exposure": gross})
     return Ground(
         currency=task.currency,
         initial=task.cash,
         final=outcome.final_equity,
-        equity=EquityColumns.concatenate(collected.equity),
+        equity=equity,
         fills=collected.fills,
         trades=collected.trades,
+        first_open_ns=min(int(each.bars.open_time_ns[0]) for each in series),
         periods_per_year=task.periods_per_year or periods_per_year(calendars),
         risk_free_rate=task.risk_free_rate,
         counts=outcome.counts,

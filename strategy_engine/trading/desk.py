@@ -132,8 +132,7 @@ class TradingDesk:
         return order if not denied else replace(order, final_time=order.create_time)
 
     async def _repeated(self, former: StoredOrder, new: NewOrder) -> Placed:
-        same = replace(former.spec, quantity=None) == replace(new.spec, quantity=None) or former.status.is_final
-        if former.account_id != new.account_id or not (same or former.spec.symbol == new.spec.symbol):
+        if former.account_id != new.account_id or not _same(former.spec, new.spec):
             description = "must be new for another order, was used before"
             raise AlreadyExists(f"request_id {description}.", violations=[FieldViolation("request_id", description)])
         children = [child_id(former.client_order_id, leg) for leg in (1, 2)]
@@ -222,6 +221,13 @@ class TradingDesk:
     async def _tell(self, changed: Sequence[Changed]) -> None:
         for listener in tuple(self._listeners):
             await listener(changed)
+
+
+def _same(former: OrderSpec, new: OrderSpec) -> bool:
+    """Tell whether an order that is there may be the one that is asked for; an amount has become a quantity."""
+    names = ("symbol", "side", "type", "time_in_force", "reduce_only", "post_only", "tag")
+    sized = new.quantity is None or former.quantity == new.quantity
+    return sized and all(getattr(former, name) == getattr(new, name) for name in names)
 
 
 def _nobody(_key: tuple[str, str, str]) -> None:

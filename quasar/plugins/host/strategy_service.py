@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -25,6 +26,7 @@ from quasar_proto.strategy.v1 import backtest_pb2
 _BARS: Final = 4
 _PROGRESS_S: Final = 0.25
 _CALLBACK_S: Final = 10.0
+_ENDING_S: Final = 3.0
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class StrategyService:
         self._runtime = runtime
         self._datasets: dict[str, _Dataset] = {}
         self._run: LiveRun | None = None
-        self._busy = False
+        self._idle = asyncio.Lock()
 
     async def LoadDataset(self, raw: bytes, rpc: Rpc) -> strategy_pb2.LoadDatasetResponse:
         """Take a part of a data set."""
@@ -87,7 +89,7 @@ class StrategyService:
         dataset = self._datasets.get(request.dataset_id)
         if dataset is None or not dataset.complete:
             raise errors.NotFound(f"data set {request.dataset_id} must be loaded completely, was not")
-        self._take()
+        await self._take()
         dataset.users += 1
         try:
             with self._runtime.working():
@@ -104,12 +106,15 @@ class StrategyService:
                 )
         finally:
             dataset.users -= 1
-            self._busy = False
+            self._idle.release()
 
-    def _take(self) -> None:
-        if self._busy:
-            raise errors.FailedPrecondition("a back-test or a run is going on in this process")
-        self._busy = True
+    async def _take(self) -> None:
+        """Begin to use the process; one run that is being cancelled is waited for."""
+        try:
+            async with asyncio.timeout(_ENDING_S):
+                await self._idle.acquire()
+        except TimeoutError:
+            raise errors.FailedPrecondition("a back-test or a run is going on in this process") from None
 
     def _strategy(self, parameters: Any) -> Strategy:
         values = {name: value_to_plain(value) for name, value in parameters.fields.items()}
@@ -118,7 +123,7 @@ class StrategyService:
 
     async def StartLive(self, request: strategy_pb2.StartLiveRequest, rpc: Rpc) -> None:
         """Begin a run and stream what the strategy wants."""
-        self._take()
+        await self._take()
         try:
             with self._runtime.working():
                 grids = {one.series.symbol: _live_grid(one) for one in request.series}
@@ -126,7 +131,7 @@ class StrategyService:
                 await self._run.serve(rpc.write)
         finally:
             self._run = None
-            self._busy = False
+            self._idle.release()
 
     def _need_run(self, run_id: str) -> LiveRun:
         if self._run is None or self._run.run_id != run_id:

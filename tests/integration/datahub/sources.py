@@ -18,7 +18,7 @@ from quasar.sdk.requests import BarRequest
 def bars_of(request: BarRequest, price: float = 100.0) -> BarColumns:
     """One bar for every slot of a request; the price follows from the time, so that the same slot has the same bar."""
     times = Interval.parse(request.interval).slots(request.start_ns, request.end_ns)
-    prices = price + (times // 60_000_000_000) % 50
+    prices = (price + (times // 60_000_000_000) % 50).astype(np.float64)
     return BarColumns(times, prices, prices + 1, prices - 1, prices, np.full(len(times), 7.0))
 
 

@@ -27,7 +27,7 @@ DAY = TimeRange.of(dt.datetime(2026, 1, 2, tzinfo=dt.UTC), dt.datetime(2026, 1, 
 def minutes(span: TimeRange, price: float = 100.0) -> BarColumns:
     """One bar for every minute of a range."""
     times = np.arange(span.start_ns, span.end_ns, NS_PER_MINUTE, dtype=np.int64)
-    prices = price + np.arange(len(times)) % 7
+    prices = (price + np.arange(len(times)) % 7).astype(np.float64)
     return BarColumns(times, prices, prices + 1, prices - 1, prices, np.full(len(times), 5.0))
 
 

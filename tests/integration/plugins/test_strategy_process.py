@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 import uuid
+from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
 
@@ -118,9 +119,10 @@ async def test_a_call_that_never_returns_ends_the_back_test_and_the_process(plug
 async def test_closing_the_stream_cancels_the_back_test(plugins: Plugins) -> None:
     body = "def on_bar(self, bar):\n    import time; time.sleep(0.001)"
     handle = await plugins.pool.strategy(strategy_code(body))
-    async for message in handle.run_backtest(spec(progress_s=0.05)):
-        if message.HasField("progress"):
-            break
+    async with aclosing(handle.run_backtest(spec(progress_s=0.05))) as messages:
+        async for message in messages:
+            if message.HasField("progress"):
+                break
     async with asyncio.timeout(5):
         assert (await outcome(handle, spec(market(10)))).succeeded
 

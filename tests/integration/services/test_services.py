@@ -104,8 +104,10 @@ async def test_only_those_who_may_are_let_in(part: Part, start: Start, bearers: 
 async def test_what_has_no_implementation_says_so_with_details(start: Start, bearers: Bearers) -> None:
     async with start(STRATEGY) as service:
         stub = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
-        code, info = await failure(stub.ListPolicies(policy_service_pb2.ListPoliciesRequest(), **as_(bearers.viewer)))
-        small, _ = await failure(stub.ListPolicies(policy_service_pb2.ListPoliciesRequest(), timeout=PATIENCE_S))
+        code, info = await failure(
+            stub.GetPolicyUsage(policy_service_pb2.GetPolicyUsageRequest(), **as_(bearers.viewer))
+        )
+        small, _ = await failure(stub.GetPolicyUsage(policy_service_pb2.GetPolicyUsageRequest(), timeout=PATIENCE_S))
     assert (code, info.reason, info.domain) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "quasar")
     assert small is grpc.StatusCode.UNAUTHENTICATED
 

@@ -142,7 +142,7 @@ async def serving(played: Played) -> AsyncIterator[str]:
     """Serve a played DataHub and yield its address."""
     server = grpc.aio.server()
     service = pb.DESCRIPTOR.services_by_name["MarketDataService"].full_name
-    methods = {
+    methods: dict[str, Any] = {
         "ReadBars": grpc.unary_stream_rpc_method_handler(played.read, pb.ReadBarsRequest.FromString, bytes),
         "StreamMarketData": grpc.unary_stream_rpc_method_handler(
             played.stream, pb.StreamMarketDataRequest.FromString, bytes

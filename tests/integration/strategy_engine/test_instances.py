@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
@@ -147,10 +148,15 @@ async def test_a_paper_run_makes_the_trades_of_the_back_test_through_a_cut_strea
     assert (metrics.fills, metrics.orders, metrics.denied_orders) == (len(wanted), len(wanted), 0)
     portfolio = service.stub(portfolio_service_pb2_grpc.PortfolioServiceStub)
     scope = portfolio_pb2.PortfolioScope(instance_id="cross")
-    worth = await portfolio.GetPortfolio(portfolio_service_pb2.GetPortfolioRequest(scope=scope), **as_(bearers.viewer))
-    assert float(worth.portfolio.figures.equity.value) == pytest.approx(
-        expected("goog_sma_next_open.json")["equity"][199], abs=0.01
+    wanted_equity = expected("goog_sma_next_open.json")["equity"][199]
+    watching = portfolio.WatchPortfolio(
+        portfolio_service_pb2.WatchPortfolioRequest(scope=scope, omit_positions=True), **as_(bearers.viewer)
     )
+    async with asyncio.timeout(PATIENCE_S):
+        async for message in watching:
+            if float(message.portfolio.figures.equity.value) == pytest.approx(wanted_equity, abs=1e-6):
+                break
+    watching.cancel()
 
     stopped = await stub.StopInstance(pb.StopInstanceRequest(instance_id="cross"), **as_(bearers.operator))
     assert stopped.instance.state == strategy_pb2.INSTANCE_STATE_STOPPED
@@ -243,7 +249,7 @@ async def test_instances_are_created_once_changed_with_an_etag_and_deleted(
         await stub.CreateInstance(instance(), **as_(bearers.operator))
     assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
     created.display_name = "Cross"
-    request = pb.UpdateInstanceRequest(instance=created, update_mask={"paths": ["display_name"]})
+    request = pb.UpdateInstanceRequest(instance=created, update_mask=FieldMask(paths=["display_name"]))
     changed = (await stub.UpdateInstance(request, **as_(bearers.operator))).instance
     assert changed.display_name == "Cross"
     with pytest.raises(grpc.aio.AioRpcError) as caught:

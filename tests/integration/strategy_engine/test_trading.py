@@ -8,6 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from quasar.database.pool import Database
 from quasar.model.bars import BarColumns
@@ -125,7 +127,7 @@ async def test_a_market_order_fills_at_the_next_open_and_moves_position_cash_and
     )
     done = await ended(service, bearers, begun.operation.operation_id)
     assert done.state == operation_pb2.OPERATION_STATE_SUCCEEDED
-    (closing,) = list(done.result_summary["closing_client_order_ids"])
+    (closing,) = json_format.MessageToDict(done.result_summary)["closing_client_order_ids"]
     await played.feed(GOOG, tomorrow(820.0, 820.0, 2))
     await reached(stub, bearers, closing, order_pb2.ORDER_STATUS_FILLED)
     rows = await portfolio.ListPnl(portfolio_service_pb2.ListPnlRequest(scope=scope), **as_(bearers.viewer))
@@ -148,6 +150,9 @@ async def test_a_repeated_request_is_the_same_order(stub: Any, bearers: Bearers)
     assert first.order.client_order_id == again.order.client_order_id
     listed = await stub.ListOrders(pb.ListOrdersRequest(), **as_(bearers.viewer))
     assert len(listed.orders) == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.PlaceOrder(order("same", "11", limit="1.00"), **as_(bearers.operator))
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
 
 
 async def test_orders_are_cancelled_one_by_one_and_all_together(stub: Any, bearers: Bearers) -> None:
@@ -185,7 +190,8 @@ async def test_a_limit_denies_with_its_reason_and_numbers_and_the_denial_is_kept
     assert denial_pb2.DENIAL_REASON_MAX_ORDER_QUANTITY in [each.reason for each in checked.checks]
     policy.limits.max_order_quantity.value = "50"
     await policies.UpdatePolicy(
-        policy_service_pb2.UpdatePolicyRequest(policy=policy, update_mask={"paths": ["limits"]}), **as_(bearers.admin)
+        policy_service_pb2.UpdatePolicyRequest(policy=policy, update_mask=FieldMask(paths=["limits"])),
+        **as_(bearers.admin),
     )
     allowed = await stub.PlaceOrder(order("d-2", limit="1.00"), **as_(bearers.operator))
     assert allowed.order.status == order_pb2.ORDER_STATUS_ACCEPTED

@@ -17,7 +17,9 @@ ACCOUNT = Scope(ScopeKind.ACCOUNT, "main")
 
 
 def proposal(side: OrderSide = OrderSide.BUY, quantity: str = "10", **more: Any) -> Proposal:
-    own = {name: more.pop(name) for name in ("instance_id", "known", "price", "price_age_s") if name in more}
+    own: dict[str, Any] = {
+        name: more.pop(name) for name in ("instance_id", "known", "price", "price_age_s") if name in more
+    }
     kind = more.pop("type", OrderType.LIMIT if "limit_price" in more else OrderType.MARKET)
     spec = OrderSpec(symbol="AAPL", side=side, type=kind, quantity=D(quantity), **more)
     asked: dict[str, Any] = {"instance_id": "", "known": True, "price": D(100), **own}

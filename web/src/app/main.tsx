@@ -9,6 +9,7 @@ import { currentToken, onSession } from "../rpc/session.ts";
 import "../styles.css";
 import { Failed } from "../ui/kit.tsx";
 import { Login } from "./login.tsx";
+import { applyTheme, useTheme } from "../ui/theme.ts";
 import { router } from "./router.tsx";
 
 const client = new QueryClient({
@@ -35,13 +36,18 @@ function App() {
   );
 }
 
+function Toasts() {
+  return <Toaster position="bottom-right" theme={useTheme()} richColors />;
+}
+
+applyTheme();
 const element = document.getElementById("root");
 if (!element) throw new Error("index.html must hold an element with the id root");
 createRoot(element).render(
   <StrictMode>
     <QueryClientProvider client={client}>
       <App />
-      <Toaster position="bottom-right" theme="system" richColors />
+      <Toasts />
     </QueryClientProvider>
   </StrictMode>,
 );

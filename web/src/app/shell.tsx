@@ -15,6 +15,7 @@ import { useEffect, useState } from "react";
 import { tinykeys } from "tinykeys";
 import { signOut } from "../rpc/session.ts";
 import { Dialog } from "../ui/kit.tsx";
+import { toggleTheme, useTheme } from "../ui/theme.ts";
 
 const PLACES = [
   { to: "/", label: "Overview", key: "o", icon: LayoutDashboard },
@@ -26,19 +27,10 @@ const PLACES = [
   { to: "/events", label: "Events", key: "e", icon: Activity },
 ] as const;
 
-export function useTheme(): [string, () => void] {
-  const [theme, setTheme] = useState(() => localStorage.getItem("quasar.theme") ?? "dark");
-  useEffect(() => {
-    document.documentElement.dataset["theme"] = theme;
-    localStorage.setItem("quasar.theme", theme);
-  }, [theme]);
-  return [theme, () => setTheme((now) => (now === "dark" ? "light" : "dark"))];
-}
-
 export function Shell() {
   const navigate = useNavigate();
   const [help, setHelp] = useState(false);
-  const [theme, toggleTheme] = useTheme();
+  const theme = useTheme();
 
   useEffect(() => {
     const typing = (event: KeyboardEvent) => (event.target as HTMLElement).closest("input, textarea, select") !== null;

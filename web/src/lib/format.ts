@@ -10,17 +10,28 @@ const AGES: [number, string][] = [
   [60, "min"],
 ];
 
-/** A price with the decimals that its size asks for: 0.00001234 keeps its digits, 64 000 does not grow any. */
+/** A price with its instrument's decimals, else with those that its size asks for: 0.00001234 keeps its digits. */
 export function price(value: number | undefined, decimals?: number): string {
   if (value === undefined || Number.isNaN(value)) return "–";
+  if (decimals !== undefined)
+    return value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
   const magnitude = Math.abs(value);
-  const digits =
-    decimals ?? (magnitude === 0 ? 2 : magnitude < 1 ? Math.min(10, 3 - Math.floor(Math.log10(magnitude))) : 2);
+  const digits = magnitude === 0 || magnitude >= 1 ? 2 : Math.min(10, 3 - Math.floor(Math.log10(magnitude)));
   return value.toLocaleString("en-US", { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits });
 }
 
 export function count(value: number | bigint | undefined): string {
   return value === undefined ? "–" : Number(value).toLocaleString("en-US", { maximumFractionDigits: 0 });
+}
+
+/** An amount traded: whole units of a share, parts of a coin, millions in short. */
+export function amount(value: number | undefined): string {
+  if (value === undefined || Number.isNaN(value)) return "–";
+  if (Math.abs(value) >= 1e6)
+    return value.toLocaleString("en-US", { notation: "compact", minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const digits =
+    Math.abs(value) >= 1000 || Number.isInteger(value) ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 5 };
+  return value.toLocaleString("en-US", digits);
 }
 
 export function ratio(value: number | undefined, digits = 2): string {
@@ -41,10 +52,16 @@ export function time(value: Timestamp | undefined): string {
   return value ? timestampDate(value).toISOString().replace("T", " ").slice(0, 19) : "–";
 }
 
+/** Seconds since 1970 as a time of day in UTC. */
+export function utc(seconds: number): string {
+  return new Date(1000 * seconds).toISOString().replace("T", " ").slice(0, 16);
+}
+
 export function age(value: Timestamp | undefined, now: number = Date.now()): string {
   if (!value) return "never";
   const seconds = Math.round((now - timestampDate(value).getTime()) / 1000);
   const [span, word] = seconds < 0 ? [-seconds, "in"] : [seconds, "ago"];
+  if (span === 0) return "now";
   const [unit, name] = AGES.find(([size]) => span >= size) ?? [1, "s"];
   const text = `${Math.floor(span / unit)} ${name}`;
   return word === "in" ? `in ${text}` : `${text} ago`;

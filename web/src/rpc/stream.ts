@@ -1,6 +1,6 @@
 // A server stream that lives as long as somebody looks at it: it reconnects with jitter and goes on where it stopped.
 
-import { useEffect, useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 import { failureOf, type Failure } from "./errors.ts";
 
 export type Link = "connecting" | "live" | "reconnecting" | "offline";
@@ -45,7 +45,7 @@ export async function follow<T>(
       failure = failureOf(error);
     }
     if (signal.aborted) return;
-    if (failure && !failure.retryable && failure.reason !== "INTERNAL" && failure.reason !== "Unknown") {
+    if (failure?.final) {
       onStatus({ link: "offline", failure, lastMessage });
       return;
     }
@@ -93,11 +93,51 @@ export class StreamStore<S> {
   };
 }
 
+/** A store that begins anew when `key` changes. */
+export function useStreamStore<S>(key: string, initial: S): StreamStore<S> {
+  const [made, setMade] = useState(() => ({ key, store: new StreamStore(initial) }));
+  if (made.key === key) return made.store;
+  const next = { key, store: new StreamStore(initial) };
+  setMade(next);
+  return next.store;
+}
+
 export function useStore<S>(store: StreamStore<S>): S {
   return useSyncExternalStore(store.subscribe, store.get);
 }
 
-/** Follows a stream while the component is mounted; `key` says when it is another stream. */
+/** How long a page may be out of sight until its streams are let go. */
+export const HIDDEN_MS = 5_000;
+
+/**
+ * Runs `work` while the page can be seen, and anew when it comes back; returns what ends it.
+ * A browser opens six connections to one address for all its tabs together: tabs in the back would hold them all.
+ */
+export function whileSeen(work: (signal: AbortSignal) => void): () => void {
+  let running: AbortController | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const stop = () => {
+    running?.abort();
+    running = null;
+  };
+  const look = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(stop, HIDDEN_MS);
+    else if (!running) {
+      running = new AbortController();
+      work(running.signal);
+    }
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+  return () => {
+    document.removeEventListener("visibilitychange", look);
+    clearTimeout(timer);
+    stop();
+  };
+}
+
+/** Follows a stream while the component is mounted and seen; `key` says when it is another stream. */
 export function useFollow<T>(
   key: string,
   open: Open<T>,
@@ -105,9 +145,7 @@ export function useFollow<T>(
   onStatus: (status: LinkStatus) => void,
 ): void {
   useEffect(() => {
-    const abort = new AbortController();
-    void follow(open, onMessage, onStatus, abort.signal);
-    return () => abort.abort();
+    return whileSeen((signal) => void follow(open, onMessage, onStatus, signal));
     // The callbacks belong to the key: a new key brings new ones.
     // oxlint-disable-next-line react-hooks/exhaustive-deps
   }, [key]);

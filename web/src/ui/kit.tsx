@@ -122,9 +122,9 @@ export function State({ tone, children }: { tone: Tone; children: ReactNode }) {
 
 export function Loading({ what }: { what: string }) {
   return (
-    <p role="status" className="flex items-center gap-2 px-4 py-6 text-muted">
+    <output className="flex items-center gap-2 px-4 py-6 text-muted">
       <LoaderCircle size={16} className="animate-spin" aria-hidden /> Loading {what} …
-    </p>
+    </output>
   );
 }
 
@@ -188,13 +188,19 @@ export interface Column<T> {
   head: string;
   cell: (row: T) => ReactNode;
   right?: boolean;
+  /** The head is for screen readers only: the column holds buttons. */
+  unseen?: boolean;
 }
+
+/** What is short stays on one line: "5 min ago" broken in two reads as two things. */
+const NO_BREAK_UNDER = 22;
 
 export function Table<T>({
   rows,
   columns,
   rowKey,
   empty,
+  emptyAction,
   onOpen,
   label,
 }: {
@@ -202,17 +208,21 @@ export function Table<T>({
   columns: Column<T>[];
   rowKey: (row: T) => string;
   empty: ReactNode;
+  emptyAction?: ReactNode;
   onOpen?: (row: T) => void;
   label: string;
 }) {
-  if (rows.length === 0) return <Empty>{empty}</Empty>;
+  if (rows.length === 0) return <Empty action={emptyAction}>{empty}</Empty>;
   return (
     <table className="w-full border-collapse text-sm" aria-label={label}>
       <thead>
         <tr className="text-left text-xs text-muted">
           {columns.map((column) => (
-            <th key={column.head} className={classes("px-4 py-2 font-medium", column.right && "text-right")}>
-              {column.head}
+            <th
+              key={column.head}
+              className={classes("px-4 py-2 font-medium whitespace-nowrap", column.right && "text-right")}
+            >
+              {column.unseen ? <span className="sr-only">{column.head}</span> : column.head}
             </th>
           ))}
         </tr>
@@ -224,11 +234,25 @@ export function Table<T>({
             className={classes("border-t border-line", onOpen && "cursor-pointer hover:bg-panel2")}
             onClick={onOpen && (() => onOpen(row))}
           >
-            {columns.map((column) => (
-              <td key={column.head} className={classes("px-4 py-2", column.right && "num text-right")}>
-                {column.cell(row)}
-              </td>
-            ))}
+            {columns.map((column, index) => {
+              const cell = column.cell(row);
+              const short = column.right || (typeof cell === "string" && cell.length < NO_BREAK_UNDER);
+              return (
+                <td
+                  key={column.head}
+                  className={classes("px-4 py-2", short && "whitespace-nowrap", column.right && "num text-right")}
+                >
+                  {onOpen && index === 0 ? (
+                    // The row takes the click; the keyboard needs something to stop at, whose click rises to the row.
+                    <button type="button" className="cursor-pointer text-left">
+                      {cell}
+                    </button>
+                  ) : (
+                    cell
+                  )}
+                </td>
+              );
+            })}
           </tr>
         ))}
       </tbody>

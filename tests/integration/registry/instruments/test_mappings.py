@@ -155,7 +155,7 @@ async def test_a_batch_is_all_or_none_and_names_each_entry_that_fails(world: Wor
     failure = await failure_of(world.mappings.BatchCreateMappings(request))
     for field in ("mappings[1].asset.symbol", "mappings[3].asset", "mappings[4].common_symbol"):
         assert field in failure.everything()
-    assert "mappings[0]" not in failure.everything()
+    assert "mappings[0]." not in failure.everything()
     assert await names(world) == []
     del request.mappings[1:5]
     request.mappings.append(pb.NewMapping(asset=key("alpha", "B"), common_symbol="TWO", inactive=True))

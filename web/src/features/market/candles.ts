@@ -49,6 +49,17 @@ export function candlesOf(chunk: BarChunk): Candle[] {
 }
 
 /**
+ * The candles to update one by one so that `before` becomes `after`: the newest one, and one that follows it.
+ * Null when more than that differs; everything before the newest one is the same object as long as nothing else changed.
+ */
+export function changes(before: Candle[], after: Candle[]): Candle[] | null {
+  const newest = before.length - 1;
+  const added = after.length - before.length;
+  if (newest < 1 || added < 0 || added > 1 || after[newest - 1] !== before[newest - 1]) return null;
+  return after[newest] === before[newest] && added === 0 ? [] : after.slice(newest);
+}
+
+/**
  * Candles with others put in: in order of time, one for each time, the newer one wins.
  * `base` must be in order already; that keeps the usual case (one candle at the end) cheap.
  */

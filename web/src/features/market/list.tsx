@@ -1,11 +1,11 @@
 import type { Price } from "@quasar/client/datahub/v1/price";
 import type { SeriesMatch } from "@quasar/client/datahub/v1/market_data_service";
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
-import { useDeferredValue, useMemo, useState } from "react";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { useDeferredValue, useState } from "react";
 import { age, price, ratio } from "../../lib/format.ts";
 import { marketData } from "../../rpc/clients.ts";
-import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
+import { useFollow, useStore, useStreamStore, type LinkStatus } from "../../rpc/stream.ts";
 import { classes, Field, Page, Panel, Result, Sparkline, Table } from "../../ui/kit.tsx";
 import { LinkPill } from "../../ui/link.tsx";
 
@@ -16,6 +16,12 @@ interface Board {
   recent: Map<string, number[]>;
   status: LinkStatus;
 }
+
+const EMPTY: Board = {
+  prices: new Map(),
+  recent: new Map(),
+  status: { link: "connecting", failure: null, lastMessage: 0 },
+};
 
 const name = (provider: string | undefined, symbol: string | undefined) => `${provider} ${symbol}`;
 
@@ -30,15 +36,8 @@ function useBoard(matches: SeriesMatch[]): Board {
     symbols: { case: "providerSymbols" as const, value: { provider, symbols: [...written] } },
   }));
   const key = JSON.stringify(symbols);
-  const store = useMemo(
-    () =>
-      new StreamStore<Board>({
-        prices: new Map(),
-        recent: new Map(),
-        status: { link: "connecting", failure: null, lastMessage: 0 },
-      }),
-    [key],
-  );
+  // One board for as long as the page is open: what was seen stays when the search brings other rows.
+  const store = useStreamStore("board", EMPTY);
   useFollow(
     key,
     (signal) => (symbols.length > 0 ? marketData.watchPrices({ symbols }, { signal }) : nothing(signal)),
@@ -93,6 +92,11 @@ export function MarketsPage() {
                 query
                   ? `Nothing stored or subscribed is called “${query}”.`
                   : "No series yet: subscribe to a symbol first."
+              }
+              emptyAction={
+                <Link to="/subscriptions" search={{ filter: "" }} className="text-accent underline">
+                  Subscriptions
+                </Link>
               }
               onOpen={(row) =>
                 void navigate({

@@ -1,16 +1,19 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { SeriesKeySchema } from "@quasar/client/common/v1/values";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { SeriesKeySchema, type SeriesKey } from "@quasar/client/common/v1/values";
 import { FeedState } from "@quasar/client/datahub/v1/feed";
 import type { StreamMarketDataResponse } from "@quasar/client/datahub/v1/market_data_service";
 import { DeliveryPolicy, StreamContent, SubscriptionStatusState } from "@quasar/client/datahub/v1/stream";
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useMemo, useState } from "react";
+import { toast } from "sonner";
 import { market } from "../../app/router.tsx";
-import { count, price, ratio, share, time, word } from "../../lib/format.ts";
+import { amount, count, price, ratio, share, time, utc, word } from "../../lib/format.ts";
 import { collection, marketData } from "../../rpc/clients.ts";
-import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
+import { failureOf } from "../../rpc/errors.ts";
+import { useFollow, useStore, useStreamStore, type LinkStatus } from "../../rpc/stream.ts";
 import { Button, classes, Empty, Failed, Figure, Loading, Page, Panel, Result, State, Table } from "../../ui/kit.tsx";
 import { LinkPill } from "../../ui/link.tsx";
 import { candleOf, candlesOf, merged, type Candle } from "./candles.ts";
@@ -18,6 +21,7 @@ import { candleOf, candlesOf, merged, type Candle } from "./candles.ts";
 const CandleChart = lazy(() => import("./chart.tsx").then((module) => ({ default: module.CandleChart })));
 const INTERVALS = ["1min", "5min", "15min", "1h", "1d"];
 const HISTORY = 1000;
+const WEEK_MS = 7 * 86_400_000;
 
 interface Live {
   candles: Candle[];
@@ -52,7 +56,7 @@ function applied(live: Live, message: StreamMarketDataResponse): Live {
 function useCandles(provider: string, symbol: string, interval: string) {
   const key = useMemo(() => create(SeriesKeySchema, { provider, symbol, interval }), [provider, symbol, interval]);
   const id = `${provider} ${symbol} ${interval}`;
-  const store = useMemo(() => new StreamStore<Live>(START), [id]);
+  const store = useStreamStore(id, START);
   const history = useQuery({
     queryKey: ["bars", provider, symbol, interval],
     queryFn: async () => {
@@ -67,47 +71,65 @@ function useCandles(provider: string, symbol: string, interval: string) {
         .filter((candle) => candle !== null)
         .toReversed();
     },
+    // The stream goes on where this read ended: an answer kept from an earlier visit would leave a hole between them.
     staleTime: Infinity,
+    gcTime: 0,
   });
+  const stream = (signal: AbortSignal) => {
+    const { cursor } = store.get();
+    return marketData.streamMarketData(
+      {
+        selectors: [
+          {
+            target: { case: "series", value: { keys: [key] } },
+            contents: [StreamContent.FORMING_BARS, StreamContent.GAPS],
+            intervals: [interval],
+          },
+        ],
+        start: cursor ? { case: "cursor", value: cursor } : { case: "snapshot", value: true },
+        deliveryPolicy: DeliveryPolicy.CONFLATE,
+        flushInterval: { seconds: 0n, nanos: 250_000_000 },
+      },
+      { signal },
+    );
+  };
   useFollow(
     id,
-    (signal) =>
-      marketData.streamMarketData(
-        {
-          selectors: [
-            {
-              target: { case: "series", value: { keys: [key] } },
-              contents: [StreamContent.FORMING_BARS, StreamContent.GAPS],
-              intervals: [interval],
-            },
-          ],
-          start: store.get().cursor ? { case: "cursor", value: store.get().cursor } : { case: "snapshot", value: true },
-          deliveryPolicy: DeliveryPolicy.CONFLATE,
-          flushInterval: { seconds: 0n, nanos: 250_000_000 },
-        },
-        { signal },
-      ),
+    async function* (signal) {
+      try {
+        yield* stream(signal);
+      } catch (error) {
+        if (!store.get().cursor || ConnectError.from(error).code !== Code.OutOfRange) throw error;
+        // Away for longer than the live log reaches back: read the bars again and begin anew.
+        store.set({ ...store.get(), cursor: "" });
+        await history.refetch();
+        yield* stream(signal);
+      }
+    },
     (message) => store.set(applied(store.get(), message)),
     (status) => store.set({ ...store.get(), status }),
   );
   const live = useStore(store);
   const candles = useMemo(() => merged(history.data ?? [], live.candles), [history.data, live.candles]);
-  return { history, live, candles };
+  return { history, live, candles, series: key };
 }
 
 export function MarketPage() {
   const { provider, symbol } = market.useParams();
   const { i: interval } = market.useSearch();
   const navigate = useNavigate();
-  const { history, live, candles } = useCandles(provider, symbol, interval);
+  const { history, live, candles, series } = useCandles(provider, symbol, interval);
+  const description = useDescription(provider, symbol, interval);
+  const decimals = description.data?.series?.priceDecimals;
   const [asTable, setAsTable] = useState(false);
+  const unknown = history.isError && failureOf(history.error).reason === "NOT_FOUND";
   const last = candles.at(-1);
   const first = candles.at(-Math.min(candles.length, 120));
 
   useEffect(() => {
-    document.title = last ? `${price(last.close)} ${symbol} · Quasar` : "Quasar";
+    document.title = last ? `${price(last.close, decimals)} ${symbol} · Quasar` : "Quasar";
     return () => void (document.title = "Quasar");
-  }, [last, symbol]);
+  }, [last, symbol, decimals]);
 
   return (
     <Page
@@ -146,25 +168,25 @@ export function MarketPage() {
       )}
       <Panel>
         <div className="grid grid-cols-2 md:grid-cols-6">
-          <Figure label="Last">{price(last?.close)}</Figure>
+          <Figure label="Last">{price(last?.close, decimals)}</Figure>
           <Figure
-            label={`Change over ${Math.min(candles.length, 120)} bars`}
+            label={candles.length > 0 ? `Change over ${Math.min(candles.length, 120)} bars` : "Change"}
             tone={last && first ? (last.close >= first.open ? "up" : "down") : undefined}
           >
             {last && first ? ratio(last.close / first.open - 1) : "–"}
           </Figure>
-          <Figure label="High">{price(last?.high)}</Figure>
-          <Figure label="Low">{price(last?.low)}</Figure>
-          <Figure label="Volume">{count(last?.volume)}</Figure>
+          <Figure label="High">{price(last?.high, decimals)}</Figure>
+          <Figure label="Low">{price(last?.low, decimals)}</Figure>
+          <Figure label="Volume">{amount(last?.volume)}</Figure>
           <Figure label="Provider">{provider}</Figure>
         </div>
       </Panel>
       <Panel>
-        {history.isError && candles.length === 0 && (
+        {history.isError && !unknown && candles.length === 0 && (
           <Failed error={history.error} retry={() => void history.refetch()} />
         )}
         {history.isPending && candles.length === 0 && <Loading what="bars" />}
-        {!history.isPending && candles.length === 0 && !history.isError && (
+        {!history.isPending && candles.length === 0 && (!history.isError || unknown) && (
           <Empty
             action={
               <Link to="/subscriptions" search={{ filter: "" }} className="text-accent underline">
@@ -177,23 +199,24 @@ export function MarketPage() {
         )}
         {candles.length > 0 &&
           (asTable ? (
-            <BarTable candles={candles} />
+            <BarTable candles={candles} decimals={decimals} />
           ) : (
             <Suspense fallback={<Loading what="the chart" />}>
               <CandleChart
                 key={`${provider} ${symbol} ${interval}`}
                 candles={candles}
                 label={`${symbol}, ${interval} candles`}
+                decimals={decimals}
               />
             </Suspense>
           ))}
       </Panel>
-      <Description provider={provider} symbol={symbol} interval={interval} />
+      {!unknown && <Stored query={description} series={series} />}
     </Page>
   );
 }
 
-function BarTable({ candles }: { candles: Candle[] }) {
+function BarTable({ candles, decimals }: { candles: Candle[]; decimals: number | undefined }) {
   return (
     <Table
       label="Bars"
@@ -203,20 +226,20 @@ function BarTable({ candles }: { candles: Candle[] }) {
       columns={[
         {
           head: "Open time (UTC)",
-          cell: (row) => <span className="num">{new Date(1000 * row.time).toISOString().slice(0, 19)}</span>,
+          cell: (row) => <span className="num">{utc(row.time)}</span>,
         },
-        { head: "Open", right: true, cell: (row) => price(row.open) },
-        { head: "High", right: true, cell: (row) => price(row.high) },
-        { head: "Low", right: true, cell: (row) => price(row.low) },
-        { head: "Close", right: true, cell: (row) => price(row.close) },
-        { head: "Volume", right: true, cell: (row) => price(row.volume) },
+        { head: "Open", right: true, cell: (row) => price(row.open, decimals) },
+        { head: "High", right: true, cell: (row) => price(row.high, decimals) },
+        { head: "Low", right: true, cell: (row) => price(row.low, decimals) },
+        { head: "Close", right: true, cell: (row) => price(row.close, decimals) },
+        { head: "Volume", right: true, cell: (row) => amount(row.volume) },
       ]}
     />
   );
 }
 
-function Description({ provider, symbol, interval }: { provider: string; symbol: string; interval: string }) {
-  const query = useQuery({
+function useDescription(provider: string, symbol: string, interval: string) {
+  return useQuery({
     queryKey: ["series", provider, symbol, interval],
     queryFn: async () =>
       (
@@ -226,21 +249,34 @@ function Description({ provider, symbol, interval }: { provider: string; symbol:
       ).description,
     refetchInterval: 15_000,
   });
-  const repair = async () => {
-    await collection.backfill({
-      series: [{ reference: { case: "key", value: { provider, symbol, interval } } }],
-      range: { start: timestampFromDate(new Date(Date.now() - 7 * 86_400_000)) },
-    });
-    void query.refetch();
-  };
+}
+
+function Stored({ query, series }: { query: ReturnType<typeof useDescription>; series: SeriesKey }) {
+  const repair = useMutation({
+    mutationFn: () =>
+      collection.backfill({
+        series: [{ reference: { case: "key", value: series } }],
+        range: { start: timestampFromDate(new Date(Date.now() - WEEK_MS)) },
+      }),
+    onSuccess: () => toast.success("The last week is read again; follow it under Runs and gaps"),
+    onError: (error) => toast.error(failureOf(error).message),
+    onSettled: () => void query.refetch(),
+  });
   return (
-    <Panel title="What is stored" aside={<Button onClick={() => void repair()}>Back-fill the last week</Button>}>
+    <Panel
+      title="What is stored"
+      aside={
+        <Button busy={repair.isPending} onClick={() => repair.mutate()}>
+          Back-fill the last week
+        </Button>
+      }
+    >
       <Result query={query} what="the series">
         {(found) => (
           <div className="grid grid-cols-2 md:grid-cols-5">
             <Figure label="Bars">{count(found?.rows)}</Figure>
-            <Figure label="First">{time(found?.firstTime)}</Figure>
-            <Figure label="Last">{time(found?.lastTime)}</Figure>
+            <Figure label="First (UTC)">{time(found?.firstTime)}</Figure>
+            <Figure label="Last (UTC)">{time(found?.lastTime)}</Figure>
             <Figure label="Complete">{share(found?.completeRatio)}</Figure>
             <Figure label="Open gaps">{count(found?.openGaps)}</Figure>
           </div>

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { age, bytes, count } from "../../lib/format.ts";
 import { system } from "../../rpc/clients.ts";
-import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
+import { StreamStore, useFollow, useStore } from "../../rpc/stream.ts";
 import { SERVICES, type ServiceName } from "../../rpc/transport.ts";
 import { Failed, Figure, Loading, Page, Panel, Sparkline, State, type Tone } from "../../ui/kit.tsx";
 import { EventList } from "../events/list.tsx";
@@ -33,7 +33,6 @@ interface Load {
 
 function useLoad(service: ServiceName): Load {
   const store = useMemo(() => new StreamStore<Load>({ latest: null, calls: [] }), []);
-  const quiet = (_: LinkStatus) => undefined;
   useFollow(
     service,
     (signal) => system[service].watchMetrics({}, { signal }),
@@ -42,7 +41,8 @@ function useLoad(service: ServiceName): Load {
       const { calls } = store.get();
       store.set({ latest: metrics, calls: [...calls, metrics.callsPerSecond].slice(-HISTORY) });
     },
-    quiet,
+    // The card tells by itself when its service is away.
+    () => undefined,
   );
   return useStore(store);
 }
@@ -50,9 +50,9 @@ function useLoad(service: ServiceName): Load {
 function storageText(info: SystemInfo): string {
   const { storage } = info;
   if (!storage) return "–";
-  const engine =
-    storage.engine === StorageEngine.TIMESCALEDB ? `TimescaleDB ${storage.timescaledbVersion}` : "PostgreSQL";
-  return `${engine}${storage.embedded ? ", embedded" : ""} ${storage.postgresqlVersion} · ${bytes(storage.sizeBytes)}`;
+  const engine = storage.engine === StorageEngine.TIMESCALEDB ? `TimescaleDB ${storage.timescaledbVersion} on ` : "";
+  const kind = storage.embedded ? "embedded PostgreSQL" : "PostgreSQL";
+  return `${engine}${kind} ${storage.postgresqlVersion} · ${bytes(storage.sizeBytes)}`;
 }
 
 function ServiceCard({ service }: { service: ServiceName }) {
@@ -74,7 +74,7 @@ function ServiceCard({ service }: { service: ServiceName }) {
             <Figure label="Uptime">{facts.uptime ? uptime(durationMs(facts.uptime)) : "–"}</Figure>
             <Figure label="Memory">{bytes(load.latest?.memoryBytes)}</Figure>
             <Figure label="CPU">{load.latest ? `${Math.round(100 * load.latest.cpuShare)} %` : "–"}</Figure>
-            <Figure label="p50 / p99">
+            <Figure label="p50 / p99 (ms)">
               {load.latest ? `${ms(load.latest.latencyP50Seconds)} / ${ms(load.latest.latencyP99Seconds)}` : "–"}
             </Figure>
             <Figure label="In flight">{count(load.latest?.callsInFlight)}</Figure>
@@ -102,7 +102,7 @@ function ServiceCard({ service }: { service: ServiceName }) {
 }
 
 function ms(seconds: number): string {
-  return `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+  return (1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0);
 }
 
 function uptime(milliseconds: number): string {

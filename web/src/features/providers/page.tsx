@@ -82,10 +82,11 @@ export function ProvidersPage() {
                   right: true,
                   cell: (row) => bytes(byName.get(row.ref?.name ?? "")?.process?.memoryBytes),
                 },
-                { head: "Symbols", right: true, cell: (row) => count(row.usage?.assets) },
-                { head: "Subscriptions", right: true, cell: (row) => count(row.usage?.subscriptions) },
+                { head: "Symbols", right: true, cell: (row) => count(byName.get(row.ref?.name ?? "")?.symbolCount) },
+                { head: "Series", right: true, cell: (row) => count(byName.get(row.ref?.name ?? "")?.seriesCount) },
                 {
-                  head: "",
+                  head: "Actions",
+                  unseen: true,
                   cell: (row) => (
                     <Button
                       aria-label={`Read the symbols of ${row.ref?.name}`}

@@ -42,10 +42,8 @@ export function UploadDialog({
     },
     onSuccess: (answer) => {
       toast.success(`${answer.code?.ref?.name} version ${answer.version?.version} is active`);
-      setFile(null);
-      setSecrets([]);
       onDone();
-      onClose();
+      close();
     },
   });
   const validate = useMutation({
@@ -54,10 +52,17 @@ export function UploadDialog({
       return code.validateCode({ subject: { case: "upload", value: { kind, fileName: chosen.name, content } } });
     },
   });
+  const close = () => {
+    setFile(null);
+    setSecrets([]);
+    upload.reset();
+    validate.reset();
+    onClose();
+  };
   const tooLarge = file !== null && file.size > LARGEST;
   const busy = upload.isPending || validate.isPending;
   return (
-    <Dialog open={open} onClose={() => !busy && onClose()} title="Upload code">
+    <Dialog open={open} onClose={() => !busy && close()} title="Upload code">
       <div className="flex flex-col gap-4">
         <Field
           label="A Python file, or a zip of a package"

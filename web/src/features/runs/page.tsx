@@ -32,6 +32,22 @@ interface Runs {
   status: LinkStatus;
 }
 
+interface News {
+  runs: Run[];
+  past: Run[] | null;
+  cursor: string;
+}
+
+/** The stream begins with what has not ended; what ended before is read beside it, and never replaces what the stream says. */
+async function* changesAndPast(cursor: string, signal: AbortSignal): AsyncIterable<News> {
+  for await (const message of collection.watchRuns({ cursor }, { signal })) {
+    const past = message.snapshotComplete
+      ? (await collection.listRuns({ pageSize: KEPT, orderBy: "create_time desc" }, { signal })).runs
+      : null;
+    yield { runs: message.runs, past, cursor: message.cursor };
+  }
+}
+
 function useRuns(): Runs {
   const store = useMemo(
     () =>
@@ -45,17 +61,17 @@ function useRuns(): Runs {
   );
   useFollow(
     "runs",
-    (signal) => collection.watchRuns({ cursor: store.get().cursor }, { signal }),
-    (message) => {
+    (signal) => changesAndPast(store.get().cursor, signal),
+    ({ runs, past, cursor }) => {
       const now = store.get();
-      const byId = new Map(now.byId);
-      for (const run of message.runs) byId.set(run.runId, run);
-      for (const id of [...byId.keys()].slice(0, Math.max(0, byId.size - KEPT))) byId.delete(id);
+      const byId = new Map([...(past ?? []).map((run): [string, Run] => [run.runId, run]), ...now.byId]);
+      for (const run of runs) byId.set(run.runId, run);
+      const kept = [...byId].toSorted(([, a], [, b]) => seconds(b.createTime) - seconds(a.createTime)).slice(0, KEPT);
       store.set({
         ...now,
-        byId,
-        cursor: message.cursor || now.cursor,
-        complete: now.complete || message.snapshotComplete,
+        byId: new Map(kept),
+        cursor: cursor || now.cursor,
+        complete: now.complete || past !== null,
       });
     },
     (status) => store.set({ ...store.get(), status }),
@@ -114,7 +130,8 @@ export function RunsPage() {
               { head: "Tries", right: true, cell: (row) => count(row.attemptCount) },
               { head: "Started", cell: (row) => (row.startTime ? age(row.startTime) : "–") },
               {
-                head: "",
+                head: "Actions",
+                unseen: true,
                 cell: (row) => (
                   <>
                     {UNFINISHED.has(row.state) && (
@@ -156,7 +173,8 @@ export function RunsPage() {
                 { head: "Cause", cell: (row) => word(GapCause, row.cause) },
                 { head: "Evidence", cell: (row) => row.evidence },
                 {
-                  head: "",
+                  head: "Actions",
+                  unseen: true,
                   cell: (row) => (
                     <Button
                       onClick={() =>

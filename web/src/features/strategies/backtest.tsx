@@ -107,9 +107,9 @@ export function BacktestPage() {
                     { head: "Side", cell: (row) => word(PositionSide, row.side) },
                     { head: "Quantity", right: true, cell: (row) => row.quantity?.value ?? "–" },
                     { head: "Entry", cell: (row) => <span className="num">{time(row.entryTime)}</span> },
-                    { head: "at", right: true, cell: (row) => decimal(row.entryPrice) },
+                    { head: "Entry price", right: true, cell: (row) => decimal(row.entryPrice) },
                     { head: "Exit", cell: (row) => <span className="num">{time(row.exitTime)}</span> },
-                    { head: "at", right: true, cell: (row) => decimal(row.exitPrice) },
+                    { head: "Exit price", right: true, cell: (row) => decimal(row.exitPrice) },
                     { head: "Profit", right: true, cell: (row) => decimal(row.netProfit) },
                     { head: "Return", right: true, cell: (row) => ratio(row.returnRatio) },
                   ]}

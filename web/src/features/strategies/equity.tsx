@@ -1,18 +1,18 @@
 import { AreaSeries, createChart, LineSeries, type Time } from "lightweight-charts";
 import { useEffect, useRef } from "react";
+import { price } from "../../lib/format.ts";
+import { chartColours, colour, useTheme } from "../../ui/theme.ts";
 import type { EquityPoint } from "./backtest.tsx";
-
-const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Equity above, drawdown from its peak below. */
 export function EquityChart({ points }: { points: EquityPoint[] }) {
   const holder = useRef<HTMLDivElement>(null);
+  const theme = useTheme();
   useEffect(() => {
     if (!holder.current) return;
     const chart = createChart(holder.current, {
       autoSize: true,
-      layout: { background: { color: "transparent" }, textColor: colour("--muted") },
-      grid: { vertLines: { color: colour("--line") }, horzLines: { color: colour("--line") } },
+      ...chartColours(),
     });
     const equity = chart.addSeries(LineSeries, { color: colour("--accent"), lineWidth: 2 });
     const drawdown = chart.addSeries(
@@ -33,14 +33,12 @@ export function EquityChart({ points }: { points: EquityPoint[] }) {
     );
     chart.timeScale().fitContent();
     return () => chart.remove();
-  }, [points]);
+    // A curve is drawn once; another theme draws it anew.
+  }, [points, theme]);
   const last = points.at(-1);
   return (
-    <div
-      ref={holder}
-      className="h-[420px] w-full"
-      role="img"
-      aria-label={`Equity curve of ${points.length} points, ending at ${last?.equity ?? 0}`}
-    />
+    <figure className="m-0" aria-label={`Equity curve of ${points.length} points, ending at ${price(last?.equity)}`}>
+      <div ref={holder} className="h-[420px] w-full" />
+    </figure>
   );
 }

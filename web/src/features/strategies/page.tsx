@@ -111,7 +111,8 @@ export function StrategiesPage() {
                 { head: "Denials today", right: true, cell: (row) => count(row.summary?.denialsToday) },
                 { head: "Last data", cell: (row) => age(row.summary?.lastDataTime) },
                 {
-                  head: "",
+                  head: "Actions",
+                  unseen: true,
                   cell: (row) =>
                     STOPPED.has(row.state) ? (
                       <Button

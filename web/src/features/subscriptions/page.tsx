@@ -7,12 +7,14 @@ import {
 } from "@quasar/client/registry/v1/subscription";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Pause, Play, Plus, Trash2 } from "lucide-react";
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { toast } from "sonner";
+import { subscriptions as subscriptionsRoute } from "../../app/router.tsx";
 import { age, count, word } from "../../lib/format.ts";
 import { subscriptions } from "../../rpc/clients.ts";
 import { failureOf } from "../../rpc/errors.ts";
-import { Button, Dialog, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
+import { Button, Dialog, Field, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
 import { NewSubscription } from "./create.tsx";
 
 const TONES: Record<number, Tone> = {
@@ -50,6 +52,15 @@ function shortened(names: string[]): string {
   return names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
 }
 
+/** Whether each word stands in what the row shows. */
+function matches(row: Subscription, filter: string): boolean {
+  const shown = `${selected(row.selector)} ${row.provider} ${row.interval}`.toLowerCase();
+  return filter
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => shown.includes(word));
+}
+
 export function SubscriptionsPage() {
   const cache = useQueryClient();
   const [creating, setCreating] = useState(false);
@@ -64,6 +75,8 @@ export function SubscriptionsPage() {
     onSettled: () => void cache.invalidateQueries({ queryKey: ["subscriptions"] }),
     onError: (error) => toast.error(failureOf(error).message),
   });
+  const { filter } = subscriptionsRoute.useSearch();
+  const navigate = useNavigate();
   const toggle = (row: Subscription) =>
     change.mutate(() =>
       row.state === SubscriptionState.PAUSED
@@ -79,6 +92,12 @@ export function SubscriptionsPage() {
         </Button>
       }
     >
+      <Field
+        label="Find a symbol, a provider or an interval"
+        value={filter}
+        onChange={(event) => void navigate({ to: ".", search: { filter: event.target.value }, replace: true })}
+        placeholder="BTC"
+      />
       <Panel>
         <Result query={list} what="subscriptions">
           {(answer) => (
@@ -90,9 +109,9 @@ export function SubscriptionsPage() {
               )}
               <Table<Subscription>
                 label="Subscriptions"
-                rows={answer.subscriptions}
+                rows={answer.subscriptions.filter((row) => matches(row, filter))}
                 rowKey={(row) => row.subscriptionId}
-                empty="Nothing is collected yet."
+                empty={filter ? `No subscription has “${filter}”.` : "Nothing is collected yet."}
                 columns={[
                   { head: "Symbol", cell: (row) => <span className="font-medium">{selected(row.selector)}</span> },
                   { head: "Provider", cell: (row) => row.provider },
@@ -118,7 +137,8 @@ export function SubscriptionsPage() {
                   { head: "Bars", right: true, cell: (row) => count(row.status?.barCount) },
                   { head: "Gaps", right: true, cell: (row) => count(row.status?.gapCount) },
                   {
-                    head: "",
+                    head: "Actions",
+                    unseen: true,
                     cell: (row) => {
                       const paused = row.state === SubscriptionState.PAUSED;
                       return (

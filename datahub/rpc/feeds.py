@@ -1,0 +1,186 @@
+"""The live half of `ProviderService`: connections, the symbols on them, and connecting anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from datahub.live.feeds import Feeds, ProviderFeed
+from datahub.live.hours import MarketHours
+from datahub.live.states import FeedState
+from datahub.live.symbols import LiveName
+from datahub.rpc.feed_messages import feed_message, symbol_message
+from quasar import paging
+from quasar.clock import Clock
+from quasar.errors import Draining, InvalidFilter, NotFound, Resource
+from quasar.filters import Field, predicate
+from quasar.rpc.wellknown import seconds, timestamp_ns
+from quasar_proto.datahub.v1 import feed_pb2
+from quasar_proto.datahub.v1 import provider_service_pb2 as pb
+
+USUAL_INTERVAL_S: Final = 1.0
+USUAL_HEARTBEAT_S: Final = 10.0
+_STATES = tuple(state.name for state in FeedState)
+_FEED_FIELDS: Mapping[str, Field] = {
+    "feed_id": Field("feed_id"),
+    "provider": Field("provider"),
+    "state": Field("state", "enum", _STATES, str.upper),
+}
+_SYMBOL_FIELDS: Mapping[str, Field] = {**_FEED_FIELDS, "symbol": Field("symbol")}
+_ORDERS: Mapping[str, Callable[[feed_pb2.SymbolFeed], Any]] = {
+    "symbol": lambda one: (one.key.symbol, one.key.provider),
+    "state": lambda one: (one.state, one.key.symbol, one.key.provider),
+    "last_receive_time": lambda one: (one.last_receive_time.ToNanoseconds(), one.key.symbol, one.key.provider),
+    "rows": lambda one: (one.rows, one.key.symbol, one.key.provider),
+}
+
+
+class FeedPages:
+    """Answers about the feeds of this process."""
+
+    def __init__(self, feeds: Feeds, clock: Clock, draining: asyncio.Event) -> None:
+        """Show `feeds`; watches end when `draining` is set."""
+        self._feeds = feeds
+        self._clock = clock
+        self._draining = draining
+        self._hours = MarketHours()
+
+    async def of_provider(self, provider: str) -> Sequence[feed_pb2.Feed]:
+        """Return the connections of a provider."""
+        feed = self._feeds.running.get(provider)
+        return [] if feed is None else (await self._shown([feed]))[0]
+
+    async def symbol_state(self, provider: str, symbol: str) -> int:
+        """Return how a symbol is, as the contract numbers it; 0: it is not live."""
+        feed = self._feeds.running.get(provider)
+        series = self._feeds.symbols.current.get(LiveName(provider, symbol))
+        if feed is None or series is None:
+            return 0
+        now_ns, calendar = self._clock.time_ns(), series.ticks.calendar
+        await self._hours.look([calendar], now_ns)
+        return int(symbol_message(feed, series, self._hours.of(calendar), now_ns).state)
+
+    async def list_feeds(self, request: pb.ListFeedsRequest) -> pb.ListFeedsResponse:
+        """Return a page of connections, by id."""
+        passes = predicate(request.filter, _FEED_FIELDS)
+        feeds, _ = await self._all()
+        matching = [each for each in feeds if passes(_facts(each))]
+        begin, end, token = _page(("ListFeeds", request.filter), request, len(matching))
+        return pb.ListFeedsResponse(feeds=matching[begin:end], next_page_token=token)
+
+    async def list_symbol_feeds(self, request: pb.ListSymbolFeedsRequest) -> pb.ListSymbolFeedsResponse:
+        """Return a page of symbols on connections."""
+        passes = predicate(request.filter, _SYMBOL_FIELDS)
+        words = request.order_by.split() or ["symbol"]
+        if words[0] not in _ORDERS or words[1:] not in ([], ["asc"], ["desc"]):
+            names = ", ".join(_ORDERS)
+            raise InvalidFilter(f"order_by must be one of {names}, with or without ' desc', was {request.order_by!r}.")
+        _, symbols = await self._all()
+        matching = [each for each in symbols if passes(_symbol_facts(each))]
+        matching.sort(key=_ORDERS[words[0]], reverse=words[1:] == ["desc"])
+        asked = ("ListSymbolFeeds", request.filter, request.order_by)
+        begin, end, token = _page(asked, request, len(matching))
+        return pb.ListSymbolFeedsResponse(symbols=matching[begin:end], next_page_token=token)
+
+    async def watch_feeds(self, request: pb.WatchFeedsRequest) -> AsyncGenerator[pb.WatchFeedsResponse, None]:
+        """Yield all connections at first, then those that changed.
+
+        Raises:
+            Draining: The service stops.
+        """
+        passes = predicate(request.filter, _FEED_FIELDS)
+        interval_s = seconds(request.interval) or USUAL_INTERVAL_S
+        heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
+        watch = _Watch(request.include_symbols)
+        told: float | None = None
+        while not self._draining.is_set():
+            feeds, symbols = await self._all()
+            message = watch.changed([each for each in feeds if passes(_facts(each))], symbols)
+            now = self._clock.monotonic()
+            if message.ByteSize() or told is None or now - told >= heartbeat_s:
+                told = now
+                message.time.CopyFrom(timestamp_ns(self._clock.time_ns()))
+                yield message
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await self._draining.wait()
+        raise Draining(retry_after_s=1.0)
+
+    async def reconnect_feed(self, request: pb.ReconnectFeedRequest) -> pb.ReconnectFeedResponse:
+        """Connect anew, or synchronise some symbols anew."""
+        feed = next((one for one in self._feeds.running.values() if one.facts.feed_id == request.feed_id), None)
+        if feed is None:
+            raise NotFound(f"There is no feed {request.feed_id}.", resource=Resource("feed", request.feed_id))
+        for symbol in request.symbols:
+            if symbol not in feed.series:
+                raise NotFound(f"{request.feed_id} does not carry {symbol}.", resource=Resource("symbol", symbol))
+        if request.symbols:
+            await feed.resync(list(request.symbols))
+        else:
+            feed.reconnect()
+        return pb.ReconnectFeedResponse(feed=(await self._shown([feed]))[0][0])
+
+    async def _all(self) -> tuple[list[feed_pb2.Feed], list[feed_pb2.SymbolFeed]]:
+        return await self._shown([self._feeds.running[name] for name in sorted(self._feeds.running)])
+
+    async def _shown(self, feeds: Iterable[ProviderFeed]) -> tuple[list[feed_pb2.Feed], list[feed_pb2.SymbolFeed]]:
+        """Return connections and all their symbols as they are now."""
+        chosen = [(feed, list(feed.series.values())) for feed in feeds]
+        calendars = {one.ticks.series_id: one.ticks.calendar for _, series in chosen for one in series}
+        now_ns = self._clock.time_ns()
+        await self._hours.look(calendars.values(), now_ns)
+        messages: list[feed_pb2.Feed] = []
+        symbols: list[feed_pb2.SymbolFeed] = []
+        for feed, series in chosen:
+            mine = [
+                symbol_message(feed, one, self._hours.of(calendars[one.ticks.series_id]), now_ns) for one in series
+            ]
+            messages.append(feed_message(feed, mine, now_ns))
+            symbols += mine
+        return messages, symbols
+
+
+class _Watch:
+    """What a watcher was told last."""
+
+    def __init__(self, include_symbols: bool) -> None:
+        self._include_symbols = include_symbols
+        self._feeds: dict[str, bytes] = {}
+        self._symbols: dict[int, int] = {}
+
+    def changed(self, feeds: Sequence[feed_pb2.Feed], symbols: Sequence[feed_pb2.SymbolFeed]) -> pb.WatchFeedsResponse:
+        """Return what is new since the last time."""
+        now = {each.feed_id: each.SerializeToString(deterministic=True) for each in feeds}
+        message = pb.WatchFeedsResponse(
+            feeds=[each for each in feeds if self._feeds.get(each.feed_id) != now[each.feed_id]],
+            removed_feed_ids=[feed_id for feed_id in self._feeds if feed_id not in now],
+        )
+        if self._include_symbols:
+            mine = [each for each in symbols if each.feed_id in now]
+            message.symbols.extend(each for each in mine if self._symbols.get(each.series_id) != each.state)
+            self._symbols = {each.series_id: int(each.state) for each in mine}
+        self._feeds = now
+        return message
+
+
+def _page(asked: tuple[str, ...], request: Any, rows: int) -> tuple[int, int, str]:
+    """Return begin and end of a page among `rows` rows, and the token of the next one."""
+    key = paging.page_key(asked, request.page_token)
+    begin = int(key[0]) if key else 0
+    end = begin + paging.page_size(request.page_size)
+    return begin, end, paging.page_token(asked, [end]) if end < rows else ""
+
+
+def _facts(feed: feed_pb2.Feed) -> dict[str, Any]:
+    return {"feed_id": feed.feed_id, "provider": feed.provider, "state": FeedState(feed.state).name}
+
+
+def _symbol_facts(symbol: feed_pb2.SymbolFeed) -> dict[str, Any]:
+    return {
+        "feed_id": symbol.feed_id,
+        "provider": symbol.key.provider,
+        "symbol": symbol.key.symbol,
+        "state": FeedState(symbol.state).name,
+    }

@@ -1,0 +1,625 @@
+"""The main job, from an empty home to a denied order, on recorded data and through public surfaces only.
+
+    make main-job            (QUASAR_TEST_DATA names the recordings)
+
+Vendors are played by local servers: Kraken's protocol over the simulated market, EODHD over its recorded answers, files
+from recorded candles. Everything is asserted on what comes out of the services' calls and the gateway. Prints a report
+with timings; the exit code is 0 when every step held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from quasar import errors
+from quasar.client.market_data import LiveData
+from quasar.client.platform import Platform
+from quasar.config import PARTS
+from quasar.model.bars import BarColumns
+from quasar.model.ticks import TickColumns
+from quasar.providers.files import read_bars
+from quasar.providers.market import MINUTE_NS, Market
+from quasar.testing.vendors import EodhdServer, KrakenServer, SimulatedExchange
+from quasar_proto.common.v1 import code_pb2, values_pb2
+from quasar_proto.datahub.v1 import collection_pb2, market_data_pb2, stream_pb2
+from quasar_proto.datahub.v1 import collection_service_pb2 as collection_pb
+from quasar_proto.datahub.v1 import market_data_service_pb2 as market_data_pb
+from quasar_proto.registry.v1 import asset_service_pb2 as asset_pb
+from quasar_proto.registry.v1 import code_service_pb2 as code_pb
+from quasar_proto.registry.v1 import subscription_pb2
+from quasar_proto.registry.v1 import subscription_service_pb2 as subscription_pb
+from quasar_proto.strategy.v1 import (
+    backtest_pb2,
+    denial_pb2,
+    execution_model_pb2,
+    order_pb2,
+    policy_pb2,
+    strategy_pb2,
+    trading_pb2,
+    universe_pb2,
+)
+from quasar_proto.strategy.v1 import backtest_service_pb2 as backtest_pb
+from quasar_proto.strategy.v1 import policy_service_pb2 as policy_pb
+from quasar_proto.strategy.v1 import portfolio_service_pb2 as portfolio_pb
+from quasar_proto.strategy.v1 import strategy_service_pb2 as strategy_pb
+from quasar_proto.strategy.v1 import trading_service_pb2 as trading_pb
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("QUASAR_TEST_DATA") or ROOT.parent / "shared" / "data")
+TRUTH = DATA.parent / "truth" / "goog_sma_next_open.json"
+STRATEGY = ROOT / "examples" / "strategies" / "sma_cross.py"
+EODHD_TOKEN = "not-a-real-token"  # the local server takes this one
+SEED = 1
+UP_S = 120.0
+HISTORY_S = 120.0
+PAIR = "BTC/USD"
+
+GOOG = values_pb2.SeriesKey(provider="files", symbol="GOOG", interval="1d")
+XRP = values_pb2.SeriesKey(provider="files", symbol="XRP/ETH", interval="1min")
+BHP = values_pb2.SeriesKey(provider="eodhd", symbol="BHP.AU", interval="1d")
+AAPL = values_pb2.SeriesKey(provider="eodhd", symbol="AAPL.US", interval="5min")
+BITCOIN = values_pb2.SeriesKey(provider="kraken", symbol=PAIR, interval="1min")
+
+
+class Failed(Exception):
+    """What came out is not what must come out."""
+
+
+def must(holds: bool, words: str) -> None:
+    """Fail unless something holds."""
+    if not holds:
+        raise Failed(f"must hold: {words}")
+
+
+def same(found: object, wanted: object, noun: str) -> None:
+    """Fail unless two values are equal."""
+    if found != wanted:
+        raise Failed(f"{noun} must be {wanted}, was {found}")
+
+
+@dataclass
+class Recordings:
+    """The recorded data, as the vendors' servers show it."""
+
+    eodhd: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    goog: BarColumns = field(default_factory=BarColumns.empty)
+    xrp: BarColumns = field(default_factory=BarColumns.empty)
+
+    @classmethod
+    def read(cls, folder: Path) -> Recordings:
+        """Read them, and lay the candles into a folder for the provider `files`."""
+        goog, xrp = folder / "GOOG-1d.csv", folder / "XRP_ETH-1min.feather"
+        shutil.copy(DATA / "ohlcv/backtesting/GOOG.csv", goog)
+        shutil.copy(DATA / "ohlcv/freqtrade/XRP_ETH-1m.feather", xrp)
+        listed = {"Code": "AAPL", "Exchange": "NASDAQ", "Type": "Common Stock", "Name": "Apple Inc", "Currency": "USD"}
+        return cls(
+            {
+                "eod/BHP.AU": _body("eodhd/eod_BHP.AU.http.json.gz"),
+                "intraday/AAPL.US": _body("eodhd/intraday5m_AAPL.US_2025-06-07.http.json.gz"),
+                "exchange-symbol-list/AU": _body("eodhd/exchange-symbol-list_AU_earlier.http.json.gz"),
+                "exchange-symbol-list/US": [listed],
+            },
+            read_bars(goog),
+            read_bars(xrp),
+        )
+
+
+def _body(path: str) -> list[dict[str, Any]]:
+    rows = json.loads(json.loads(gzip.decompress((DATA / path).read_bytes()))["response"]["body"])
+    must(isinstance(rows, list), f"{path} holds rows")
+    return list(rows)
+
+
+class Job:
+    """The steps; each returns what the report says about it."""
+
+    def __init__(
+        self,
+        quasar: Platform,
+        recordings: Recordings,
+        folder: Path,
+        kraken: KrakenServer,
+        eodhd: EodhdServer,
+        page: str,
+    ) -> None:
+        """Work on a running platform.
+
+        Args:
+            quasar: The platform.
+            recordings: What the vendors show.
+            folder: Where the candles are.
+            kraken: Plays Kraken.
+            eodhd: Plays EODHD.
+            page: URL of the gateway.
+        """
+        self.quasar = quasar
+        self.recordings = recordings
+        self.folder = folder
+        self.kraken = kraken
+        self.eodhd = eodhd
+        self.page = page
+        self.market = Market(SEED)
+        self.strategy = ""
+
+    async def configure(self) -> str:
+        """Point the providers to the local servers."""
+        urls = {"rest_url": self.kraken.rest_url, "websocket_url": self.kraken.websocket_url}
+        await self._prefer("kraken", urls)
+        await self._prefer("eodhd", {"base_url": self.eodhd.base_url, "exchanges": "AU,US"})
+        await self._prefer("files", {"folder": str(self.folder)})
+        answer = await self.quasar.code.ReplaceSecrets(
+            code_pb.ReplaceSecretsRequest(ref=_provider("eodhd"), secrets={"api_token": EODHD_TOKEN})
+        )
+        must(EODHD_TOKEN not in str(answer), "a stored secret is never shown")
+        return "three providers, one secret"
+
+    async def _prefer(self, provider: str, values: Mapping[str, str]) -> None:
+        request = code_pb.UpdatePreferencesRequest(ref=_provider(provider))
+        request.preferences.update(values)
+        await self.quasar.code.UpdatePreferences(request)
+
+    async def sync(self) -> str:
+        """Take over what the vendors list."""
+        totals = []
+        for provider in ("kraken", "eodhd", "files"):
+            started = await self.quasar.assets.SyncAssets(asset_pb.SyncAssetsRequest(source=_provider(provider)))
+            await self.quasar.finished(started.operation)
+            listed = await self.quasar.assets.ListAssets(
+                asset_pb.ListAssetsRequest(page_size=1, filter=f'source.name = "{provider}"', include_total=True)
+            )
+            totals.append(f"{listed.total_size:,} of {provider}")
+            must(listed.total_size > 0, f"{provider} lists symbols")
+        return ", ".join(totals)
+
+    async def subscribe(self) -> str:
+        """Subscribe to five series."""
+        starts = {"GOOG": "2004-08-19", "XRP/ETH": "2019-10-11", "BHP.AU": "1990-01-01", "AAPL.US": "2025-01-01"}
+        made = [_subscription(key, starts[key.symbol], live=False) for key in (GOOG, XRP, BHP, AAPL)] + [
+            _subscription(BITCOIN, "", live=True)
+        ]
+        answer = await self.quasar.subscriptions.BatchCreateSubscriptions(
+            subscription_pb.BatchCreateSubscriptionsRequest(subscriptions=made)
+        )
+        same(answer.created, 5, "subscriptions made")
+        return "five series of three providers"
+
+    async def backfill(self) -> str:
+        """Wait for the history, then compare every bar with its recording."""
+        keys = [GOOG, XRP, BHP, AAPL, BITCOIN]
+        await self._settled(keys)
+        goog, xrp = await self._bars(GOOG), await self._bars(XRP)
+        _same_bars(goog, self.recordings.goog, "GOOG")
+        _same_bars(xrp, self.recordings.xrp, "XRP/ETH")
+        bhp, aapl = await self._bars(BHP), await self._bars(AAPL)
+        same(len(bhp), len(self.recordings.eodhd["eod/BHP.AU"]), "bars of BHP.AU")
+        closes = [row["close"] for row in self.recordings.eodhd["eod/BHP.AU"]]
+        must(bhp.close.tolist() == closes, "the closes of BHP.AU are the recorded ones")
+        recorded = {row["timestamp"]: row["close"] for row in self.recordings.eodhd["intraday/AAPL.US"] if row["close"]}
+        must(len(aapl) > 0, "AAPL.US has bars")
+        stored = zip((aapl.open_time_ns // 10**9).tolist(), aapl.close.tolist(), strict=True)
+        must(all(recorded.get(time) == close for time, close in stored), "the closes of AAPL.US are the recorded ones")
+        return f"{len(goog):,} + {len(xrp):,} + {len(bhp):,} + {len(aapl):,} bars equal to their recordings"
+
+    async def _settled(self, keys: Sequence[values_pb2.SeriesKey]) -> None:
+        waiting = {
+            collection_pb2.SUBSCRIPTION_HEALTH_BACKFILLING,
+            collection_pb2.SUBSCRIPTION_HEALTH_UNSPECIFIED,
+        }
+        request = collection_pb.BatchGetSubscriptionStatesRequest(keys=keys)
+
+        async def look() -> bool:
+            states = (await self.quasar.collection.BatchGetSubscriptionStates(request)).states
+            for state in states:
+                must(
+                    state.health != collection_pb2.SUBSCRIPTION_HEALTH_FAILING,
+                    f"{state.key.symbol} is collected ({state.detail or state.last_run.error.message})",
+                )
+            return all(state.health not in waiting and state.rows for state in states)
+
+        await self._until(look, HISTORY_S, "the history arrives")
+
+    async def live(self) -> str:
+        """Read live trades, cut the stream, go on from its cursor; cut the vendor's connection in between."""
+        seen: list[TickColumns] = []
+        cursor = await self._read_trades(seen, 20, "")
+        await self.kraken.drop_connections()
+        await self.quasar.clock.sleep(3.0)
+        await self._read_trades(seen, 40, cursor)
+        got = TickColumns.concatenate(seen)
+        first, last = int(got.event_time_ns[0]), int(got.event_time_ns[-1])
+        truth = self.market.trades(PAIR, first, last + 1)
+        assert got.trade_id is not None
+        assert truth.trade_id is not None
+        same(got.trade_id.tolist(), truth.trade_id.tolist(), "ids of the trades over both cuts")
+        assert got.price is not None
+        assert truth.price is not None
+        must(bool(np.array_equal(got.price, truth.price)), "the prices are the market's")
+        return f"{len(got)} trades over a cut stream and a cut feed: none lost, none twice"
+
+    async def _read_trades(self, seen: list[TickColumns], wanted: int, cursor: str) -> str:
+        count = 0
+        stream = self.quasar.bars_and_ticks.stream("kraken", [PAIR], cursor=cursor, timeout_s=90)
+        async with aclosing(stream) as envelopes:
+            async for envelope in envelopes:
+                count += _keep(envelope, seen)
+                if count >= wanted:
+                    return envelope.cursor
+        raise Failed(f"the stream must bring {wanted} trades, ended after {count}")
+
+    async def bars_from_ticks(self) -> str:
+        """Wait for a minute that was built from live trades, and compare it with the market's own."""
+        stream = self.quasar.bars_and_ticks.stream("kraken", [PAIR], intervals=["1min"], timeout_s=130)
+        async with aclosing(stream) as envelopes:
+            async for envelope in envelopes:
+                bars = envelope.bars.get((PAIR, "1min"))
+                if bars is not None and len(bars):
+                    break
+            else:
+                raise Failed("a minute must close within two minutes")
+        start = int(bars.open_time_ns[-1])
+        truth = self.market.minute_bars(PAIR, start, start + MINUTE_NS)
+        built, own = _row(bars, -1), _row(truth, 0)
+        same(built, own, f"the bar of {np.datetime64(start, 'ns')}")
+        return f"open, high, low, close of the minute {np.datetime64(start, 'm')} are the market's"
+
+    async def browser(self) -> str:
+        """Read live trades as a browser does: grpc-web through the gateway."""
+        selector = stream_pb2.MarketDataSelector(symbols=_symbols("kraken", PAIR))
+        request = market_data_pb.StreamMarketDataRequest(selectors=[selector]).SerializeToString()
+        token = (Path(self.quasar.channels["datahub"].settings.token_file or "")).read_text(encoding="utf-8").strip()
+        headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {token}"}
+        url = f"{self.page}/quasar.datahub.v1.MarketDataService/StreamMarketData"
+        body = b"\x00" + struct.pack(">I", len(request)) + request
+        ticks = frames = 0
+        async with (
+            asyncio.timeout(60),
+            aiohttp.ClientSession() as session,
+            session.post(url, data=body, headers=headers) as answer,
+        ):
+            same(answer.status, 200, "status of the gateway")
+            while ticks < 5:
+                flags, size = struct.unpack(">BI", await answer.content.readexactly(5))
+                message = await answer.content.readexactly(size)
+                must(not flags & 0x80, f"the stream goes on, was ended by {message!r}")
+                envelope = market_data_pb.StreamMarketDataResponse.FromString(message)
+                frames += 1
+                ticks += sum(len(chunk.event_time_ns) for chunk in envelope.ticks)
+        return f"{ticks} trades in {frames} frames"
+
+    async def upload(self) -> str:
+        """Upload the example strategy, and be refused with one that has a syntax error."""
+        try:
+            await self._upload("broken.py", b"class Broken(Strategy:\n")
+        except errors.QuasarError as error:
+            refused = error.message
+        else:
+            raise Failed("a strategy with a syntax error must be refused, was taken")
+        answer = await self._upload(STRATEGY.name, STRATEGY.read_bytes())
+        self.strategy = answer.code.ref.name
+        return f"{self.strategy} is active; a broken one is refused: {refused[:60]}"
+
+    async def _upload(self, name: str, content: bytes) -> code_pb.UploadCodeResponse:
+        return await self.quasar.code.UploadCode(
+            code_pb.UploadCodeRequest(
+                kind=values_pb2.CODE_KIND_STRATEGY, file_name=name, content=content, activate=True
+            ),
+            timeout=120,
+        )
+
+    async def backtest(self) -> str:
+        """Back-test the cross-over on GOOG and compare every fill with the peers' list."""
+        truth = json.loads(TRUTH.read_text(encoding="utf-8"))
+        rate = execution_model_pb2.RateCommission(rate=_decimal("0.001"))
+        execution = execution_model_pb2.ExecutionModel(commission=execution_model_pb2.CommissionModel(rate=rate))
+        started = await self.quasar.backtests.StartBacktest(
+            backtest_pb.StartBacktestRequest(
+                code=backtest_pb2.StrategyCode(strategy=backtest_pb2.StrategyRef(name=self.strategy)),
+                universe=universe_pb2.Universe(selectors=[universe_pb2.SeriesSelector(series=GOOG)]),
+                terms=backtest_pb2.BacktestTerms(
+                    cash=_money("100000"), execution=execution, record_level=backtest_pb2.RECORD_LEVEL_FULL
+                ),
+                request_id=str(uuid.uuid4()),
+            )
+        )
+        await self.quasar.finished(started.operation)
+        listed = await self.quasar.backtests.ListBacktestFills(
+            backtest_pb.ListBacktestFillsRequest(backtest_id=started.backtest_id, page_size=1000)
+        )
+        same([_fill(fill) for fill in listed.fills], [_truth_fill(fill) for fill in truth["fills"]], "fills")
+        equity = await self._final_equity(started.backtest_id)
+        same(round(equity, 2), round(float(truth["final"]), 2), "final equity to the cent")
+        return f"{len(listed.fills)} fills equal to the peers' list, final equity {equity:,.3f}"
+
+    async def _final_equity(self, backtest_id: str) -> float:
+        last = float("nan")
+        curve = self.quasar.channels["strategy"].stream(
+            "quasar.strategy.v1.BacktestService/ReadEquity",
+            backtest_pb.ReadEquityRequest(backtest_id=backtest_id),
+            backtest_pb.ReadEquityRequest.SerializeToString,
+            backtest_pb.ReadEquityResponse.FromString,
+        )
+        async with aclosing(curve) as chunks:
+            async for answer in chunks:
+                if answer.chunk.equity:
+                    last = answer.chunk.equity[-1]
+        return last
+
+    async def paper(self) -> str:
+        """Run the strategy on paper, and place an order by hand beside it."""
+        await self.quasar.trading.CreatePaperAccount(
+            trading_pb.CreatePaperAccountRequest(
+                account_id="job", paper=trading_pb2.PaperSettings(cash=[_money("10000000")])
+            )
+        )
+        instance = strategy_pb2.Instance(
+            instance_id="job-cross",
+            strategy=self.strategy,
+            mode=strategy_pb2.TRADING_MODE_PAPER,
+            universe=universe_pb2.Universe(selectors=[universe_pb2.SeriesSelector(series=BITCOIN)]),
+            account_id="job",
+            capital=_money("1000000"),
+        )
+        instance.parameters.update({"fast": 1, "slow": 2, "quantity": 1})
+        await self.quasar.strategies.CreateInstance(strategy_pb.CreateInstanceRequest(instance=instance))
+        await self.quasar.strategies.StartInstance(strategy_pb.StartInstanceRequest(instance_id="job-cross"))
+
+        async def runs() -> bool:
+            request = strategy_pb.GetInstanceRequest(instance_id="job-cross")
+            found = (await self.quasar.strategies.GetInstance(request)).instance
+            must(found.state != strategy_pb2.INSTANCE_STATE_FAILED, f"the instance runs ({found.state_text})")
+            return found.state == strategy_pb2.INSTANCE_STATE_RUNNING
+
+        await self._until(runs, 60, "the instance runs")
+        placed = await self.quasar.trading.PlaceOrder(_order("1"))
+        await self._until(lambda: self._filled(placed.order.client_order_id), 130, "the order by hand is filled")
+        held = await self.quasar.portfolio.ListPositions(portfolio_pb.ListPositionsRequest())
+        must(any(Decimal(each.quantity.value) >= 1 for each in held.positions), "the position is in the portfolio")
+        return "the instance runs on live bars; an order by hand is filled and held"
+
+    async def _filled(self, client_order_id: str) -> bool:
+        found = await self.quasar.trading.GetOrder(trading_pb.GetOrderRequest(client_order_id=client_order_id))
+        must(found.order.status != order_pb2.ORDER_STATUS_REJECTED, f"the order is taken ({found.order.status_text})")
+        return found.order.status == order_pb2.ORDER_STATUS_FILLED
+
+    async def policy(self) -> str:
+        """Be denied while trading is halted, and by a limit, each with its reason and numbers."""
+        await self._state(policy_pb2.TRADING_STATE_HALTED)
+        halted = await self._denied(_order("1"))
+        must("TRADING_HALTED" in halted, f"the denial says TRADING_HALTED, was {halted}")
+        await self._state(policy_pb2.TRADING_STATE_ACTIVE)
+        limits = policy_pb2.PolicyLimits(max_order_quantity=_decimal("2"))
+        await self.quasar.policies.CreatePolicy(
+            policy_pb.CreatePolicyRequest(
+                policy=policy_pb2.Policy(
+                    policy_id="job-limit",
+                    scope=denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="job"),
+                    limits=limits,
+                    enabled=True,
+                )
+            )
+        )
+        limited = await self._denied(_order("5"))
+        must("MAX_ORDER_QUANTITY" in limited, f"the denial says MAX_ORDER_QUANTITY, was {limited}")
+        listed = await self.quasar.policies.ListDenials(policy_pb.ListDenialsRequest())
+        reasons = {denial.reason for record in listed.denials for denial in record.denials}
+        must(
+            reasons >= {denial_pb2.DENIAL_REASON_TRADING_HALTED, denial_pb2.DENIAL_REASON_MAX_ORDER_QUANTITY},
+            "both denials are kept",
+        )
+        return "TRADING_HALTED and MAX_ORDER_QUANTITY, both kept with their numbers"
+
+    async def _state(self, state: policy_pb2.TradingState.ValueType) -> None:
+        platform = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_PLATFORM)
+        await self.quasar.policies.SetTradingState(
+            policy_pb.SetTradingStateRequest(scope=platform, state=state, reason="the main job")
+        )
+
+    async def _denied(self, request: trading_pb.PlaceOrderRequest) -> str:
+        try:
+            await self.quasar.trading.PlaceOrder(request)
+        except errors.QuasarError as error:
+            return f"{error.message} {dict(error.metadata)}"
+        raise Failed("the order must be denied, was taken")
+
+    async def _bars(self, key: values_pb2.SeriesKey) -> BarColumns:
+        return await self.quasar.bars_and_ticks.bars(f"{key.provider}:{key.symbol}@{key.interval}")
+
+    async def _until(self, holds: Callable[[], Awaitable[bool]], within_s: float, words: str) -> None:
+        ends = self.quasar.clock.monotonic() + within_s
+        while not await holds():
+            must(self.quasar.clock.monotonic() < ends, f"{words} within {within_s:g} s")
+            await self.quasar.clock.sleep(0.25)
+
+
+def _provider(name: str) -> code_pb2.CodeRef:
+    return code_pb2.CodeRef(kind=values_pb2.CODE_KIND_PROVIDER, name=name)
+
+
+def _subscription(key: values_pb2.SeriesKey, start: str, *, live: bool) -> subscription_pb2.NewSubscription:
+    made = subscription_pb2.NewSubscription(
+        provider=key.provider,
+        selector=subscription_pb2.Selector(symbol=key.symbol),
+        interval=key.interval,
+        historical=True,
+        live=live,
+        store_ticks=live,
+    )
+    if start:
+        made.backfill_start.FromJsonString(f"{start}T00:00:00Z")
+    return made
+
+
+def _same_bars(found: BarColumns, wanted: BarColumns, noun: str) -> None:
+    same(len(found), len(wanted), f"bars of {noun}")
+    for name in ("open_time_ns", "open", "high", "low", "close"):
+        must(bool(np.array_equal(getattr(found, name), getattr(wanted, name))), f"{name} of {noun} is as recorded")
+
+
+def _row(bars: BarColumns, row: int) -> tuple[float, ...]:
+    return tuple(float(getattr(bars, name)[row]) for name in ("open", "high", "low", "close", "volume"))
+
+
+def _keep(envelope: LiveData, seen: list[TickColumns]) -> int:
+    ticks = envelope.ticks.get(PAIR)
+    if ticks is None:
+        return 0
+    seen.append(ticks)
+    return len(ticks)
+
+
+def _symbols(provider: str, symbol: str) -> market_data_pb2.SymbolSelector:
+    return market_data_pb2.SymbolSelector(
+        provider_symbols=market_data_pb2.ProviderSymbols(provider=provider, symbols=[symbol])
+    )
+
+
+def _order(quantity: str) -> trading_pb.PlaceOrderRequest:
+    return trading_pb.PlaceOrderRequest(
+        account_id="job",
+        order=order_pb2.OrderSpec(
+            symbol=PAIR,
+            side=order_pb2.ORDER_SIDE_BUY,
+            type=order_pb2.ORDER_TYPE_MARKET,
+            quantity=_decimal(quantity),
+        ),
+        request_id=str(uuid.uuid4()),
+    )
+
+
+def _fill(fill: order_pb2.Fill) -> tuple[int, int, Decimal, Decimal, Decimal]:
+    side = 1 if fill.side == order_pb2.ORDER_SIDE_BUY else -1
+    numbers = (fill.quantity.value, fill.price.value, fill.commission.amount.value)
+    quantity, price, commission = (Decimal(number).normalize() for number in numbers)
+    return fill.bar_index, side, quantity, price, commission
+
+
+def _truth_fill(fill: Sequence[float]) -> tuple[int, int, Decimal, Decimal, Decimal]:
+    quantity, price, commission = (Decimal(str(number)).normalize() for number in fill[2:5])
+    return int(fill[0]), int(fill[1]), quantity, price, commission
+
+
+def _decimal(value: str) -> values_pb2.Decimal:
+    return values_pb2.Decimal(value=value)
+
+
+def _money(amount: str) -> values_pb2.Money:
+    return values_pb2.Money(amount=_decimal(amount), currency="USD")
+
+
+STEPS: Sequence[tuple[str, Callable[[Job], Awaitable[str]]]] = (
+    ("configure", Job.configure),
+    ("sync assets", Job.sync),
+    ("subscribe", Job.subscribe),
+    ("backfill", Job.backfill),
+    ("live, cut, resume", Job.live),
+    ("bars from ticks", Job.bars_from_ticks),
+    ("grpc-web", Job.browser),
+    ("upload", Job.upload),
+    ("back-test", Job.backtest),
+    ("paper", Job.paper),
+    ("policy", Job.policy),
+)
+
+
+@asynccontextmanager
+async def running_platform(home: Path) -> AsyncIterator[dict[str, str]]:
+    """Run `quasar up` on free ports in a home of its own, and yield its environment."""
+    ports = await _free_ports(len(PARTS))
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("QUASAR_")}
+    settings = {part.port_variable: str(port) for part, port in zip(PARTS, ports, strict=True)}
+    environment = {**outside, "QUASAR_HOME": str(home), **settings}
+    log = home.with_suffix(".log")
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "quasar.cli", "up", env=environment, stdout=output, stderr=output
+        )
+    try:
+        async with asyncio.timeout(UP_S):
+            while "is up (" not in log.read_text(encoding="utf-8", errors="replace"):
+                must(process.returncode is None, f"`quasar up` runs, said:\n{log.read_text(encoding='utf-8')[-2000:]}")
+                await asyncio.sleep(0.1)
+        yield environment
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _free_ports(count: int) -> list[int]:
+    servers = [await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0) for _ in range(count)]
+    ports = [int(server.sockets[0].getsockname()[1]) for server in servers]
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+    return ports
+
+
+async def run(tell: Callable[[str], None]) -> bool:
+    """Do the main job; return whether every step held."""
+    with tempfile.TemporaryDirectory(prefix="quasar-main-job-") as scratch:
+        folder, home = Path(scratch) / "candles", Path(scratch) / "home"
+        folder.mkdir()
+        # The platform's plug-ins may run as another account, which must be able to come this far.
+        Path(scratch).chmod(0o755)
+        recordings = Recordings.read(folder)
+        async with (
+            KrakenServer(SimulatedExchange(Market(SEED))) as kraken,
+            EodhdServer(recordings.eodhd, token=EODHD_TOKEN) as eodhd,
+            running_platform(home) as environment,
+            Platform.read(environment) as quasar,
+        ):
+            await quasar.ready(within_s=60)
+            page = f"http://127.0.0.1:{environment['QUASAR_GATEWAY_PORT']}"
+            held = await _steps(Job(quasar, recordings, folder, kraken, eodhd, page), tell)
+            if not held:
+                tell("\n".join(_last_words(home)))
+            return held
+
+
+async def _steps(job: Job, tell: Callable[[str], None]) -> bool:
+    clock = job.quasar.clock
+    for name, step in STEPS:
+        began = clock.monotonic()
+        try:
+            words = await step(job)
+        except (Failed, errors.QuasarError, TimeoutError, aiohttp.ClientError) as error:
+            tell(f"FAILED  {name:<18} {clock.monotonic() - began:6.1f} s  {error or type(error).__name__}")
+            return False
+        tell(f"holds   {name:<18} {clock.monotonic() - began:6.1f} s  {words}")
+    return True
+
+
+def _last_words(home: Path) -> list[str]:
+    lines = (home / "logs" / "quasar.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    return ["", "What the platform said last:", *(line[:300] for line in lines[-25:])]
+
+
+def main() -> int:
+    """Run the job; return the exit code."""
+    if not TRUTH.exists() or not DATA.is_dir():
+        print(f"The recordings must be in {DATA} and {TRUTH.parent}, are not; set QUASAR_TEST_DATA to their folder.")
+        return 2
+    held = asyncio.run(run(lambda line: print(line, flush=True)))
+    print("The main job holds." if held else "The main job fails.")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
