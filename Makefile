@@ -81,7 +81,7 @@ $(UV):
 	@$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-node_modules/.ready: package.json package-lock.json web/package.json gen/typescript/package.json
+node_modules/.ready: package.json package-lock.json web/package.json gen/typescript/package.json examples/clients/typescript/package.json
 ifeq ($(NODE),)
 	@echo "Node is not installed: the web part is left out."
 else

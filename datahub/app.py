@@ -19,9 +19,12 @@ from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
+from datahub.reads.imports import Imports
+from datahub.reads.uploads import Uploads
 from datahub.rpc.collection_service import CollectionService
 from datahub.rpc.contract import SERVICES
 from datahub.rpc.feeds import FeedPages
+from datahub.rpc.imports import UploadCalls, register_imports
 from datahub.rpc.live_assembly import LiveHalf
 from datahub.rpc.manifests import manifest_of
 from datahub.rpc.market_data_service import MarketDataService
@@ -57,15 +60,29 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     steering = Steering(floor.database, floor.events, floor.clock)
     backfills = Backfills(floor.database, floor.clock)
     register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
+    uploads = Uploads(floor.database, floor.clock)
+    register_imports(floor.runner, Imports(floor.database, uploads, writer, runtime.refresh, floor.clock))
     live = LiveHalf(floor.database, room, runtime, floor.clock, floor.background.start)
     live.run(floor.server.draining)
     feeds = FeedPages(live.feeds, floor.clock, floor.server.draining)
     servicers: tuple[object, ...] = (
         CollectionService(
-            floor.database, collection, steering, writer, floor.operations, floor.clock, floor.server.draining
+            floor.database,
+            collection,
+            steering,
+            writer,
+            floor.operations,
+            floor.clock,
+            floor.server.draining,
+            feeds.symbol_state,
         ),
         # What is not implemented so far answers UNIMPLEMENTED, which the generated base class calls abstract.
-        MarketDataService(floor.database, floor.clock, live.service),  # type: ignore[abstract]
+        MarketDataService(  # type: ignore[abstract]
+            floor.database,
+            floor.clock,
+            live.service,
+            UploadCalls(uploads, floor.operations, runtime.refresh),
+        ),
         ProviderService(
             floor.database,
             runtime,

@@ -9,7 +9,7 @@ from registry.assets.upstream import Upstream
 from registry.ground import Ground
 from registry.identities.imports import Imports
 from registry.identities.uploads import Uploads
-from registry.indices.indices import Indices, IndexUsers
+from registry.indices.indices import IndexUsers, Indices
 from registry.indices.scheduler import IndexScheduler
 from registry.indices.syncs import IndexSyncs
 from registry.mappings.editing import Mappings

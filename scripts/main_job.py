@@ -72,7 +72,7 @@ HISTORY_S = 120.0
 PAIR = "BTC/USD"
 
 GOOG = values_pb2.SeriesKey(provider="files", symbol="GOOG", interval="1d")
-XRP = values_pb2.SeriesKey(provider="files", symbol="XRP/ETH", interval="1min")
+XRP = values_pb2.SeriesKey(provider="files", symbol="XRP/ETH", interval="5min")
 BHP = values_pb2.SeriesKey(provider="eodhd", symbol="BHP.AU", interval="1d")
 AAPL = values_pb2.SeriesKey(provider="eodhd", symbol="AAPL.US", interval="5min")
 BITCOIN = values_pb2.SeriesKey(provider="kraken", symbol=PAIR, interval="1min")
@@ -105,9 +105,10 @@ class Recordings:
     @classmethod
     def read(cls, folder: Path) -> Recordings:
         """Read them, and lay the candles into a folder for the provider `files`."""
-        goog, xrp = folder / "GOOG-1d.csv", folder / "XRP_ETH-1min.feather"
+        folder.mkdir()
+        goog, xrp = folder / "GOOG-1d.csv", folder / "XRP_ETH-5min.feather"
         shutil.copy(DATA / "ohlcv/backtesting/GOOG.csv", goog)
-        shutil.copy(DATA / "ohlcv/freqtrade/XRP_ETH-1m.feather", xrp)
+        shutil.copy(DATA / "ohlcv/freqtrade/XRP_ETH-5m.feather", xrp)
         listed = {"Code": "AAPL", "Exchange": "NASDAQ", "Type": "Common Stock", "Name": "Apple Inc", "Currency": "USD"}
         return cls(
             {
@@ -127,34 +128,36 @@ def _body(path: str) -> list[dict[str, Any]]:
     return list(rows)
 
 
+@dataclass(frozen=True)
+class World:
+    """What the platform collects from."""
+
+    recordings: Recordings
+    folder: Path
+    """Where the candles are."""
+    kraken: KrakenServer
+    eodhd: EodhdServer
+
+
 class Job:
     """The steps; each returns what the report says about it."""
 
-    def __init__(
-        self,
-        quasar: Platform,
-        recordings: Recordings,
-        folder: Path,
-        kraken: KrakenServer,
-        eodhd: EodhdServer,
-        page: str,
-    ) -> None:
+    def __init__(self, quasar: Platform, world: World, page: str, token: str) -> None:
         """Work on a running platform.
 
         Args:
             quasar: The platform.
-            recordings: What the vendors show.
-            folder: Where the candles are.
-            kraken: Plays Kraken.
-            eodhd: Plays EODHD.
+            world: What it collects from.
             page: URL of the gateway.
+            token: Bearer token of the administrator.
         """
         self.quasar = quasar
-        self.recordings = recordings
-        self.folder = folder
-        self.kraken = kraken
-        self.eodhd = eodhd
+        self.recordings = world.recordings
+        self.folder = world.folder
+        self.kraken = world.kraken
+        self.eodhd = world.eodhd
         self.page = page
+        self.token = token
         self.market = Market(SEED)
         self.strategy = ""
 
@@ -277,14 +280,14 @@ class Job:
         truth = self.market.minute_bars(PAIR, start, start + MINUTE_NS)
         built, own = _row(bars, -1), _row(truth, 0)
         same(built, own, f"the bar of {np.datetime64(start, 'ns')}")
-        return f"open, high, low, close of the minute {np.datetime64(start, 'm')} are the market's"
+        minute = np.datetime64(start, "ns").astype("datetime64[m]")
+        return f"open, high, low, close and volume of the minute {minute} are the market's"
 
     async def browser(self) -> str:
         """Read live trades as a browser does: grpc-web through the gateway."""
         selector = stream_pb2.MarketDataSelector(symbols=_symbols("kraken", PAIR))
         request = market_data_pb.StreamMarketDataRequest(selectors=[selector]).SerializeToString()
-        token = (Path(self.quasar.channels["datahub"].settings.token_file or "")).read_text(encoding="utf-8").strip()
-        headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {token}"}
+        headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {self.token}"}
         url = f"{self.page}/quasar.datahub.v1.MarketDataService/StreamMarketData"
         body = b"\x00" + struct.pack(">I", len(request)) + request
         ticks = frames = 0
@@ -344,7 +347,7 @@ class Job:
         )
         same([_fill(fill) for fill in listed.fills], [_truth_fill(fill) for fill in truth["fills"]], "fills")
         equity = await self._final_equity(started.backtest_id)
-        same(round(equity, 2), round(float(truth["final"]), 2), "final equity to the cent")
+        same(f"{equity:.2f}", f"{truth['equity'][-1]:.2f}", "final equity to the cent")
         return f"{len(listed.fills)} fills equal to the peers' list, final equity {equity:,.3f}"
 
     async def _final_equity(self, backtest_id: str) -> float:
@@ -552,8 +555,8 @@ async def running_platform(home: Path) -> AsyncIterator[dict[str, str]]:
         )
     try:
         async with asyncio.timeout(UP_S):
-            while "is up (" not in log.read_text(encoding="utf-8", errors="replace"):
-                must(process.returncode is None, f"`quasar up` runs, said:\n{log.read_text(encoding='utf-8')[-2000:]}")
+            while "is up (" not in _text(log):
+                must(process.returncode is None, f"`quasar up` runs, said:\n{_text(log)[-2000:]}")
                 await asyncio.sleep(0.1)
         yield environment
     finally:
@@ -571,26 +574,27 @@ async def _free_ports(count: int) -> list[int]:
     return ports
 
 
-async def run(tell: Callable[[str], None]) -> bool:
-    """Do the main job; return whether every step held."""
-    with tempfile.TemporaryDirectory(prefix="quasar-main-job-") as scratch:
-        folder, home = Path(scratch) / "candles", Path(scratch) / "home"
-        folder.mkdir()
-        # The platform's plug-ins may run as another account, which must be able to come this far.
-        Path(scratch).chmod(0o755)
-        recordings = Recordings.read(folder)
-        async with (
-            KrakenServer(SimulatedExchange(Market(SEED))) as kraken,
-            EodhdServer(recordings.eodhd, token=EODHD_TOKEN) as eodhd,
-            running_platform(home) as environment,
-            Platform.read(environment) as quasar,
-        ):
-            await quasar.ready(within_s=60)
-            page = f"http://127.0.0.1:{environment['QUASAR_GATEWAY_PORT']}"
-            held = await _steps(Job(quasar, recordings, folder, kraken, eodhd, page), tell)
-            if not held:
-                tell("\n".join(_last_words(home)))
-            return held
+async def run(scratch: Path, tell: Callable[[str], None]) -> bool:
+    """Do the main job in an empty folder; return whether every step held."""
+    home, folder = scratch / "home", scratch / "candles"
+    recordings = Recordings.read(folder)
+    async with (
+        KrakenServer(SimulatedExchange(Market(SEED))) as kraken,
+        EodhdServer(recordings.eodhd, token=EODHD_TOKEN) as eodhd,
+        running_platform(home) as environment,
+        Platform.read(environment) as quasar,
+    ):
+        await quasar.ready(within_s=60)
+        page = f"http://127.0.0.1:{environment['QUASAR_GATEWAY_PORT']}"
+        job = Job(quasar, World(recordings, folder, kraken, eodhd), page, _text(home / "admin.token"))
+        held = await _steps(job, tell)
+        if not held:
+            tell("\n".join(_last_words(home)))
+        return held
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip()
 
 
 async def _steps(job: Job, tell: Callable[[str], None]) -> bool:
@@ -600,7 +604,7 @@ async def _steps(job: Job, tell: Callable[[str], None]) -> bool:
         try:
             words = await step(job)
         except (Failed, errors.QuasarError, TimeoutError, aiohttp.ClientError) as error:
-            tell(f"FAILED  {name:<18} {clock.monotonic() - began:6.1f} s  {error or type(error).__name__}")
+            tell(f"FAILED  {name:<18} {clock.monotonic() - began:6.1f} s  {str(error) or type(error).__name__}")
             return False
         tell(f"holds   {name:<18} {clock.monotonic() - began:6.1f} s  {words}")
     return True
@@ -616,7 +620,10 @@ def main() -> int:
     if not TRUTH.exists() or not DATA.is_dir():
         print(f"The recordings must be in {DATA} and {TRUTH.parent}, are not; set QUASAR_TEST_DATA to their folder.")
         return 2
-    held = asyncio.run(run(lambda line: print(line, flush=True)))
+    with tempfile.TemporaryDirectory(prefix="quasar-main-job-") as scratch:
+        # The platform's plug-ins may run as another account, which must be able to come this far.
+        Path(scratch).chmod(0o755)
+        held = asyncio.run(run(Path(scratch), lambda line: print(line, flush=True)))
     print("The main job holds." if held else "The main job fails.")
     return 0 if held else 1
 

@@ -14,6 +14,7 @@ from strategy_engine.backtests import runner as backtests
 from strategy_engine.backtests.records import LoadedSeries, WantedSeries
 from strategy_engine.backtests.starting import BacktestStart
 from strategy_engine.instances.run import Surroundings
+from strategy_engine.instances.summaries import Summaries
 from strategy_engine.instances.supervisor import Supervisor
 from strategy_engine.rpc import peers
 from strategy_engine.rpc.account_messages import market_rules
@@ -147,6 +148,7 @@ def _strategy_service(parts: _Parts) -> StrategyService:
         series_document,
     )
     floor.background.start(supervisor.run(), "instances")
+    summaries = Summaries(table, parts.desk.records, parts.survey, floor.clock)
     return StrategyService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
-        table, supervisor, parts.directory, parts.desk, floor.events, floor.server.draining, floor.clock
+        table, supervisor, parts.directory, parts.desk, summaries, floor.events, floor.server.draining, floor.clock
     )

@@ -66,6 +66,19 @@ class BarWriter:
                 await self._make_room(rows)
         raise AssertionError("unreachable")
 
+    async def preview(self, delivery: Delivery) -> Counts:
+        """Return what `store` would do with the rows of a delivery; nothing is stored."""
+        rows, held = _checked(delivery, to_ns(self._clock.now()))
+        fetched = len(delivery.columns) + len(delivery.refused)
+        if not len(rows):
+            return Counts(fetched=fetched, quarantined=len(held))
+        span = TimeRange(int(rows.open_time_ns[0]), int(rows.open_time_ns[-1]) + 1_000)
+        async with self._database.acquire() as connection:
+            stored = await bar_table.stored(connection, delivery.series.series_id, span, told(rows))
+        found = differences(rows, stored.columns)
+        new, changed = int(found.new.sum()), 0 if delivery.only_new else int(found.changed.sum())
+        return Counts(fetched, new, changed, len(rows) - new - changed, len(held))
+
     async def _make_room(self, rows: BarColumns) -> None:
         self._room.forget()
         first, after = from_ns(int(rows.open_time_ns[0])), _after(rows)
@@ -142,7 +155,8 @@ class _Storing:
             span = TimeRange(int(rows.open_time_ns[0]), int(rows.open_time_ns[-1]) + 1_000)
             stored = await bar_table.stored(self._connection, self._id, span, told(rows))
             found = differences(rows, stored.columns)
-            inserted, updated = rows[found.new], rows[found.changed]
+            inserted = rows[found.new]
+            updated = rows[found.changed & (not self._delivery.only_new)]
             if len(updated):
                 run_id, cause = self._delivery.run_id, self._delivery.revision_cause
                 await bar_table.revise(self._connection, self._id, updated, marks, stored, run_id, cause)

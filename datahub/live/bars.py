@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from quasar.model.bars import Bar, BarState
 from quasar.model.intervals import Interval
-from quasar.model.tick_bars import TimeBarBuilder
+from quasar.model.tick_bars import TimeBarBuilder, usable_trades
 from quasar.model.ticks import TickColumns
 
+FEW = 32
+"""Up to so many trades are taken one by one."""
 LATE_NS = 500_000_000
 """How long after its end a bar waits for trades that are on their way."""
 
@@ -55,11 +57,17 @@ class SymbolBars:
 
     def add(self, ticks: TickColumns) -> list[BuiltBar]:
         """Take ticks; return bars that closed or were revised."""
-        return [
-            built
-            for interval, builder in self._builders.items()
-            for built in self._whole(interval, builder.add_trades(ticks))
-        ]
+        trades = usable_trades(ticks)
+        if not len(trades) or trades.price is None:
+            return []
+        if len(trades) > FEW:
+            changed = ((interval, builder.add_trades(trades)) for interval, builder in self._builders.items())
+        else:
+            # A feed brings a handful of trades of a symbol at a time: numpy would cost more than it spares.
+            sizes = [0.0] * len(trades) if trades.size is None else [s if s == s else 0.0 for s in trades.size.tolist()]
+            rows = list(zip(trades.event_time_ns.tolist(), trades.price.tolist(), sizes, strict=True))
+            changed = ((interval, builder.add_rows(rows)) for interval, builder in self._builders.items())
+        return [built for interval, bars in changed if bars for built in self._whole(interval, bars)]
 
     def advance(self, now_ns: int) -> list[BuiltBar]:
         """Close what is over."""

@@ -73,7 +73,7 @@ class ProviderFeed:
             _log.info("feed begins anew with the changed symbols", provider=self.facts.provider)
 
     async def run(self) -> None:
-        """Run until cancelled; a stream that ends is started again, later and later, or at once when it is asked for."""
+        """Run until cancelled; a stream that ends is started again, later and later, or at once when asked for."""
         wait_s = FIRST_WAIT_S
         while True:
             started = self._clock.monotonic()
@@ -167,7 +167,7 @@ class ProviderFeed:
             self._ingest.resumed([one.ticks.series_id for one in self._series.values()], self._fetch)
         for chunk in batch.tick_chunks:
             self._count(chunk.series_id, chunk.columns)
-            self._ingest.take(chunk.series_id, chunk.columns, self._fetch)
+            self._ingest.take(chunk.series_id, chunk.columns, self._fetch, chunk.encoded)
 
     def _connected(self) -> None:
         facts, now = self.facts, self._clock.time_ns()

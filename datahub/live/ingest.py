@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
-
-import numpy as np
 
 from datahub.live.bars import BuiltBar, SymbolBars
 from datahub.live.gaps import FeedGap, FeedGaps
@@ -21,7 +20,8 @@ from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
 from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.convert import wire
-from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
+from quasar.convert.columns import TICK_CHUNK, BarChunk, TickChunk, encode_bars, encode_ticks
+from quasar.convert.wire import Buffer, WireType
 from quasar.model.bars import BarColumns
 from quasar.model.columns import MISSING
 from quasar.model.intervals import Interval
@@ -36,6 +36,10 @@ SETTLE_S = 1.0
 
 _log = logs.get(__name__)
 _MINUTE = Interval.parse("1min")
+_NS = struct.Struct("<q")
+_FIELD = wire.tag(TICKS, WireType.LENGTH)
+_PUBLISH = wire.tag(TICK_CHUNK.columns["publish_time_ns"][0], WireType.LENGTH)
+_FIRST = wire.tag(TICK_CHUNK.numbers["first_sequence"], WireType.VARINT)
 _BREAK = TickColumns.empty()
 """Stands among the ticks that wait where the feed was interrupted again."""
 
@@ -200,8 +204,15 @@ class LiveIngest:
             if symbol is not None and symbol.gap is not None:
                 symbol.refill = due, fetch
 
-    def take(self, series_id: int, ticks: TickColumns, fetch: FetchTicks) -> None:
-        """Take ticks of one kind of one symbol, in the order of arrival."""
+    def take(self, series_id: int, ticks: TickColumns, fetch: FetchTicks, encoded: Buffer | None = None) -> None:
+        """Take ticks of one kind of one symbol, in the order of arrival.
+
+        Args:
+            series_id: Of which series of ticks.
+            ticks: The ticks.
+            fetch: Whom to ask for what was missed.
+            encoded: The same as an encoded `TickChunk`, where it came as one: it is passed on as it is.
+        """
         symbol = self._symbols.get(series_id)
         if symbol is None or not len(ticks):
             return
@@ -213,7 +224,7 @@ class LiveIngest:
             symbol.waiting.append(ticks)
             self._begin_to_fill(symbol, fetch)
             return
-        self._process(symbol, ticks)
+        self._process(symbol, ticks, encoded)
 
     def _begin_to_fill(self, symbol: _Symbol, fetch: FetchTicks) -> None:
         symbol.refill = None
@@ -300,18 +311,17 @@ class LiveIngest:
         evidence = problem or f"{refilled} ticks refilled from the provider's history"
         await self._gaps.close(gap, end_ns, repaired=not problem, evidence=evidence, refilled=refilled)
 
-    def _process(self, symbol: _Symbol, ticks: TickColumns) -> None:
+    def _process(self, symbol: _Symbol, given: TickColumns, encoded: Buffer | None = None) -> None:
         series_id = symbol.series.ticks.series_id
-        kind = _kind_of(ticks)
-        ticks = symbol.recent.fresh(ticks)
+        kind = _kind_of(given)
+        ticks = symbol.recent.fresh(given)
         rows = len(ticks)
         if not rows:
             return
         first = symbol.sequence + 1
         symbol.sequence += rows
-        now = self._clock.time_ns()
-        published = replace(ticks, publish_time_ns=np.full(rows, now, np.int64))
-        field_bytes = wire.embedded(TICKS, encode_ticks(TickChunk(series_id, published, first)))
+        unchanged = encoded if ticks is given else None
+        field_bytes = _published(series_id, ticks, first, self._clock.time_ns(), unchanged)
         self._hub.publish(Topic(series_id, CONTENT_OF_KIND[kind]), field_bytes, rows)
         self._board.update(series_id, ticks)
         if symbol.series.store_ticks:
@@ -330,6 +340,16 @@ class LiveIngest:
         for one in built:
             chunk = encode_bars(BarChunk(one.series_id, BarColumns.from_bars([one.bar])))
             self._hub.publish(Topic(one.series_id, content), wire.embedded(BARS, chunk), 1)
+
+
+def _published(series_id: int, ticks: TickColumns, first: int, now_ns: int, encoded: Buffer | None) -> bytes:
+    """Return a chunk as a field of an envelope: what is appended to an encoded message is part of it."""
+    if ticks.publish_time_ns is not None:
+        ticks, encoded = replace(ticks, publish_time_ns=None), None
+    chunk = encode_ticks(TickChunk(series_id, ticks)) if encoded is None else encoded
+    rows = len(ticks)
+    tail = b"".join((_PUBLISH, wire.varint(8 * rows), _NS.pack(now_ns) * rows, _FIRST, wire.varint(first)))
+    return b"".join((_FIELD, wire.varint(len(chunk) + len(tail)), chunk, tail))
 
 
 def _kind_of(ticks: TickColumns) -> TickKind:

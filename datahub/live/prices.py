@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from quasar.model.columns import FloatArray
 from quasar.model.instants import NS_PER_DAY
 from quasar.model.ticks import Side, TickColumns, TickKind
+
+FEW = 32
+"""Up to so many trades are counted one by one."""
 
 
 @dataclass(slots=True)
@@ -31,6 +38,46 @@ class Quote:
     session_trades: int = 0
     revision: int = 0
     """Grows with every change, so that watchers know what is new."""
+
+    def begin_session(self, open_ns: int) -> None:
+        """Forget the session before."""
+        self.session_open_ns, self.session_open = open_ns, None
+        self.session_high, self.session_low = -math.inf, math.inf
+        self.session_volume = self.session_value = 0.0
+        self.session_trades = 0
+
+    def add_few(self, prices: Sequence[float], sizes: Sequence[float] | None) -> None:
+        """Count a handful of trades as plain numbers: numpy would cost more than it spares."""
+        for price, size in zip(prices, sizes or [0.0] * len(prices), strict=True):
+            if price != price:
+                continue
+            if self.session_open is None:
+                self.session_open = price
+            if price > self.session_high:
+                self.session_high = price
+            if price < self.session_low:
+                self.session_low = price
+            self.session_trades += 1
+            if size == size:
+                self.session_volume += size
+                self.session_value += size * price
+
+    def add_many(self, prices: FloatArray, sizes: FloatArray | None) -> None:
+        """Count many trades."""
+        usable = np.isfinite(prices)
+        if not usable.all():
+            prices, sizes = prices[usable], None if sizes is None else sizes[usable]
+        if not len(prices):
+            return
+        if self.session_open is None:
+            self.session_open = float(prices[0])
+        self.session_high = max(self.session_high, float(prices.max()))
+        self.session_low = min(self.session_low, float(prices.min()))
+        self.session_trades += len(prices)
+        if sizes is not None:
+            known = np.nan_to_num(sizes)
+            self.session_volume += float(known.sum())
+            self.session_value += float(np.dot(known, prices))
 
     @property
     def session_vwap(self) -> float | None:
@@ -62,29 +109,30 @@ class PriceBoard:
         quote = self.quotes.setdefault(series_id, Quote(series_id))
         self.revision += 1
         quote.revision = self.revision
-        last = ticks.tick(len(ticks) - 1)
-        if last.kind is not TickKind.TRADE:
-            quote.bid, quote.bid_size = last.bid_price, last.bid_size
-            quote.ask, quote.ask_size = last.ask_price, last.ask_size
-            return
-        if last.event_time_ns >= quote.last_time_ns:
-            quote.last, quote.last_size, quote.last_side = last.price, last.size, last.side
-            quote.last_time_ns = last.event_time_ns
-        self._session(quote, ticks)
+        if ticks.kind is None or ticks.kind[-1] == TickKind.TRADE:
+            self._trade(quote, ticks)
+        else:
+            quote.bid, quote.bid_size = _last(ticks.bid_price), _last(ticks.bid_size)
+            quote.ask, quote.ask_size = _last(ticks.ask_price), _last(ticks.ask_size)
 
-    def _session(self, quote: Quote, ticks: TickColumns) -> None:
+    def _trade(self, quote: Quote, ticks: TickColumns) -> None:
         if ticks.price is None:
             return
-        day = int(ticks.event_time_ns[-1]) // NS_PER_DAY * NS_PER_DAY
+        time_ns = int(ticks.event_time_ns[-1])
+        if time_ns >= quote.last_time_ns:
+            quote.last, quote.last_size, quote.last_time_ns = _last(ticks.price), _last(ticks.size), time_ns
+            quote.last_side = Side.UNKNOWN if ticks.side is None else Side(int(ticks.side[-1]))
+        day = time_ns // NS_PER_DAY * NS_PER_DAY
         if day > quote.session_open_ns:
-            quote.session_open_ns = day
-            quote.session_open = float(ticks.price[0])
-            quote.session_high, quote.session_low = -math.inf, math.inf
-            quote.session_volume = quote.session_value = 0.0
-            quote.session_trades = 0
-        quote.session_high = max(quote.session_high, float(ticks.price.max()))
-        quote.session_low = min(quote.session_low, float(ticks.price.min()))
-        quote.session_trades += len(ticks)
-        if ticks.size is not None:
-            quote.session_volume += float(ticks.size.sum())
-            quote.session_value += float((ticks.size * ticks.price).sum())
+            quote.begin_session(day)
+        if len(ticks) <= FEW:
+            quote.add_few(ticks.price.tolist(), None if ticks.size is None else ticks.size.tolist())
+        else:
+            quote.add_many(ticks.price, ticks.size)
+
+
+def _last(column: FloatArray | None) -> float | None:
+    if column is None:
+        return None
+    value = float(column[-1])
+    return None if math.isnan(value) else value

@@ -153,7 +153,24 @@ async def _not_stored(connection: Any, parts: Sequence[StoredTicks]) -> list[Sto
     return [part for part in parts if part.first_sequence > (ends.get(part.series_id) or 0)]
 
 
-async def _copy_ticks(connection: Any, parts: Sequence[StoredTicks]) -> None:
+def _joined(parts: Sequence[StoredTicks]) -> list[StoredTicks]:
+    """Join what follows each other in a series: a part costs much more than a row."""
+    runs: dict[int, list[list[StoredTicks]]] = {}
+    for part in parts:
+        of_series = runs.setdefault(part.series_id, [])
+        last = of_series[-1][-1] if of_series else None
+        if last is None or last.first_sequence + len(last.columns) != part.first_sequence:
+            of_series.append([])
+        of_series[-1].append(part)
+    return [
+        StoredTicks(series_id, TickColumns.concatenate([part.columns for part in run]), run[0].first_sequence)
+        for series_id, of_series in runs.items()
+        for run in of_series
+    ]
+
+
+async def _copy_ticks(connection: Any, given: Sequence[StoredTicks]) -> None:
+    parts = _joined(given)
     columns = [_values(part) for part in parts]
     values = {name: np.concatenate([one[name] for one in columns]) for name in _ROWS.names}
     rows = len(values["series_id"])

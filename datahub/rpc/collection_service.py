@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from datahub.collection import backfill
@@ -58,14 +58,16 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         operations: Operations,
         clock: Clock,
         draining: Any,
+        symbol_state: Callable[[str, str], Awaitable[int]] | None = None,
     ) -> None:
-        """Steer `collection`; streams end when `draining` is set."""
+        """Steer `collection`; streams end when `draining` is set; `symbol_state` tells how a live symbol is."""
         self._database = database
         self._collection = collection
         self._steering = steering
         self._operations = operations
         self._clock = clock
         self._draining = draining
+        self._symbol_state = symbol_state
         self._finder = SeriesFinder(database)
         self._runs = RunPages(database, clock, collection.due)
         self._jobs = JobPages(database, clock, self._runs)
@@ -219,6 +221,9 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         """Return what is known of subscribed series."""
         names = [series_name(key) for key in request.keys]
         states = await self._jobs.states_of(names, await self._providers())
+        for state in states:
+            if self._symbol_state is not None:
+                state.feed_state = await self._symbol_state(state.key.provider, state.key.symbol)  # type: ignore[assignment]  # numbered as in the contract
         return pb.BatchGetSubscriptionStatesResponse(states=states)
 
     async def RefreshSubscriptions(

@@ -10,7 +10,7 @@ from datahub.live.hours import Hours
 from datahub.live.states import QUIET_NS, STALE_NS, FeedFacts, FeedState, SymbolFacts
 from datahub.live.symbols import LiveSeries
 from datahub.rpc.series_messages import series_key
-from quasar.rpc.wellknown import duration, timestamp_ns
+from quasar.rpc.wellknown import timestamp_ns
 from quasar_proto.datahub.v1 import feed_pb2 as pb
 
 _BEST_FIRST = (
@@ -80,13 +80,14 @@ def feed_message(feed: ProviderFeed, symbols: Sequence[pb.SymbolFeed], now_ns: i
     _times(message, facts, symbols, state)
     lags = facts.meter.lags_s(now_ns)
     if lags is not None:
-        message.lag_p50.CopyFrom(duration(lags[0]))
-        message.lag_p99.CopyFrom(duration(lags[1]))
+        message.lag_p50.FromNanoseconds(int(lags[0] * 1e9))
+        message.lag_p99.FromNanoseconds(int(lags[1] * 1e9))
     return message
 
 
 def _times(message: pb.Feed, facts: FeedFacts, symbols: Sequence[pb.SymbolFeed], state: FeedState) -> None:
-    same = [each.state_since.ToNanoseconds() for each in symbols if each.state == state and each.HasField("state_since")]
+    there = [each for each in symbols if int(each.state) == int(state) and each.HasField("state_since")]
+    same = [each.state_since.ToNanoseconds() for each in there]
     since_ns = min(same, default=facts.since_ns) if facts.connected else facts.since_ns
     message.state_since.CopyFrom(timestamp_ns(since_ns))
     if facts.connected:

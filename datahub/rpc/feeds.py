@@ -134,9 +134,7 @@ class FeedPages:
         messages: list[feed_pb2.Feed] = []
         symbols: list[feed_pb2.SymbolFeed] = []
         for feed, series in chosen:
-            mine = [
-                symbol_message(feed, one, self._hours.of(calendars[one.ticks.series_id]), now_ns) for one in series
-            ]
+            mine = [symbol_message(feed, one, self._hours.of(calendars[one.ticks.series_id]), now_ns) for one in series]
             messages.append(feed_message(feed, mine, now_ns))
             symbols += mine
         return messages, symbols

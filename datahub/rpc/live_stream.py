@@ -16,7 +16,7 @@ from datahub.rpc import live_messages
 from datahub.stream.envelope import envelope
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
-from datahub.stream.reader import Portion, Reader
+from datahub.stream.reader import Policy, Portion, Reader
 from datahub.stream.selection import Item, Selection
 from quasar import errors
 from quasar.clock import Clock
@@ -26,6 +26,7 @@ from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
 SHORTEST_FLUSH_S: Final = 0.01
+USUAL_FLUSH_S: Final = {Policy.LOSSLESS: 0.02, Policy.CONFLATE: 0.1}
 USUAL_HEARTBEAT_S: Final = 10.0
 _BUSY_HEARTBEATS: Final = 6
 """A busy stream has a heartbeat each time that so many idle ones would have had one."""
@@ -165,7 +166,8 @@ class MarketDataStream:
         self._clock = clock
         self._draining = draining
         self._instance_id = instance_id
-        self._flush_s = max(SHORTEST_FLUSH_S, seconds(request.flush_interval))
+        wanted_s = seconds(request.flush_interval) or USUAL_FLUSH_S[session.reader.policy]
+        self._flush_s = max(SHORTEST_FLUSH_S, wanted_s)
         self._heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
         self._sequence = 0
         self._revision = feeds.revision
@@ -196,7 +198,7 @@ class MarketDataStream:
                 continue
             yield self._envelope(self._hub.cursor_of(reader), news, portion.payload if portion else b"")
             self._sent = clock.monotonic()
-            if self._flush_s > SHORTEST_FLUSH_S:
+            if self._flush_s > SHORTEST_FLUSH_S and not reader.queued_bytes:
                 await self._pause()
 
     async def _look_around(self) -> pb.StreamMarketDataResponse | None:
@@ -227,7 +229,7 @@ class MarketDataStream:
         request, log, session = self._request, self._hub.log, self._session
         topics = session.reader.topics
         kind, phase = request.WhichOneof("start"), stream_pb2.STREAM_PHASE_REPLAY
-        if kind == "snapshot" and request.snapshot:
+        if kind is None or (kind == "snapshot" and request.snapshot):
             self._ingest.forming(topics)
             found, phase = self._hub.snapshot(topics), stream_pb2.STREAM_PHASE_SNAPSHOT
         elif kind == "cursor":
@@ -236,7 +238,7 @@ class MarketDataStream:
             at = log.position_at(request.start_time.ToNanoseconds())
             found = self._hub.replay(topics, Cursor(log.epoch, at))
         elif kind == "last_count":
-            found = self._hub.replay(topics, Cursor(log.epoch, log.last_rows(topics, request.last_count)))
+            found = self._hub.replay_last(topics, request.last_count)
         else:
             return
         session.past.extend(found)
@@ -331,6 +333,9 @@ class MarketDataStream:
 
     async def _pause(self) -> None:
         """Let data gather for as long as the client wants, unless the service stops."""
+        if self._flush_s <= 1.0:
+            await self._clock.sleep(self._flush_s)
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_s):
                 await self._draining.wait()

@@ -9,6 +9,8 @@ from typing import Any
 from datahub.live_api import LiveApi
 from datahub.reads.bars import BarReader
 from datahub.rpc.describe_series import SeriesPages
+from datahub.rpc.exports import Exports
+from datahub.rpc.imports import UploadCalls
 from datahub.rpc.list_bars import BarPages
 from datahub.rpc.read_bars import ReadBars
 from datahub.rpc.series_messages import SeriesFinder
@@ -23,14 +25,18 @@ from quasar_proto.datahub.v1 import market_data_service_pb2_grpc
 class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
     """Reads what is stored, and passes on what is live."""
 
-    def __init__(self, database: Database, clock: Clock, live: LiveApi | None = None) -> None:
-        """Read from `database`; without `live` the live methods answer UNIMPLEMENTED."""
+    def __init__(
+        self, database: Database, clock: Clock, live: LiveApi | None = None, uploads: UploadCalls | None = None
+    ) -> None:
+        """Read from `database`; without `live` and `uploads` their methods answer UNIMPLEMENTED."""
         self._clock = clock
         self._maybe_live = live
         self._finder = SeriesFinder(database)
         self._reader = BarReader(database)
         self._pages = BarPages(database, self._reader, self._finder, clock)
         self._series = SeriesPages(database, self._finder, clock)
+        self._exports = Exports(database, self._reader, self._finder, clock)
+        self._maybe_uploads = uploads
 
     async def ReadBars(self, request: pb.ReadBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream bars in columns."""
@@ -60,6 +66,24 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         """Return trading sessions."""
         return await list_sessions(request, self._finder, self._clock)
+
+    async def ExportSeries(self, request: pb.ExportSeriesRequest, context: Any) -> AsyncGenerator[Any, None]:
+        """Stream a file."""
+        async with aclosing(self._exports.messages(request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def CreateUpload(self, request: pb.CreateUploadRequest, context: Any) -> pb.CreateUploadResponse:
+        """Open an upload."""
+        return await self._uploads.create(request)
+
+    async def AppendUpload(self, request: pb.AppendUploadRequest, context: Any) -> pb.AppendUploadResponse:
+        """Append bytes to an upload."""
+        return await self._uploads.append(request)
+
+    async def ImportSeries(self, request: pb.ImportSeriesRequest, context: Any) -> pb.ImportSeriesResponse:
+        """Begin to import an upload."""
+        return await self._uploads.begin(request)
 
     async def StreamMarketData(self, request: pb.StreamMarketDataRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream live data."""
@@ -95,6 +119,12 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
         """Rank live symbols."""
         response: pb.ListTopMoversResponse = await self._live.list_top_movers(request)
         return response
+
+    @property
+    def _uploads(self) -> UploadCalls:
+        if self._maybe_uploads is None:
+            raise Unimplemented
+        return self._maybe_uploads
 
     @property
     def _live(self) -> LiveApi:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol
 
 from datahub.providers.entry import ProviderEntry
@@ -174,8 +175,9 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
 
     async def WatchFeeds(self, request: pb.WatchFeedsRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream live connections."""
-        async for message in self._feeds.watch_feeds(request):
-            yield message
+        async with aclosing(self._feeds.watch_feeds(request)) as messages:
+            async for message in messages:
+                yield message
 
     async def ReconnectFeed(self, request: pb.ReconnectFeedRequest, context: Any) -> pb.ReconnectFeedResponse:
         """Make a live connection anew."""

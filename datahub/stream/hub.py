@@ -113,6 +113,10 @@ class Hub:
         )
         return _portions(wanted)
 
+    def replay_last(self, topics: frozenset[Topic], rows: int) -> list[Portion]:
+        """Return the chunks of the log that hold the last rows, so many of each topic; forming bars are left out."""
+        return _portions(self.log.last(topics, rows))
+
     def snapshot(self, topics: frozenset[Topic]) -> list[Portion]:
         """Return the latest entry of each topic."""
         found = [entry for topic in topics if (entry := self._latest.get(topic)) is not None]

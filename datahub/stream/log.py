@@ -123,12 +123,16 @@ class LiveLog:
         index = bisect_left(self._entries, time_ns, key=lambda entry: entry.time_ns)
         return self.earliest.position + index
 
-    def last_rows(self, topics: frozenset[Topic], rows: int) -> int:
-        """Return the position before the last `rows` rows of the topics together."""
-        left = rows
+    def last(self, topics: frozenset[Topic], rows: int) -> list[Entry]:
+        """Return the entries that hold the last rows, so many of each topic, in order; forming bars are left out."""
+        left = {topic: rows for topic in topics if topic.content is not Content.FORMING_BARS}
+        found: list[Entry] = []
         for entry in reversed(self._entries):
-            if entry.topic in topics and entry.topic.content is not Content.FORMING_BARS:
-                left -= entry.rows
-                if left <= 0:
-                    return entry.position - 1
-        return self.earliest.position
+            if not left:
+                break
+            if entry.topic in left:
+                found.append(entry)
+                left[entry.topic] -= entry.rows
+                if left[entry.topic] <= 0:
+                    del left[entry.topic]
+        return found[::-1]

@@ -123,3 +123,11 @@ create view registry.asset_details as
     left join registry.asset_mapping m on m.asset_id = a.asset_id
     left join registry.common_symbols s on s.common_symbol_id = m.common_symbol_id
     left join registry.asset_syncs y on y.code_id = a.code_id;
+
+-- Lists look a symbol up in any case, and go by name: those that have one, then the others.
+create index assets_symbol on registry.assets (lower(symbol));
+create index assets_name on registry.assets (name, code_id, symbol) where name <> '';
+create index assets_nameless on registry.assets (code_id, symbol) where name = '';
+-- Few rows are in these states, so that their indexes cost a merge nothing.
+create index assets_vanished on registry.assets (code_id, symbol) where state = 'VANISHED';
+create index assets_proposed on registry.assets (code_id, symbol) where identity_state = 'PROPOSED';

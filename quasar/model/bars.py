@@ -282,6 +282,8 @@ _MISSING: dict[str, Any] = {
     "origin": 0,
     "source_series_id": 0,
 }
+
+
 def value_missing(value: int | float) -> bool:
     """Tell whether a value of an optional column stands for none: -1 among whole numbers, NaN among the others."""
     return value == MISSING if isinstance(value, int) else value != value

@@ -186,6 +186,18 @@ class TimeBarBuilder:
             _collect(changed, self._add_run(trades, sizes, first + 1, last))
         return [changed[key] for key in sorted(changed)]
 
+    def add_rows(self, trades: Iterable[tuple[int, float, float]]) -> list[Bar]:
+        """Take trades as plain numbers: like `add_trades`, and faster up to some dozens of them.
+
+        Args:
+            trades: Event time, price and size of each, in the order of arrival; usable ones only.
+        """
+        changed: dict[int, Bar] = {}
+        for event_ns, price, size in trades:
+            if bars := self.add_trade(event_ns, price, size):
+                _collect(changed, bars)
+        return [changed[key] for key in sorted(changed)]
+
     def advance(self, now_ns: int) -> list[Bar]:
         """Close the forming bar if its time is over; return it, or nothing.
 

@@ -1,4 +1,4 @@
-"""The folders of running processes: two sockets and a scratch folder each, gone when the process is."""
+"""The folders of running processes: two sockets and a scratch folder each, and what else a process may read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+
+from quasar.plugins.code import CodeVersion
 
 _PREFIX: Final = "qp-"
 
@@ -24,6 +26,17 @@ def make_folder(root: Path | None) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
     (folder / "scratch").mkdir(mode=0o700)
     return folder
+
+
+def chosen_folders(code: CodeVersion) -> tuple[str, ...]:
+    """Return the folders that an operator named in the preferences of built-in code, which is to read them.
+
+    Uploaded code reads nothing outside its jail, whatever its preferences say.
+    """
+    if not code.builtin:
+        return ()
+    named = [Path(value) for value in code.preferences.values() if isinstance(value, str) and value.startswith("/")]
+    return tuple(sorted(str(path) for path in named if path != Path("/") and path.is_dir()))
 
 
 def sweep(root: Path | None) -> None:

@@ -21,7 +21,7 @@ from quasar.convert.manifest import manifest_from_proto, plain_to_value
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.containment import Cause, exit_words
 from quasar.plugins.errands import Errands
-from quasar.plugins.folders import make_folder
+from quasar.plugins.folders import chosen_folders, make_folder
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.manifest import Manifest
@@ -192,6 +192,7 @@ class PluginProcess:
             run_folder=str(folder),
             scratch=str(folder / "scratch"),
             ports=() if self._settings.validating else self.ports,
+            readable=chosen_folders(code),
             limits=self.limits,
             log_level=self._settings.log_level,
         )

@@ -14,7 +14,7 @@ from registry.assets.sources import find_source
 from registry.code.refs import CodeRef
 from registry.store import assets as table
 from registry.store.assets import Asset
-from registry.store.listing import Query, filled
+from registry.store.listing import Page, Query, filled, unfit_token
 from registry.store.statements import SQL
 
 
@@ -44,24 +44,35 @@ async def list_assets(database: Database, query: Query, *, include_total: bool =
         InvalidFilter: The filter or the order cannot be understood.
         InvalidCursor: The page token belongs to another query.
     """
-    usual = ", ".join(part.strip() for part in query.order_by.split(",")) in ("", listing.BY_SOURCE)
     async with database.acquire() as connection:
-        if usual:
-            page = await _page_by_source(connection, query)
-        else:
-            page = await listing.ASSETS.page(connection, SQL["asset_page"], query)
+        page = await _page(connection, query)
         total = await _total(connection, query.filter) if include_total else None
     return AssetPage([table.asset(row) for row in page.rows], page.next_page_token, total)
 
 
-async def _page_by_source(connection: Any, query: Query) -> Any:
+async def _page(connection: Any, query: Query) -> Page:
+    """Fetch a page; what the index of a source's symbols gives is merged from the sources, without a sort of everything."""
+    order = ", ".join(" ".join(part.split()) for part in query.order_by.split(",")) or listing.BY_SOURCE
+    if order == listing.BY_SOURCE:
+        return await _page_by_source(connection, query)
+    if order in listing.BY_SYMBOL:
+        statement = filled(SQL["asset_page_by_symbol"], direction=listing.BY_SYMBOL[order])
+        return await listing.BY_SYMBOL_AND_SOURCE.page(connection, statement, query)
+    return await listing.ASSETS.page(connection, SQL["asset_page"], query)
+
+
+async def _page_by_source(connection: Any, query: Query) -> Page:
+    """Fetch a page in the usual order: each source is read from where the page before ended, or from its beginning."""
     size = paging.page_size(query.page_size)
-    marks = listing.ASSETS.marks(query)
-    kind, name, symbol = map(str, paging.page_key(marks, query.page_token) or ("", "", ""))
-    where = listing.ASSETS.where(query.filter, first_parameter=5)
+    marks = listing.BY_SOURCE_AND_SYMBOL.marks(query)
+    key = paging.page_key(marks, query.page_token) or ("", "", "")
+    if len(key) != 3:
+        raise unfit_token()
+    where = listing.BY_SOURCE_AND_SYMBOL.where(query.filter, first_parameter=5)
     statement = filled(SQL["asset_page_by_source"], filter=where.sql)
-    rows = await connection.fetch(statement, size + 1, kind, name, symbol, *where.parameters)
-    return listing.ASSETS.cut(rows, size, marks)
+    rows = await connection.fetch(statement, size + 1, *map(str, key), *where.parameters)
+    following = paging.page_token(marks, rows[size - 1]["order_key"]) if len(rows) > size else ""
+    return Page(rows[:size], following)
 
 
 async def _total(connection: Any, filter_text: str) -> int:

@@ -99,6 +99,34 @@ ASSETS: Final = Listing(
     tie=(OrderField("d.code_id", "integer"), OrderField("d.symbol")),
 )
 
+
+def _within_source(field: Field) -> Field:
+    """Return a field as the merge of the sources names it, so that sources that do not pass are not read at all."""
+    sql = field.sql.replace("d.source_kind", "c.kind").replace("d.source_name", "c.name")
+    return Field(sql, field.type, field.values, field.convert)
+
+
+_WITHIN: Final = {name: _within_source(field) for name, field in FIELDS.items()}
+
+BY_SOURCE_AND_SYMBOL: Final = Listing(
+    method="ListAssets",
+    fields=_WITHIN,
+    terms={"source.kind": known("c.kind"), "source.name": known("c.name"), "symbol": known("d.symbol")},
+    default_order=BY_SOURCE,
+    tie=(),
+)
+
+BY_SYMBOL: Final[Mapping[str, str]] = {"symbol": "", "symbol asc": "", "symbol desc": "desc"}
+"""Orders by symbol, and the direction in which the index is read."""
+
+BY_SYMBOL_AND_SOURCE: Final = Listing(
+    method="ListAssets",
+    fields=_WITHIN,
+    terms={"symbol": known("d.symbol")},
+    default_order="symbol",
+    tie=(OrderField("d.code_id", "integer"),),
+)
+
 DIMENSIONS: Final[Mapping[str, str]] = {
     "SOURCE": "d.source_kind || '/' || d.source_name",
     "ASSET_CLASS": "upper(d.asset_class)",

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from quasar.errors import FieldViolation, InvalidArgument
@@ -179,6 +177,10 @@ def _yaml_text(node: Any) -> str:
 
 
 def _parquet(content: bytes, columns: Mapping[str, str]) -> ManifestFile:
+    # Loaded by the first Parquet file, not by every start of the service.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:

@@ -14,10 +14,7 @@ from registry.store.ordering import OrderField
 TYPES: Final = ("USER", "PROVIDER")
 SYNC_STATES: Final = ("", "SUCCEEDED", "EMPTY_ANSWER", "HELD_BACK", "FAILED")
 """In the order of `quasar.registry.v1.IndexSyncState`."""
-_HOLDS: Final = (
-    "array(select m.common_symbol from registry.index_member_details m"
-    " where m.index_id = d.index_id and m.valid_to = 'infinity' and m.common_symbol <> '')"
-)
+_HOLDS: Final = "registry.index_symbols(d.index_id)"
 
 
 def _type(written: str) -> str:

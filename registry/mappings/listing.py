@@ -53,11 +53,7 @@ MAPPINGS: Final = Listing(
     tie=(OrderField("d.mapping_id", "bigint"),),
 )
 
-_HELD_BY: Final = (
-    "array(select i.name from registry.index_memberships m join registry.indices i on i.index_id = m.index_id"
-    " where m.valid_to = 'infinity' and (m.common_symbol_id = s.common_symbol_id or m.asset_id in"
-    " (select x.asset_id from registry.asset_mapping x where x.common_symbol_id = s.common_symbol_id)))"
-)
+_HELD_BY: Final = "registry.symbol_indices(s.common_symbol_id)"
 
 COMMON_SYMBOLS: Final = Listing(
     method="ListCommonSymbols",

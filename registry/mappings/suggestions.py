@@ -198,9 +198,7 @@ class Suggestions:
             return found
         return found
 
-    async def _new(
-        self, connection: Any, chosen: Sequence[AppliedSuggestion]
-    ) -> tuple[list[NewMapping], list[int]]:
+    async def _new(self, connection: Any, chosen: Sequence[AppliedSuggestion]) -> tuple[list[NewMapping], list[int]]:
         """Return the mappings that suggestions make, in their order, and the suggestion that each comes from."""
         entries = await table.entries(connection, [asset for each in chosen for asset in (each.source, each.target)])
         failures: list[Failure] = []

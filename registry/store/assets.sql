@@ -180,7 +180,7 @@ with page as (
 select {key} as order_key, d.* from page join asset_details d on d.asset_id = page.asset_id order by {order};
 
 -- name: asset_page_by_source
--- A page by source and symbol: for each source the index of its symbols is read from where the page before ended.
+-- A page by source and symbol: of each source as many of its symbols are read as a page may need, from where the page before ended.
 with page as (
     select d.asset_id
     from code_registry c
@@ -197,6 +197,22 @@ with page as (
 select array[d.source_kind, d.source_name, d.symbol] as order_key, d.*
 from page join asset_details d on d.asset_id = page.asset_id
 order by d.source_kind, d.source_name, d.symbol;
+
+-- name: asset_page_by_symbol
+-- A page by symbol over all sources, merged from what the index of each source gives.
+with page as (
+    select d.asset_id, {key} as order_key
+    from code_registry c
+    cross join lateral (
+        select d.asset_id, d.symbol, d.code_id from asset_details d
+        where d.code_id = c.code_id and {filter} and {after}
+        order by d.symbol {direction} limit $1
+    ) d
+    order by {order}
+    limit $1
+)
+select page.order_key, d.* from page join asset_details d on d.asset_id = page.asset_id
+order by d.symbol {direction}, d.code_id {direction};
 
 -- name: asset_total
 select count(*) from asset_details d where {filter};

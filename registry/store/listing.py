@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quasar import paging
-from quasar.errors import FieldViolation, InvalidFilter
+from quasar.errors import FieldViolation, InvalidCursor, InvalidFilter
 from quasar.filters import Condition, Field, condition
 from registry.store.ordering import OrderField, Ordering
 
@@ -21,10 +21,8 @@ class SortTerm:
     falling: tuple[OrderField, ...]
     """What it names for the descending one; each of them descends."""
 
-    @property
-    def column(self) -> OrderField:
-        """The field itself, without what puts the unknown last."""
-        return self.rising[-1]
+    blank: str = ""
+    """Texts: what is empty where it is not known. Lists that begin with it show the known ones, then the others."""
 
 
 def known(sql: str, kind: Any = "text") -> SortTerm:
@@ -35,7 +33,7 @@ def known(sql: str, kind: Any = "text") -> SortTerm:
 
 def text(sql: str) -> SortTerm:
     """Return a term for a text that is empty where it is not known."""
-    return SortTerm((OrderField(f"({sql} = '')", "boolean"), OrderField(sql)), (OrderField(sql),))
+    return SortTerm((OrderField(f"({sql} = '')", "boolean"), OrderField(sql)), (OrderField(sql),), blank=sql)
 
 
 def optional(sql: str, kind: Any) -> SortTerm:
@@ -64,6 +62,16 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a list, in one order."""
+
+    name: str
+    condition: str
+    """Which rows belong to it."""
+    order: Ordering
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """One list of the contract."""
 
@@ -77,26 +85,45 @@ class Listing:
     tie: tuple[OrderField, ...]
     """Makes every order total; appended in the direction of the last field."""
 
-    def ordering(self, order_by: str) -> Ordering:
+    def segments(self, order_by: str) -> tuple[Segment, ...]:
         """Read an `order_by`.
+
+        Returns:
+            One segment; two where the list begins with a text: those that have it, then those of which it is not known.
+            (One index cannot give both directions with the unknown last; one for each part can.)
 
         Raises:
             InvalidFilter: A field is unknown or named twice, or a word is neither `asc` nor `desc`.
         """
-        chosen: list[tuple[OrderField, bool]] = []
+        chosen = self._chosen(order_by)
+        first, falls = chosen[0]
+        if not first.blank:
+            return (Segment("all", "true", self._total(chosen)),)
+        rest = chosen[1:]
+        column = SortTerm((first.rising[-1],), first.falling)
+        return (
+            Segment("known", f"{first.blank} <> ''", self._total([(column, falls), *rest])),
+            Segment("unknown", f"{first.blank} = ''", self._total(rest, falls=falls)),
+        )
+
+    def _chosen(self, order_by: str) -> list[tuple[SortTerm, bool]]:
+        chosen: list[tuple[SortTerm, bool]] = []
         named: set[str] = set()
-        falls = False
         for part in (order_by.strip() or self.default_order).split(","):
             words = part.split()
             legal = words and words[0] in self.terms and words[0] not in named
             if not legal or len(words) > 2 or words[1:] not in ([], ["asc"], ["desc"]):
                 raise _refused(self.terms, part)
             named.add(words[0])
-            falls = words[1:] == ["desc"]
-            term = self.terms[words[0]]
-            chosen += [(field, falls) for field in (term.falling if falls else term.rising)]
-        chosen += [(field, falls) for field in self.tie if all(field.sql != had.sql for had, _ in chosen)]
-        return Ordering(tuple(chosen))
+            chosen.append((self.terms[words[0]], words[1:] == ["desc"]))
+        return chosen
+
+    def _total(self, chosen: Sequence[tuple[SortTerm, bool]], *, falls: bool = False) -> Ordering:
+        """Return a total order: the tie goes in the direction of the last field."""
+        terms = [(field, falling) for term, falling in chosen for field in (term.falling if falling else term.rising)]
+        falls = chosen[-1][1] if chosen else falls
+        terms += [(field, falls) for field in self.tie if all(field.sql != had.sql for had, _ in terms)]
+        return Ordering(tuple(terms))
 
     def where(self, filter_text: str, *, first_parameter: int) -> Condition:
         """Read a filter.
@@ -122,24 +149,55 @@ class Listing:
         """
         size = paging.page_size(query.page_size)
         marks = self.marks(query, scope)
-        order = self.ordering(query.order_by)
+        segments = self.segments(query.order_by)
         where = self.where(query.filter, first_parameter=2 + len(arguments))
-        after = order.after(
-            paging.page_key(marks, query.page_token), first_parameter=2 + len(arguments) + len(where.parameters)
-        )
-        sql = filled(statement, filter=where.sql, after=after.sql, order=order.clause, key=order.key)
-        rows = await source.fetch(sql, size + 1, *arguments, *where.parameters, *after.parameters)
-        return self.cut(rows, size, marks)
+        place, key = _place(segments, paging.page_key(marks, query.page_token))
+        rows: list[tuple[str, Any]] = []
+        for segment in segments[place:]:
+            after = segment.order.after(key, first_parameter=2 + len(arguments) + len(where.parameters))
+            key = None
+            sql = filled(
+                statement,
+                filter=f"{segment.condition} and {where.sql}",
+                after=after.sql,
+                order=segment.order.clause,
+                key=segment.order.key,
+            )
+            limit = size + 1 - len(rows)
+            found = await source.fetch(sql, limit, *arguments, *where.parameters, *after.parameters)
+            rows += [(segment.name, row) for row in found]
+            if len(rows) > size:
+                break
+        return _cut(rows, size, marks)
 
     def marks(self, query: Query, scope: Sequence[str] = ()) -> tuple[str, ...]:
         """Return what a page token is bound to."""
         return (self.method, query.filter, query.order_by, *scope)
 
-    def cut(self, rows: Sequence[Any], size: int, marks: Sequence[str]) -> Page:
-        """Return a page of rows of which one more than asked for was fetched."""
-        if len(rows) <= size:
-            return Page(rows, "")
-        return Page(rows[:size], paging.page_token(marks, rows[size - 1]["order_key"]))
+
+def _place(segments: Sequence[Segment], key: Sequence[str | int] | None) -> tuple[int, Sequence[str | int] | None]:
+    """Return the segment in which a page begins and the place of the row before it."""
+    if key is None:
+        return 0, None
+    names = [segment.name for segment in segments]
+    if key[0] not in names:
+        raise unfit_token()
+    return names.index(str(key[0])), key[1:]
+
+
+def unfit_token() -> InvalidCursor:
+    """Return the error for a page token that does not hold what the list wants."""
+    description = "must be the next_page_token of the page before, unchanged, was another"
+    return InvalidCursor(f"page_token {description}.", violations=[FieldViolation("page_token", description)])
+
+
+def _cut(rows: Sequence[tuple[str, Any]], size: int, marks: Sequence[str]) -> Page:
+    """Return a page of rows of which one more than asked for was fetched."""
+    shown = [row for _, row in rows[:size]]
+    if len(rows) <= size:
+        return Page(shown, "")
+    name, last = rows[size - 1]
+    return Page(shown, paging.page_token(marks, (name, *last["order_key"])))
 
 
 def filled(statement: str, **parts: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -48,14 +49,16 @@ PLATFORM: Final = Scope(ScopeKind.PLATFORM)
 
 @dataclass(frozen=True, slots=True)
 class InstrumentMatch:
-    """Instruments by what they are; an empty field fits all."""
+    """Instruments by what they are; an empty field fits all, and `*` in a symbol any row of characters."""
 
     symbol: str = ""
     currency: str = ""
 
     def fits(self, symbol: str, currency: str) -> bool:
         """Tell whether an instrument is meant."""
-        return self.symbol in ("", symbol) and self.currency in ("", currency)
+        pattern = ".*".join(map(re.escape, self.symbol.split("*")))
+        fits_symbol = not self.symbol or re.fullmatch(pattern, symbol, re.DOTALL) is not None
+        return fits_symbol and self.currency in ("", currency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

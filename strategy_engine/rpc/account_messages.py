@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
+from quasar.convert.manifest import asset_class_to_proto
 from quasar.convert.plugin_terms import rules_of
 from quasar.engine.rules import MarketRules
 from quasar.errors import FieldViolation, InvalidArgument, Unimplemented
+from quasar.model.asset_classes import parse_asset_class
 from quasar.model.money import currency_code, parse_decimal
-from quasar.rpc.wellknown import timestamp
+from quasar.rpc.wellknown import timestamp, timestamp_ns
 from quasar_proto.strategy.v1 import backtest_pb2, order_pb2, trading_pb2
 from strategy_engine.rpc.values import decimal_message, document, message_of
 from strategy_engine.trading.orders import Account
+from strategy_engine.trading.quotes import Quote, grid_of
 
 PAPER: Final = "Paper"
 """Name of the broker that is part of the platform."""
@@ -107,4 +110,26 @@ def broker_message(account_ids: Sequence[str]) -> trading_pb2.Broker:
         state=trading_pb2.BROKER_STATE_CONNECTED,
         capabilities=capabilities,
         account_ids=list(account_ids),
+    )
+
+
+def instrument_rules(symbol: str, quote: Quote, account: Account) -> trading_pb2.InstrumentRules:
+    """Return what orders of an instrument on a paper account must keep to, as a message."""
+    facts, grid = quote.facts, grid_of(quote.facts)
+    asset_class = parse_asset_class(facts.asset_class) if facts.asset_class else None
+    step = decimal_message(Decimal(1).scaleb(-grid.size_decimals))
+    return trading_pb2.InstrumentRules(
+        symbol=symbol,
+        broker_symbol=symbol,
+        asset_class=asset_class_to_proto(asset_class),
+        exchange=facts.exchange,
+        currency=facts.currency or account.currency,
+        price_tick=decimal_message(Decimal(1).scaleb(-grid.price_decimals)),
+        quantity_step=step,
+        min_quantity=step,
+        multiplier=decimal_message(Decimal(1)),
+        shortable=market_rules(account).allow_short,
+        tradable=True,
+        order_types=[number for number in order_pb2.OrderType.values() if number],
+        update_time=timestamp_ns(quote.time_ns) if quote.time_ns else None,
     )

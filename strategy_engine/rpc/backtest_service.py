@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from quasar.clock import Clock
-from quasar.errors import FailedPrecondition, Resource, Unimplemented
+from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, Resource, Unimplemented
 from quasar.rpc.caller import ADMIN, require_role
 from quasar.rpc.context import current_call
 from quasar.rpc.ops.actors import calling_actor
@@ -19,6 +20,7 @@ from quasar.rpc.wellknown import timestamp
 from quasar_proto.strategy.v1 import backtest_pb2, backtest_service_pb2_grpc, order_pb2, statistics_pb2
 from quasar_proto.strategy.v1 import backtest_service_pb2 as pb
 from strategy_engine.backtests.records import CURVES, BacktestState, Document, EquityColumns
+from strategy_engine.backtests.report import Report
 from strategy_engine.backtests.starting import Asked, BacktestStart
 from strategy_engine.rpc.backtest_messages import backtest_message, completed_terms
 from strategy_engine.rpc.statistics_messages import statistics_message
@@ -27,6 +29,7 @@ from strategy_engine.rpc.values import document, instant_of, message_of, plain
 from strategy_engine.store.backtest_table import BacktestRow, BacktestTable
 
 _CHUNK_ROWS: Final = 10_000
+_REPORT_TRADES: Final = 1_000
 
 
 class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
@@ -100,6 +103,16 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
         )
         shown = [backtest_message(row, in_list=True) for row in found]
         return pb.ListBacktestsResponse(backtests=shown, next_page_token=following)
+
+    async def UpdateBacktest(self, request: pb.UpdateBacktestRequest, context: Any) -> pb.UpdateBacktestResponse:
+        """Change the name or the labels of a back-test."""
+        row, paths = await self._get(request.backtest_id), set(request.update_mask.paths)
+        for path in sorted(paths - {"display_name", "labels"}):
+            text = f"must be among display_name, labels, was {path}"
+            raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
+        name = request.display_name if "display_name" in paths else None
+        await self._table.update(row.backtest_id, name, dict(request.labels) if "labels" in paths else None)
+        return pb.UpdateBacktestResponse(backtest=backtest_message(await self._get(request.backtest_id)))
 
     async def DeleteBacktest(self, request: pb.DeleteBacktestRequest, context: Any) -> pb.DeleteBacktestResponse:
         """Delete a back-test that has ended."""
@@ -180,16 +193,46 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Any) -> pb.GetStatisticsResponse:
         """Return the figures of a back-test."""
-        row = await self._get(request.backtest_id)
+        figures = (await self._succeeded(request.backtest_id))[1]
         if request.HasField("range") or request.HasField("benchmark") or request.HasField("risk_free_rate"):
             raise Unimplemented("range, benchmark and risk_free_rate must be left out in this build, was set.")
+        return pb.GetStatisticsResponse(statistics=statistics_message(figures))
+
+    async def _succeeded(self, backtest_id: str) -> tuple[BacktestRow, Mapping[str, Any]]:
+        row = await self._get(backtest_id)
         if row.statistics is None:
             raise FailedPrecondition(
                 f"back-test {row.backtest_id} must have succeeded to have figures, was {row.state.value}.",
                 resource=Resource("backtest", str(row.backtest_id)),
                 metadata={"state": row.state.value, "final": str(row.state is not BacktestState.RUNNING).lower()},
             )
-        return pb.GetStatisticsResponse(statistics=statistics_message(row.statistics))
+        return row, row.statistics
+
+    async def GetBacktestReport(
+        self, request: pb.GetBacktestReportRequest, context: Any
+    ) -> pb.GetBacktestReportResponse:
+        """Return a report for people as one HTML file."""
+        row, figures = await self._succeeded(request.backtest_id)
+        trades, total = None, 0
+        if not request.omit_trades:
+            trades, _, total = await self._table.records(
+                "backtest_trades", row.backtest_id, filter_text="", page_size=_REPORT_TRADES, page_token=""
+            )
+        report = Report(
+            title=request.title or row.display_name or row.strategy,
+            subtitle=f"{row.strategy}, version {row.code_version}; back-test {row.backtest_id}",
+            currency=message_of(row.terms, backtest_pb2.BacktestTerms).cash.currency,
+            figures=figures,
+            curve=await self._table.curves(row.backtest_id, ["equity"]),
+            trades=trades,
+            trades_total=total,
+        )
+        name = re.sub(r"[^a-z0-9]+", "-", (row.display_name or row.strategy).lower()).strip("-") or "backtest"
+        return pb.GetBacktestReportResponse(
+            content=report.html().encode(),
+            content_type="text/html; charset=utf-8",
+            file_name=f"{name}-{row.create_time:%Y-%m-%d}.html",
+        )
 
 
 def _columns(numbers: Sequence[int]) -> list[str]:

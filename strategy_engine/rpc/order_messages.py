@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from quasar.convert.plugin_orders import spec_from_proto, spec_to_proto
 from quasar.model.orders import OrderSpec
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import timestamp, timestamp_ns
-from quasar_proto.strategy.v1 import denial_pb2, order_pb2
+from quasar_proto.strategy.v1 import denial_pb2, order_pb2, trading_pb2
 from strategy_engine.rpc.values import decimal_message, document, message_of, money_message, number_of
 from strategy_engine.trading.orders import Held, StoredFill, StoredOrder
 
@@ -125,3 +126,20 @@ class OrderDocuments:
     def position(self, held: Held) -> Mapping[str, Any]:
         """Return a position."""
         return document(position_message(held))
+
+
+def order_event_message(client_order_id: str, row: Any) -> trading_pb2.OrderEvent:
+    """Return a step of an order as a message."""
+    data = row["data"]
+    event = trading_pb2.OrderEvent(
+        client_order_id=client_order_id,
+        revision=data.get("revision", 0),
+        former_status=number_of(order_pb2.OrderStatus, data.get("former_status", ""), "ORDER_STATUS_"),
+        status=number_of(order_pb2.OrderStatus, data.get("status", ""), "ORDER_STATUS_"),
+        kind=row["kind"],
+        text=row["message"],
+        record_time=timestamp(row["time"]),
+    )
+    if "event_time" in data:
+        event.event_time.FromDatetime(dt.datetime.fromisoformat(data["event_time"]).astimezone(dt.UTC))
+    return event

@@ -35,13 +35,10 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
 
     Raises:
         InvalidArgument: A bound is negative.
-        Unimplemented: It limits each member of its scope, or sessions.
+        Unimplemented: It asks for a limit that orders are not judged by.
     """
+    _require_enforced(policy)
     limits = document(policy.limits)
-    if policy.granularity > policy_pb2.POLICY_GRANULARITY_SCOPE:
-        raise Unimplemented("policy.granularity must be SCOPE in this build, was another one.")
-    if policy.limits.allowed_sessions:
-        raise Unimplemented("policy.limits.allowed_sessions must be left out in this build, was set.")
     read = limits_of(limits)
     for name in limits:
         value = getattr(read, name, None)
@@ -58,6 +55,27 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
         update_time=now,
         revision=1,
     )
+
+
+def _require_enforced(policy: policy_pb2.Policy) -> None:
+    """Refuse what would be kept and have no effect: a limit that is not checked is worse than none."""
+    limits = policy.limits
+    if policy.granularity > policy_pb2.POLICY_GRANULARITY_SCOPE:
+        raise Unimplemented("policy.granularity must be SCOPE in this build, was another one.")
+    if limits.loss_action > policy_pb2.LOSS_ACTION_REDUCE_ONLY:
+        raise Unimplemented("policy.limits.loss_action must be REDUCE_ONLY in this build, was another one.")
+    if limits.HasField("allow_self_trade") and not limits.allow_self_trade:
+        raise Unimplemented("policy.limits.allow_self_trade must be true or left out in this build, was false.")
+    if limits.day_time_zone not in ("", "UTC"):
+        raise Unimplemented(f"policy.limits.day_time_zone must be UTC in this build, was {limits.day_time_zone}.")
+    unheeded = {"allowed_sessions": bool(limits.allowed_sessions)}
+    for field in ("allowed_instruments", "forbidden_instruments"):
+        for index, match in enumerate(getattr(limits, field)):
+            unheeded[f"{field}[{index}].asset_class"] = bool(match.asset_class)
+            unheeded[f"{field}[{index}].exchange"] = bool(match.exchange)
+    for name, is_set in unheeded.items():
+        if is_set:
+            raise Unimplemented(f"policy.limits.{name} must be left out in this build, was set.")
 
 
 def _require_bound(name: str, value: Any) -> None:

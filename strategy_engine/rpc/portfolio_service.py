@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
@@ -17,16 +17,26 @@ from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds, timestamp
 from quasar_proto.strategy.v1 import portfolio_pb2, portfolio_service_pb2_grpc, statistics_pb2
 from quasar_proto.strategy.v1 import portfolio_service_pb2 as pb
+from strategy_engine.portfolio.exposure import Exposure, exposure, exposures
 from strategy_engine.portfolio.figures import Worth, worth
 from strategy_engine.rpc.order_messages import position_message
 from strategy_engine.rpc.values import decimal_message, instant_of
 from strategy_engine.store.account_table import AccountTable
 from strategy_engine.store.order_table import OrderTable
-from strategy_engine.trading.orders import ZERO, Account, Held
+from strategy_engine.trading.orders import ZERO, Account, Held, StoredOrder
 from strategy_engine.trading.survey import Survey, instance_cash
 
 _HEARTBEAT_S = 10.0
 _LOOK_S = 1.0
+_EXPOSURE_GROUPS: dict[int, tuple[str, Callable[[Held | StoredOrder], str]]] = {
+    portfolio_pb2.PORTFOLIO_DIMENSION_SYMBOL: (
+        "symbol",
+        lambda each: each.symbol if isinstance(each, Held) else each.spec.symbol,
+    ),
+    portfolio_pb2.PORTFOLIO_DIMENSION_STRATEGY: ("instance_id", lambda each: each.instance_id or "-"),
+    portfolio_pb2.PORTFOLIO_DIMENSION_ACCOUNT: ("account_id", lambda each: each.account_id),
+    portfolio_pb2.PORTFOLIO_DIMENSION_CURRENCY: ("currency", lambda each: each.currency),
+}
 
 
 class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
@@ -164,6 +174,29 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
             chunk=_curve(rows, request.first_row), currency=rows[0]["currency"] if rows else ""
         )
 
+    async def GetExposure(self, request: pb.GetExposureRequest, context: Any) -> pb.GetExposureResponse:
+        """Return exposure by symbol, instance, account or currency; ratios are of the equity of all of the scope."""
+        dimension = request.group_by or portfolio_pb2.PORTFOLIO_DIMENSION_SYMBOL
+        if dimension not in _EXPOSURE_GROUPS:
+            raise Unimplemented("group_by must be SYMBOL, STRATEGY, ACCOUNT or CURRENCY in this build, was another.")
+        field, key = _EXPOSURE_GROUPS[dimension]
+        asked = pb.GetPortfolioRequest(scope=request.scope, currency=request.currency, omit_positions=True)
+        portfolio = await self._portfolio(asked)
+        equity = Decimal(portfolio.figures.equity.value)
+        held = await self._held(request.scope, include_flat=False)
+        scope = request.scope
+        orders = [
+            each
+            for each in await self._orders.open(scope.account_id)
+            if scope.WhichOneof("scope") != "instance_id" or each.instance_id == scope.instance_id
+        ]
+        return pb.GetExposureResponse(
+            rows=[_exposure({field: each.key}, each, equity) for each in exposures(held, orders, key)],
+            total=_exposure({}, exposure("", held, orders), equity),
+            currency=portfolio.currency,
+            time=portfolio.time,
+        )
+
     async def ListPnl(self, request: pb.ListPnlRequest, context: Any) -> pb.ListPnlResponse:
         """Return profit by symbol, instance or account, as it is since the beginning."""
         if request.HasField("range") or request.filter or request.order_by:
@@ -183,6 +216,21 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         rows = [_pnl(dict(zip(fields, key, strict=True)), own) for key, own in sorted(groups.items())]
         currency = held[0].currency if held else ""
         return pb.ListPnlResponse(rows=rows, total=_pnl({}, held), currency=currency)
+
+
+def _exposure(group: dict[str, Any], found: Exposure, equity: Decimal) -> portfolio_pb2.ExposureRow:
+    row = portfolio_pb2.ExposureRow(
+        group=portfolio_pb2.PortfolioGroup(**group),
+        long_exposure=decimal_message(found.long),
+        short_exposure=decimal_message(found.short),
+        gross_exposure=decimal_message(found.gross),
+        net_exposure=decimal_message(found.net),
+        net_exposure_with_orders=decimal_message(found.net + found.waiting),
+        positions=found.positions,
+    )
+    if equity > 0:
+        row.gross_ratio, row.net_ratio = float(found.gross / equity), float(found.net / equity)
+    return row
 
 
 def figures_message(found: Worth) -> portfolio_pb2.PortfolioFigures:

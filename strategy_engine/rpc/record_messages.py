@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from quasar.model.columns import FloatArray
-from quasar.rpc.wellknown import instant, seconds
+from quasar.model.money import format_decimal
+from quasar.rpc.wellknown import instant, seconds, timestamp
 from quasar_proto.plugin.v1 import strategy_pb2 as plugin
 from quasar_proto.strategy.v1 import backtest_pb2, order_pb2, statistics_pb2
 from strategy_engine.backtests.records import (
@@ -22,7 +23,8 @@ from strategy_engine.backtests.records import (
     Records,
     TradeRecord,
 )
-from strategy_engine.rpc.values import decimal_of, document, instant_of, word_of
+from strategy_engine.rpc.values import decimal_message, decimal_of, document, instant_of, word_of
+from strategy_engine.trading.round_trips import RoundTrip
 
 _ZERO: Final = Decimal(0)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -128,3 +130,28 @@ def error_text(error: plugin.StrategyError) -> str:
     where = f" at {error.file}:{error.line}" if error.file else ""
     hook = f" in {error.callback}" if error.callback else ""
     return f"{error.type or 'Error'}: {error.message}{where}{hook}"
+
+
+def trade_message(trip: RoundTrip) -> statistics_pb2.Trade:
+    """Return a round trip of a run as a message; of an open one the profit is left out."""
+    side = statistics_pb2.POSITION_SIDE_LONG if trip.long else statistics_pb2.POSITION_SIDE_SHORT
+    trade = statistics_pb2.Trade(
+        trade_number=trip.number,
+        symbol=trip.entry.symbol,
+        side=side,
+        quantity=decimal_message(trip.quantity),
+        entry_time=timestamp(trip.entry_time),
+        entry_price=decimal_message(trip.entry.price),
+        currency=trip.entry.currency,
+        commission=decimal_message(trip.commission),
+        entry_tag=trip.entry.tag,
+        entry_client_order_id=trip.entry.client_order_id,
+    )
+    if trip.exit is not None:
+        trade.exit_time.FromNanoseconds(trip.exit.fill_time_ns)
+        trade.exit_price.value = format_decimal(trip.exit.price)
+        trade.gross_profit.value = format_decimal(trip.gross_profit)
+        trade.net_profit.value = format_decimal(trip.net_profit)
+        trade.return_ratio = trip.return_ratio
+        trade.exit_tag, trade.exit_client_order_id = trip.exit.tag, trip.exit.client_order_id
+    return trade

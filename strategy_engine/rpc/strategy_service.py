@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
+from quasar import paging
 from quasar.clock import Clock
 from quasar.convert.plugin_report import report_to_proto
-from quasar.errors import AlreadyExists, EtagMismatch, FailedPrecondition, FieldViolation, InvalidArgument, Resource
+from quasar.errors import (
+    AlreadyExists,
+    EtagMismatch,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    Resource,
+    Unimplemented,
+)
 from quasar.ops.events import Events
 from quasar.plugins.manifest import Kind
 from quasar.plugins.validation import validate
@@ -21,6 +30,7 @@ from quasar_proto.strategy.v1 import strategy_pb2, strategy_service_pb2_grpc
 from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
 from strategy_engine.backtests.starting import completed
 from strategy_engine.instances.instances import Instance
+from strategy_engine.instances.summaries import Summaries
 from strategy_engine.instances.supervisor import Supervisor
 from strategy_engine.rpc.instance_messages import (
     instance_message,
@@ -30,12 +40,15 @@ from strategy_engine.rpc.instance_messages import (
     run_message,
     telemetry_entry,
 )
+from strategy_engine.rpc.record_messages import trade_message
+from strategy_engine.rpc.summary_messages import shown_instance
 from strategy_engine.rpc.universe_messages import wanted_series
 from strategy_engine.rpc.values import plain
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.pages import Asked
 from strategy_engine.strategies.directory import StrategyDirectory
 from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.round_trips import round_trips
 
 _HEARTBEAT_S: Final = 10.0
 _LOOK_S: Final = 1.0
@@ -54,6 +67,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         supervisor: Supervisor,
         directory: StrategyDirectory,
         desk: TradingDesk,
+        summaries: Summaries,
         events: Events,
         draining: asyncio.Event,
         clock: Clock,
@@ -63,6 +77,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         self._supervisor = supervisor
         self._directory = directory
         self._desk = desk
+        self._summaries = summaries
         self._events = events
         self._draining = draining
         self._clock = clock
@@ -109,7 +124,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
                 resource=Resource("instance", new.instance_id),
                 violations=[FieldViolation("instance.instance_id", text)],
             )
-        return pb.CreateInstanceResponse(instance=instance_message(await self._table.get(new.instance_id)))
+        return pb.CreateInstanceResponse(instance=await self._one(new.instance_id))
 
     async def _repeated(self, request: pb.CreateInstanceRequest, new: Instance) -> bool:
         """Tell whether the request was made before, with the same effect."""
@@ -138,13 +153,20 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
 
     async def GetInstance(self, request: pb.GetInstanceRequest, context: Any) -> pb.GetInstanceResponse:
         """Return one instance."""
-        return pb.GetInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+        return pb.GetInstanceResponse(instance=await self._one(request.instance_id))
+
+    async def _one(self, instance_id: str) -> strategy_pb2.Instance:
+        return (await self._shown([await self._table.get(instance_id)]))[0]
+
+    async def _shown(self, found: Sequence[Instance]) -> list[strategy_pb2.Instance]:
+        summaries = await self._summaries.of(found)
+        return [shown_instance(each, summary) for each, summary in zip(found, summaries, strict=True)]
 
     async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
         """Return a page of instances."""
         found, following = await self._table.page(Asked.of(request))
         return pb.ListInstancesResponse(
-            instances=[instance_message(each) for each in found], next_page_token=following, total_size=len(found)
+            instances=await self._shown(found), next_page_token=following, total_size=len(found)
         )
 
     async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Any) -> pb.UpdateInstanceResponse:
@@ -161,7 +183,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
                 restart = bool(_RESTART & set(paths))
                 await self._table.update(connection, changed, self._clock.now(), restart=restart)
                 await self._record(connection, "InstanceUpdated", changed)
-            changed = await self._table.get(changed.instance_id)
+            return pb.UpdateInstanceResponse(instance=await self._one(changed.instance_id))
         return pb.UpdateInstanceResponse(instance=instance_message(changed))
 
     async def DeleteInstance(self, request: pb.DeleteInstanceRequest, context: Any) -> pb.DeleteInstanceResponse:
@@ -188,8 +210,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
             return pb.StartInstanceResponse(instance=instance_message(instance))
         run_id = await self._supervisor.start(instance, paused=request.paused)
         row = await self._table.run(run_id)
-        started = await self._table.get(request.instance_id)
-        return pb.StartInstanceResponse(instance=instance_message(started), run=run_message(row))
+        return pb.StartInstanceResponse(instance=await self._one(request.instance_id), run=run_message(row))
 
     async def StopInstance(self, request: pb.StopInstanceRequest, context: Any) -> pb.StopInstanceResponse:
         """End the run, then cancel its orders or close its positions where that is wanted."""
@@ -201,7 +222,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         if request.action == strategy_pb2.STOP_ACTION_FLATTEN:
             held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
             await self._desk.flatten(held, f"stop/{instance.run_id}", actor)
-        return pb.StopInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+        return pb.StopInstanceResponse(instance=await self._one(request.instance_id))
 
     async def PauseInstance(self, request: pb.PauseInstanceRequest, context: Any) -> pb.PauseInstanceResponse:
         """Let the strategy see what happens without carrying out its wishes."""
@@ -209,13 +230,13 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         await self._supervisor.pause(instance, paused=True)
         if request.action >= strategy_pb2.STOP_ACTION_CANCEL_ORDERS:
             await self._desk.cancel_all(instance_id=instance.instance_id)
-        return pb.PauseInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+        return pb.PauseInstanceResponse(instance=await self._one(request.instance_id))
 
     async def ResumeInstance(self, request: pb.ResumeInstanceRequest, context: Any) -> pb.ResumeInstanceResponse:
         """Carry out the wishes of the strategy again."""
         instance = await self._table.get(request.instance_id)
         await self._supervisor.pause(instance, paused=False)
-        return pb.ResumeInstanceResponse(instance=instance_message(await self._table.get(request.instance_id)))
+        return pb.ResumeInstanceResponse(instance=await self._one(request.instance_id))
 
     async def WatchInstances(
         self, request: pb.WatchInstancesRequest, context: Any
@@ -228,16 +249,19 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
     async def _instances(self, request: pb.WatchInstancesRequest) -> AsyncGenerator[pb.WatchInstancesResponse, None]:
         heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
         known: dict[str, bytes] = {}
-        first = True
-        watching = self._events.watch(filter_text='subject_type = "instance"', heartbeat_s=heartbeat_s)
+        first, told = True, self._clock.monotonic()
+        # Figures of the summaries move without an event of the instance, so they are looked at in between.
+        look_s = min(heartbeat_s, _LOOK_S)
+        watching = self._events.watch(filter_text='subject_type = "instance"', heartbeat_s=look_s)
         async with aclosing(watching) as batches:
-            async for batch in batches:
+            async for _batch in batches:
                 found, _ = await self._table.page(Asked(filter_text=request.filter, page_size=1000))
-                shown = {each.instance_id: instance_message(each) for each in found}
-                state = {name: message.SerializeToString() for name, message in shown.items()}
+                shown = {each.instance_id: each for each in await self._shown(found)}
+                state = {name: message.SerializeToString(deterministic=True) for name, message in shown.items()}
                 changed = [shown[name] for name in shown if known.get(name) != state[name]]
                 removed = [name for name in known if name not in state]
-                if changed or removed or first or not batch.events:
+                if changed or removed or first or self._clock.monotonic() - told >= heartbeat_s:
+                    told = self._clock.monotonic()
                     yield pb.WatchInstancesResponse(
                         instances=changed,
                         removed_instance_ids=removed,
@@ -259,6 +283,20 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         """Return the figures of a run."""
         row = await self._table.run(uuid.UUID(request.run_id))
         return pb.GetRunMetricsResponse(metrics=metrics_message(row))
+
+    async def ListRunTrades(self, request: pb.ListRunTradesRequest, context: Any) -> pb.ListRunTradesResponse:
+        """Return a page of the round trips of a run, oldest entry first."""
+        if request.filter or request.order_by:
+            raise Unimplemented("filter and order_by must be left out in this build, was set.")
+        run_id = uuid.UUID(request.run_id)
+        await self._table.run(run_id)
+        size, query = paging.page_size(request.page_size), ("ListRunTrades", request.run_id)
+        key = paging.page_key(query, request.page_token)
+        first = int(key[0]) if key else 0
+        trips = round_trips([each.fill for each in await self._desk.records.orders.fills_of_run(run_id)])
+        shown = trips[first : first + size]
+        following = paging.page_token(query, (first + size,)) if len(trips) > first + size else ""
+        return pb.ListRunTradesResponse(trades=[trade_message(each) for each in shown], next_page_token=following)
 
     async def ListRunEvents(self, request: pb.ListRunEventsRequest, context: Any) -> pb.ListRunEventsResponse:
         """Return a page of the events of a run, oldest first."""

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from quasar.clock import Clock
 from quasar.convert.plugin_orders import member_of, spec_from_proto
 from quasar.convert.plugin_orders import number_of as order_number
-from quasar.errors import AlreadyExists, FailedPrecondition, NotFound, Resource
+from quasar.errors import (
+    AlreadyExists,
+    EtagMismatch,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Resource,
+    Unimplemented,
+)
 from quasar.model.orders import OrderSide
 from quasar.ops.events import Events
 from quasar.rpc.ops.actors import calling_actor
@@ -20,8 +29,8 @@ from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds, timestamp
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
 from quasar_proto.strategy.v1 import trading_service_pb2_grpc
-from strategy_engine.rpc.account_messages import PAPER, account_message, broker_message, new_account
-from strategy_engine.rpc.order_messages import fill_message, order_message, position_message
+from strategy_engine.rpc.account_messages import PAPER, account_message, broker_message, instrument_rules, new_account
+from strategy_engine.rpc.order_messages import fill_message, order_event_message, order_message, position_message
 from strategy_engine.rpc.policy_messages import decision_message
 from strategy_engine.store.pages import Asked
 from strategy_engine.trading.desk import TradingDesk
@@ -112,6 +121,15 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
         found, following = await self._records.orders.page(Asked.of(request))
         return pb.ListOrdersResponse(orders=[order_message(each) for each in found], next_page_token=following)
 
+    async def ListOrderEvents(self, request: pb.ListOrderEventsRequest, context: Any) -> pb.ListOrderEventsResponse:
+        """Return a page of the steps of an order, oldest first."""
+        name = request.client_order_id
+        await self._records.orders.get(name)
+        rows, following = await self._records.orders.order_events(name, request.page_size, request.page_token)
+        return pb.ListOrderEventsResponse(
+            events=[order_event_message(name, row) for row in rows], next_page_token=following
+        )
+
     async def ListFills(self, request: pb.ListFillsRequest, context: Any) -> pb.ListFillsResponse:
         """Return a page of fills."""
         found, following = await self._records.orders.fills(Asked.of(request))
@@ -186,6 +204,46 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
             )
         return pb.CreatePaperAccountResponse(account=account_message(stored, await self._survey.equity(stored)))
 
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Any) -> pb.UpdateAccountResponse:
+        """Change the name or the labels of an account."""
+        asked, paths, actor, tables = (
+            request.account,
+            request.update_mask.paths,
+            calling_actor(),
+            self._records.accounts,
+        )
+        _require_changeable(paths)
+        former = await tables.get(asked.account_id)
+        stale = EtagMismatch(resource=Resource("account", asked.account_id), metadata={"etag": str(former.revision)})
+        if asked.etag and asked.etag != str(former.revision):
+            raise stale
+        name = (asked.display_name or asked.account_id) if "display_name" in paths else None
+        labels = dict(asked.labels) if "labels" in paths else None
+        async with tables.database.transaction() as connection:
+            if not await tables.update(connection, former, name, labels, self._clock.now()):
+                raise stale
+            before = {"display_name": former.display_name, "labels": dict(former.settings.get("labels", {}))}
+            after = {key: value for key, value in (("display_name", name), ("labels", labels)) if value is not None}
+            await self._events.record(
+                connection,
+                "AccountUpdated",
+                f"Account {former.account_id} was updated: {', '.join(paths)}.",
+                subject_type="account",
+                subject_name=former.account_id,
+                data={"before": before, "after": {**before, **after}},
+                actor=actor,
+            )
+        stored = await tables.get(asked.account_id)
+        return pb.UpdateAccountResponse(account=account_message(stored, await self._survey.equity(stored)))
+
+    async def GetInstrumentRules(
+        self, request: pb.GetInstrumentRulesRequest, context: Any
+    ) -> pb.GetInstrumentRulesResponse:
+        """Return what orders of an instrument must keep to."""
+        account = await self._records.accounts.get(request.account_id)
+        quote = await self._desk.quote(request.symbol)
+        return pb.GetInstrumentRulesResponse(rules=instrument_rules(request.symbol, quote, account))
+
     async def DeleteAccount(self, request: pb.DeleteAccountRequest, context: Any) -> pb.DeleteAccountResponse:
         """Delete an account without open orders; its records stay."""
         account = await self._records.accounts.get(request.account_id)
@@ -234,6 +292,15 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
         begun = await self._flattener.begin(asked, request.confirm_token, request.reason, actor)
         answer.operation.CopyFrom(operation_message(begun))
         return answer
+
+
+def _require_changeable(paths: Sequence[str]) -> None:
+    if not paths:
+        text = "must name display_name or labels, was empty"
+        raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
+    for path in paths:
+        if path not in ("display_name", "labels"):
+            raise Unimplemented(f"update_mask must be among display_name, labels in this build, was {path}.")
 
 
 def _fits(order: StoredOrder, request: pb.WatchOrdersRequest) -> bool:

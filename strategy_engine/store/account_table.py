@@ -97,6 +97,13 @@ class AccountTable:
             raise NotFound(f"There is no account {account_id!r}.", resource=Resource("account", account_id))
         return _account(row)
 
+    async def update(
+        self, connection: Any, former: Account, name: str | None, labels: dict[str, str] | None, now: dt.datetime
+    ) -> bool:
+        """Change name and labels, None keeps them; False when the account was changed since it was read."""
+        found = await connection.fetchval(SQL["account_update"], former.account_id, former.revision, name, labels, now)
+        return found is not None
+
     async def delete(self, account_id: str, now: dt.datetime) -> None:
         """Delete an account; its records stay."""
         await self.database.execute(SQL["account_delete"], account_id, now)

@@ -193,6 +193,10 @@ class BacktestTable:
         following = paging.page_token(query, rows[size - 1]["order_key"]) if len(rows) > size else ""
         return [_backtest(row) for row in rows[:size]], following
 
+    async def update(self, backtest_id: uuid.UUID, name: str | None, labels: dict[str, str] | None) -> None:
+        """Change the name and the labels of a back-test; None keeps them."""
+        await self.database.execute(SQL["backtest_update"], backtest_id, name, labels)
+
     async def source(self, backtest_id: uuid.UUID) -> bytes | None:
         """Return the source that was sent along; None where the registry has the code."""
         found: bytes | None = await self.database.fetchval(SQL["backtest_source"], backtest_id)

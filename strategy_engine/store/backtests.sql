@@ -95,3 +95,6 @@ select count(*) from strategy.{table} where backtest_id = $1 and {filter};
 -- name: backtest_logs
 select sequence, event_time, recorded_at, level, message, place from strategy.backtest_logs
 where backtest_id = $2 and sequence > $3 and {filter} order by sequence limit $1;
+
+-- name: backtest_update
+update strategy.backtests set display_name = coalesce($2::text, display_name), labels = coalesce($3::jsonb, labels) where backtest_id = $1;

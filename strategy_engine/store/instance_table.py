@@ -103,6 +103,16 @@ class InstanceTable:
         """Return the instances that are to run."""
         return [_instance(row) for row in await self.database.fetch(SQL["instances_to_run"])]
 
+    async def glances(self, instance_ids: Sequence[str], since: dt.datetime) -> dict[str, Any]:
+        """Return by instance, as rows, what happened since a time, marks of equity and the version of the code."""
+        rows = await self.database.fetch(SQL["instance_glances"], list(instance_ids), since)
+        return {row["instance_id"]: row for row in rows}
+
+    async def sparklines(self, instance_ids: Sequence[str], since: dt.datetime) -> dict[str, list[float]]:
+        """Return by instance at most 60 values of its equity since a time, oldest first."""
+        rows = await self.database.fetch(SQL["instance_sparklines"], list(instance_ids), since)
+        return {row["scope_id"]: row["points"] for row in rows}
+
     async def update(self, connection: Any, changed: Instance, now: dt.datetime, *, restart: bool) -> None:
         """Write an instance; `restart`: a run that goes on keeps the former settings until it is started again."""
         await connection.execute(

@@ -78,3 +78,31 @@ where run_id = $2 and run_sequence > $3 and {filter} order by run_sequence limit
 -- name: run_logs
 select run_sequence, time, data from ops.events
 where run_id = $2 and run_sequence > $3 and data ->> 'telemetry' = 'LOG' order by run_sequence limit $1;
+
+-- name: instance_glances
+-- What happened to instances since a time ($2), the marks of their equity, and the version of their code: of the run that goes on, else the active one.
+select i.instance_id,
+    (select count(*) from strategy.orders o where o.instance_id = i.instance_id and o.final_at is null) as open_orders,
+    (select count(*) from strategy.fills f where f.instance_id = i.instance_id and f.received_at >= $2) as fills_today,
+    (select count(distinct d.client_order_id) from strategy.denials d where d.instance_id = i.instance_id and d.time >= $2) as denials_today,
+    (select max(e.equity) from strategy.equity e where e.scope = 'INSTANCE' and e.scope_id = i.instance_id) as peak,
+    (select e.equity from strategy.equity e where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time < $2
+     order by e.time desc limit 1) as day_start,
+    (r.metrics ->> 'last_data_ns')::bigint as last_data_ns,
+    case when i.run_id is not null then r.code_version else c.active_version end as code_version
+from strategy.instances i
+left join lateral (
+    select n.metrics, n.code_version from strategy.runs n where n.instance_id = i.instance_id order by n.run_number desc limit 1
+) r on true
+left join registry.code_registry c on c.kind = 'strategy' and lower(c.name) = lower(i.strategy) and c.deleted_at is null
+where i.instance_id = any($1::text[]);
+
+-- name: instance_sparklines
+-- The last equity of each of at most 60 parts of the points since a time.
+with parts as (
+    select scope_id, time, equity, ntile(60) over (partition by scope_id order by time) as part
+    from strategy.equity where scope = 'INSTANCE' and scope_id = any($1::text[]) and time >= $2
+), last as (
+    select distinct on (scope_id, part) scope_id, time, equity from parts order by scope_id, part, time desc
+)
+select scope_id, array_agg(equity::float8 order by time) as points from last group by scope_id;

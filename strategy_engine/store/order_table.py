@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
+from quasar import paging
 from quasar.database.pool import Database
 from quasar.errors import NotFound, Resource
 from quasar.filters import Field
@@ -194,10 +196,23 @@ class OrderTable:
         """Return the executions of an order, oldest first."""
         return [fill_of(row) for row in await self.database.fetch(SQL["fills_of_order"], client_order_id)]
 
+    async def fills_of_run(self, run_id: uuid.UUID) -> list[StoredFill]:
+        """Return the executions of a run, oldest first."""
+        return [fill_of(row) for row in await self.database.fetch(SQL["fills_of_run"], run_id)]
+
     async def fills(self, asked: Asked) -> tuple[list[StoredFill], str]:
         """Return a page of executions, newest first unless ordered otherwise."""
         rows, following = await _FILLS.page(self.database, asked)
         return [fill_of(row) for row in rows], following
+
+    async def order_events(self, client_order_id: str, page_size: int, page_token: str) -> tuple[list[Any], str]:
+        """Return a page of the steps of an order as rows, oldest first."""
+        size = paging.page_size(page_size)
+        query = ("ListOrderEvents", client_order_id)
+        key = paging.page_key(query, page_token)
+        rows = await self.database.fetch(SQL["order_events"], size + 1, client_order_id, int(key[0]) if key else 0)
+        following = paging.page_token(query, (rows[size - 1]["id"],)) if len(rows) > size else ""
+        return list(rows[:size]), following
 
     def order(self, row: Any) -> StoredOrder:
         """Return the order that a row holds."""

@@ -155,3 +155,18 @@ limit 1;
 
 -- name: trading_notify
 select pg_notify('strategy_changed', $1);
+
+-- name: order_events
+select id, time, kind, message, data, actor, role from ops.events
+where subject_type = 'order' and subject_name = $2 and id > $3 order by id limit $1;
+
+-- name: fills_of_run
+select * from strategy.fills where run_id = $1 order by filled_at, received_at, fill_id;
+
+-- name: account_update
+update strategy.accounts
+set display_name = coalesce($3::text, display_name),
+    settings = case when $4::jsonb is null then settings else jsonb_set(settings, '{labels}', $4::jsonb) end,
+    updated_at = $5, revision = revision + 1
+where account_id = $1 and revision = $2 and deleted_at is null
+returning revision;

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from quasar.clock import Clock
 from quasar.engine.live import LiveBar, LiveTick
-from quasar.errors import AlreadyExists, FieldViolation
+from quasar.errors import AlreadyExists, FieldViolation, NotFound, Resource
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderSide, OrderSpec, OrderType, client_order_id
 from quasar.ops.actors import Actor
@@ -19,7 +19,7 @@ from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
 from strategy_engine.trading.floor import PaperFloor
 from strategy_engine.trading.orders import Changed, Held, NewOrder, Outcome, StatusOutcome, StoredOrder
-from strategy_engine.trading.quotes import Quotes
+from strategy_engine.trading.quotes import Quote, Quotes
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
 
@@ -66,6 +66,17 @@ class TradingDesk:
     def unlisten(self, listener: Listener) -> None:
         """Tell nothing more."""
         self._listeners.remove(listener)
+
+    async def quote(self, symbol: str) -> Quote:
+        """Return what is known of an instrument.
+
+        Raises:
+            NotFound: There is no such symbol with stored data.
+        """
+        found = await self._quotes.get(symbol)
+        if found is None:
+            raise NotFound(f"There is no symbol {symbol!r} with stored data.", resource=Resource("symbol", symbol))
+        return found
 
     async def judge(self, account_id: str, instance_id: str, spec: OrderSpec) -> tuple[Decision, Proposal]:
         """Judge an order without placing it.

@@ -38,12 +38,8 @@ CHANNEL_OPTIONS: Final = (
 
 def run(spec: Spec, posture: list[PostureItem]) -> None:
     """Serve until the service ends this process."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(spec, posture))
-        return
-    uvloop.run(serve(spec, posture))
+    # Not on uvloop: where the kernel has io_uring it waits on a ring, and aborts once the jail forbids that.
+    asyncio.run(serve(spec, posture))
 
 
 async def serve(spec: Spec, posture: list[PostureItem]) -> None:

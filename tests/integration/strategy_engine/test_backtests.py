@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
@@ -115,6 +116,28 @@ async def test_a_cross_over_on_goog_gives_the_trades_that_other_engines_give(
     assert shown.series[0].bars == len(bars)
     assert dict(shown.parameters) == PARAMETERS
     assert played.asked[0].series[0].key.symbol == "GOOG"
+
+    renamed = await stub.UpdateBacktest(
+        pb.UpdateBacktestRequest(
+            backtest_id=begun.backtest_id,
+            display_name="<b>Cross & over</b>",
+            labels={"left": "out"},
+            update_mask=FieldMask(paths=["display_name"]),
+        ),
+        **as_(bearers.operator),
+    )
+    assert (renamed.backtest.display_name, dict(renamed.backtest.labels)) == ("<b>Cross & over</b>", {})
+    report = await stub.GetBacktestReport(
+        pb.GetBacktestReportRequest(backtest_id=begun.backtest_id), **as_(bearers.viewer)
+    )
+    page = report.content.decode()
+    assert report.content_type.startswith("text/html")
+    assert report.file_name.startswith("b-cross-over-b-")
+    assert "&lt;b&gt;Cross &amp; over&lt;/b&gt;" in page
+    assert "179225.725" in page
+    assert "<polyline" in page
+    assert page.count("<tr>") == 1 + 33
+    assert "http" not in page
 
 
 async def test_the_same_request_id_begins_one_back_test(service: Running, bearers: Bearers, database: Database) -> None:

@@ -13,6 +13,7 @@ from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.strategy.v1 import (
     order_pb2,
+    policy_pb2,
     portfolio_pb2,
     portfolio_service_pb2,
     portfolio_service_pb2_grpc,
@@ -123,6 +124,26 @@ async def create_and_start(service: Running, bearers: Bearers) -> str:
     return run_id
 
 
+async def summary_is_right(service: Running, bearers: Bearers, fills: list[list[Any]], equity: float) -> None:
+    """Check what the instance shows at a glance against its fills and its worth."""
+    stub = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
+    listed = (await stub.ListInstances(pb.ListInstancesRequest(), **as_(bearers.viewer))).instances
+    got = await stub.GetInstance(pb.GetInstanceRequest(instance_id="cross"), **as_(bearers.viewer))
+    assert [(each.instance_id, each.summary.equity) for each in listed] == [("cross", got.instance.summary.equity)]
+    assert got.instance.code_version == 1
+    shown = got.instance.summary
+    assert float(shown.equity.amount.value) == pytest.approx(equity, abs=1e-6)
+    assert shown.equity.currency == "USD"
+    total = float(shown.realised_pnl.amount.value) + float(shown.unrealised_pnl.amount.value)
+    assert float(shown.total_pnl.amount.value) == pytest.approx(total)
+    assert float(shown.day_pnl.amount.value) == pytest.approx(total)
+    assert (shown.fills_today, shown.denials_today, shown.open_orders) == (len(fills), 0, 0)
+    assert shown.positions == 1
+    assert 0 < len(shown.equity_sparkline) <= 60
+    assert shown.trading_state == policy_pb2.TRADING_STATE_ACTIVE
+    assert shown.last_data_time.ToNanoseconds() > goog_bars().open_time_ns[fills[-1][0] - 2]
+
+
 async def test_a_paper_run_makes_the_trades_of_the_back_test_through_a_cut_stream_and_tells_them(
     service: Running, bearers: Bearers, played: Played, market: Market
 ) -> None:
@@ -144,6 +165,12 @@ async def test_a_paper_run_makes_the_trades_of_the_back_test_through_a_cut_strea
     kinds = [each.kind for each in entries]
     assert kinds.count(strategy_pb2.TELEMETRY_KIND_FILL) == len(wanted)
     assert kinds.count(strategy_pb2.TELEMETRY_KIND_INTENT) == len(wanted)
+    listed = await stub.ListRunTrades(pb.ListRunTradesRequest(run_id=run_id, page_size=2), **as_(bearers.viewer))
+    assert [each.trade_number for each in listed.trades] == [1, 2]
+    assert listed.next_page_token
+    bought, sold = wanted[0], wanted[1]
+    profit = (sold[3] - bought[3]) * bought[2] - bought[4] - sold[4]
+    assert float(listed.trades[0].net_profit.value) == pytest.approx(profit)
     metrics = (await stub.GetRunMetrics(pb.GetRunMetricsRequest(run_id=run_id), **as_(bearers.viewer))).metrics
     assert (metrics.fills, metrics.orders, metrics.denied_orders) == (len(wanted), len(wanted), 0)
     portfolio = service.stub(portfolio_service_pb2_grpc.PortfolioServiceStub)
@@ -157,9 +184,11 @@ async def test_a_paper_run_makes_the_trades_of_the_back_test_through_a_cut_strea
             if float(message.portfolio.figures.equity.value) == pytest.approx(wanted_equity, abs=1e-6):
                 break
     watching.cancel()
+    await summary_is_right(service, bearers, wanted, wanted_equity)
 
     stopped = await stub.StopInstance(pb.StopInstanceRequest(instance_id="cross"), **as_(bearers.operator))
     assert stopped.instance.state == strategy_pb2.INSTANCE_STATE_STOPPED
+    await summary_is_right(service, bearers, wanted, wanted_equity)
     run = (await stub.GetRun(pb.GetRunRequest(run_id=run_id), **as_(bearers.viewer))).run
     assert run.state == strategy_pb2.RUN_STATE_STOPPED
     watched = [
@@ -245,6 +274,8 @@ async def test_instances_are_created_once_changed_with_an_etag_and_deleted(
     await trading.CreatePaperAccount(account(), **as_(bearers.operator))
     stub = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
     created = (await stub.CreateInstance(instance(), **as_(bearers.operator))).instance
+    assert created.code_version == 1
+    assert not created.summary.HasField("equity")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.CreateInstance(instance(), **as_(bearers.operator))
     assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 from typing import Any
 
 import grpc
@@ -115,6 +116,27 @@ async def test_a_market_order_fills_at_the_next_open_and_moves_position_cash_and
     (position,) = worth.positions
     assert (position.symbol, money(position.quantity), money(position.average_price)) == ("GOOG", 10, 800)
 
+    waiting = await stub.PlaceOrder(order("o-2", "5", limit="400.00"), **as_(bearers.operator))
+    asked = portfolio_service_pb2.GetExposureRequest(scope=scope)
+    exposure = await portfolio.GetExposure(asked, **as_(bearers.viewer))
+    (row,) = exposure.rows
+    assert (row.group.symbol, exposure.currency, row.positions) == ("GOOG", "USD", 1)
+    assert (money(row.gross_exposure), money(row.net_exposure_with_orders)) == (8_100, 8_100 + 5 * 400)
+    assert row.gross_ratio == pytest.approx(8_100 / 100_092)
+    assert money(exposure.total.net_exposure) == 8_100
+    await stub.CancelOrder(
+        pb.CancelOrderRequest(client_order_id=waiting.order.client_order_id), **as_(bearers.operator)
+    )
+    steps = await stub.ListOrderEvents(
+        pb.ListOrderEventsRequest(client_order_id=placed.order.client_order_id), **as_(bearers.viewer)
+    )
+    assert [each.status for each in steps.events] == [
+        order_pb2.ORDER_STATUS_PENDING_NEW,
+        order_pb2.ORDER_STATUS_ACCEPTED,
+        order_pb2.ORDER_STATUS_FILLED,
+    ]
+    assert steps.events[2].former_status == order_pb2.ORDER_STATUS_ACCEPTED
+
     preview = await stub.FlattenPositions(
         pb.FlattenPositionsRequest(account_id="main", validate_only=True), **as_(bearers.operator)
     )
@@ -197,6 +219,35 @@ async def test_a_limit_denies_with_its_reason_and_numbers_and_the_denial_is_kept
     assert allowed.order.status == order_pb2.ORDER_STATUS_ACCEPTED
 
 
+@pytest.mark.parametrize(
+    ("field", "limits"),
+    [
+        ("loss_action", policy_pb2.PolicyLimits(loss_action=policy_pb2.LOSS_ACTION_FLATTEN)),
+        ("allow_self_trade", policy_pb2.PolicyLimits(allow_self_trade=False)),
+        ("day_time_zone", policy_pb2.PolicyLimits(day_time_zone="Europe/Berlin")),
+        (
+            "forbidden_instruments[0].exchange",
+            policy_pb2.PolicyLimits(forbidden_instruments=[policy_pb2.InstrumentMatch(exchange="XNYS")]),
+        ),
+        (
+            "allowed_instruments[0].asset_class",
+            policy_pb2.PolicyLimits(
+                allowed_instruments=[policy_pb2.InstrumentMatch(asset_class=values_pb2.ASSET_CLASS_EQUITY)]
+            ),
+        ),
+    ],
+)
+async def test_a_limit_that_is_not_checked_is_refused_by_name(
+    service: Running, bearers: Bearers, field: str, limits: policy_pb2.PolicyLimits
+) -> None:
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_PLATFORM)
+    policy = policy_pb2.Policy(policy_id="unheeded", scope=scope, limits=limits, enabled=True)
+    with pytest.raises(grpc.aio.AioRpcError, match=re.escape(field)) as caught:
+        await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_a_halt_denies_orders_and_cancels_open_ones(stub: Any, service: Running, bearers: Bearers) -> None:
     waiting = await stub.PlaceOrder(order("h-0", limit="1.00"), **as_(bearers.operator))
     policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
@@ -246,3 +297,24 @@ async def test_an_open_order_works_again_after_a_restart_of_the_service(
 async def test_the_paper_broker_is_listed_with_its_accounts(stub: Any, bearers: Bearers) -> None:
     (broker,) = (await stub.ListBrokers(pb.ListBrokersRequest(), **as_(bearers.viewer))).brokers
     assert (broker.name, list(broker.account_ids)) == ("Paper", ["main"])
+
+
+async def test_an_account_is_renamed_with_an_etag_and_its_instruments_say_their_steps(
+    stub: Any, bearers: Bearers
+) -> None:
+    former = (await stub.GetAccount(pb.GetAccountRequest(account_id="main"), **as_(bearers.viewer))).account
+    former.display_name = "Main book"
+    request = pb.UpdateAccountRequest(account=former, update_mask=FieldMask(paths=["display_name"]))
+    changed = (await stub.UpdateAccount(request, **as_(bearers.admin))).account
+    assert (changed.display_name, changed.etag) == ("Main book", "2")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.UpdateAccount(request, **as_(bearers.admin))
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    asked = pb.GetInstrumentRulesRequest(account_id="main", symbol="GOOG")
+    rules = (await stub.GetInstrumentRules(asked, **as_(bearers.viewer))).rules
+    assert (rules.symbol, rules.currency, money(rules.quantity_step)) == ("GOOG", "USD", 1)
+    assert money(rules.price_tick) == 0.01
+    asked.symbol = "NOPE"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetInstrumentRules(asked, **as_(bearers.viewer))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -9,7 +9,16 @@ import pytest
 
 from quasar.model.orders import OrderSide, OrderSpec, OrderType
 from strategy_engine.policy.judgement import Decision, judge
-from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind, TradingState, limits_of
+from strategy_engine.policy.limits import (
+    PLATFORM,
+    InstrumentMatch,
+    Limits,
+    Policy,
+    Scope,
+    ScopeKind,
+    TradingState,
+    limits_of,
+)
 from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Proposal, Standing
 
 D = Decimal
@@ -146,3 +155,11 @@ def test_instruments_types_and_shorts_can_be_forbidden() -> None:
 def test_a_policy_of_another_scope_does_not_apply() -> None:
     other = Scope(ScopeKind.ACCOUNT, "other")
     assert judged(Limits(max_order_quantity=D(1)), proposal(), standing(), other).allowed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "symbol", "fits"),
+    [("*/USDT", "BTC/USDT", True), ("*/USDT", "BTC/USD", False), ("BTC*", "BTC/USDT", True), ("A.B", "AXB", False)],
+)
+def test_a_star_in_an_instrument_stands_for_any_row_of_characters(pattern: str, symbol: str, fits: bool) -> None:
+    assert InstrumentMatch(pattern).fits(symbol, "USD") is fits

@@ -1,19 +1,33 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { age, bytes, price, ratio, word } from "./format.ts";
+import { age, amount, bytes, price, ratio, utc, word } from "./format.ts";
 
 test("small prices keep their digits and large ones grow none", () => {
   expect(price(0.00001234)).toBe("0.00001234");
   expect(price(64_000)).toBe("64,000.00");
-  expect(price(1.5, 4)).toBe("1.50");
+  expect(price(1.5, 4)).toBe("1.5000");
   expect(price(undefined)).toBe("–");
   expect(price(Number.NaN)).toBe("–");
+});
+
+test("amounts keep the parts of a coin and shorten millions", () => {
+  expect(amount(3.60312)).toBe("3.6031");
+  expect(amount(400)).toBe("400");
+  expect(amount(12_345.6)).toBe("12,346");
+  expect(amount(7_654_321)).toBe("7.65M");
+  expect(amount(0)).toBe("0");
+  expect(amount(undefined)).toBe("–");
+});
+
+test("a candle's time is told in UTC", () => {
+  expect(utc(1_700_000_000)).toBe("2023-11-14 22:13");
 });
 
 test("ages tell past from future", () => {
   const now = 1_700_000_000_000;
   expect(age(timestampFromMs(now - 90_000), now)).toBe("1 min ago");
   expect(age(timestampFromMs(now + 7_200_000), now)).toBe("in 2 h");
+  expect(age(timestampFromMs(now), now)).toBe("now");
   expect(age(undefined, now)).toBe("never");
 });
 

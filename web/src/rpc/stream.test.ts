@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test, vi } from "vitest";
-import { backoffMs, follow, type LinkStatus } from "./stream.ts";
+import { backoffMs, follow, HIDDEN_MS, whileSeen, type LinkStatus } from "./stream.ts";
 
 async function* messages(...items: (number | Error)[]): AsyncIterable<number> {
   for (const item of items) {
@@ -47,4 +47,31 @@ test("waits grow with each attempt and never pass ten seconds", () => {
   expect(backoffMs(0, () => 1)).toBe(300);
   expect(backoffMs(3, () => 1)).toBe(2400);
   expect(backoffMs(30, () => 1)).toBe(10_000);
+});
+
+test("a page out of sight lets its streams go, and takes them up when it is seen again", () => {
+  vi.useFakeTimers();
+  const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(false);
+  const show = (seen: boolean) => {
+    hidden.mockReturnValue(!seen);
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  const signals: AbortSignal[] = [];
+  const end = whileSeen((signal) => signals.push(signal));
+
+  show(false);
+  vi.advanceTimersByTime(HIDDEN_MS - 1);
+  show(true);
+  expect(signals.map((signal) => signal.aborted)).toEqual([false]);
+
+  show(false);
+  vi.advanceTimersByTime(HIDDEN_MS);
+  expect(signals.map((signal) => signal.aborted)).toEqual([true]);
+  show(true);
+  expect(signals.map((signal) => signal.aborted)).toEqual([true, false]);
+
+  end();
+  expect(signals.every((signal) => signal.aborted)).toBe(true);
+  hidden.mockRestore();
+  vi.useRealTimers();
 });

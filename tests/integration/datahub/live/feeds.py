@@ -109,8 +109,8 @@ async def stored_bars(database: Database, symbol: str) -> dict[int, tuple[float,
 async def until_stored(database: Database, symbol: str, count: int) -> Int64Array:
     """Wait until so many trades of a symbol are stored."""
     async with asyncio.timeout(40):
-        while len(ids := await stored_trades(database, symbol)) < count:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110  # the table tells nobody
+        while len(ids := await stored_trades(database, symbol)) < count:  # noqa: ASYNC110  # the table tells nobody
+            await asyncio.sleep(0.05)
     return ids
 
 

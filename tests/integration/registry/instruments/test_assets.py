@@ -192,7 +192,15 @@ async def test_pages_in_any_order_have_every_asset_once(world: World) -> None:
             ),
         )
     expected = {(name, f"S{i:03}") for name in ("alpha", "beta") for i in range(40)}
-    for order in ("", "symbol desc", "name", "name desc", "exchange desc, symbol", "confidence", "asset_class, name desc"):
+    for order in (
+        "",
+        "symbol desc",
+        "name",
+        "name desc",
+        "exchange desc, symbol",
+        "confidence",
+        "asset_class, name desc",
+    ):
         found = [a.key async for page in pages(world, page_size=7, order_by=order) for a in page.assets]
         assert len(found) == 80, order
         assert {(each.source.name, each.symbol) for each in found} == expected
@@ -285,9 +293,7 @@ async def test_counts_in_several_dimensions_and_the_total(world: World) -> None:
 async def test_quote_currencies_of_a_source(world: World) -> None:
     await world.add_code("alpha")
     pairs = [("BTC/USD", "USD"), ("ETH/USD", "USD"), ("BTC/EUR", "EUR")]
-    await symbols(
-        world, "alpha", *(ProviderSymbol(symbol=s, asset_class=CRYPTO, quote_currency=q) for s, q in pairs)
-    )
+    await symbols(world, "alpha", *(ProviderSymbol(symbol=s, asset_class=CRYPTO, quote_currency=q) for s, q in pairs))
     answer = await world.assets.ListQuoteCurrencies(pb.ListQuoteCurrenciesRequest(source=provider("alpha")))
     assert [(each.currency, each.asset_count) for each in answer.currencies] == [("EUR", 1), ("USD", 2)]
     failure = await failure_of(world.assets.ListQuoteCurrencies(pb.ListQuoteCurrenciesRequest(source=provider("no"))))
@@ -359,7 +365,7 @@ async def test_a_change_that_cannot_be_says_why(world: World) -> None:
 async def test_reading_needs_no_more_than_a_viewer_and_changing_does(world: World) -> None:
     await world.add_code("alpha")
     viewer = {"metadata": (("authorization", "Bearer viewer-token"),), "timeout": 10}
-    from quasar_proto.registry.v1 import asset_service_pb2_grpc  # noqa: PLC0415 - the bare stub, with another token
+    from quasar_proto.registry.v1 import asset_service_pb2_grpc
 
     stub = asset_service_pb2_grpc.AssetServiceStub(world.channel)
     await stub.ListAssets(pb.ListAssetsRequest(), **viewer)

@@ -60,7 +60,12 @@ async def proposals(world: World, **query: Any) -> list[Any]:
 
 async def test_an_import_stores_good_rows_and_reports_bad_ones_by_line(world: World) -> None:
     result = await import_(world, AAPL, "BBG000B9XRY5,BAD,,XNAS,equity,,,,\n", MSFT)
-    assert (result.manifest.version, result.manifest.rows, result.manifest.added, result.manifest.rejected) == (1, 3, 2, 1)
+    assert (result.manifest.version, result.manifest.rows, result.manifest.added, result.manifest.rejected) == (
+        1,
+        3,
+        2,
+        1,
+    )
     (rejection,) = result.rejections
     assert (rejection.line, rejection.field, rejection.message) == (3, "figi", "check digit must be 4, was 5")
     stored = await world.assets.ListRejectedIdentityRows(pb.ListRejectedIdentityRowsRequest(name="list"))
@@ -73,7 +78,13 @@ async def test_a_later_version_changes_adds_and_withdraws(world: World) -> None:
     await import_(world, AAPL, MSFT)
     result = await import_(world, AAPL.replace("Apple Inc.", "Apple"), BITCOIN)
     manifest = result.manifest
-    assert (manifest.version, manifest.added, manifest.updated, manifest.unchanged, manifest.withdrawn) == (2, 1, 1, 0, 1)
+    assert (manifest.version, manifest.added, manifest.updated, manifest.unchanged, manifest.withdrawn) == (
+        2,
+        1,
+        1,
+        0,
+        1,
+    )
     found = await world.assets.GetIdentity(pb.GetIdentityRequest(identity_id="BBG000BPH459"))
     assert found.identity.withdrawn
     again = (await import_(world, AAPL, MSFT)).manifest
@@ -190,7 +201,10 @@ async def test_numbers_assets_and_nothing_are_looked_up(world: World) -> None:
     await import_(world, AAPL)
     await told(world, "alpha", equity("AAPL", exchange="XNAS"), equity("NOTHING"))
     await match(world)
-    for request in (pb.ResolveIdentityRequest(figi="BBG000B9XRY4"), pb.ResolveIdentityRequest(asset=key("alpha", "AAPL"))):
+    for request in (
+        pb.ResolveIdentityRequest(figi="BBG000B9XRY4"),
+        pb.ResolveIdentityRequest(asset=key("alpha", "AAPL")),
+    ):
         answer = await world.assets.ResolveIdentity(request)
         assert [each.identity.symbol for each in answer.matches] == ["AAPL"]
     empty = await world.assets.ResolveIdentity(pb.ResolveIdentityRequest(asset=key("alpha", "NOTHING")))
@@ -262,9 +276,9 @@ async def test_an_ambiguous_match_waits_for_a_decision(world: World) -> None:
     assert accepted.state == asset_pb2.MATCH_PROPOSAL_STATE_ACCEPTED
     assert accepted.asset.identity.identity_id == "BBG000BXNJ07"
     assert accepted.asset.identity.origin == asset_pb2.IDENTITY_ORIGIN_MANUAL
-    assert (await failure_of(world.assets.AcceptMatch(pb.AcceptMatchRequest(proposal_id=accepted.proposal_id)))).code == (
-        grpc.StatusCode.FAILED_PRECONDITION
-    )
+    assert (
+        await failure_of(world.assets.AcceptMatch(pb.AcceptMatchRequest(proposal_id=accepted.proposal_id)))
+    ).code == (grpc.StatusCode.FAILED_PRECONDITION)
     await match(world, rematch=True)
     assert await identity_of(world, "ABC") == "BBG000BXNJ07"
     assert await world.events("MatchAccepted")
@@ -410,7 +424,9 @@ async def test_a_match_needs_a_manifest_a_source_and_thresholds_in_order(world: 
 
 
 async def test_currency_pairs_are_identified_by_both_sides(world: World) -> None:
-    await import_(world, "BBG0013HGRV8,EURUSD,Euro US Dollar,,currency,USD,,,\n".replace("BBG0013HGRV8", "BBG000B9XRY4"))
+    await import_(
+        world, "BBG0013HGRV8,EURUSD,Euro US Dollar,,currency,USD,,,\n".replace("BBG0013HGRV8", "BBG000B9XRY4")
+    )
     pair = ProviderSymbol(symbol="EUR/USD", asset_class=CURRENCY, base_currency="EUR", quote_currency="USD")  # type: ignore[arg-type]
     await told(world, "alpha", pair)
     await match(world)
@@ -420,11 +436,17 @@ async def test_currency_pairs_are_identified_by_both_sides(world: World) -> None
 @pytest.mark.slow
 async def test_real_equities_find_themselves(world: World) -> None:
     request = pb.ImportIdentitiesRequest(
-        name="equities", content=equities_file(), file_name="equities.csv.gz", default_asset_class=EQUITY  # type: ignore[arg-type]
+        name="equities",
+        content=equities_file(),
+        file_name="equities.csv.gz",
+        default_asset_class=EQUITY,  # type: ignore[arg-type]
     )
     result = await world.result(await world.assets.ImportIdentities(request), asset_pb2.ImportIdentitiesResult)
     assert (result.manifest.rows, result.manifest.added) == (19_508, 10_586)
-    symbols = [equity(row["symbol"], name=row["name"], exchange=row["mic"], quote_currency=row["currency"]) for row in equities()]
+    symbols = [
+        equity(row["symbol"], name=row["name"], exchange=row["mic"], quote_currency=row["currency"])
+        for row in equities()
+    ]
     report = await told(world, "alpha", *symbols)
     assert report.added == 19_508
     found = await match(world)
@@ -471,8 +493,8 @@ async def test_manifests_are_listed_newest_first_within_their_name(world: World)
 
 
 async def test_the_database_gives_the_same_similarities_with_and_without_the_extension(world: World) -> None:
-    from registry.assets.symbols import name_key  # noqa: PLC0415 - only here
-    from registry.matching.trigrams import similarity  # noqa: PLC0415 - only here
+    from registry.assets.symbols import name_key
+    from registry.matching.trigrams import similarity
 
     rows = equities()[::97]
     pairs = [
@@ -500,7 +522,7 @@ async def test_the_database_gives_the_same_similarities_with_and_without_the_ext
 
 async def _fallback() -> str:
     """Return the definition that holds where the extension is not there."""
-    from quasar.database.migrations import migrations_folder  # noqa: PLC0415 - only here
+    from quasar.database.migrations import migrations_folder
 
     text = (migrations_folder() / "0020_registry_assets.sql").read_text()
     start = text.index("create function registry.trigram_similarity")

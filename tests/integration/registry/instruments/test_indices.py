@@ -102,9 +102,7 @@ async def test_an_index_that_cannot_be(
 ) -> None:
     await symbols(world, "BTC")
     await create(world, "mine")
-    request = pb.CreateIndexRequest(
-        name=name, members=[pb.NewIndexMember(common_symbol=s, weight=w) for s, w in given]
-    )
+    request = pb.CreateIndexRequest(name=name, members=[pb.NewIndexMember(common_symbol=s, weight=w) for s, w in given])
     failure = await failure_of(world.indices.CreateIndex(request))
     assert failure.info.reason == reason
     assert names in failure.everything()
@@ -346,7 +344,7 @@ async def test_due_indices_are_synced_once_by_the_scheduler(world: World) -> Non
     await world.owner.execute("update registry.indices set last_sync_at = now() - interval '8 days'")
     assert await scheduler.look() == 1
     await world.owner.execute(
-        "update registry.code_registry set preferences = '{\"scheduling\": {\"sync_frequency\": \"1M\"}}'"
+        'update registry.code_registry set preferences = \'{"scheduling": {"sync_frequency": "1M"}}\''
     )
     await scheduler.look()
     due = (await get(world, "cci")).next_sync_time.ToDatetime(tzinfo=dt.UTC)
@@ -382,7 +380,9 @@ async def test_an_index_in_use_is_not_deleted(world: World) -> None:
     selector = {"selectors": [{"index": {"index": "MINE", "interval": "1d"}}]}
     world.strategies.instances.append(
         strategy_pb2.Instance(
-            instance_id="7", state=strategy_pb2.INSTANCE_STATE_RUNNING, universe=selector  # type: ignore[arg-type]
+            instance_id="7",
+            state=strategy_pb2.INSTANCE_STATE_RUNNING,
+            universe=selector,  # type: ignore[arg-type]
         )
     )
     failure = await failure_of(world.indices.DeleteIndex(pb.DeleteIndexRequest(name="mine")))
@@ -445,7 +445,9 @@ async def test_a_provider_that_lists_symbols_knows_them_better_than_its_index(wo
 async def _until(world: World, kind: str) -> Any:
     """Wait until an event of a kind is there."""
     cursor = ""
-    async for batch in world.workshop.ground.events.watch(filter_text=f'kind = "{kind}"', cursor=cursor, since=utc(2020, 1, 1)):
+    async for batch in world.workshop.ground.events.watch(
+        filter_text=f'kind = "{kind}"', cursor=cursor, since=utc(2020, 1, 1)
+    ):
         yield batch
         if batch.events:
             return

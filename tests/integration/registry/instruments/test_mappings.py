@@ -169,16 +169,15 @@ async def test_symbols_can_be_swapped_in_one_batch(world: World) -> None:
     await create(world, "alpha", "B", "TWO")
     swap = [
         pb.UpdateMappingRequest(
-            mapping=mapping_pb2.Mapping(asset=key("alpha", s), common_symbol=c), update_mask={"paths": ["common_symbol"]}
+            mapping=mapping_pb2.Mapping(asset=key("alpha", s), common_symbol=c),
+            update_mask={"paths": ["common_symbol"]},
         )
         for s, c in (("A", "TWO"), ("B", "ONE"))
     ]
     await world.mappings.BatchUpdateMappings(pb.BatchUpdateMappingsRequest(requests=swap))
     assert await mapped(world) == {"alpha A": "TWO", "alpha B": "ONE"}
     doomed = [pb.DeleteMappingRequest(asset=key("alpha", s)) for s in "AB"]
-    dry = await world.mappings.BatchDeleteMappings(
-        pb.BatchDeleteMappingsRequest(requests=doomed, validate_only=True)
-    )
+    dry = await world.mappings.BatchDeleteMappings(pb.BatchDeleteMappingsRequest(requests=doomed, validate_only=True))
     assert (dry.deleted, list(dry.common_symbols_removed)) == (2, ["ONE", "TWO"])
     assert len(await mapped(world)) == 2
     await world.mappings.BatchDeleteMappings(pb.BatchDeleteMappingsRequest(requests=doomed))
@@ -224,7 +223,9 @@ async def test_a_rename_takes_mappings_members_history_and_subscriptions_along(w
     assert (answer.mappings_updated, answer.memberships_updated, answer.subscriptions_updated) == (2, 1, 1)
     assert (answer.common_symbol.symbol, answer.common_symbol.mapping_count) == ("NEW", 2)
     assert await members(world, "mine") == [("NEW", 0.5)]
-    row = await world.owner.fetchrow("select selector, selection_names, selection_key from registry.provider_subscription")
+    row = await world.owner.fetchrow(
+        "select selector, selection_names, selection_key from registry.provider_subscription"
+    )
     assert row["selector"] == {"common_symbol": "NEW"}
     assert row["selection_key"] == Selection.of(row["selector"]).key
     for asset in ("alpha", "beta"):
@@ -261,7 +262,9 @@ async def test_a_common_symbol_in_use_is_not_deleted(world: World) -> None:
     await subscribe(world, "alpha", "ONE")
     dry = await world.mappings.DeleteCommonSymbol(pb.DeleteCommonSymbolRequest(symbol="ONE", validate_only=True))
     assert (len(dry.mappings), list(dry.indices), len(dry.subscription_ids)) == (1, ["mine"], 1)
-    failure = await failure_of(world.mappings.DeleteCommonSymbol(pb.DeleteCommonSymbolRequest(symbol="ONE", force=True)))
+    failure = await failure_of(
+        world.mappings.DeleteCommonSymbol(pb.DeleteCommonSymbolRequest(symbol="ONE", force=True))
+    )
     assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
     assert "mine" in failure.message
     assert "name it" in failure.message
@@ -297,7 +300,9 @@ async def test_symbols_are_translated_and_what_cannot_be_says_so(world: World) -
     states = [pb.ResolutionState.Name(each.state).removeprefix("RESOLUTION_STATE_") for each in answer.resolutions]
     assert states == ["RESOLVED", "RESOLVED", "INACTIVE", "UNMAPPED", "UNKNOWN", "UNKNOWN", "NO_TARGET"]
     assert [each.source.name for each in answer.resolutions[1].assets] == ["alpha", "beta"]
-    only = await world.mappings.ResolveSymbols(pb.ResolveSymbolsRequest(queries=queries[:1], targets=[provider("beta")]))
+    only = await world.mappings.ResolveSymbols(
+        pb.ResolveSymbolsRequest(queries=queries[:1], targets=[provider("beta")])
+    )
     assert [each.symbol for each in only.resolutions[0].assets] == ["a"]
     none = await world.mappings.ResolveSymbols(pb.ResolveSymbolsRequest(queries=queries[:1], targets=[broker("desk")]))
     assert none.resolutions[0].state == pb.RESOLUTION_STATE_NO_TARGET

@@ -172,13 +172,12 @@ def test_forming_bars_are_in_a_snapshot_and_not_in_a_replay() -> None:
     assert numbers(joined(target.replay(topics, Cursor(7, 0)))) == [9]
 
 
-def test_the_last_rows_of_some_topics_are_found() -> None:
+def test_the_last_rows_are_those_of_each_topic() -> None:
     target = hub()
+    put(target, ETH, 7)
     for number in range(10):
-        put(target, BTC, number, rows=2)
-        put(target, ETH, 100 + number)
-    position = target.log.last_rows(frozenset({BTC}), 6)
-    assert numbers(joined(target.replay(frozenset({BTC}), Cursor(7, position)))) == [7, 8, 9]
+        put(target, BTC, 100 + number, rows=2)
+    assert numbers(joined(target.replay_last(frozenset({BTC, ETH}), 5))) == [7, 107, 108, 109]
 
 
 def test_the_cursor_of_a_quiet_selection_moves_on_with_the_log() -> None:

@@ -19,7 +19,9 @@ def test_every_recorded_identifier_passes() -> None:
 
 def test_every_figi_of_a_recorded_answer_passes() -> None:
     answer = json.loads(recorded("identity/openfigi_mapping_AAPL.json").read_text())
-    figis = [row[name] for row in answer[0]["data"] for name in ("figi", "compositeFIGI", "shareClassFIGI") if row[name]]
+    figis = [
+        row[name] for row in answer[0]["data"] for name in ("figi", "compositeFIGI", "shareClassFIGI") if row[name]
+    ]
     assert len(figis) > 100
     assert [figi for figi in figis if figi_problem(figi)] == []
 
@@ -31,7 +33,11 @@ def test_every_isin_of_the_recorded_indices_passes() -> None:
 
 
 def test_any_other_last_digit_is_refused_and_the_right_one_named() -> None:
-    for right, problem in (("BBG000B9XRY4", figi_problem), ("US0378331005", isin_problem), ("037833100", cusip_problem)):
+    for right, problem in (
+        ("BBG000B9XRY4", figi_problem),
+        ("US0378331005", isin_problem),
+        ("037833100", cusip_problem),
+    ):
         for digit in "0123456789":
             told = problem(right[:-1] + digit)
             expected = None if digit == right[-1] else f"check digit must be {right[-1]}, was {digit}"

@@ -134,7 +134,9 @@ def test_the_refused_field_is_named(line: str, field: str) -> None:
 def test_a_second_row_with_the_same_key_names_the_first() -> None:
     line = "BBG000B9XRY4,A,equity\n"
     reader = read(read_manifest(f"figi,symbol,class\n{line}{line}".encode(), "CSV", {}))
-    assert [(each.line, each.message) for each in reader.rejections] == [(3, "must be there once, was in line 2 already")]
+    assert [(each.line, each.message) for each in reader.rejections] == [
+        (3, "must be there once, was in line 2 already")
+    ]
 
 
 def test_the_identity_is_the_figi_or_else_the_isin_with_the_exchange() -> None:
@@ -168,7 +170,8 @@ def test_every_market_code_of_the_iso_list_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extents", "reached"), [([], 0), ([(1, 5)], 0), ([(0, 4), (4, 2)], 6), ([(0, 4), (2, 1), (5, 9)], 4), ([(0, 9), (3, 2)], 9)]
+    ("extents", "reached"),
+    [([], 0), ([(1, 5)], 0), ([(0, 4), (4, 2)], 6), ([(0, 4), (2, 1), (5, 9)], 4), ([(0, 9), (3, 2)], 9)],
 )
 def test_an_upload_goes_on_where_the_first_hole_is(extents: list[tuple[int, int]], reached: int) -> None:
     assert contiguous(extents) == reached

@@ -26,7 +26,13 @@ def diff(current: dict[int, Member], wanted: dict[int, Member]) -> MembershipDif
 
 @pytest.mark.parametrize(
     ("first", "second", "same"),
-    [(None, None, True), (None, 0.5, False), (0.25, 0.25 + 1e-10, True), (0.25, 0.25 + 1e-8, False), (0.5, None, False)],
+    [
+        (None, None, True),
+        (None, 0.5, False),
+        (0.25, 0.25 + 1e-10, True),
+        (0.25, 0.25 + 1e-8, False),
+        (0.5, None, False),
+    ],
 )
 def test_weights_are_compared_to_a_billionth(first: float | None, second: float | None, same: bool) -> None:
     assert same_weight(first, second) is same
@@ -85,7 +91,9 @@ def test_an_index_that_was_never_synced_is_due_and_a_failed_one_is_tried_again_w
     assert next_sync(weekly, NOON, NOON, failed=True) == NOON + dt.timedelta(hours=1)
 
 
-@pytest.mark.parametrize(("word", "frequency"), [("1d", "DAILY"), ("1w", "WEEKLY"), ("1M", "MONTHLY"), (None, "WEEKLY")])
+@pytest.mark.parametrize(
+    ("word", "frequency"), [("1d", "DAILY"), ("1w", "WEEKLY"), ("1M", "MONTHLY"), (None, "WEEKLY")]
+)
 def test_the_providers_preference_says_how_often(word: str | None, frequency: str) -> None:
     assert preferred({"scheduling": {"sync_frequency": word}}).frequency == frequency
     assert preferred({}).frequency == "WEEKLY"

@@ -11,7 +11,9 @@ from registry.mappings.automatic import Change, Holder, MappableAsset, Standing,
 _NUMBERS = itertools.count(1)
 
 
-def asset(symbol: str, root: str, identity: str, source: int = 1, group: str = SECURITIES, **more: Any) -> MappableAsset:
+def asset(
+    symbol: str, root: str, identity: str, source: int = 1, group: str = SECURITIES, **more: Any
+) -> MappableAsset:
     return MappableAsset(
         asset_id=next(_NUMBERS),
         code_id=source,
@@ -124,6 +126,8 @@ def test_a_remap_corrects_automatic_names_and_keeps_those_made_by_hand() -> None
 
 
 def test_a_name_that_would_be_too_long_fails_with_a_reason() -> None:
-    (change,) = plan([asset("X", "x" * 195, "IDENTITY")], Standing(holders={"x" * 195: [Holder(2, 9, "O")]}), remap=False)
+    (change,) = plan(
+        [asset("X", "x" * 195, "IDENTITY")], Standing(holders={"x" * 195: [Holder(2, 9, "O")]}), remap=False
+    )
     assert change.outcome == "FAILED"
     assert "at most 200 characters" in change.reason

@@ -79,7 +79,10 @@ def test_names_decide_between_two_listings_where_the_exchange_is_not_known() -> 
     ("subject", "target"),
     [
         (equity("ABC", name="alpha beta corp"), identity("N", "XNYS", "wholly different plc")),
-        (equity("ABC", name="alpha", currency="EUR", country="DE"), identity("N", "XNYS", "alpha", currency="USD", country="US")),
+        (
+            equity("ABC", name="alpha", currency="EUR", country="DE"),
+            identity("N", "XNYS", "alpha", currency="USD", country="US"),
+        ),
     ],
 )
 def test_what_speaks_against_an_equal_symbol_makes_it_a_proposal(subject: Subject, target: Target) -> None:

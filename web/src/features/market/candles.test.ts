@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { BarChunkSchema, BarSchema } from "@quasar/client/datahub/v1/market_data";
 import { describe, expect, test } from "vitest";
-import { candleOf, candlesOf, merged, type Candle } from "./candles.ts";
+import { candleOf, candlesOf, changes, merged, type Candle } from "./candles.ts";
 
 const candle = (time: number, close: number): Candle => ({ time, open: 1, high: 2, low: 0.5, close, volume: 3 });
 
@@ -54,5 +54,26 @@ describe("candles", () => {
       [120, 2],
       [180, 3],
     ]);
+  });
+});
+
+describe("what a chart has to draw", () => {
+  const [a, b, c] = [candle(60, 1), candle(120, 2), candle(180, 3)];
+
+  test("nothing, when nothing is new", () => {
+    expect(changes([a, b], [a, b])).toEqual([]);
+  });
+
+  test("the newest candle as it is now, and the one that follows it", () => {
+    const moved = candle(120, 2.5);
+    expect(changes([a, b], [a, moved])).toEqual([moved]);
+    expect(changes([a, b], [a, b, c])).toEqual([b, c]);
+  });
+
+  test("everything, when more than the end differs", () => {
+    expect(changes([], [a])).toBeNull();
+    expect(changes([a, b], [candle(60, 9), b])).toBeNull();
+    expect(changes([a, b, c], [a, b])).toBeNull();
+    expect(changes([a], [a, b, c])).toBeNull();
   });
 });

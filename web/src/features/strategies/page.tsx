@@ -1,4 +1,5 @@
 import { CodeKind } from "@quasar/client/common/v1/values";
+import { CodeState, type Code } from "@quasar/client/registry/v1/code";
 import { BacktestState, type Backtest } from "@quasar/client/strategy/v1/backtest";
 import { ScopeKind } from "@quasar/client/strategy/v1/denial";
 import type { Position } from "@quasar/client/strategy/v1/order";
@@ -132,6 +133,30 @@ export function StrategiesPage() {
                       </Button>
                     ),
                 },
+              ]}
+            />
+          )}
+        </Result>
+      </Panel>
+      <Panel title="Code">
+        <Result query={known} what="strategies">
+          {(rows) => (
+            <Table<Code>
+              label="Strategy code"
+              rows={rows}
+              rowKey={(row) => row.ref?.name ?? ""}
+              empty="No strategy yet. Upload one: examples/strategies has some to begin with."
+              columns={[
+                { head: "Name", cell: (row) => <span className="font-medium">{row.ref?.name}</span> },
+                { head: "Version", cell: (row) => (row.builtIn ? "built in" : `version ${row.activeVersion}`) },
+                {
+                  head: "State",
+                  cell: (row) => (
+                    <State tone={row.state === CodeState.ACTIVE ? "good" : "calm"}>{word(CodeState, row.state)}</State>
+                  ),
+                },
+                { head: "What it does", cell: (row) => row.manifest?.description },
+                { head: "Changed", cell: (row) => age(row.updateTime) },
               ]}
             />
           )}

@@ -1,0 +1,108 @@
+"""The page as a person uses it, in a real browser on a real platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.registry.v1 import code_service_pb2 as code_pb
+from tests.web.conftest import CHECKOUT, SYMBOLS, Page
+
+pytestmark = pytest.mark.xdist_group("web")
+
+# What a browser itself says of an answer that the page shows in words.
+EXPECTED = ("Failed to load resource",)
+BROKEN = """from quasar.strategy import Strategy
+
+
+class Broken(Strategy):
+    def on_bar(self, bar)
+        self.buy(1)
+"""
+
+
+def defects(found: dict[str, list[str]]) -> list[str]:
+    return [each for each in found["complaints"] if not any(words in each for words in EXPECTED)]
+
+
+async def test_the_door_opens_to_the_right_token_only_and_closes_again(page: Page) -> None:
+    found = await page.drive("door.mjs")
+    assert "quasar token create" in found["refusal"]
+    assert "UNAUTHENTICATED" in found["refusal"]
+    assert set(found["cards"]) == {"Registry", "DataHub", "StrategyEngine"}
+    assert all(state.endswith("serving") for state in found["cards"].values())
+    assert found["afterKeys"] == "/markets"
+    assert "Runs and gaps" in found["sheet"]
+    assert found["doorAgain"]
+    assert found["kept"] == [0, None]
+    assert defects(found) == []
+
+
+async def test_candles_move_by_themselves_and_go_on_after_a_reload(page: Page) -> None:
+    found = await page.drive("market.mjs")
+    assert found["address"] == "/markets/simulated/BTC%2FUSD"
+    assert found["canvases"] > 0
+    assert found["first"] != found["second"]
+    assert found["afterReload"] != found["onward"]
+    assert found["table"]["rows"] > 100
+    assert "Volume" in found["table"]["heads"]
+    assert found["interval"] == "5min"
+    assert found["unknown"]
+    assert defects(found) == []
+
+
+async def test_what_exists_is_collected_and_recorded_is_listed(page: Page) -> None:
+    found = await page.drive("lists.mjs")
+    for name in ("eodhd", "files", "kraken", "simulated"):
+        assert name in found["providers"]
+    assert "running" in found["providers"]
+    assert found["found"] == 2
+    assert "LTC/USD" in found["refusal"]
+    assert found["typed"] == "LTC/USD"
+    assert all(symbol in found["runText"] for symbol in SYMBOLS)
+    assert "series" in found["gaps"]
+    assert "LTC/USD" in found["events"]
+    assert defects(found) == []
+
+
+async def test_a_strategy_with_a_syntax_error_is_refused_by_line_and_nothing_is_lost(
+    page: Page, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text(BROKEN, encoding="utf-8")
+    found = await page.drive("upload.mjs", broken, CHECKOUT / "examples" / "strategies" / "sma_cross.py")
+    assert "line 5" in found["findings"]
+    assert found["refusal"]
+    assert found["chosen"] == "broken.py"
+    stored = await page.platform.code.ListCode(code_pb.ListCodeRequest(filter='kind = "STRATEGY"'))
+    assert [code.ref.name for code in stored.codes] != []
+    assert all("roken" not in code.ref.name for code in stored.codes)
+    assert stored.codes[0].ref.name in found["codes"]
+    assert defects(found) == []
+
+
+async def test_a_back_test_ends_in_its_equity_curve(page: Page) -> None:
+    example = CHECKOUT / "examples" / "strategies" / "sma_cross.py"
+    uploaded = await page.platform.code.UploadCode(
+        code_pb.UploadCodeRequest(
+            kind=values_pb2.CODE_KIND_STRATEGY,
+            file_name=example.name,
+            content=example.read_bytes(),
+            activate=True,
+        )
+    )
+    found = await page.drive("backtest.mjs", uploaded.code.ref.name)
+    assert found["complaint"]
+    assert found["drawn"] > 0
+    assert not found["label"].startswith("Equity curve of 0 ")
+    assert found["trades"] > 1
+    assert defects(found) == []
+
+
+async def test_every_page_is_accessible_in_both_themes(page: Page) -> None:
+    found = await page.drive("access.mjs")
+    assert {name: wrong for name, wrong in found["found"].items() if wrong} == {}
+    assert len(found["found"]) == 20
+    assert found["themes"][0] != found["themes"][1]
