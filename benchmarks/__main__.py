@@ -20,7 +20,7 @@ from typing import Any, Final
 
 GROUPS: Final = {
     "foundation": ("unary", "startup"),
-    "skeleton": ("ingest", "reads", "streams", "backtest", "gateway"),
+    "skeleton": ("ingest", "reads", "streams", "backtest", "strategy", "gateway"),
     "registry": ("registry",),
     "plugins": ("plugins",),
     "collection": ("ingest", "reads", "collection"),

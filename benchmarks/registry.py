@@ -203,7 +203,13 @@ async def _identities(database: Database, tickers: list[str]) -> None:
         name = _name(chance)
         rows.append(
             IdentityRow(
-                f"ID{number:010}", None, None, None, None, None, chance.choice(EXCHANGES), ticker, name, "equity", "securities",
+                f"ID{number:010}",
+                None, None, None, None, None,
+                chance.choice(EXCHANGES),
+                ticker,
+                name,
+                "equity",
+                "securities",
                 "USD", "US", None, None, [], ticker, name,
             )
         )  # fmt: skip
@@ -252,10 +258,13 @@ async def _listing(database: Database, sizes: Sizes) -> list[dict[str, Any]]:
 
 
 _FILL = """
-insert into registry.assets (code_id, symbol, name, name_key, exchange, asset_class, quote_currency, country, matcher_symbol,
+insert into registry.assets (code_id, symbol, name, name_key, exchange,
+    asset_class, quote_currency, country, matcher_symbol,
     root_symbol, full_symbol, match_key, identity_group)
-select $1, 'S' || lpad(i::text, 7, '0'), 'Company ' || md5(i::text), 'company ' || md5(i::text), (array['XNAS', 'XLON'])[1 + i % 2],
-    (array['equity', 'etf', 'crypto', 'bond'])[1 + i % 4], 'USD', 'US', 'S' || i, 's' || i, 's' || i, 'S' || i, 'securities'
+select $1, 'S' || lpad(i::text, 7, '0'), 'Company ' || md5(i::text), 'company ' || md5(i::text),
+    (array['XNAS', 'XLON'])[1 + i % 2],
+    (array['equity', 'etf', 'crypto', 'bond'])[1 + i % 4],
+    'USD', 'US', 'S' || i, 's' || i, 's' || i, 'S' || i, 'securities'
 from generate_series(1, $2::integer) i
 """
 

@@ -16,6 +16,10 @@ from registry.running import Running
 from registry.store.statements import SQL
 
 
+class Undone(Exception):
+    """Ends a transaction whose effect was only to be known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
     """An event to be recorded."""

@@ -58,7 +58,8 @@ class Running:
             found = await self._under_way(connection, work)
             if found is not None and not await self._repeats(connection, work):
                 raise FailedPrecondition(
-                    f"A {found['kind']} of {found['subject_name']} is running; wait for operation {found['id']} or cancel it.",
+                    f"A {found['kind']} of {found['subject_name']} is running; "
+                    f"wait for operation {found['id']} or cancel it.",
                     resource=Resource("operation", str(found["id"])),
                     metadata={"operation_id": str(found["id"])},
                 )

@@ -1,4 +1,4 @@
-"""The registry's work on assets, identities, mappings and indices, put together: one object of each, wired to the others."""
+"""The registry's work on assets, identities, mappings and indices, put together: one object of each."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ try {
     // A price that has moved shows that the candles live.
     while ((await last.innerText()) === before) await page.waitForTimeout(100);
     // The pointer stands where the button was; away from the chart it draws no cross.
-  await page.mouse.move(100, 500);
-  await page.waitForTimeout(500);
+    await page.mouse.move(100, 500);
+    await page.waitForTimeout(500);
     mkdirSync(pictures, { recursive: true });
     await page.screenshot({ path: join(pictures, "page.png") });
 } finally {

@@ -71,7 +71,8 @@ class FeedGaps:
     async def close(self, gap: FeedGap, end_ns: int, *, repaired: bool, evidence: str, refilled: int = 0) -> FeedGap:
         """Record that a hole was filled, or that nobody can fill it."""
         state = "REPAIRED" if repaired else "UNREPAIRABLE"
-        ended = replace(gap, end_ns=end_ns, state=state, evidence=evidence, refilled=refilled)
+        # A vendor's clock may be ahead of ours, and a hole does not end before it began.
+        ended = replace(gap, end_ns=max(end_ns, gap.start_ns), state=state, evidence=evidence, refilled=refilled)
         self._unwritten.append(ended)
         await self.write()
         self._tell(ended)

@@ -29,6 +29,7 @@ _log = logs.get(__name__)
 _TICKS = "datahub.ticks"
 _BARS = "datahub.live_data"
 _FLOATS = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_size")
+_IDS = ("trade_id", "venue_sequence")
 _ROWS = RowFormat(
     [
         Column("series_id", "int4"),
@@ -41,7 +42,7 @@ _ROWS = RowFormat(
         Column("side", "int2"),
         Column("flags", "int2"),
         *(Column(name, "float8") for name in _FLOATS),
-        Column("trade_id", "int8"),
+        *(Column(name, "int8") for name in _IDS),
     ]
 )
 
@@ -174,7 +175,7 @@ async def _copy_ticks(connection: Any, given: Sequence[StoredTicks]) -> None:
     columns = [_values(part) for part in parts]
     values = {name: np.concatenate([one[name] for one in columns]) for name in _ROWS.names}
     rows = len(values["series_id"])
-    nulls = {name: np.isnan(values[name]) for name in _FLOATS} | {"trade_id": values["trade_id"] == MISSING}
+    nulls = {name: np.isnan(values[name]) for name in _FLOATS} | {name: values[name] == MISSING for name in _IDS}
     source = _ROWS.encode(values, rows, nulls)
     await connection.copy_to_table("ticks", schema_name="datahub", columns=_ROWS.names, source=source, format="binary")
     ends = {part.series_id: part for part in parts}
@@ -205,8 +206,10 @@ def _values(part: StoredTicks) -> dict[str, Any]:
         "kind": kinds,
         "side": zeros if ticks.side is None else ticks.side.astype(np.int16),
         "flags": zeros if ticks.flags is None else ticks.flags.astype(np.int16),
-        "trade_id": np.full(rows, MISSING, np.int64) if ticks.trade_id is None else ticks.trade_id,
     }
+    for name in _IDS:
+        column = getattr(ticks, name)
+        values[name] = np.full(rows, MISSING, np.int64) if column is None else column
     for name in _FLOATS:
         column = getattr(ticks, name)
         values[name] = np.full(rows, np.nan) if column is None else column

@@ -15,6 +15,7 @@ from datahub.rpc.list_bars import BarPages
 from datahub.rpc.read_bars import ReadBars
 from datahub.rpc.series_messages import SeriesFinder
 from datahub.rpc.sessions import list_sessions
+from datahub.rpc.ticks import TickCalls
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import Unimplemented
@@ -33,6 +34,7 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
         self._maybe_live = live
         self._finder = SeriesFinder(database)
         self._reader = BarReader(database)
+        self._ticks = TickCalls(database, self._finder)
         self._pages = BarPages(database, self._reader, self._finder, clock)
         self._series = SeriesPages(database, self._finder, clock)
         self._exports = Exports(database, self._reader, self._finder, clock)
@@ -50,6 +52,16 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
     async def ListBarRevisions(self, request: pb.ListBarRevisionsRequest, context: Any) -> pb.ListBarRevisionsResponse:
         """Return a page of former versions."""
         return await self._pages.revisions(request)
+
+    async def ReadTicks(self, request: pb.ReadTicksRequest, context: Any) -> AsyncGenerator[Any, None]:
+        """Stream stored ticks in columns."""
+        async with aclosing(self._ticks.read(request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def ListTicks(self, request: pb.ListTicksRequest, context: Any) -> pb.ListTicksResponse:
+        """Return a page of stored ticks."""
+        return await self._ticks.page(request)
 
     async def SearchSeries(self, request: pb.SearchSeriesRequest, context: Any) -> pb.SearchSeriesResponse:
         """Return symbols that match a text."""

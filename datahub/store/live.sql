@@ -79,3 +79,29 @@ join registry.assets a on a.asset_id = am.asset_id
 join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
 where lower(i.name) = lower($1) and ($2 = '' or lower(c.name) = lower($2))
 order by 1, 2;
+
+-- name: read_ticks
+-- A page of ticks behind a place. {direction} is asc or desc, {beyond} the comparison that goes with it.
+select t.event_time, t.event_ns, t.receive_time, t.receive_ns, t.sequence, t.kind, t.side, t.flags,
+       coalesce(t.price, 'NaN'::float8) as price, coalesce(t.size, 'NaN'::float8) as size,
+       coalesce(t.bid_price, 'NaN'::float8) as bid_price, coalesce(t.bid_size, 'NaN'::float8) as bid_size,
+       coalesce(t.ask_price, 'NaN'::float8) as ask_price, coalesce(t.ask_size, 'NaN'::float8) as ask_size,
+       coalesce(t.venue_sequence, -1) as venue_sequence, coalesce(t.trade_id, -1) as trade_id
+from ticks t
+where t.series_id = $1::integer and t.event_time >= $2::timestamptz and t.event_time < $3::timestamptz and t.kind = any($4::smallint[])
+  and ((extract(epoch from t.event_time) * 1000000)::bigint * 1000 + t.event_ns, t.sequence) {beyond} ($5::bigint, $6::bigint)
+order by t.event_time {direction}, t.event_ns {direction}, t.sequence {direction}
+limit $7::integer;
+
+-- name: tick_before_last
+select (extract(epoch from t.event_time) * 1000000)::bigint * 1000 + t.event_ns as event_time_ns, t.sequence
+from ticks t
+where t.series_id = $1 and t.event_time >= $2 and t.event_time < $3 and t.kind = any($4::smallint[])
+order by t.event_time desc, t.event_ns desc, t.sequence desc
+offset $5 limit 1;
+
+-- name: tick_gaps
+-- Holes of a series that touch a range and begin at or after a time.
+select g.*, s.provider, s.symbol, s.interval from gaps g join series s on s.series_id = g.series_id
+where g.series_id = $1 and g.start_time < $3 and (g.end_time is null or g.end_time >= $2) and g.start_time >= $4
+order by g.start_time;

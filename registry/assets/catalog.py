@@ -51,7 +51,7 @@ async def list_assets(database: Database, query: Query, *, include_total: bool =
 
 
 async def _page(connection: Any, query: Query) -> Page:
-    """Fetch a page; what the index of a source's symbols gives is merged from the sources, without a sort of everything."""
+    """Fetch a page; what is ordered by symbol is merged from the sources, without a sort of everything."""
     order = ", ".join(" ".join(part.split()) for part in query.order_by.split(",")) or listing.BY_SOURCE
     if order == listing.BY_SOURCE:
         return await _page_by_source(connection, query)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
@@ -10,16 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from quasar.errors import QuasarError
 from quasar.ops.events import Severity
 from quasar.ops.operation_context import OperationContext
-from registry.assets.rows import AssetRow, RejectedRow, RowReader
+from registry.assets.merging import Merging
+from registry.assets.rows import RejectedRow, RowReader
 from registry.assets.sources import Source
-from registry.assets.upstream import SymbolPage, Upstream
+from registry.assets.upstream import Upstream
 from registry.ground import Ground, Happening
 from registry.store import assets as table
 from registry.store.assets import Merged
 from registry.store.statements import SQL
-
-BATCH = 20_000
-"""Rows in one merge: large enough for the statement to pay, small enough to be gone quickly when it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +65,16 @@ class Discovery:
             QuasarError: The source could not be asked, or broke off; then nothing is marked as vanished.
         """
         began = self._ground.clock.monotonic()
-        merging = _Merging(self._ground, source, progress)
-        async with aclosing(self._upstream.symbols(source)) as pages:
+        merging = Merging(self._ground, source.code_id)
+        async with merging.at_work(), aclosing(self._upstream.symbols(source)) as pages:
             async for page in pages:
-                await merging.take(page)
-        await merging.flush()
+                await merging.take(page.symbols)
+                merging.note_errors(page.errors, page.error_count)
+                progress(merging.reader.received, page.total, page.wait_s)
         found = await self._complete(context, source, merging)
         return replace(found, elapsed_s=self._ground.clock.monotonic() - began)
 
-    async def _complete(self, context: OperationContext, source: Source, merging: _Merging) -> Discovered:
+    async def _complete(self, context: OperationContext, source: Source, merging: Merging) -> Discovered:
         """Mark what the source did not mention and record the event, in one transaction."""
         reader, now = merging.reader, self._ground.clock.now()
         async with self._ground.database.transaction() as connection:
@@ -118,49 +116,15 @@ class Discovery:
         return Discovered(source=source, error=reason)
 
 
-class _Merging:
-    """Collects pages into batches; one batch is merged while the next pages are read."""
-
-    def __init__(self, ground: Ground, source: Source, progress: Progress) -> None:
-        self.reader = RowReader()
-        self.merged = Merged()
-        self._ground = ground
-        self._source = source
-        self._progress = progress
-        self._rows: list[AssetRow] = []
-        self._errors = 0
-
-    async def take(self, page: SymbolPage) -> None:
-        """Read a page and merge when a batch is full."""
-        self._rows += self.reader.read(page.symbols)
-        for message in page.errors:
-            self.reader.received += 1
-            self.reader.refuse("", message)
-        self._errors += len(page.errors)
-        if page.error_count > self._errors:
-            more, self._errors = page.error_count - self._errors, page.error_count
-            self.reader.received += more
-            self.reader.rejected += more
-        self._progress(self.reader.received, page.total, page.wait_s)
-        if len(self._rows) >= BATCH:
-            await self.flush()
-        else:
-            await asyncio.sleep(0)
-
-    async def flush(self) -> None:
-        """Merge what was collected."""
-        rows, self._rows = self._rows, []
-        async with self._ground.database.transaction() as connection:
-            await table.lock_source(connection, self._source.code_id)
-            self.merged += await table.merge(connection, self._source.code_id, rows, self._ground.clock.now())
-
-
 def _warnings(reader: RowReader) -> tuple[str, ...]:
     if not reader.strange_ids:
         return ()
     return (
-        f"{reader.strange_ids} identifiers were not taken, their symbols were: primary_id must be a FIGI or an ISIN, "
-        f"was {reader.strange_id!r}",
+        (
+            f"{reader.strange_ids} identifiers were not taken, their symbols were: "
+            "primary_id must be a FIGI or an ISIN, "
+            f"was {reader.strange_id!r}"
+        ),
     )
 
 

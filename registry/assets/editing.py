@@ -106,7 +106,8 @@ async def require_free(connection: Any, asset: Asset, identity_id: str) -> None:
     holder = await identity_table.holder(connection, asset.code_id, identity_id, asset.asset_id)
     if holder is not None:
         raise AlreadyExists(
-            f"{asset.source_kind} {asset.source_name!r} has {identity_id} as {holder!r} already; take it away there first.",
+            f"{asset.source_kind} {asset.source_name!r} has {identity_id} as {holder!r} already; "
+            "take it away there first.",
             resource=Resource("asset", f"{asset.source_kind}/{asset.source_name} {holder}"),
         )
 

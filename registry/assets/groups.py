@@ -47,5 +47,5 @@ _GROUP: Mapping[str, str] = {
 
 
 def group_of(asset_class: str) -> str:
-    """Return the name space of a class; empty for a class that is not known or has no identities (commodities, rates)."""
+    """Return the name space of a class; empty for a class unknown or without identities (commodities, rates)."""
     return _GROUP.get(asset_class, "")

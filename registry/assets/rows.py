@@ -20,7 +20,8 @@ _LONGEST_NAME: Final = 500
 class SourceSymbol(NamedTuple):
     """A symbol as a provider or broker tells it; what it does not tell is empty or None.
 
-    A tuple and no dataclass: a sync makes hundreds of thousands of them, and a frozen dataclass costs four times as much to make.
+    A tuple and no dataclass: a sync makes hundreds of thousands of them, and a frozen dataclass costs four
+    times as much to make.
     """
 
     symbol: str

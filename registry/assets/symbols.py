@@ -172,7 +172,8 @@ def full_symbol(symbol: str) -> str:
 def match_key(symbol: str, hint: str, asset_class: str, base: str, quote: str) -> str:
     """Return what is compared with the symbols of identities, in upper case.
 
-    A crypto asset is identified by what is bought, a currency pair by both sides; everything else by the source's hint or its symbol.
+    A crypto asset is identified by what is bought, a currency pair by both sides; everything else by the
+    source's hint or its symbol.
     """
     if asset_class == "currency":
         return root_symbol(hint or symbol, asset_class, base, quote).upper()

@@ -1,6 +1,7 @@
 """Check digits of securities identifiers.
 
-Sources: FIGI: OMG "Financial Instrument Global Identifier" 1.0, section 6.1.2; ISIN: ISO 6166 annex C; CUSIP: ANSI X9.6.
+Sources: FIGI: OMG "Financial Instrument Global Identifier" 1.0, section 6.1.2; ISIN: ISO 6166 annex C;
+CUSIP: ANSI X9.6.
 """
 
 from __future__ import annotations

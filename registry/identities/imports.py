@@ -15,7 +15,7 @@ from quasar.errors import FailedPrecondition, InvalidArgument
 from quasar.ops.actors import Actor
 from quasar.ops.operation_context import OperationContext
 from quasar.ops.operations import Operation
-from registry.ground import Ground, Happening, actor_document, actor_of
+from registry.ground import Ground, Happening, Undone, actor_document, actor_of
 from registry.identities.files import format_of, read_manifest
 from registry.identities.rows import ManifestReader, RejectedIdentity
 from registry.identities.uploads import Uploads
@@ -88,10 +88,6 @@ class _Parsed:
 
     reader: ManifestReader
     unknown_columns: tuple[str, ...]
-
-
-class _Undone(Exception):
-    """Ends a transaction whose effect was only to be known."""
 
 
 class Imports:
@@ -186,14 +182,15 @@ class Imports:
         if not reader.rows:
             first = reader.rejections[0].message if reader.rejections else "it has no rows"
             raise FailedPrecondition(
-                f"The manifest must have at least one good row; {len(reader.rejections)} were refused, the first because: {first}."
+                f"The manifest must have at least one good row; {len(reader.rejections)} were refused, "
+                f"the first because: {first}."
             )
         found: Imported | None = None
-        with suppress(_Undone):
+        with suppress(Undone):
             async with self._ground.database.transaction() as connection:
                 found = await self._store_in(connection, context, reader, content)
                 if request["validate_only"]:
-                    raise _Undone
+                    raise Undone
         assert found is not None
         return found
 
@@ -276,7 +273,8 @@ def _parse(content: bytes, request: Mapping[str, Any]) -> _Parsed:
 def _happening(name: str, version: int, merged: MergedIdentities, reader: ManifestReader) -> Happening:
     return Happening(
         kind="IdentitiesImported",
-        message=f"Version {version} of the identities {name!r} was imported: {merged.added} new, {merged.updated} changed, "
+        message=f"Version {version} of the identities {name!r} was imported: "
+        f"{merged.added} new, {merged.updated} changed, "
         f"{merged.withdrawn} withdrawn, {len(reader.rejections)} not taken.",
         subject_type="identities",
         subject_name=name,

@@ -153,7 +153,8 @@ class Uploads:
         upload = await self.get(upload_id)
         if upload.received_bytes < upload.size_bytes:
             raise FailedPrecondition(
-                f"The upload has {upload.received_bytes} of {upload.size_bytes} bytes without a hole; send the rest first.",
+                f"The upload has {upload.received_bytes} of {upload.size_bytes} bytes without a hole; "
+                "send the rest first.",
                 resource=Resource("upload", str(upload_id)),
                 metadata={"received_bytes": str(upload.received_bytes)},
             )
@@ -176,7 +177,8 @@ class Uploads:
         digest = hashlib.sha256(whole).digest()
         if row is not None and row["sha256"] is not None and row["sha256"] != digest:
             raise FailedPrecondition(
-                f"The SHA-256 of the upload must be {row['sha256'].hex()}, was {digest.hex()}; send the damaged parts again.",
+                f"The SHA-256 of the upload must be {row['sha256'].hex()}, was {digest.hex()}; "
+                "send the damaged parts again.",
                 resource=Resource("upload", str(upload_id)),
             )
         return Finished(upload.file_name, whole)

@@ -12,18 +12,16 @@ import asyncpg
 
 from quasar.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Resource
 from quasar.ops.actors import Actor
-from registry.ground import Ground, Happening, actor_document, require_etag
+from registry.ground import Ground, Happening, Undone, actor_document, require_etag
 from registry.indices.membership import (
     ADDED,
     REMOVED,
     WEIGHT_CHANGED,
-    Member,
     MembershipDiff,
     difference,
-    weight_problem,
 )
+from registry.indices.new_members import NewMember, wanted_members
 from registry.indices.schedules import SyncSchedule, next_sync, preferred
-from registry.mappings.editing import Undone
 from registry.mappings.renames import naming_subscriptions, rename_in_subscriptions
 from registry.requests import RequestMark
 from registry.store import indices as table
@@ -33,14 +31,6 @@ from registry.store.statements import SQL
 
 _MOMENT: Final = dt.timedelta(microseconds=1)
 LONGEST_NAME: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class NewMember:
-    """A member to set."""
-
-    common_symbol: str
-    weight: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +142,7 @@ class Indices:
                 if number is None:
                     raise AlreadyExists(f"There is an index {name!r} already.", resource=Resource("index", name))
                 held = await self._held(connection, name, "")
-                wanted = await _wanted(connection, members)
+                wanted = await wanted_members(connection, members)
                 await table.write(connection, held, difference({}, wanted, now), now, now)
                 found = await self._held(connection, name, "")
                 data = {"type": "USER", "members": len(wanted)}
@@ -250,8 +240,8 @@ class Indices:
             NotFound: There is no such index, or a member is no common symbol.
             EtagMismatch: It changed since it was read.
             FailedPrecondition: It is a provider index.
-            InvalidArgument: A member is given twice, a weight is wrong, the list is empty without that being confirmed, or the
-                time is in the future or before the last change.
+            InvalidArgument: A member is given twice, a weight is wrong, the list is empty without that being
+                confirmed, or the time is in the future or before the last change.
         """
         now = self._ground.clock.now()
         async with self._ground.database.transaction() as connection:
@@ -265,7 +255,7 @@ class Indices:
             if not save.members and not save.allow_empty:
                 raise _violation("members", "must not be empty unless allow_empty is set, was empty")
             since = effective(held, save.since, now, "effective_time")
-            wanted = await _wanted(connection, save.members)
+            wanted = await wanted_members(connection, save.members)
             diff = difference(await table.members(connection, held.index_id), wanted, since)
             if save.validate_only or not diff.changes:
                 return diff, held
@@ -324,48 +314,6 @@ def diff_facts(diff: MembershipDiff) -> dict[str, Any]:
             for each in diff.changes[:1000]
         ],
     }
-
-
-async def _wanted(connection: Any, members: Sequence[NewMember]) -> dict[int, Member]:
-    """Return the members of a save by the number of their common symbol."""
-    names = [member.common_symbol.strip() for member in members]
-    rows = await connection.fetch(SQL["index_known_symbols"], sorted({name.lower() for name in names}))
-    known = {row["folded"]: row for row in rows}
-    _check_members(members, names, known)
-    wanted = {}
-    for member, name in zip(members, names, strict=True):
-        row = known[name.lower()]
-        wanted[row["common_symbol_id"]] = Member(
-            key=row["common_symbol_id"], symbol=row["symbol"], common_symbol=row["symbol"], weight=member.weight
-        )
-    return wanted
-
-
-def _check_members(members: Sequence[NewMember], names: Sequence[str], known: Mapping[str, Any]) -> None:
-    first: dict[str, int] = {}
-    violations = []
-    for place, (member, name) in enumerate(zip(members, names, strict=True)):
-        earlier = first.setdefault(name.lower(), place)
-        if earlier != place:
-            description = f"must be given once, was given in members[{earlier}] too: {name!r}"
-            violations.append(FieldViolation(f"members[{place}].common_symbol", description))
-        problem = weight_problem(member.weight)
-        if problem is not None:
-            violations.append(FieldViolation(f"members[{place}].weight", problem))
-    if violations:
-        raise InvalidArgument(f"{violations[0].field} {violations[0].description}.", violations=violations)
-    missing = [
-        FieldViolation(f"members[{place}].common_symbol", f"must be a common symbol, was {name!r}")
-        for place, name in enumerate(names)
-        if name.lower() not in known
-    ]
-    if missing:
-        listed = ", ".join(repr(names[place]) for place in range(len(names)) if names[place].lower() not in known)
-        raise NotFound(
-            f"There are no common symbols {listed[:1000]}; create them first.",
-            violations=missing,
-            resource=Resource("common symbol", next(name for name in names if name.lower() not in known)),
-        )
 
 
 def _require_changeable(held: Index, fields: Sequence[str]) -> None:

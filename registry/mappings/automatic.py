@@ -1,4 +1,4 @@
-"""Automated mapping: which common symbol assets with an identity get. Pure: what stands is given, what changes comes out."""
+"""Automated mapping: which common symbol assets with an identity get. Pure: what stands goes in, changes come out."""
 
 from __future__ import annotations
 

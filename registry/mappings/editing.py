@@ -12,7 +12,7 @@ from quasar.errors import AlreadyExists, FieldViolation, InvalidArgument, NotFou
 from quasar.ops.actors import Actor
 from registry.assets.catalog import unknown_asset
 from registry.code.refs import CodeKind, CodeRef
-from registry.ground import Ground, Happening, require_etag
+from registry.ground import Ground, Happening, Undone, require_etag
 from registry.mappings.failures import Failure, raise_all
 from registry.requests import RequestMark
 from registry.store import mappings as table
@@ -49,10 +49,6 @@ class Removed:
 
     deleted: int
     common_symbols: Sequence[str]
-
-
-class Undone(Exception):
-    """Ends a transaction whose effect was only to be known."""
 
 
 class Mappings:
@@ -225,7 +221,7 @@ class Mappings:
         batch: str = "",
         validate_only: bool = False,
     ) -> Removed:
-        """Delete mappings, all or none, each given with its etag; common symbols that nothing holds any more go with them.
+        """Delete mappings, all or none, each given with its etag; common symbols that nothing holds go with them.
 
         Raises:
             NotFound: A source or a mapping does not exist.

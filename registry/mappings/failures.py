@@ -24,7 +24,7 @@ def raise_all(failures: Sequence[Failure], batch: str) -> None:
 
     Args:
         failures: What failed.
-        batch: The field that holds the entries (`mappings`); empty for a call with one entry, whose own error is raised.
+        batch: The field that holds the entries (`mappings`); empty for a call with one entry: its own error is raised.
 
     Raises:
         QuasarError: Of the class of the first failure, with a violation for each one.

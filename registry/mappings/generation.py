@@ -14,9 +14,9 @@ from quasar.ops.operations import Operation
 from registry.assets.sources import Source, all_sources, find_source
 from registry.assets.syncs import MappingCounts
 from registry.code.refs import CodeRef
-from registry.ground import Ground, Happening
+from registry.ground import Ground, Happening, Undone
 from registry.mappings.automatic import CREATED, FAILED, Change, plan
-from registry.mappings.editing import Mappings, Undone
+from registry.mappings.editing import Mappings
 from registry.mappings.standing import Covered, read_assets, read_standing
 from registry.running import Work
 from registry.store import mappings as table
@@ -163,7 +163,8 @@ def _happening(context: OperationContext, found: Generated) -> Happening:
     counts = {outcome.lower(): number for outcome, number in sorted(found.counts.items())}
     return Happening(
         kind="MappingsGenerated",
-        message=f"Automated mapping made {found.counts[CREATED]} mappings and {found.common_symbols_created} common symbols.",
+        message=f"Automated mapping made {found.counts[CREATED]} mappings "
+        f"and {found.common_symbols_created} common symbols.",
         subject_type="mappings",
         subject_name=context.operation.subject,
         data={**counts, "common_symbols_created": found.common_symbols_created},

@@ -1,4 +1,4 @@
-"""The operation `mappings.remap`: the automatic mappings of a scope are made anew, in one transaction, and nothing else is touched."""
+"""The operation `mappings.remap`: the automatic mappings of a scope are made anew, in one transaction."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def read_standing(
     identities = sorted(wanted - set(names))
     rows = await connection.fetch(SQL["mapping_identity_roots"], identities)
     roots = {row["identity_id"]: row["root"] for row in rows}
-    holders, spelling = await _holders(connection, _proposals(assets, names, roots), ignored)
+    holders, spelling = await _holders(connection, _proposals(assets, roots), ignored)
     return Standing(
         names=names,
         holders=holders,
@@ -70,7 +70,7 @@ async def _names(connection: Any, wanted: Collection[str], ignored: Sequence[int
     return dict(names)
 
 
-def _proposals(assets: Iterable[MappableAsset], names: Collection[str], roots: dict[str, str]) -> set[str]:
+def _proposals(assets: Iterable[MappableAsset], roots: dict[str, str]) -> set[str]:
     """Return the names that a plan may give, in lower case."""
     found: dict[str, set[str]] = defaultdict(set)
     for asset in assets:

@@ -12,9 +12,9 @@ from quasar.errors import FailedPrecondition, FieldViolation, InvalidCursor, Res
 from quasar.ops.actors import Actor
 from registry.assets.sources import find_source
 from registry.code.refs import CodeRef
-from registry.ground import Ground
+from registry.ground import Ground, Undone
 from registry.mappings.automatic import shortest_root
-from registry.mappings.editing import AssetName, Mappings, NewMapping, Undone, checked_symbol
+from registry.mappings.editing import AssetName, Mappings, NewMapping, checked_symbol
 from registry.mappings.failures import Failure, raise_all
 from registry.requests import RequestMark
 from registry.store import assets as asset_table

@@ -12,8 +12,8 @@ import asyncpg
 from quasar.database.pool import Database
 from quasar.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Resource
 from quasar.ops.actors import Actor
-from registry.ground import Ground, Happening, require_etag
-from registry.mappings.editing import Undone, checked_symbol
+from registry.ground import Ground, Happening, Undone, require_etag
+from registry.mappings.editing import checked_symbol
 from registry.mappings.renames import naming_subscriptions, rename_in_subscriptions
 from registry.requests import RequestMark
 from registry.store import mappings as table
@@ -183,7 +183,7 @@ async def delete_symbol(
     Raises:
         NotFound: It does not exist.
         EtagMismatch: It changed since it was read.
-        FailedPrecondition: An index holds or held it, a subscription names it, or it has mappings and `force` is not set.
+        FailedPrecondition: An index holds or held it, a subscription names it, or it has mappings without `force`.
     """
     deleted = Deleted((), (), ())
     with suppress(Undone):

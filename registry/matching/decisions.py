@@ -97,7 +97,7 @@ def deduplicated(
     groups: Mapping[int, str],
     holders: Mapping[tuple[int, str], Claimant],
 ) -> list[Decision]:
-    """Let one asset of a source have a security's identity, an exact match before a fuzzy one; crypto pairs share theirs.
+    """Let one asset of a source have a security's identity, exact matches first; crypto pairs share theirs.
 
     Args:
         decisions: Of all assets of a run.

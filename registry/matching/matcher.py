@@ -1,4 +1,4 @@
-"""The operation `assets.match`: identities for assets, exact matches first, then fuzzy ones, decided over the whole scope at once."""
+"""The operation `assets.match`: identities for assets, exact matches first, then fuzzy ones over the whole scope."""
 
 from __future__ import annotations
 

@@ -58,7 +58,8 @@ class Matches:
             FailedPrecondition: No manifest was imported, or a match of the same scope is running.
         """
         if request.thresholds.propose > request.thresholds.accept:
-            description = f"must not be above accept_confidence ({request.thresholds.accept:g}), was {request.thresholds.propose:g}"
+            thresholds = request.thresholds
+            description = f"must not be above accept_confidence ({thresholds.accept:g}), was {thresholds.propose:g}"
             raise InvalidArgument(
                 f"propose_confidence {description}.", violations=[FieldViolation("propose_confidence", description)]
             )

@@ -1,7 +1,8 @@
 """Finding like symbols among hundreds of thousands: an index of trigrams in numpy arrays.
 
-Set-similarity search with prefix filtering (Chaudhuri, Ganti, Kaushik, "A primitive operator for similarity joins in data cleaning", ICDE
-2006): two sets that reach a Jaccard similarity share a token beyond the most frequent ones of either, so the longest lists are never read.
+Set-similarity search with prefix filtering (Chaudhuri, Ganti, Kaushik, "A primitive operator for similarity
+joins in data cleaning", ICDE 2006): two sets that reach a Jaccard similarity share a token beyond the most
+frequent ones of either, so the longest lists are never read.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class SymbolIndex:
         needed = math.ceil(self._floor * len(wanted) - _SLACK)
         if not wanted or len(known) < needed:
             return _NOTHING
-        # A symbol that shares only the `needed - 1` most frequent tokens cannot reach the floor: those lists are not read.
+        # A symbol that shares only the `needed - 1` most frequent tokens cannot reach the floor: they are not read.
         read = known[: len(known) - (needed - 1)] if needed > 1 else known
         found, counts = np.unique(np.concatenate([self._postings[n] for _, n in read]), return_counts=True)
         for _, token in known[len(read) :]:

@@ -1,8 +1,8 @@
 """Similarity of texts by shared trigrams, with the very figures of PostgreSQL's pg_trgm.
 
-A text is cut into words of letters and digits; each word stands between two blanks before and one behind; the similarity of two texts is
-the number of trigrams they share over the number they have together (Jaccard). Texts are folded to ASCII first, see
-`registry.assets.symbols.name_key`. Source: PostgreSQL manual, F.35 "pg_trgm".
+A text is cut into words of letters and digits; each word stands between two blanks before and one behind; the
+similarity of two texts is the number of trigrams they share over the number they have together (Jaccard). Texts
+are folded to ASCII first, see `registry.assets.symbols.name_key`. Source: PostgreSQL manual, F.35 "pg_trgm".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The workshop of a running registry: what it stands on, whom it asks, which operations it does, what it does on time."""
+"""The workshop of a running registry: what it stands on, whom it asks, which operations and timed work it does."""
 
 from __future__ import annotations
 

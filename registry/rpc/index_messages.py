@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from quasar.rpc.wellknown import duration, timestamp
 from quasar_proto.registry.v1 import index_pb2
 from quasar_proto.registry.v1 import index_service_pb2 as pb
-from registry.indices.indices import IndexChange, NewMember
+from registry.indices.indices import IndexChange
 from registry.indices.listing import SYNC_STATES, TYPES
 from registry.indices.membership import ADDED, REMOVED, WEIGHT_CHANGED, MemberChange, MembershipDiff
+from registry.indices.new_members import NewMember
 from registry.indices.reading import Day, MemberPeriod
 from registry.indices.schedules import FREQUENCIES, SyncSchedule
 from registry.indices.syncs import IndexSynced

@@ -97,7 +97,7 @@ async def lock_source(connection: Any, code_id: int) -> None:
 
 
 async def merge(connection: Any, code_id: int, rows: Sequence[AssetRow], now: dt.datetime) -> Merged:
-    """Merge rows of a source in the caller's transaction, which holds the source: COPY to a staging table, one statement.
+    """Merge rows of a source in the caller's transaction, which holds the source: COPY, then one statement.
 
     Args:
         connection: Inside a transaction.

@@ -1,4 +1,4 @@
-"""Lists that are filtered, ordered and paged by the place of the last row, so that a late page costs what the first one costs."""
+"""Lists filtered, ordered and paged by the place of the last row: a late page costs what the first one costs."""
 
 from __future__ import annotations
 

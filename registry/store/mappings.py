@@ -135,7 +135,7 @@ async def claims(connection: Any, symbols: Collection[str]) -> dict[tuple[str, i
 
 
 async def ensure_symbols(connection: Any, symbols: Iterable[str], now: dt.datetime) -> tuple[dict[str, int], list[str]]:
-    """Return the numbers of common symbols by lower-case name, making those that do not exist, and the names of these."""
+    """Return the numbers of common symbols by lower-case name, and the names of those made for it."""
     rows = await connection.fetch(SQL["common_symbol_ensure"], list(symbols), now)
     return {row["folded"]: row["common_symbol_id"] for row in rows}, sorted(
         row["symbol"] for row in rows if row["added"]

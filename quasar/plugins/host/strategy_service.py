@@ -15,6 +15,7 @@ from quasar.convert.plugin_terms import grid_of, rules_of, size_decimals_of
 from quasar.engine.grid import Grid, detect_price_decimals
 from quasar.engine.series import Series
 from quasar.model.bars import BarColumns
+from quasar.plugins.errands import Errands
 from quasar.plugins.host.backtest import BacktestRun
 from quasar.plugins.host.live_run import LiveRun
 from quasar.plugins.host.runtime import Runtime
@@ -128,10 +129,17 @@ class StrategyService:
             with self._runtime.working():
                 grids = {one.series.symbol: _live_grid(one) for one in request.series}
                 self._run = LiveRun(self._runtime, self._strategy(request.parameters), request, grids)
-                await self._run.serve(rpc.write)
+                async with Errands() as errands:
+                    errands.add(self._end(self._run))
+                    await self._run.serve(rpc.write)
         finally:
             self._run = None
             self._idle.release()
+
+    async def _end(self, run: LiveRun) -> None:
+        """End a run when the process is to end: it would otherwise be waited for as long as there is patience."""
+        await self._runtime.stopping.wait()
+        await run.stop(immediately=False)
 
     def _need_run(self, run_id: str) -> LiveRun:
         if self._run is None or self._run.run_id != run_id:

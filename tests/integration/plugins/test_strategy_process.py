@@ -188,6 +188,23 @@ async def test_live_events_give_the_intents_of_the_back_test(plugins: Plugins) -
     assert first.order.limit_price == Decimal(str(bars.close[0]))
 
 
+async def test_a_live_run_ends_with_its_good_bye_when_the_process_is_to_end(plugins: Plugins) -> None:
+    handle = await plugins.pool.strategy(strategy_code("def on_stop(self):\n    self.log('good-bye')"), "live")
+    got: list[str] = []
+    ready = asyncio.Event()
+
+    async def listen() -> None:
+        async for message in handle.start_live(start_request(str(uuid.uuid4()))):
+            got.extend(line.message for line in message.logs)
+            ready.set()
+
+    listening = asyncio.create_task(listen())
+    await ready.wait()
+    await plugins.pool.stop(Kind.STRATEGY, "mine", "live")
+    await listening
+    assert got == ["good-bye"]
+
+
 async def test_a_live_call_that_never_returns_is_killed_and_told(plugins: Plugins) -> None:
     handle = await plugins.pool.strategy(strategy_code("def on_bar(self, bar):\n    while True: pass"), "live")
     run_id, ready = str(uuid.uuid4()), asyncio.Event()

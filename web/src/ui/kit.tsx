@@ -3,7 +3,7 @@
 import { LoaderCircle } from "lucide-react";
 import { Dialog as RadixDialog } from "radix-ui";
 import type { ButtonHTMLAttributes, InputHTMLAttributes, ReactNode, SelectHTMLAttributes } from "react";
-import { useId } from "react";
+import { useEffect, useId, useRef } from "react";
 import { failureOf } from "../rpc/errors.ts";
 
 export function classes(...names: (string | false | null | undefined)[]): string {
@@ -31,7 +31,30 @@ export function Panel({ title, aside, children }: { title?: ReactNode; aside?: R
           {aside}
         </div>
       )}
-      <div className="overflow-x-auto">{children}</div>
+      <Sideways>{children}</Sideways>
+    </div>
+  );
+}
+
+/** Scrolls sideways when its content is wider; only then the keyboard stops at it, to scroll by its arrows. */
+function Sideways({ children }: { children: ReactNode }) {
+  const holder = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = holder.current;
+    if (!element) return;
+    const look = () => {
+      if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+      else element.removeAttribute("tabindex");
+    };
+    const sizes = new ResizeObserver(look);
+    sizes.observe(element);
+    for (const child of element.children) sizes.observe(child);
+    look();
+    return () => sizes.disconnect();
+  }, [children]);
+  return (
+    <div ref={holder} className="overflow-x-auto">
+      {children}
     </div>
   );
 }

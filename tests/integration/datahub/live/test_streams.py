@@ -10,11 +10,15 @@ import grpc
 import pytest
 
 from quasar.config import DATAHUB
+from quasar.convert.columns import decode_ticks
 from quasar.database.pool import Database
 from quasar.model.bars import BarState
+from quasar.model.instants import to_ns
+from quasar.providers.market import MINUTE_NS, Market
 from quasar.rpc.errors import from_rpc_error
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1 import market_data_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
-from quasar_proto.datahub.v1 import stream_pb2
 from quasar_proto.datahub.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.integration.datahub.live.client import CLOSED, FORMING, STATES, TRADES, Client, Stream, symbols
 from tests.integration.datahub.live.feeds import fast_market, market_bars, stored_bars, until_stored, without_a_hole
@@ -196,3 +200,54 @@ async def test_prices_are_had_in_one_call_and_as_a_watchlist(start: Any, bearers
         call.cancel()
         movers = await stub.ListTopMovers(pb.ListTopMoversRequest(limit=1), **as_(bearers.viewer))
         assert [mover.rank for mover in movers.movers] == [1]
+
+
+async def test_stored_ticks_are_read_in_columns_with_a_cursor_and_as_pages(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    await fast_market(database, "BTC/USD", "ETH/USD")
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(MarketDataServiceStub)
+        (await flowing(hub, bearers.viewer, "BTC/USD", "ETH/USD")).call.cancel()
+        await until_stored(database, "ETH/USD", 120)
+        stored = (await until_stored(database, "BTC/USD", 120)).tolist()[:120]
+        span = values_pb2.TimeRange()
+        first = await database.fetchval("select min(event_time) from ticks join series using (series_id)")
+        trades = Market().trades("BTC/USD", to_ns(first) - MINUTE_NS, to_ns(first) + 10 * MINUTE_NS)
+        assert trades.trade_id is not None
+        last = trades[trades.trade_id == stored[-1]]
+        span.end.FromNanoseconds(int(last.event_time_ns[0]) + 1_000)
+        keys = [values_pb2.SeriesKey(provider="fast", symbol=name) for name in ("BTC/USD", "ABSENT", "ETH/USD")]
+        request = pb.ReadTicksRequest(range=span, batch_rows=37)
+        request.series.extend(market_data_pb2.SeriesReference(key=key) for key in keys)
+        messages = [message async for message in stub.ReadTicks(request, **as_(bearers.viewer))]
+        whole = [ticks_of(message) for message in messages]
+        btc = [one for part in whole[:4] for one in part]
+        assert btc == stored
+        ended = {end.index: end for message in messages for end in message.ended}
+        assert (ended[0].rows, ended[1].error.code) == (120, grpc.StatusCode.NOT_FOUND.value[0])
+        request.cursor = messages[1].cursor
+        rest = [message async for message in stub.ReadTicks(request, **as_(bearers.viewer))]
+        assert [ticks_of(message) for message in rest] == whole[2:]
+        newest = pb.ReadTicksRequest(range=span, last_count=5, series=request.series[:1])
+        (part,) = [m async for m in stub.ReadTicks(newest, **as_(bearers.viewer)) if m.ticks]
+        assert ticks_of(part) == stored[-5:]
+        page = pb.ListTicksRequest(series=request.series[0], range=span, page_size=50)
+        rows: list[int] = []
+        while True:
+            answer = await stub.ListTicks(page, **as_(bearers.viewer))
+            rows += [int(tick.trade_id) for tick in answer.ticks]
+            page.page_token = answer.next_page_token
+            if not page.page_token:
+                break
+        assert rows == stored[::-1]
+
+
+def ticks_of(message: pb.ReadTicksResponse) -> list[int]:
+    """Return the trade ids of an answer."""
+    found: list[int] = []
+    for chunk in message.ticks:
+        ids = decode_ticks(chunk.SerializeToString()).columns.trade_id
+        assert ids is not None
+        found += ids.tolist()
+    return found

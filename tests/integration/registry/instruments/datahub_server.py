@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from quasar import errors
 from quasar.clock import SystemClock
+from quasar.errors import QuasarError, VendorFailed
 from quasar.metrics import Metrics
 from quasar.rpc.health import Health
 from quasar.rpc.server import RpcServer, ServerSettings
@@ -27,7 +27,7 @@ class Vendor:
     symbols: list[provider_pb2.ProviderSymbol] = field(default_factory=list)
     constituents: dict[str, list[provider_pb2.Constituent]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    failure: errors.QuasarError | None = None
+    failure: QuasarError | None = None
     breaks_after: int | None = None
     """The stream breaks off after so many symbols."""
     page: int = 1000
@@ -48,7 +48,7 @@ class ProviderService(stubs.ProviderServiceServicer):
         size = min(vendor.page, request.batch_size or vendor.page)
         for start in range(0, max(len(vendor.symbols), 1), size):
             if vendor.breaks_after is not None and start >= vendor.breaks_after:
-                raise errors.VendorFailed("The vendor broke off.")
+                raise VendorFailed("The vendor broke off.")
             yield pb.ListProviderSymbolsResponse(
                 symbols=vendor.symbols[start : start + size],
                 total=len(vendor.symbols),

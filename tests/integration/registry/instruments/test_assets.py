@@ -99,7 +99,7 @@ async def test_bad_rows_are_reported_by_position_and_cost_no_good_one(world: Wor
         ProviderSymbol(symbol="A"),
         ProviderSymbol(symbol=" "),
         ProviderSymbol(symbol="A"),
-        ProviderSymbol(symbol="B", asset_class=99),  # type: ignore[arg-type]  # a number that the contract does not know
+        ProviderSymbol(symbol="B", asset_class=99),  # a number that the contract does not know
         ProviderSymbol(symbol="C"),
     )
     assert (report.received, report.added, report.rejected) == (5, 2, 3)
@@ -348,7 +348,11 @@ async def test_a_change_that_cannot_be_says_why(world: World) -> None:
         (asset_pb2.Asset(key=key("alpha", "X")), ["name"], "NOT_FOUND"),
         (asset_pb2.Asset(key=key("nobody", "A")), ["name"], "NOT_FOUND"),
         (asset_pb2.Asset(key=key("alpha", "A"), country="Germany"), ["country"], "INVALID_ARGUMENT"),
-        (asset_pb2.Asset(key=key("alpha", "A"), asset_class=99), ["asset_class"], "INVALID_ARGUMENT"),  # type: ignore[arg-type]  # no number of the contract
+        (
+            asset_pb2.Asset(key=key("alpha", "A"), asset_class=99),
+            ["asset_class"],
+            "INVALID_ARGUMENT",
+        ),  # no number of the contract
         (asset_pb2.Asset(key=key("alpha", "A")), ["state"], "INVALID_ARGUMENT"),
         (asset_pb2.Asset(key=key("alpha", "A")), [], "INVALID_ARGUMENT"),
         (

@@ -29,7 +29,10 @@ where not s.explicit
     and not exists (select from registry.asset_mapping m where m.common_symbol_id = s.common_symbol_id)
     and not exists (select from registry.index_memberships i where i.common_symbol_id = s.common_symbol_id)
 """
-STRAY = "select m.mapping_id from registry.asset_mapping m left join registry.assets a using (asset_id) where a.asset_id is null"
+STRAY = (
+    "select m.mapping_id from registry.asset_mapping m "
+    "left join registry.assets a using (asset_id) where a.asset_id is null"
+)
 TWICE = """
 select index_id, common_symbol_id from registry.index_memberships
 where valid_to = 'infinity' group by 1, 2 having count(*) > 1
@@ -40,7 +43,7 @@ UNNAMED = "select code_id from registry.asset_mapping group by code_id, common_s
 async def test_a_hundred_clients_that_read_and_write_leave_the_invariants_true(world: World) -> None:
     for name in ("alpha", "beta"):
         await world.add_code(name)
-        world.vendors[name].symbols = [ProviderSymbol(symbol=f"S{i}", asset_class=1) for i in range(ASSETS)]  # type: ignore[arg-type]
+        world.vendors[name].symbols = [ProviderSymbol(symbol=f"S{i}", asset_class=1) for i in range(ASSETS)]
         await world.sync(name, skip_matching=True, skip_mapping=True)
     await world.indices.CreateIndex(indices_pb.CreateIndexRequest(name="mine"))
     strange: list[grpc.aio.AioRpcError] = []

@@ -43,7 +43,7 @@ async def told(world: World, name: str, *symbols: ProviderSymbol, **options: Any
 
 
 def equity(symbol: str, **more: Any) -> ProviderSymbol:
-    return ProviderSymbol(symbol=symbol, asset_class=EQUITY, **more)  # type: ignore[arg-type]  # enum values are integers
+    return ProviderSymbol(symbol=symbol, asset_class=EQUITY, **more)  # enum values are integers
 
 
 async def get(world: World, symbol: str, name: str = "alpha") -> Any:
@@ -228,8 +228,8 @@ async def test_case_and_aliases_do_not_hide_a_match(world: World) -> None:
     await told(
         world,
         "alpha",
-        ProviderSymbol(symbol="xbt", asset_class=CRYPTO),  # type: ignore[arg-type]  # enum values are integers
-        ProviderSymbol(symbol="XBT/USD", asset_class=CRYPTO, base_currency="XBT", quote_currency="USD"),  # type: ignore[arg-type]
+        ProviderSymbol(symbol="xbt", asset_class=CRYPTO),  # enum values are integers
+        ProviderSymbol(symbol="XBT/USD", asset_class=CRYPTO, base_currency="XBT", quote_currency="USD"),
         equity("aapl", exchange="XNAS"),
     )
     report = await match(world)
@@ -344,7 +344,7 @@ async def test_decisions_in_a_batch_are_all_or_none_and_name_what_failed(world: 
 async def test_one_security_of_a_source_has_an_identity_and_crypto_pairs_share_theirs(world: World) -> None:
     await import_(world, AAPL, BITCOIN)
     pairs = [
-        ProviderSymbol(symbol=f"XBT/{quote}", asset_class=CRYPTO, base_currency="XBT", quote_currency=quote)  # type: ignore[arg-type]
+        ProviderSymbol(symbol=f"XBT/{quote}", asset_class=CRYPTO, base_currency="XBT", quote_currency=quote)
         for quote in ("USD", "USDC")
     ]
     shares = [equity(symbol, matcher_symbol="AAPL", exchange="XNAS") for symbol in ("AAPL.A", "AAPL.B")]
@@ -427,7 +427,7 @@ async def test_currency_pairs_are_identified_by_both_sides(world: World) -> None
     await import_(
         world, "BBG0013HGRV8,EURUSD,Euro US Dollar,,currency,USD,,,\n".replace("BBG0013HGRV8", "BBG000B9XRY4")
     )
-    pair = ProviderSymbol(symbol="EUR/USD", asset_class=CURRENCY, base_currency="EUR", quote_currency="USD")  # type: ignore[arg-type]
+    pair = ProviderSymbol(symbol="EUR/USD", asset_class=CURRENCY, base_currency="EUR", quote_currency="USD")
     await told(world, "alpha", pair)
     await match(world)
     assert await identity_of(world, "EUR/USD") == "BBG000B9XRY4"
@@ -439,7 +439,7 @@ async def test_real_equities_find_themselves(world: World) -> None:
         name="equities",
         content=equities_file(),
         file_name="equities.csv.gz",
-        default_asset_class=EQUITY,  # type: ignore[arg-type]
+        default_asset_class=EQUITY,
     )
     result = await world.result(await world.assets.ImportIdentities(request), asset_pb2.ImportIdentitiesResult)
     assert (result.manifest.rows, result.manifest.added) == (19_508, 10_586)

@@ -61,7 +61,7 @@ async def sync(world: World, name: str, **options: Any) -> Any:
 
 def says(world: World, name: str, **weights: float | None) -> None:
     world.vendors[name].constituents[name] = [
-        Constituent(symbol=symbol, weight=weight, name=f"The {symbol}", asset_class=15)  # type: ignore[arg-type]
+        Constituent(symbol=symbol, weight=weight, name=f"The {symbol}", asset_class=15)
         for symbol, weight in weights.items()
     ]
 
@@ -237,7 +237,7 @@ async def test_a_bad_constituent_is_reported_and_keeps_its_former_weight(world: 
     await sync(world, "cci")
     says(world, "cci", BTC=0.0, ETH=0.5, SOL=0.5)
     told = world.vendors["cci"].constituents["cci"]
-    told += [Constituent(symbol=" "), Constituent(symbol="ETH", weight=0.1), Constituent(symbol="ODD", asset_class=99)]  # type: ignore[arg-type]
+    told += [Constituent(symbol=" "), Constituent(symbol="ETH", weight=0.1), Constituent(symbol="ODD", asset_class=99)]
     result = await sync(world, "cci")
     assert [(each.position, each.symbol) for each in result.rejections] == [(1, "BTC"), (4, ""), (5, "ETH")]
     assert "must be finite and greater than 0, was 0" in result.rejections[0].message
@@ -382,7 +382,7 @@ async def test_an_index_in_use_is_not_deleted(world: World) -> None:
         strategy_pb2.Instance(
             instance_id="7",
             state=strategy_pb2.INSTANCE_STATE_RUNNING,
-            universe=selector,  # type: ignore[arg-type]
+            universe=selector,
         )
     )
     failure = await failure_of(world.indices.DeleteIndex(pb.DeleteIndexRequest(name="mine")))

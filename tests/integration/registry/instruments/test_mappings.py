@@ -25,11 +25,11 @@ async def source(world: World, name: str, *symbols: ProviderSymbol, **options: A
 
 
 def equity(symbol: str, **more: Any) -> ProviderSymbol:
-    return ProviderSymbol(symbol=symbol, asset_class=EQUITY, **more)  # type: ignore[arg-type]  # enum values are integers
+    return ProviderSymbol(symbol=symbol, asset_class=EQUITY, **more)  # enum values are integers
 
 
 def pair(symbol: str, base: str, quote: str, **more: Any) -> ProviderSymbol:
-    return ProviderSymbol(symbol=symbol, asset_class=CRYPTO, base_currency=base, quote_currency=quote, **more)  # type: ignore[arg-type]
+    return ProviderSymbol(symbol=symbol, asset_class=CRYPTO, base_currency=base, quote_currency=quote, **more)
 
 
 async def create(world: World, name: str, symbol: str, common: str, **more: Any) -> Any:
@@ -342,7 +342,7 @@ async def test_suggestions_come_page_by_page_best_first_and_the_cursor_fits_its_
     assert [each.source.key.symbol for each in second.suggestions] == ["é/1"]
     assert (second.next_page_token, second.total_size) == ("", 4)
     for more in ({"page_token": "nonsense"}, {"page_token": first.next_page_token, "search": "S"}):
-        request = pb.SuggestMappingsRequest(source=provider("alpha"), **more)  # type: ignore[arg-type]
+        request = pb.SuggestMappingsRequest(source=provider("alpha"), **more)
         assert (await failure_of(world.mappings.SuggestMappings(request))).info.reason == "INVALID_CURSOR"
 
 
@@ -466,7 +466,7 @@ async def test_a_remap_covers_what_its_scope_names_and_nothing_else(world: World
 
 async def test_a_scope_that_names_nothing_is_refused(world: World) -> None:
     for scope in ({}, {"asset_classes": [EQUITY]}, {"everything": True, "kinds": [1]}):
-        request = pb.PreviewRemapRequest(scope=scope)  # type: ignore[arg-type]
+        request = pb.PreviewRemapRequest(scope=scope)
         assert (await failure_of(world.mappings.PreviewRemap(request))).info.reason == "INVALID_ARGUMENT"
     request = pb.PreviewRemapRequest(scope={"sources": [provider("nobody")]})
     assert (await failure_of(world.mappings.PreviewRemap(request))).info.reason == "NOT_FOUND"
@@ -533,7 +533,8 @@ async def subscribe(world: World, name: str, symbol: str) -> None:
     await world.owner.execute(
         "insert into registry.provider_subscription"
         " (code_id, provider, selector, interval, selection_kind, selection_name, selection_names, selection_key)"
-        " select code_id, name, $2, '1d', 'common_symbol', $3, array[$3], $4 from registry.code_registry where name = $1",
+        " select code_id, name, $2, '1d', 'common_symbol', $3, array[$3], $4"
+        " from registry.code_registry where name = $1",
         name,
         json.loads(json.dumps(selection.document())),
         symbol,

@@ -163,12 +163,12 @@ class _Calls:
 
 def provider(name: str) -> code_pb2.CodeRef:
     """Name a provider."""
-    return code_pb2.CodeRef(kind=PROVIDER, name=name)  # type: ignore[arg-type]  # enum values travel as plain integers
+    return code_pb2.CodeRef(kind=PROVIDER, name=name)  # enum values travel as plain integers
 
 
 def broker(name: str) -> code_pb2.CodeRef:
     """Name a broker."""
-    return code_pb2.CodeRef(kind=BROKER, name=name)  # type: ignore[arg-type]  # enum values travel as plain integers
+    return code_pb2.CodeRef(kind=BROKER, name=name)  # enum values travel as plain integers
 
 
 def key(name: str, symbol: str) -> asset_pb2.AssetKey:
@@ -229,4 +229,4 @@ def _server(workshop: Workshop, operations: Operations, events: Events) -> RpcSe
 
 def utc(*parts: int) -> dt.datetime:
     """Return a time in UTC."""
-    return dt.datetime(*parts, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
+    return dt.datetime(*parts, tzinfo=dt.UTC)  # type: ignore[misc]
