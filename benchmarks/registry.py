@@ -28,6 +28,7 @@ from quasar.database.pool import Database
 from quasar.ops.events import Events
 from quasar.ops.operations import Operations
 from registry.assets import catalog
+from registry.assets.merging import Merging
 from registry.assets.rows import RowReader, SourceSymbol
 from registry.code.refs import CodeKind, CodeRef
 from registry.ground import Ground
@@ -37,12 +38,11 @@ from registry.mappings.suggestions import SuggestionQuery, Suggestions
 from registry.matching.matcher import Matcher, Scope
 from registry.requests import Requests
 from registry.running import Running
-from registry.store import assets as asset_table
 from registry.store import identities as identity_table
 from registry.store.assets import Merged
 from registry.store.listing import Query
 
-BATCH = 20_000
+PAGE = 5_000
 EXCHANGES = ("XNYS", "XNAS", "XLON", "XETR", "XPAR", "XTKS")
 _WORDS = ("alpha", "beta", "gamma", "delta", "omega", "energy", "global", "data", "steel", "water", "capital", "north")
 
@@ -76,13 +76,11 @@ def _name(chance: random.Random) -> str:
 
 
 async def _merge(database: Database, code_id: int, symbols: list[SourceSymbol]) -> Merged:
-    reader, merged = RowReader(), Merged()
-    for start in range(0, len(symbols), BATCH):
-        rows = reader.read(symbols[start : start + BATCH])
-        async with database.transaction() as connection:
-            await asset_table.lock_source(connection, code_id)
-            merged += await asset_table.merge(connection, code_id, rows, SystemClock().now())
-    return merged
+    merging = Merging(_ground(database), code_id)
+    async with merging.at_work():
+        for start in range(0, len(symbols), PAGE):
+            await merging.take(symbols[start : start + PAGE])
+    return merging.merged
 
 
 async def _source(database: Database, name: str) -> int:

@@ -128,6 +128,7 @@ class Suggestions:
                 query.min_score,
                 query.best_only,
             )
+            await connection.execute(SQL["suggestion_plan"])
             rows = await connection.fetch(SQL["suggestion_page"], *limits, *_place(key))
             total = await self._total(connection, query, limits, rows, key)
             found = await self._shown(connection, rows[:size])

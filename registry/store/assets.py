@@ -97,7 +97,7 @@ async def lock_source(connection: Any, code_id: int) -> None:
 
 
 async def merge(connection: Any, code_id: int, rows: Sequence[AssetRow], now: dt.datetime) -> Merged:
-    """Merge rows of a source in the caller's transaction, which holds the source: COPY, then one statement.
+    """Merge rows of a source in the caller's transaction: COPY, then, in turn with others of the source, one statement.
 
     Args:
         connection: Inside a transaction.
@@ -110,6 +110,7 @@ async def merge(connection: Any, code_id: int, rows: Sequence[AssetRow], now: dt
     await connection.execute(SQL["asset_unstage"])
     await connection.execute(SQL["asset_stage"])
     await connection.copy_records_to_table("staged_assets", records=rows, columns=AssetRow._fields)
+    await lock_source(connection, code_id)
     await connection.execute(SQL["asset_analyze_staged"])
     if any(row.source_identity for row in rows):
         await connection.execute(SQL["asset_stage_identities"], now)

@@ -1,7 +1,12 @@
+-- name: suggestion_plan
+-- How many assets share an identifier is guessed too low where most have none: a nested loop would then compare all with all.
+set local enable_nestloop = off;
+
 -- name: suggestion_page
 -- Pairs of an unmapped asset of a source ($2) and an asset of another one ($3; all others when null) that share something, with the parts
 -- of their score. $4: text to be found on either side, as a pattern, or null; $5: classes or null; $6: least score; $7: only the best of
 -- each asset and target source; $8 to $12: the place of the last row of the page before, or nulls.
+-- The parts are computed once for each pair: what is not materialized is computed again wherever it is named.
 with s as materialized (
     select a.asset_id, a.symbol, a.name, a.name_key, a.exchange, a.asset_class, a.base_currency, a.quote_currency, a.external_id, a.identity_id,
         a.root_symbol, a.full_symbol
@@ -25,7 +30,7 @@ pairs as (
     union
     select s.asset_id, t.asset_id from s join t on t.full_symbol = s.full_symbol where s.full_symbol <> s.root_symbol
 ),
-points as (
+points as materialized (
     select p.source_id, p.target_id, s.symbol as source_symbol, t.kind, t.source, t.symbol as target_symbol,
         case when s.identity_id <> '' and s.identity_id = t.identity_id then 70 else 0 end as identity_points,
         case when s.external_id <> '' and s.external_id = t.external_id then 50 else 0 end as external_id_points,

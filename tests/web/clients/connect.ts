@@ -39,10 +39,13 @@ export async function run(baseUrl: string, token: string) {
   const symbols = [
     { symbols: { case: "providerSymbols" as const, value: { provider: "simulated", symbols: ["BTC/USD"] } } },
   ];
-  for await (const { prices } of market.watchPrices({ symbols })) {
+  // The library keeps a stream that a loop has left: it is ended by its signal.
+  const enough = new AbortController();
+  for await (const { prices } of market.watchPrices({ symbols }, { signal: enough.signal })) {
     ticks += prices.length;
     if (ticks > 2) break;
   }
+  enough.abort();
   const key = { provider: "simulated", symbol: "NOPE", interval: "1min" };
   const unknown = await failure(() => market.listBars({ series: { reference: { case: "key", value: key } } }));
   const invalid = await failure(() => market.listBars({}));
