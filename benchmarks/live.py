@@ -27,8 +27,8 @@ from benchmarks.streams import (
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from quasar_proto.datahub.v1 import stream_pb2
 
-SECONDS = 8.0
-WARM_S = 5.0
+SECONDS = 6.0
+WARM_S = 4.0
 """Until the log is full and memory has settled."""
 RATE = 50_000
 HUNDRED = 100

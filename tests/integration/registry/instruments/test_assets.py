@@ -7,10 +7,20 @@ import grpc
 import pytest
 
 from quasar import errors
+from quasar.client.channel import Channel, ClientSettings
+from quasar.rpc.contract import service_of
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1.provider_pb2 import ProviderSymbol
 from quasar_proto.registry.v1 import asset_pb2
 from quasar_proto.registry.v1 import asset_service_pb2 as pb
+from registry.assets.syncs import SyncRequest
+from registry.code.refs import CodeKind, CodeRef
+from registry.rpc.asset_service import AssetService
+from registry.rpc.index_service import IndexService
+from registry.rpc.index_users import RemoteIndexUsers
+from registry.rpc.mapping_service import MappingService
+from registry.rpc.upstream import RemoteUpstream
+from registry.workshop import Workshop
 from tests.integration.registry.instruments.world import OPERATOR, World, broker, key, provider
 from tests.integration.rpc.harness import failure_of
 
@@ -376,3 +386,22 @@ async def test_reading_needs_no_more_than_a_viewer_and_changing_does(world: Worl
     failure = await failure_of(stub.SyncAssets(pb.SyncAssetsRequest(source=provider("alpha")), **viewer))
     assert failure.info.reason == "ROLE_TOO_SMALL"
     assert OPERATOR["timeout"]
+
+
+async def test_a_datahub_that_is_down_is_named_at_once_and_what_is_stored_stays(world: World) -> None:
+    await world.add_code("alpha")
+    await symbols(world, "alpha", ProviderSymbol(symbol="A"))
+    ground = world.workshop.ground
+    async with Channel(ClientSettings(target="127.0.0.1:1", service="datahub")) as nowhere:
+        down = Workshop.equip(ground, RemoteUpstream(nowhere), RemoteIndexUsers(nowhere))
+        request = SyncRequest(ref=CodeRef(CodeKind.PROVIDER, "alpha"))
+        with pytest.raises(errors.ServiceUnavailable, match="datahub does not answer"):
+            await down.syncs.begin(request, None)
+    assert (await get(world, "alpha", "A")).state == asset_pb2.ASSET_STATE_LISTED
+
+
+@pytest.mark.parametrize("service", [AssetService, MappingService, IndexService])
+def test_every_method_of_the_contract_has_an_implementation(service: type) -> None:
+    described, generated = service_of(object.__new__(service))
+    missing = [each.name for each in described.methods if getattr(service, each.name) is getattr(generated, each.name)]
+    assert missing == []
