@@ -166,7 +166,7 @@ async def test_on_an_event_loop_ordinary_lines_are_written_together_and_grave_on
         "third",
     ]
 
-    async with aclosing(written.ring.watch(written.ring.last_sequence)) as batches, asyncio.timeout(5):
+    async with aclosing(written.ring.watch(written.ring.last_sequence)) as batches, asyncio.timeout(60):
         log.info("fourth")
         assert [record.event for record in (await anext(batches)).records] == ["fourth"]
 

@@ -111,7 +111,7 @@ class Collected:
         await asyncio.sleep(0)
 
     async def until(self, holds: Callable[[list[LiveItem]], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds(self.items):
                 self._more.clear()
                 await self._more.wait()

@@ -101,7 +101,7 @@ async def test_making_room_does_not_wait_for_a_transaction_that_writes(subject: 
     await subject.storage.ensure(TICKS, JANUARY, JANUARY + DAY)
     async with subject.database.transaction() as connection:
         await connection.execute(INSERT_TICK, JANUARY, 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await subject.storage.ensure(TICKS, JANUARY + DAY, JANUARY + 2 * DAY)
     assert await subject.database.fetchval("select count(*) from ticks") == 1
 

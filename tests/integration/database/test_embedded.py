@@ -171,7 +171,7 @@ async def test_an_open_transaction_does_not_hold_up_a_stop(home: Path) -> None:
     await server.start()
     connection = await asyncpg.connect(server.url)
     await connection.execute("begin; insert into kept values (2)")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await server.stop()
     connection.terminate()
     async with EmbeddedPostgres(home) as server:

@@ -84,7 +84,7 @@ class House:
         """Wait until every run is in one of some states (or has ended) and return the runs."""
         final = {"SUCCEEDED", "PARTIAL", "FAILED", "CANCELLED", "SKIPPED", *states}
         rows = await self.runs()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not rows or any(row["state"] not in final for row in rows):
                 await asyncio.sleep(0.01)
                 rows = await self.runs()

@@ -60,7 +60,7 @@ async def prepare(database: Database, *symbols: str) -> None:
 async def ended_run(database: Database) -> Any:
     """Wait until the first run of the test has ended, and return it."""
     run = None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while run is None or run["finished_at"] is None:
             await asyncio.sleep(0.05)
             run = await database.fetchrow("select * from collection_runs where trigger = 'INITIAL'")
@@ -69,7 +69,7 @@ async def ended_run(database: Database) -> Any:
 
 async def running_process(stub: Any, bearer: str) -> int:
     """Wait until the provider works on a run, and return its process id."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             shown = await stub.GetProvider(providers.GetProviderRequest(name="steady"), **as_(bearer))
             if shown.provider.active_runs and shown.provider.process.pid:

@@ -51,7 +51,7 @@ class Collected:
         return None
 
     async def until(self, count: int, kind: type) -> list[LiveItem]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while sum(isinstance(_payload(item), kind) for item in self.items) < count:
                 self._grown.clear()
                 await self._grown.wait()

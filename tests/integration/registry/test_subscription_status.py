@@ -125,14 +125,14 @@ async def watching(stage: Stage, **fields: Any) -> AsyncIterator[AsyncIterator[A
 
 async def _rest(messages: AsyncIterator[Any]) -> None:
     """Read to the end."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for _ in messages:
             pass
 
 
 async def changes(messages: AsyncIterator[Any]) -> Any:
     """Return the next message that is no heartbeat."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             message = await anext(messages)
             if message.subscriptions or message.removed_ids:
