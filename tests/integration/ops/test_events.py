@@ -17,7 +17,7 @@ from quasar.ops.actors import Actor
 from quasar.ops.events import EventBatch, Events, Severity
 from quasar.ops.roles import Role
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @asynccontextmanager

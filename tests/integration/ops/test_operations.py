@@ -22,7 +22,7 @@ from quasar.ops.roles import Role
 from quasar.ops.runner import LOSSES_BORNE, OperationRunner
 from quasar.ops.workers import worker_identity
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 ANN = Actor("ann", Role.OPERATOR, "request-1")
 Work = Callable[[OperationContext], Awaitable[OperationResult | None]]
 

@@ -24,7 +24,7 @@ from quasar.rpc.ops.authentication import REMEMBERED_S, TokenAuthenticator
 from quasar.secrets import SystemContext
 from quasar.testing.clock import FakeClock
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 ANN = Actor("ann", Role.ADMIN, "request-1")
 
 

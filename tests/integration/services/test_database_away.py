@@ -23,7 +23,7 @@ from quasar_proto.ops.v1 import system_service_pb2 as pb
 from tests.integration.services.conftest import as_, running, settings_for
 from tests.integration.services.test_services import failure
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 Status = health_pb2.HealthCheckResponse
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import grpc
@@ -13,13 +14,17 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from quasar.config import DATAHUB, REGISTRY, STRATEGY, Part
 from quasar.ops.identity import platform_version
-from quasar_proto.datahub.v1 import provider_service_pb2, provider_service_pb2_grpc
 from quasar_proto.ops.v1 import system_pb2, system_service_pb2_grpc
 from quasar_proto.ops.v1 import system_service_pb2 as pb
-from quasar_proto.strategy.v1 import policy_service_pb2, policy_service_pb2_grpc
+from quasar_proto.strategy.v1 import (
+    backtest_service_pb2,
+    backtest_service_pb2_grpc,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
+)
 from tests.integration.services.conftest import SERVICES, Bearers, Running, Start, as_
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 OF_CONTRACT = {
     REGISTRY: {"AssetService", "CodeService", "IndexService", "MappingService", "SubscriptionService"},
     DATAHUB: {"CollectionService", "MarketDataService", "ProviderService"},
@@ -113,9 +118,11 @@ async def test_what_has_no_implementation_says_so_with_details(start: Start, bea
 
 
 async def test_a_stream_without_implementation_says_so_too(start: Start, bearers: Bearers) -> None:
-    async with start(DATAHUB) as service:
-        stub = service.stub(provider_service_pb2_grpc.ProviderServiceStub)
-        call = stub.WatchFeeds(provider_service_pb2.WatchFeedsRequest(), **as_(bearers.viewer))
+    async with start(STRATEGY) as service:
+        stub = service.stub(backtest_service_pb2_grpc.BacktestServiceStub)
+        call = stub.ReadObservations(
+            backtest_service_pb2.ReadObservationsRequest(backtest_id=str(uuid.uuid4())), **as_(bearers.viewer)
+        )
         code, _ = await failure(anext(aiter(call)))
     assert code is grpc.StatusCode.UNIMPLEMENTED
 

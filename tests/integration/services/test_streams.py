@@ -30,7 +30,7 @@ from quasar_proto.ops.v1 import (
 from tests.integration.services.conftest import Bearers, Running, Start, as_
 from tests.integration.services.test_services import failure
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 Handler = Callable[[OperationContext], Awaitable[OperationResult | None]]
 
 

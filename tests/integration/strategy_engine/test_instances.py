@@ -29,7 +29,7 @@ from tests.integration.strategy_engine.played_datahub import Played, serving
 from tests.integration.strategy_engine.test_backtests import BAD, PARAMETERS, universe
 from tests.integration.strategy_engine.test_trading import account, know_instrument
 
-PATIENCE_S = 25
+PATIENCE_S = 60
 HISTORY = 29
 """Bars before the first one on which SMA(30) says something."""
 

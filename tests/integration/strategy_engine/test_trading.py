@@ -33,7 +33,7 @@ from tests.integration.strategy_engine.conftest import DAY_NS, GOOG, Bearers, Ru
 from tests.integration.strategy_engine.played_datahub import Played, serving
 from tests.integration.strategy_engine.test_backtests import ended
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 def tomorrow(open_: float, close: float, days: int = 1) -> BarColumns:
