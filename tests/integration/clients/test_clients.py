@@ -113,7 +113,7 @@ async def test_every_grpcurl_recipe_does_what_its_page_says(environment: dict[st
             script = f"{{ {script.rstrip()}; }} || [ $? -eq 68 ]\n"
         if (
             "CreateSubscription" in script
-        ):  # the page says so: 6 is ALREADY_EXISTS, for other clients subscribe here too
+        ):  # the page says so; 6 is ALREADY_EXISTS
             script = f"{{ {script.rstrip()}; }} || [ $? -eq 70 ]\n"
         printed.append(await run("bash", "-euc", script, environment=settings))
     text = "\n".join(printed)
