@@ -111,9 +111,7 @@ async def test_every_grpcurl_recipe_does_what_its_page_says(environment: dict[st
         script = block["text"]
         if "may-time-out" in block["words"]:  # grpcurl's exit code is 64 + the status; 4 is DEADLINE_EXCEEDED
             script = f"{{ {script.rstrip()}; }} || [ $? -eq 68 ]\n"
-        if (
-            "CreateSubscription" in script
-        ):  # the page says so; 6 is ALREADY_EXISTS
+        if "CreateSubscription" in script:  # the page says so; 6 is ALREADY_EXISTS
             script = f"{{ {script.rstrip()}; }} || [ $? -eq 70 ]\n"
         printed.append(await run("bash", "-euc", script, environment=settings))
     text = "\n".join(printed)
