@@ -2,8 +2,8 @@
 
 What: when nothing is held and the close is above the highest high of the `length` bars before, buys `quantity` at the
 next open with a stop `stop_ratio` below and a target `target_ratio` above the close; the first exit that fills
-cancels the other. Needs: one symbol, any interval, `length` bars of history; no secrets, no network. Command: `quasar
-dev backtest examples/strategies/bracket_breakout.py --bars prices.csv --cash 100000 --commission 0.001`
+cancels the other. Needs: one symbol, any interval, `length` bars of history; no secrets, no network.
+Use: upload it on the page under Strategies and start a back-test of a stored series there.
 """
 
 from __future__ import annotations

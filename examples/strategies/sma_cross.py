@@ -1,8 +1,8 @@
 """Long while a fast average of closes is above a slow one.
 
 What: buys `quantity` at the next open when SMA(fast) is above SMA(slow) and nothing is held; sells all when it is
-below. Needs: one symbol, any interval, `slow` bars of history; no secrets, no network. Command: `quasar dev backtest
-examples/strategies/sma_cross.py --bars prices.csv --cash 100000 --commission 0.001`
+below. Needs: one symbol, any interval, `slow` bars of history; no secrets, no network.
+Use: upload it on the page under Strategies and start a back-test of a stored series there.
 """
 
 from __future__ import annotations
