@@ -19,7 +19,7 @@ from quasar.engine.series import Series
 from quasar.engine.statistics import Statistics, measure
 from quasar.engine.trades import Trades, round_trips
 from quasar.engine.working import WorkingOrder
-from quasar.model.columns import FloatArray, Int64Array
+from quasar.model.columns import FloatArray, Int64Array, ascending
 from quasar.model.orders import Fill, LiquiditySide, Order, OrderIntent, OrderSide, backtest_order_id
 
 IntArray = npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ class BacktestResult:
     def time_ns(self) -> Int64Array:
         """Close times at which equity is known: int64, one for each bar, or for each instant of several series."""
         times = [lane.close_time_ns for lane in self.lanes]
-        return times[0] if len(times) == 1 else np.unique(np.concatenate(times))
+        return times[0] if len(times) == 1 else ascending(np.concatenate(times))
 
     @cached_property
     def equity(self) -> FloatArray:

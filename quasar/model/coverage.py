@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from quasar.model.columns import BoolArray, Int64Array, Uint8Array, frozen_array
+from quasar.model.columns import BoolArray, Int64Array, Uint8Array, ascending, frozen_array
 from quasar.model.instants import TimeRange
 from quasar.model.intervals import Interval
 from quasar.model.violations import violation
@@ -115,7 +115,7 @@ class TimeRanges:
 
     def _swept(self, other: TimeRanges, *, other_inside: bool) -> TimeRanges:
         """Keep the stretches between neighbouring edges that lie in this one and (not) in the other."""
-        edges = np.unique(np.concatenate([self.start_ns, self.end_ns, other.start_ns, other.end_ns]))
+        edges = ascending(np.concatenate([self.start_ns, self.end_ns, other.start_ns, other.end_ns]))
         starts, ends = edges[:-1], edges[1:]
         kept = self.contains(starts) & (other.contains(starts) == other_inside)
         return TimeRanges.merged(starts[kept], ends[kept])
@@ -225,17 +225,26 @@ def classify(
     known = evidence or Evidence()
     observed = observed_ns[(observed_ns >= span.start_ns) & (observed_ns < span.end_ns)]
     expected = expected_ns[(expected_ns >= span.start_ns) & (expected_ns < span.end_ns)]
-    slots = np.union1d(expected, observed)
-    if np.array_equal(interval.floors(expected), expected):
-        slots = np.union1d(slots, interval.slots(span.start_ns, span.end_ns))
+    on_clock = np.array_equal(interval.floors(expected), expected)
+    slots = _with(interval.slots(span.start_ns, span.end_ns) if on_clock else expected, observed)
     states = np.full(len(slots), SlotState.CLOSED, dtype=np.uint8)
-    states[np.searchsorted(slots, expected)] = SlotState.GAP
+    states[np.searchsorted(slots, expected) if len(expected) < len(slots) else slice(None)] = SlotState.GAP
     for ranges, state in (
         (known.unrepairable, SlotState.UNREPAIRABLE),
         (known.empty, SlotState.EMPTY),
         (known.no_trade, SlotState.NO_TRADE),
     ):
-        states[(states != SlotState.CLOSED) & ranges.contains(slots)] = state
+        if len(ranges):
+            states[(states != SlotState.CLOSED) & ranges.contains(slots)] = state
     places = np.searchsorted(slots, observed)
     states[places] = np.where(known.repaired.contains(observed), SlotState.REPAIRED, SlotState.OBSERVED)
     return Coverage(interval, slots, states)
+
+
+def _with(slots_ns: Int64Array, observed_ns: Int64Array) -> Int64Array:
+    """Return slots and the open times that are none of them, ascending; without a sort when all of them are."""
+    if not len(observed_ns):
+        return slots_ns
+    places = np.searchsorted(slots_ns, observed_ns)
+    known = (places < len(slots_ns)) & (np.append(slots_ns, 0)[places] == observed_ns)
+    return slots_ns if known.all() else ascending(np.concatenate([slots_ns, observed_ns[~known]]))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from quasar.model.columns import BoolArray, Int64Array, Selection, frozen_array
+from quasar.model.columns import BoolArray, Int64Array, Selection, ascending, frozen_array
 from quasar.model.instants import MISSING_NS, Instant, TimeRange
 from quasar.model.intervals import Interval
 
@@ -111,13 +111,13 @@ class Sessions:
             anchor: Where slots shorter than a day begin.
         """
         if interval.is_dated:
-            slots = np.unique(interval.floors(self.date_ns))
+            slots = ascending(interval.floors(self.date_ns))
         elif anchor is SlotAnchor.SESSION:
             slots = self._session_slots(interval.length_ns)
         else:
             starts, ends = self.trading_ranges()
             firsts = interval.floors(starts)
-            slots = np.unique(_stepped(firsts, -(-(ends - firsts) // interval.length_ns), interval.length_ns))
+            slots = ascending(_stepped(firsts, -(-(ends - firsts) // interval.length_ns), interval.length_ns))
         first, last = np.searchsorted(slots, [span.start_ns, span.end_ns])
         return slots[int(first) : int(last)]
 
