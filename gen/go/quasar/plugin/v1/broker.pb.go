@@ -1599,7 +1599,11 @@ func (x *ListInstrumentsRequest) GetBatchSize() int32 {
 type ListInstrumentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The instruments, with the broker's symbols.
-	Instruments   []*v12.ProviderSymbol `protobuf:"bytes,1,rep,name=instruments,proto3" json:"instruments,omitempty"`
+	Instruments []*v12.ProviderSymbol `protobuf:"bytes,1,rep,name=instruments,proto3" json:"instruments,omitempty"`
+	// Rows of the vendor that are no valid instrument, each with what is wrong; at most 100 over the stream.
+	Errors []string `protobuf:"bytes,2,rep,name=errors,proto3" json:"errors,omitempty"`
+	// Such rows over the stream so far.
+	ErrorCount    int32 `protobuf:"varint,3,opt,name=error_count,json=errorCount,proto3" json:"error_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1639,6 +1643,20 @@ func (x *ListInstrumentsResponse) GetInstruments() []*v12.ProviderSymbol {
 		return x.Instruments
 	}
 	return nil
+}
+
+func (x *ListInstrumentsResponse) GetErrors() []string {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+func (x *ListInstrumentsResponse) GetErrorCount() int32 {
+	if x != nil {
+		return x.ErrorCount
+	}
+	return 0
 }
 
 var File_quasar_plugin_v1_broker_proto protoreflect.FileDescriptor
@@ -1748,9 +1766,12 @@ const file_quasar_plugin_v1_broker_proto_rawDesc = "" +
 	"\x16ListInstrumentsRequest\x12)\n" +
 	"\n" +
 	"batch_size\x18\x01 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\tbatchSize\"^\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\tbatchSize\"\x97\x01\n" +
 	"\x17ListInstrumentsResponse\x12C\n" +
-	"\vinstruments\x18\x01 \x03(\v2!.quasar.datahub.v1.ProviderSymbolR\vinstruments2\x83\b\n" +
+	"\vinstruments\x18\x01 \x03(\v2!.quasar.datahub.v1.ProviderSymbolR\vinstruments\x12\x16\n" +
+	"\x06errors\x18\x02 \x03(\tR\x06errors\x12\x1f\n" +
+	"\verror_count\x18\x03 \x01(\x05R\n" +
+	"errorCount2\x83\b\n" +
 	"\fBrokerPlugin\x12]\n" +
 	"\n" +
 	"PlaceOrder\x12#.quasar.plugin.v1.PlaceOrderRequest\x1a$.quasar.plugin.v1.PlaceOrderResponse\"\x04\xa0\xbb\x18\x03\x12`\n" +

@@ -77,7 +77,8 @@ type BrokerPluginClient interface {
 	// connection the plug-in connects again and sends `connected` once more; the engine reconciles then. For a vendor that pushes nothing the
 	// plug-in polls. The same fill or status may come twice.
 	StreamOrderEvents(ctx context.Context, in *StreamOrderEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamOrderEventsResponse], error)
-	// Streams the instruments that the account may trade, with their steps and smallest sizes, in pages.
+	// Streams the instruments that the account may trade, with their steps and smallest sizes, in pages. UNIMPLEMENTED for a class that does not
+	// list them.
 	ListInstruments(ctx context.Context, in *ListInstrumentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListInstrumentsResponse], error)
 }
 
@@ -260,7 +261,8 @@ type BrokerPluginServer interface {
 	// connection the plug-in connects again and sends `connected` once more; the engine reconciles then. For a vendor that pushes nothing the
 	// plug-in polls. The same fill or status may come twice.
 	StreamOrderEvents(*StreamOrderEventsRequest, grpc.ServerStreamingServer[StreamOrderEventsResponse]) error
-	// Streams the instruments that the account may trade, with their steps and smallest sizes, in pages.
+	// Streams the instruments that the account may trade, with their steps and smallest sizes, in pages. UNIMPLEMENTED for a class that does not
+	// list them.
 	ListInstruments(*ListInstrumentsRequest, grpc.ServerStreamingServer[ListInstrumentsResponse]) error
 	mustEmbedUnimplementedBrokerPluginServer()
 }

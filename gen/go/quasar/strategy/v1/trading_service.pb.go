@@ -11,7 +11,8 @@ package strategyv1
 import (
 	_ "github.com/quasar-platform/quasar/gen/go/buf/validate"
 	v1 "github.com/quasar-platform/quasar/gen/go/quasar/common/v1"
-	v11 "github.com/quasar-platform/quasar/gen/go/quasar/ops/v1"
+	v11 "github.com/quasar-platform/quasar/gen/go/quasar/datahub/v1"
+	v12 "github.com/quasar-platform/quasar/gen/go/quasar/ops/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -2845,6 +2846,125 @@ func (x *GetBrokerResponse) GetBroker() *Broker {
 	return nil
 }
 
+// Asks for a broker's instruments.
+type ListBrokerInstrumentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, as in the code registry; "Paper" for the platform's own.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Instruments in one message at most; 0 means 1,000.
+	BatchSize     int32 `protobuf:"varint,2,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBrokerInstrumentsRequest) Reset() {
+	*x = ListBrokerInstrumentsRequest{}
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBrokerInstrumentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBrokerInstrumentsRequest) ProtoMessage() {}
+
+func (x *ListBrokerInstrumentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBrokerInstrumentsRequest.ProtoReflect.Descriptor instead.
+func (*ListBrokerInstrumentsRequest) Descriptor() ([]byte, []int) {
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ListBrokerInstrumentsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListBrokerInstrumentsRequest) GetBatchSize() int32 {
+	if x != nil {
+		return x.BatchSize
+	}
+	return 0
+}
+
+// Some instruments.
+type ListBrokerInstrumentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instruments, with the broker's symbols.
+	Instruments []*v11.ProviderSymbol `protobuf:"bytes,1,rep,name=instruments,proto3" json:"instruments,omitempty"`
+	// Rows of the broker that are no valid instrument, each with what is wrong; at most 100 over the stream.
+	Errors []string `protobuf:"bytes,2,rep,name=errors,proto3" json:"errors,omitempty"`
+	// Such rows over the stream so far.
+	ErrorCount    int32 `protobuf:"varint,3,opt,name=error_count,json=errorCount,proto3" json:"error_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBrokerInstrumentsResponse) Reset() {
+	*x = ListBrokerInstrumentsResponse{}
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBrokerInstrumentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBrokerInstrumentsResponse) ProtoMessage() {}
+
+func (x *ListBrokerInstrumentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBrokerInstrumentsResponse.ProtoReflect.Descriptor instead.
+func (*ListBrokerInstrumentsResponse) Descriptor() ([]byte, []int) {
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ListBrokerInstrumentsResponse) GetInstruments() []*v11.ProviderSymbol {
+	if x != nil {
+		return x.Instruments
+	}
+	return nil
+}
+
+func (x *ListBrokerInstrumentsResponse) GetErrors() []string {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+func (x *ListBrokerInstrumentsResponse) GetErrorCount() int32 {
+	if x != nil {
+		return x.ErrorCount
+	}
+	return 0
+}
+
 // A broker to start again.
 type RestartBrokerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2858,7 +2978,7 @@ type RestartBrokerRequest struct {
 
 func (x *RestartBrokerRequest) Reset() {
 	*x = RestartBrokerRequest{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[46]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2990,7 @@ func (x *RestartBrokerRequest) String() string {
 func (*RestartBrokerRequest) ProtoMessage() {}
 
 func (x *RestartBrokerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[46]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3003,7 @@ func (x *RestartBrokerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartBrokerRequest.ProtoReflect.Descriptor instead.
 func (*RestartBrokerRequest) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{46}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RestartBrokerRequest) GetName() string {
@@ -2911,7 +3031,7 @@ type RestartBrokerResponse struct {
 
 func (x *RestartBrokerResponse) Reset() {
 	*x = RestartBrokerResponse{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[47]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +3043,7 @@ func (x *RestartBrokerResponse) String() string {
 func (*RestartBrokerResponse) ProtoMessage() {}
 
 func (x *RestartBrokerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[47]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +3056,7 @@ func (x *RestartBrokerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartBrokerResponse.ProtoReflect.Descriptor instead.
 func (*RestartBrokerResponse) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{47}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RestartBrokerResponse) GetBroker() *Broker {
@@ -2960,7 +3080,7 @@ type ReconcileAccountRequest struct {
 
 func (x *ReconcileAccountRequest) Reset() {
 	*x = ReconcileAccountRequest{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[48]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3092,7 @@ func (x *ReconcileAccountRequest) String() string {
 func (*ReconcileAccountRequest) ProtoMessage() {}
 
 func (x *ReconcileAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[48]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3105,7 @@ func (x *ReconcileAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileAccountRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileAccountRequest) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{48}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReconcileAccountRequest) GetAccountId() string {
@@ -3006,14 +3126,14 @@ func (x *ReconcileAccountRequest) GetAdopt() bool {
 type ReconcileAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The operation.
-	Operation     *v11.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Operation     *v12.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReconcileAccountResponse) Reset() {
 	*x = ReconcileAccountResponse{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[49]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3145,7 @@ func (x *ReconcileAccountResponse) String() string {
 func (*ReconcileAccountResponse) ProtoMessage() {}
 
 func (x *ReconcileAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[49]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,10 +3158,10 @@ func (x *ReconcileAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileAccountResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileAccountResponse) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{49}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{51}
 }
 
-func (x *ReconcileAccountResponse) GetOperation() *v11.Operation {
+func (x *ReconcileAccountResponse) GetOperation() *v12.Operation {
 	if x != nil {
 		return x.Operation
 	}
@@ -3065,7 +3185,7 @@ type ListReconciliationsRequest struct {
 
 func (x *ListReconciliationsRequest) Reset() {
 	*x = ListReconciliationsRequest{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[50]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3197,7 @@ func (x *ListReconciliationsRequest) String() string {
 func (*ListReconciliationsRequest) ProtoMessage() {}
 
 func (x *ListReconciliationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[50]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3210,7 @@ func (x *ListReconciliationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReconciliationsRequest.ProtoReflect.Descriptor instead.
 func (*ListReconciliationsRequest) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{50}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListReconciliationsRequest) GetPageSize() int32 {
@@ -3134,7 +3254,7 @@ type ListReconciliationsResponse struct {
 
 func (x *ListReconciliationsResponse) Reset() {
 	*x = ListReconciliationsResponse{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[51]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3266,7 @@ func (x *ListReconciliationsResponse) String() string {
 func (*ListReconciliationsResponse) ProtoMessage() {}
 
 func (x *ListReconciliationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[51]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3279,7 @@ func (x *ListReconciliationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReconciliationsResponse.ProtoReflect.Descriptor instead.
 func (*ListReconciliationsResponse) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{51}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListReconciliationsResponse) GetReconciliations() []*Reconciliation {
@@ -3201,7 +3321,7 @@ type FlattenPositionsRequest struct {
 
 func (x *FlattenPositionsRequest) Reset() {
 	*x = FlattenPositionsRequest{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[52]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3333,7 @@ func (x *FlattenPositionsRequest) String() string {
 func (*FlattenPositionsRequest) ProtoMessage() {}
 
 func (x *FlattenPositionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[52]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3346,7 @@ func (x *FlattenPositionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlattenPositionsRequest.ProtoReflect.Descriptor instead.
 func (*FlattenPositionsRequest) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{52}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *FlattenPositionsRequest) GetAccountId() string {
@@ -3289,7 +3409,7 @@ func (x *FlattenPositionsRequest) GetReason() string {
 type FlattenPositionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The operation. Absent with `validate_only`.
-	Operation *v11.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Operation *v12.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
 	// The positions.
 	Positions []*Position `protobuf:"bytes,2,rep,name=positions,proto3" json:"positions,omitempty"`
 	// The open orders that are cancelled first.
@@ -3302,7 +3422,7 @@ type FlattenPositionsResponse struct {
 
 func (x *FlattenPositionsResponse) Reset() {
 	*x = FlattenPositionsResponse{}
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[53]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3314,7 +3434,7 @@ func (x *FlattenPositionsResponse) String() string {
 func (*FlattenPositionsResponse) ProtoMessage() {}
 
 func (x *FlattenPositionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[53]
+	mi := &file_quasar_strategy_v1_trading_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3327,10 +3447,10 @@ func (x *FlattenPositionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlattenPositionsResponse.ProtoReflect.Descriptor instead.
 func (*FlattenPositionsResponse) Descriptor() ([]byte, []int) {
-	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{53}
+	return file_quasar_strategy_v1_trading_service_proto_rawDescGZIP(), []int{55}
 }
 
-func (x *FlattenPositionsResponse) GetOperation() *v11.Operation {
+func (x *FlattenPositionsResponse) GetOperation() *v12.Operation {
 	if x != nil {
 		return x.Operation
 	}
@@ -3362,7 +3482,7 @@ var File_quasar_strategy_v1_trading_service_proto protoreflect.FileDescriptor
 
 const file_quasar_strategy_v1_trading_service_proto_rawDesc = "" +
 	"\n" +
-	"(quasar/strategy/v1/trading_service.proto\x12\x12quasar.strategy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/access.proto\x1a\x1bquasar/common/v1/code.proto\x1a\x1dquasar/common/v1/values.proto\x1a\x1dquasar/ops/v1/operation.proto\x1a\x1equasar/strategy/v1/order.proto\x1a\x1fquasar/strategy/v1/policy.proto\x1a quasar/strategy/v1/trading.proto\"\xef\x02\n" +
+	"(quasar/strategy/v1/trading_service.proto\x12\x12quasar.strategy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/access.proto\x1a\x1bquasar/common/v1/code.proto\x1a\x1dquasar/common/v1/values.proto\x1a quasar/datahub/v1/provider.proto\x1a\x1dquasar/ops/v1/operation.proto\x1a\x1equasar/strategy/v1/order.proto\x1a\x1fquasar/strategy/v1/policy.proto\x1a quasar/strategy/v1/trading.proto\"\xef\x02\n" +
 	"\x15ValidateBrokerRequest\x12&\n" +
 	"\acontent\x18\x01 \x01(\fB\f\xbaH\tz\a\x10\x01\x18\x80\x80\x80\x02R\acontent\x12'\n" +
 	"\tfile_name\x18\x02 \x01(\tB\n" +
@@ -3578,7 +3698,17 @@ const file_quasar_strategy_v1_trading_service_proto_rawDesc = "" +
 	"\x10GetBrokerRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"G\n" +
 	"\x11GetBrokerResponse\x122\n" +
-	"\x06broker\x18\x01 \x01(\v2\x1a.quasar.strategy.v1.BrokerR\x06broker\"W\n" +
+	"\x06broker\x18\x01 \x01(\v2\x1a.quasar.strategy.v1.BrokerR\x06broker\"h\n" +
+	"\x1cListBrokerInstrumentsRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\x12)\n" +
+	"\n" +
+	"batch_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\tbatchSize\"\x9d\x01\n" +
+	"\x1dListBrokerInstrumentsResponse\x12C\n" +
+	"\vinstruments\x18\x01 \x03(\v2!.quasar.datahub.v1.ProviderSymbolR\vinstruments\x12\x16\n" +
+	"\x06errors\x18\x02 \x03(\tR\x06errors\x12\x1f\n" +
+	"\verror_count\x18\x03 \x01(\x05R\n" +
+	"errorCount\"W\n" +
 	"\x14RestartBrokerRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"K\n" +
@@ -3618,7 +3748,7 @@ const file_quasar_strategy_v1_trading_service_proto_rawDesc = "" +
 	"\toperation\x18\x01 \x01(\v2\x18.quasar.ops.v1.OperationR\toperation\x12:\n" +
 	"\tpositions\x18\x02 \x03(\v2\x1c.quasar.strategy.v1.PositionR\tpositions\x12(\n" +
 	"\x10client_order_ids\x18\x03 \x03(\tR\x0eclientOrderIds\x12#\n" +
-	"\rconfirm_token\x18\x04 \x01(\tR\fconfirmToken2\x93\x16\n" +
+	"\rconfirm_token\x18\x04 \x01(\tR\fconfirmToken2\x9a\x17\n" +
 	"\x0eTradingService\x12m\n" +
 	"\x0eValidateBroker\x12).quasar.strategy.v1.ValidateBrokerRequest\x1a*.quasar.strategy.v1.ValidateBrokerResponse\"\x04\xa0\xbb\x18\x03\x12a\n" +
 	"\n" +
@@ -3644,7 +3774,8 @@ const file_quasar_strategy_v1_trading_service_proto_rawDesc = "" +
 	"\x0fAdjustPaperCash\x12*.quasar.strategy.v1.AdjustPaperCashRequest\x1a+.quasar.strategy.v1.AdjustPaperCashResponse\"\x04\xa0\xbb\x18\x02\x12y\n" +
 	"\x12GetInstrumentRules\x12-.quasar.strategy.v1.GetInstrumentRulesRequest\x1a..quasar.strategy.v1.GetInstrumentRulesResponse\"\x04\xa0\xbb\x18\x01\x12d\n" +
 	"\vListBrokers\x12&.quasar.strategy.v1.ListBrokersRequest\x1a'.quasar.strategy.v1.ListBrokersResponse\"\x04\xa0\xbb\x18\x01\x12^\n" +
-	"\tGetBroker\x12$.quasar.strategy.v1.GetBrokerRequest\x1a%.quasar.strategy.v1.GetBrokerResponse\"\x04\xa0\xbb\x18\x01\x12j\n" +
+	"\tGetBroker\x12$.quasar.strategy.v1.GetBrokerRequest\x1a%.quasar.strategy.v1.GetBrokerResponse\"\x04\xa0\xbb\x18\x01\x12\x84\x01\n" +
+	"\x15ListBrokerInstruments\x120.quasar.strategy.v1.ListBrokerInstrumentsRequest\x1a1.quasar.strategy.v1.ListBrokerInstrumentsResponse\"\x04\xa0\xbb\x18\x020\x01\x12j\n" +
 	"\rRestartBroker\x12(.quasar.strategy.v1.RestartBrokerRequest\x1a).quasar.strategy.v1.RestartBrokerResponse\"\x04\xa0\xbb\x18\x02\x12s\n" +
 	"\x10ReconcileAccount\x12+.quasar.strategy.v1.ReconcileAccountRequest\x1a,.quasar.strategy.v1.ReconcileAccountResponse\"\x04\xa0\xbb\x18\x02\x12|\n" +
 	"\x13ListReconciliations\x12..quasar.strategy.v1.ListReconciliationsRequest\x1a/.quasar.strategy.v1.ListReconciliationsResponse\"\x04\xa0\xbb\x18\x01\x12s\n" +
@@ -3663,200 +3794,206 @@ func file_quasar_strategy_v1_trading_service_proto_rawDescGZIP() []byte {
 	return file_quasar_strategy_v1_trading_service_proto_rawDescData
 }
 
-var file_quasar_strategy_v1_trading_service_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_quasar_strategy_v1_trading_service_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_quasar_strategy_v1_trading_service_proto_goTypes = []any{
-	(*ValidateBrokerRequest)(nil),       // 0: quasar.strategy.v1.ValidateBrokerRequest
-	(*ValidateBrokerResponse)(nil),      // 1: quasar.strategy.v1.ValidateBrokerResponse
-	(*PlaceOrderRequest)(nil),           // 2: quasar.strategy.v1.PlaceOrderRequest
-	(*PlaceOrderResponse)(nil),          // 3: quasar.strategy.v1.PlaceOrderResponse
-	(*CancelOrderRequest)(nil),          // 4: quasar.strategy.v1.CancelOrderRequest
-	(*CancelOrderResponse)(nil),         // 5: quasar.strategy.v1.CancelOrderResponse
-	(*CancelAllOrdersRequest)(nil),      // 6: quasar.strategy.v1.CancelAllOrdersRequest
-	(*CancelOutcome)(nil),               // 7: quasar.strategy.v1.CancelOutcome
-	(*CancelAllOrdersResponse)(nil),     // 8: quasar.strategy.v1.CancelAllOrdersResponse
-	(*ReplaceOrderRequest)(nil),         // 9: quasar.strategy.v1.ReplaceOrderRequest
-	(*ReplaceOrderResponse)(nil),        // 10: quasar.strategy.v1.ReplaceOrderResponse
-	(*ResolveOrderRequest)(nil),         // 11: quasar.strategy.v1.ResolveOrderRequest
-	(*ResolveOrderResponse)(nil),        // 12: quasar.strategy.v1.ResolveOrderResponse
-	(*GetOrderRequest)(nil),             // 13: quasar.strategy.v1.GetOrderRequest
-	(*GetOrderResponse)(nil),            // 14: quasar.strategy.v1.GetOrderResponse
-	(*ListOrdersRequest)(nil),           // 15: quasar.strategy.v1.ListOrdersRequest
-	(*ListOrdersResponse)(nil),          // 16: quasar.strategy.v1.ListOrdersResponse
-	(*ListOrderEventsRequest)(nil),      // 17: quasar.strategy.v1.ListOrderEventsRequest
-	(*ListOrderEventsResponse)(nil),     // 18: quasar.strategy.v1.ListOrderEventsResponse
-	(*ListFillsRequest)(nil),            // 19: quasar.strategy.v1.ListFillsRequest
-	(*ListFillsResponse)(nil),           // 20: quasar.strategy.v1.ListFillsResponse
-	(*WatchOrdersRequest)(nil),          // 21: quasar.strategy.v1.WatchOrdersRequest
-	(*OrderUpdate)(nil),                 // 22: quasar.strategy.v1.OrderUpdate
-	(*WatchOrdersResponse)(nil),         // 23: quasar.strategy.v1.WatchOrdersResponse
-	(*ListAccountsRequest)(nil),         // 24: quasar.strategy.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),        // 25: quasar.strategy.v1.ListAccountsResponse
-	(*GetAccountRequest)(nil),           // 26: quasar.strategy.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),          // 27: quasar.strategy.v1.GetAccountResponse
-	(*CreatePaperAccountRequest)(nil),   // 28: quasar.strategy.v1.CreatePaperAccountRequest
-	(*CreatePaperAccountResponse)(nil),  // 29: quasar.strategy.v1.CreatePaperAccountResponse
-	(*ConnectAccountRequest)(nil),       // 30: quasar.strategy.v1.ConnectAccountRequest
-	(*ConnectAccountResponse)(nil),      // 31: quasar.strategy.v1.ConnectAccountResponse
-	(*UpdateAccountRequest)(nil),        // 32: quasar.strategy.v1.UpdateAccountRequest
-	(*UpdateAccountResponse)(nil),       // 33: quasar.strategy.v1.UpdateAccountResponse
-	(*DeleteAccountRequest)(nil),        // 34: quasar.strategy.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil),       // 35: quasar.strategy.v1.DeleteAccountResponse
-	(*ResetPaperAccountRequest)(nil),    // 36: quasar.strategy.v1.ResetPaperAccountRequest
-	(*ResetPaperAccountResponse)(nil),   // 37: quasar.strategy.v1.ResetPaperAccountResponse
-	(*AdjustPaperCashRequest)(nil),      // 38: quasar.strategy.v1.AdjustPaperCashRequest
-	(*AdjustPaperCashResponse)(nil),     // 39: quasar.strategy.v1.AdjustPaperCashResponse
-	(*GetInstrumentRulesRequest)(nil),   // 40: quasar.strategy.v1.GetInstrumentRulesRequest
-	(*GetInstrumentRulesResponse)(nil),  // 41: quasar.strategy.v1.GetInstrumentRulesResponse
-	(*ListBrokersRequest)(nil),          // 42: quasar.strategy.v1.ListBrokersRequest
-	(*ListBrokersResponse)(nil),         // 43: quasar.strategy.v1.ListBrokersResponse
-	(*GetBrokerRequest)(nil),            // 44: quasar.strategy.v1.GetBrokerRequest
-	(*GetBrokerResponse)(nil),           // 45: quasar.strategy.v1.GetBrokerResponse
-	(*RestartBrokerRequest)(nil),        // 46: quasar.strategy.v1.RestartBrokerRequest
-	(*RestartBrokerResponse)(nil),       // 47: quasar.strategy.v1.RestartBrokerResponse
-	(*ReconcileAccountRequest)(nil),     // 48: quasar.strategy.v1.ReconcileAccountRequest
-	(*ReconcileAccountResponse)(nil),    // 49: quasar.strategy.v1.ReconcileAccountResponse
-	(*ListReconciliationsRequest)(nil),  // 50: quasar.strategy.v1.ListReconciliationsRequest
-	(*ListReconciliationsResponse)(nil), // 51: quasar.strategy.v1.ListReconciliationsResponse
-	(*FlattenPositionsRequest)(nil),     // 52: quasar.strategy.v1.FlattenPositionsRequest
-	(*FlattenPositionsResponse)(nil),    // 53: quasar.strategy.v1.FlattenPositionsResponse
-	nil,                                 // 54: quasar.strategy.v1.ValidateBrokerRequest.SecretsEntry
-	nil,                                 // 55: quasar.strategy.v1.CreatePaperAccountRequest.LabelsEntry
-	nil,                                 // 56: quasar.strategy.v1.ConnectAccountRequest.LabelsEntry
-	(*structpb.Struct)(nil),             // 57: google.protobuf.Struct
-	(*v1.ValidationReport)(nil),         // 58: quasar.common.v1.ValidationReport
-	(*OrderSpec)(nil),                   // 59: quasar.strategy.v1.OrderSpec
-	(*durationpb.Duration)(nil),         // 60: google.protobuf.Duration
-	(*Order)(nil),                       // 61: quasar.strategy.v1.Order
-	(*PolicyDecision)(nil),              // 62: quasar.strategy.v1.PolicyDecision
-	(OrderSide)(0),                      // 63: quasar.strategy.v1.OrderSide
-	(OrderStatus)(0),                    // 64: quasar.strategy.v1.OrderStatus
-	(*OrderChange)(nil),                 // 65: quasar.strategy.v1.OrderChange
-	(*v1.Decimal)(nil),                  // 66: quasar.common.v1.Decimal
-	(*Fill)(nil),                        // 67: quasar.strategy.v1.Fill
-	(*OrderEvent)(nil),                  // 68: quasar.strategy.v1.OrderEvent
-	(*timestamppb.Timestamp)(nil),       // 69: google.protobuf.Timestamp
-	(*Account)(nil),                     // 70: quasar.strategy.v1.Account
-	(*PaperSettings)(nil),               // 71: quasar.strategy.v1.PaperSettings
-	(*Reconciliation)(nil),              // 72: quasar.strategy.v1.Reconciliation
-	(*fieldmaskpb.FieldMask)(nil),       // 73: google.protobuf.FieldMask
-	(*v1.Money)(nil),                    // 74: quasar.common.v1.Money
-	(*InstrumentRules)(nil),             // 75: quasar.strategy.v1.InstrumentRules
-	(*Broker)(nil),                      // 76: quasar.strategy.v1.Broker
-	(*v11.Operation)(nil),               // 77: quasar.ops.v1.Operation
-	(*Position)(nil),                    // 78: quasar.strategy.v1.Position
+	(*ValidateBrokerRequest)(nil),         // 0: quasar.strategy.v1.ValidateBrokerRequest
+	(*ValidateBrokerResponse)(nil),        // 1: quasar.strategy.v1.ValidateBrokerResponse
+	(*PlaceOrderRequest)(nil),             // 2: quasar.strategy.v1.PlaceOrderRequest
+	(*PlaceOrderResponse)(nil),            // 3: quasar.strategy.v1.PlaceOrderResponse
+	(*CancelOrderRequest)(nil),            // 4: quasar.strategy.v1.CancelOrderRequest
+	(*CancelOrderResponse)(nil),           // 5: quasar.strategy.v1.CancelOrderResponse
+	(*CancelAllOrdersRequest)(nil),        // 6: quasar.strategy.v1.CancelAllOrdersRequest
+	(*CancelOutcome)(nil),                 // 7: quasar.strategy.v1.CancelOutcome
+	(*CancelAllOrdersResponse)(nil),       // 8: quasar.strategy.v1.CancelAllOrdersResponse
+	(*ReplaceOrderRequest)(nil),           // 9: quasar.strategy.v1.ReplaceOrderRequest
+	(*ReplaceOrderResponse)(nil),          // 10: quasar.strategy.v1.ReplaceOrderResponse
+	(*ResolveOrderRequest)(nil),           // 11: quasar.strategy.v1.ResolveOrderRequest
+	(*ResolveOrderResponse)(nil),          // 12: quasar.strategy.v1.ResolveOrderResponse
+	(*GetOrderRequest)(nil),               // 13: quasar.strategy.v1.GetOrderRequest
+	(*GetOrderResponse)(nil),              // 14: quasar.strategy.v1.GetOrderResponse
+	(*ListOrdersRequest)(nil),             // 15: quasar.strategy.v1.ListOrdersRequest
+	(*ListOrdersResponse)(nil),            // 16: quasar.strategy.v1.ListOrdersResponse
+	(*ListOrderEventsRequest)(nil),        // 17: quasar.strategy.v1.ListOrderEventsRequest
+	(*ListOrderEventsResponse)(nil),       // 18: quasar.strategy.v1.ListOrderEventsResponse
+	(*ListFillsRequest)(nil),              // 19: quasar.strategy.v1.ListFillsRequest
+	(*ListFillsResponse)(nil),             // 20: quasar.strategy.v1.ListFillsResponse
+	(*WatchOrdersRequest)(nil),            // 21: quasar.strategy.v1.WatchOrdersRequest
+	(*OrderUpdate)(nil),                   // 22: quasar.strategy.v1.OrderUpdate
+	(*WatchOrdersResponse)(nil),           // 23: quasar.strategy.v1.WatchOrdersResponse
+	(*ListAccountsRequest)(nil),           // 24: quasar.strategy.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),          // 25: quasar.strategy.v1.ListAccountsResponse
+	(*GetAccountRequest)(nil),             // 26: quasar.strategy.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),            // 27: quasar.strategy.v1.GetAccountResponse
+	(*CreatePaperAccountRequest)(nil),     // 28: quasar.strategy.v1.CreatePaperAccountRequest
+	(*CreatePaperAccountResponse)(nil),    // 29: quasar.strategy.v1.CreatePaperAccountResponse
+	(*ConnectAccountRequest)(nil),         // 30: quasar.strategy.v1.ConnectAccountRequest
+	(*ConnectAccountResponse)(nil),        // 31: quasar.strategy.v1.ConnectAccountResponse
+	(*UpdateAccountRequest)(nil),          // 32: quasar.strategy.v1.UpdateAccountRequest
+	(*UpdateAccountResponse)(nil),         // 33: quasar.strategy.v1.UpdateAccountResponse
+	(*DeleteAccountRequest)(nil),          // 34: quasar.strategy.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil),         // 35: quasar.strategy.v1.DeleteAccountResponse
+	(*ResetPaperAccountRequest)(nil),      // 36: quasar.strategy.v1.ResetPaperAccountRequest
+	(*ResetPaperAccountResponse)(nil),     // 37: quasar.strategy.v1.ResetPaperAccountResponse
+	(*AdjustPaperCashRequest)(nil),        // 38: quasar.strategy.v1.AdjustPaperCashRequest
+	(*AdjustPaperCashResponse)(nil),       // 39: quasar.strategy.v1.AdjustPaperCashResponse
+	(*GetInstrumentRulesRequest)(nil),     // 40: quasar.strategy.v1.GetInstrumentRulesRequest
+	(*GetInstrumentRulesResponse)(nil),    // 41: quasar.strategy.v1.GetInstrumentRulesResponse
+	(*ListBrokersRequest)(nil),            // 42: quasar.strategy.v1.ListBrokersRequest
+	(*ListBrokersResponse)(nil),           // 43: quasar.strategy.v1.ListBrokersResponse
+	(*GetBrokerRequest)(nil),              // 44: quasar.strategy.v1.GetBrokerRequest
+	(*GetBrokerResponse)(nil),             // 45: quasar.strategy.v1.GetBrokerResponse
+	(*ListBrokerInstrumentsRequest)(nil),  // 46: quasar.strategy.v1.ListBrokerInstrumentsRequest
+	(*ListBrokerInstrumentsResponse)(nil), // 47: quasar.strategy.v1.ListBrokerInstrumentsResponse
+	(*RestartBrokerRequest)(nil),          // 48: quasar.strategy.v1.RestartBrokerRequest
+	(*RestartBrokerResponse)(nil),         // 49: quasar.strategy.v1.RestartBrokerResponse
+	(*ReconcileAccountRequest)(nil),       // 50: quasar.strategy.v1.ReconcileAccountRequest
+	(*ReconcileAccountResponse)(nil),      // 51: quasar.strategy.v1.ReconcileAccountResponse
+	(*ListReconciliationsRequest)(nil),    // 52: quasar.strategy.v1.ListReconciliationsRequest
+	(*ListReconciliationsResponse)(nil),   // 53: quasar.strategy.v1.ListReconciliationsResponse
+	(*FlattenPositionsRequest)(nil),       // 54: quasar.strategy.v1.FlattenPositionsRequest
+	(*FlattenPositionsResponse)(nil),      // 55: quasar.strategy.v1.FlattenPositionsResponse
+	nil,                                   // 56: quasar.strategy.v1.ValidateBrokerRequest.SecretsEntry
+	nil,                                   // 57: quasar.strategy.v1.CreatePaperAccountRequest.LabelsEntry
+	nil,                                   // 58: quasar.strategy.v1.ConnectAccountRequest.LabelsEntry
+	(*structpb.Struct)(nil),               // 59: google.protobuf.Struct
+	(*v1.ValidationReport)(nil),           // 60: quasar.common.v1.ValidationReport
+	(*OrderSpec)(nil),                     // 61: quasar.strategy.v1.OrderSpec
+	(*durationpb.Duration)(nil),           // 62: google.protobuf.Duration
+	(*Order)(nil),                         // 63: quasar.strategy.v1.Order
+	(*PolicyDecision)(nil),                // 64: quasar.strategy.v1.PolicyDecision
+	(OrderSide)(0),                        // 65: quasar.strategy.v1.OrderSide
+	(OrderStatus)(0),                      // 66: quasar.strategy.v1.OrderStatus
+	(*OrderChange)(nil),                   // 67: quasar.strategy.v1.OrderChange
+	(*v1.Decimal)(nil),                    // 68: quasar.common.v1.Decimal
+	(*Fill)(nil),                          // 69: quasar.strategy.v1.Fill
+	(*OrderEvent)(nil),                    // 70: quasar.strategy.v1.OrderEvent
+	(*timestamppb.Timestamp)(nil),         // 71: google.protobuf.Timestamp
+	(*Account)(nil),                       // 72: quasar.strategy.v1.Account
+	(*PaperSettings)(nil),                 // 73: quasar.strategy.v1.PaperSettings
+	(*Reconciliation)(nil),                // 74: quasar.strategy.v1.Reconciliation
+	(*fieldmaskpb.FieldMask)(nil),         // 75: google.protobuf.FieldMask
+	(*v1.Money)(nil),                      // 76: quasar.common.v1.Money
+	(*InstrumentRules)(nil),               // 77: quasar.strategy.v1.InstrumentRules
+	(*Broker)(nil),                        // 78: quasar.strategy.v1.Broker
+	(*v11.ProviderSymbol)(nil),            // 79: quasar.datahub.v1.ProviderSymbol
+	(*v12.Operation)(nil),                 // 80: quasar.ops.v1.Operation
+	(*Position)(nil),                      // 81: quasar.strategy.v1.Position
 }
 var file_quasar_strategy_v1_trading_service_proto_depIdxs = []int32{
-	54, // 0: quasar.strategy.v1.ValidateBrokerRequest.secrets:type_name -> quasar.strategy.v1.ValidateBrokerRequest.SecretsEntry
-	57, // 1: quasar.strategy.v1.ValidateBrokerRequest.preferences:type_name -> google.protobuf.Struct
-	58, // 2: quasar.strategy.v1.ValidateBrokerResponse.report:type_name -> quasar.common.v1.ValidationReport
-	59, // 3: quasar.strategy.v1.PlaceOrderRequest.order:type_name -> quasar.strategy.v1.OrderSpec
-	60, // 4: quasar.strategy.v1.PlaceOrderRequest.wait:type_name -> google.protobuf.Duration
-	61, // 5: quasar.strategy.v1.PlaceOrderResponse.order:type_name -> quasar.strategy.v1.Order
-	61, // 6: quasar.strategy.v1.PlaceOrderResponse.bracket_orders:type_name -> quasar.strategy.v1.Order
-	62, // 7: quasar.strategy.v1.PlaceOrderResponse.decision:type_name -> quasar.strategy.v1.PolicyDecision
-	60, // 8: quasar.strategy.v1.CancelOrderRequest.wait:type_name -> google.protobuf.Duration
-	61, // 9: quasar.strategy.v1.CancelOrderResponse.order:type_name -> quasar.strategy.v1.Order
-	63, // 10: quasar.strategy.v1.CancelAllOrdersRequest.side:type_name -> quasar.strategy.v1.OrderSide
-	64, // 11: quasar.strategy.v1.CancelOutcome.status:type_name -> quasar.strategy.v1.OrderStatus
+	56, // 0: quasar.strategy.v1.ValidateBrokerRequest.secrets:type_name -> quasar.strategy.v1.ValidateBrokerRequest.SecretsEntry
+	59, // 1: quasar.strategy.v1.ValidateBrokerRequest.preferences:type_name -> google.protobuf.Struct
+	60, // 2: quasar.strategy.v1.ValidateBrokerResponse.report:type_name -> quasar.common.v1.ValidationReport
+	61, // 3: quasar.strategy.v1.PlaceOrderRequest.order:type_name -> quasar.strategy.v1.OrderSpec
+	62, // 4: quasar.strategy.v1.PlaceOrderRequest.wait:type_name -> google.protobuf.Duration
+	63, // 5: quasar.strategy.v1.PlaceOrderResponse.order:type_name -> quasar.strategy.v1.Order
+	63, // 6: quasar.strategy.v1.PlaceOrderResponse.bracket_orders:type_name -> quasar.strategy.v1.Order
+	64, // 7: quasar.strategy.v1.PlaceOrderResponse.decision:type_name -> quasar.strategy.v1.PolicyDecision
+	62, // 8: quasar.strategy.v1.CancelOrderRequest.wait:type_name -> google.protobuf.Duration
+	63, // 9: quasar.strategy.v1.CancelOrderResponse.order:type_name -> quasar.strategy.v1.Order
+	65, // 10: quasar.strategy.v1.CancelAllOrdersRequest.side:type_name -> quasar.strategy.v1.OrderSide
+	66, // 11: quasar.strategy.v1.CancelOutcome.status:type_name -> quasar.strategy.v1.OrderStatus
 	7,  // 12: quasar.strategy.v1.CancelAllOrdersResponse.outcomes:type_name -> quasar.strategy.v1.CancelOutcome
-	65, // 13: quasar.strategy.v1.ReplaceOrderRequest.change:type_name -> quasar.strategy.v1.OrderChange
-	60, // 14: quasar.strategy.v1.ReplaceOrderRequest.wait:type_name -> google.protobuf.Duration
-	61, // 15: quasar.strategy.v1.ReplaceOrderResponse.order:type_name -> quasar.strategy.v1.Order
-	62, // 16: quasar.strategy.v1.ReplaceOrderResponse.decision:type_name -> quasar.strategy.v1.PolicyDecision
-	64, // 17: quasar.strategy.v1.ResolveOrderRequest.status:type_name -> quasar.strategy.v1.OrderStatus
-	66, // 18: quasar.strategy.v1.ResolveOrderRequest.filled_quantity:type_name -> quasar.common.v1.Decimal
-	66, // 19: quasar.strategy.v1.ResolveOrderRequest.average_fill_price:type_name -> quasar.common.v1.Decimal
-	61, // 20: quasar.strategy.v1.ResolveOrderResponse.order:type_name -> quasar.strategy.v1.Order
-	61, // 21: quasar.strategy.v1.GetOrderResponse.order:type_name -> quasar.strategy.v1.Order
-	67, // 22: quasar.strategy.v1.GetOrderResponse.fills:type_name -> quasar.strategy.v1.Fill
-	61, // 23: quasar.strategy.v1.ListOrdersResponse.orders:type_name -> quasar.strategy.v1.Order
-	68, // 24: quasar.strategy.v1.ListOrderEventsResponse.events:type_name -> quasar.strategy.v1.OrderEvent
-	67, // 25: quasar.strategy.v1.ListFillsResponse.fills:type_name -> quasar.strategy.v1.Fill
-	60, // 26: quasar.strategy.v1.WatchOrdersRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	61, // 27: quasar.strategy.v1.OrderUpdate.order:type_name -> quasar.strategy.v1.Order
-	68, // 28: quasar.strategy.v1.OrderUpdate.event:type_name -> quasar.strategy.v1.OrderEvent
+	67, // 13: quasar.strategy.v1.ReplaceOrderRequest.change:type_name -> quasar.strategy.v1.OrderChange
+	62, // 14: quasar.strategy.v1.ReplaceOrderRequest.wait:type_name -> google.protobuf.Duration
+	63, // 15: quasar.strategy.v1.ReplaceOrderResponse.order:type_name -> quasar.strategy.v1.Order
+	64, // 16: quasar.strategy.v1.ReplaceOrderResponse.decision:type_name -> quasar.strategy.v1.PolicyDecision
+	66, // 17: quasar.strategy.v1.ResolveOrderRequest.status:type_name -> quasar.strategy.v1.OrderStatus
+	68, // 18: quasar.strategy.v1.ResolveOrderRequest.filled_quantity:type_name -> quasar.common.v1.Decimal
+	68, // 19: quasar.strategy.v1.ResolveOrderRequest.average_fill_price:type_name -> quasar.common.v1.Decimal
+	63, // 20: quasar.strategy.v1.ResolveOrderResponse.order:type_name -> quasar.strategy.v1.Order
+	63, // 21: quasar.strategy.v1.GetOrderResponse.order:type_name -> quasar.strategy.v1.Order
+	69, // 22: quasar.strategy.v1.GetOrderResponse.fills:type_name -> quasar.strategy.v1.Fill
+	63, // 23: quasar.strategy.v1.ListOrdersResponse.orders:type_name -> quasar.strategy.v1.Order
+	70, // 24: quasar.strategy.v1.ListOrderEventsResponse.events:type_name -> quasar.strategy.v1.OrderEvent
+	69, // 25: quasar.strategy.v1.ListFillsResponse.fills:type_name -> quasar.strategy.v1.Fill
+	62, // 26: quasar.strategy.v1.WatchOrdersRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	63, // 27: quasar.strategy.v1.OrderUpdate.order:type_name -> quasar.strategy.v1.Order
+	70, // 28: quasar.strategy.v1.OrderUpdate.event:type_name -> quasar.strategy.v1.OrderEvent
 	22, // 29: quasar.strategy.v1.WatchOrdersResponse.updates:type_name -> quasar.strategy.v1.OrderUpdate
-	69, // 30: quasar.strategy.v1.WatchOrdersResponse.time:type_name -> google.protobuf.Timestamp
-	70, // 31: quasar.strategy.v1.ListAccountsResponse.accounts:type_name -> quasar.strategy.v1.Account
-	70, // 32: quasar.strategy.v1.GetAccountResponse.account:type_name -> quasar.strategy.v1.Account
-	55, // 33: quasar.strategy.v1.CreatePaperAccountRequest.labels:type_name -> quasar.strategy.v1.CreatePaperAccountRequest.LabelsEntry
-	71, // 34: quasar.strategy.v1.CreatePaperAccountRequest.paper:type_name -> quasar.strategy.v1.PaperSettings
-	70, // 35: quasar.strategy.v1.CreatePaperAccountResponse.account:type_name -> quasar.strategy.v1.Account
-	56, // 36: quasar.strategy.v1.ConnectAccountRequest.labels:type_name -> quasar.strategy.v1.ConnectAccountRequest.LabelsEntry
-	70, // 37: quasar.strategy.v1.ConnectAccountResponse.account:type_name -> quasar.strategy.v1.Account
-	72, // 38: quasar.strategy.v1.ConnectAccountResponse.reconciliation:type_name -> quasar.strategy.v1.Reconciliation
-	70, // 39: quasar.strategy.v1.UpdateAccountRequest.account:type_name -> quasar.strategy.v1.Account
-	73, // 40: quasar.strategy.v1.UpdateAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
-	70, // 41: quasar.strategy.v1.UpdateAccountResponse.account:type_name -> quasar.strategy.v1.Account
-	71, // 42: quasar.strategy.v1.ResetPaperAccountRequest.paper:type_name -> quasar.strategy.v1.PaperSettings
-	70, // 43: quasar.strategy.v1.ResetPaperAccountResponse.account:type_name -> quasar.strategy.v1.Account
-	74, // 44: quasar.strategy.v1.AdjustPaperCashRequest.amount:type_name -> quasar.common.v1.Money
-	70, // 45: quasar.strategy.v1.AdjustPaperCashResponse.account:type_name -> quasar.strategy.v1.Account
-	75, // 46: quasar.strategy.v1.GetInstrumentRulesResponse.rules:type_name -> quasar.strategy.v1.InstrumentRules
-	76, // 47: quasar.strategy.v1.ListBrokersResponse.brokers:type_name -> quasar.strategy.v1.Broker
-	76, // 48: quasar.strategy.v1.GetBrokerResponse.broker:type_name -> quasar.strategy.v1.Broker
-	76, // 49: quasar.strategy.v1.RestartBrokerResponse.broker:type_name -> quasar.strategy.v1.Broker
-	77, // 50: quasar.strategy.v1.ReconcileAccountResponse.operation:type_name -> quasar.ops.v1.Operation
-	72, // 51: quasar.strategy.v1.ListReconciliationsResponse.reconciliations:type_name -> quasar.strategy.v1.Reconciliation
-	77, // 52: quasar.strategy.v1.FlattenPositionsResponse.operation:type_name -> quasar.ops.v1.Operation
-	78, // 53: quasar.strategy.v1.FlattenPositionsResponse.positions:type_name -> quasar.strategy.v1.Position
-	0,  // 54: quasar.strategy.v1.TradingService.ValidateBroker:input_type -> quasar.strategy.v1.ValidateBrokerRequest
-	2,  // 55: quasar.strategy.v1.TradingService.PlaceOrder:input_type -> quasar.strategy.v1.PlaceOrderRequest
-	4,  // 56: quasar.strategy.v1.TradingService.CancelOrder:input_type -> quasar.strategy.v1.CancelOrderRequest
-	6,  // 57: quasar.strategy.v1.TradingService.CancelAllOrders:input_type -> quasar.strategy.v1.CancelAllOrdersRequest
-	9,  // 58: quasar.strategy.v1.TradingService.ReplaceOrder:input_type -> quasar.strategy.v1.ReplaceOrderRequest
-	11, // 59: quasar.strategy.v1.TradingService.ResolveOrder:input_type -> quasar.strategy.v1.ResolveOrderRequest
-	13, // 60: quasar.strategy.v1.TradingService.GetOrder:input_type -> quasar.strategy.v1.GetOrderRequest
-	15, // 61: quasar.strategy.v1.TradingService.ListOrders:input_type -> quasar.strategy.v1.ListOrdersRequest
-	17, // 62: quasar.strategy.v1.TradingService.ListOrderEvents:input_type -> quasar.strategy.v1.ListOrderEventsRequest
-	19, // 63: quasar.strategy.v1.TradingService.ListFills:input_type -> quasar.strategy.v1.ListFillsRequest
-	21, // 64: quasar.strategy.v1.TradingService.WatchOrders:input_type -> quasar.strategy.v1.WatchOrdersRequest
-	24, // 65: quasar.strategy.v1.TradingService.ListAccounts:input_type -> quasar.strategy.v1.ListAccountsRequest
-	26, // 66: quasar.strategy.v1.TradingService.GetAccount:input_type -> quasar.strategy.v1.GetAccountRequest
-	28, // 67: quasar.strategy.v1.TradingService.CreatePaperAccount:input_type -> quasar.strategy.v1.CreatePaperAccountRequest
-	30, // 68: quasar.strategy.v1.TradingService.ConnectAccount:input_type -> quasar.strategy.v1.ConnectAccountRequest
-	32, // 69: quasar.strategy.v1.TradingService.UpdateAccount:input_type -> quasar.strategy.v1.UpdateAccountRequest
-	34, // 70: quasar.strategy.v1.TradingService.DeleteAccount:input_type -> quasar.strategy.v1.DeleteAccountRequest
-	36, // 71: quasar.strategy.v1.TradingService.ResetPaperAccount:input_type -> quasar.strategy.v1.ResetPaperAccountRequest
-	38, // 72: quasar.strategy.v1.TradingService.AdjustPaperCash:input_type -> quasar.strategy.v1.AdjustPaperCashRequest
-	40, // 73: quasar.strategy.v1.TradingService.GetInstrumentRules:input_type -> quasar.strategy.v1.GetInstrumentRulesRequest
-	42, // 74: quasar.strategy.v1.TradingService.ListBrokers:input_type -> quasar.strategy.v1.ListBrokersRequest
-	44, // 75: quasar.strategy.v1.TradingService.GetBroker:input_type -> quasar.strategy.v1.GetBrokerRequest
-	46, // 76: quasar.strategy.v1.TradingService.RestartBroker:input_type -> quasar.strategy.v1.RestartBrokerRequest
-	48, // 77: quasar.strategy.v1.TradingService.ReconcileAccount:input_type -> quasar.strategy.v1.ReconcileAccountRequest
-	50, // 78: quasar.strategy.v1.TradingService.ListReconciliations:input_type -> quasar.strategy.v1.ListReconciliationsRequest
-	52, // 79: quasar.strategy.v1.TradingService.FlattenPositions:input_type -> quasar.strategy.v1.FlattenPositionsRequest
-	1,  // 80: quasar.strategy.v1.TradingService.ValidateBroker:output_type -> quasar.strategy.v1.ValidateBrokerResponse
-	3,  // 81: quasar.strategy.v1.TradingService.PlaceOrder:output_type -> quasar.strategy.v1.PlaceOrderResponse
-	5,  // 82: quasar.strategy.v1.TradingService.CancelOrder:output_type -> quasar.strategy.v1.CancelOrderResponse
-	8,  // 83: quasar.strategy.v1.TradingService.CancelAllOrders:output_type -> quasar.strategy.v1.CancelAllOrdersResponse
-	10, // 84: quasar.strategy.v1.TradingService.ReplaceOrder:output_type -> quasar.strategy.v1.ReplaceOrderResponse
-	12, // 85: quasar.strategy.v1.TradingService.ResolveOrder:output_type -> quasar.strategy.v1.ResolveOrderResponse
-	14, // 86: quasar.strategy.v1.TradingService.GetOrder:output_type -> quasar.strategy.v1.GetOrderResponse
-	16, // 87: quasar.strategy.v1.TradingService.ListOrders:output_type -> quasar.strategy.v1.ListOrdersResponse
-	18, // 88: quasar.strategy.v1.TradingService.ListOrderEvents:output_type -> quasar.strategy.v1.ListOrderEventsResponse
-	20, // 89: quasar.strategy.v1.TradingService.ListFills:output_type -> quasar.strategy.v1.ListFillsResponse
-	23, // 90: quasar.strategy.v1.TradingService.WatchOrders:output_type -> quasar.strategy.v1.WatchOrdersResponse
-	25, // 91: quasar.strategy.v1.TradingService.ListAccounts:output_type -> quasar.strategy.v1.ListAccountsResponse
-	27, // 92: quasar.strategy.v1.TradingService.GetAccount:output_type -> quasar.strategy.v1.GetAccountResponse
-	29, // 93: quasar.strategy.v1.TradingService.CreatePaperAccount:output_type -> quasar.strategy.v1.CreatePaperAccountResponse
-	31, // 94: quasar.strategy.v1.TradingService.ConnectAccount:output_type -> quasar.strategy.v1.ConnectAccountResponse
-	33, // 95: quasar.strategy.v1.TradingService.UpdateAccount:output_type -> quasar.strategy.v1.UpdateAccountResponse
-	35, // 96: quasar.strategy.v1.TradingService.DeleteAccount:output_type -> quasar.strategy.v1.DeleteAccountResponse
-	37, // 97: quasar.strategy.v1.TradingService.ResetPaperAccount:output_type -> quasar.strategy.v1.ResetPaperAccountResponse
-	39, // 98: quasar.strategy.v1.TradingService.AdjustPaperCash:output_type -> quasar.strategy.v1.AdjustPaperCashResponse
-	41, // 99: quasar.strategy.v1.TradingService.GetInstrumentRules:output_type -> quasar.strategy.v1.GetInstrumentRulesResponse
-	43, // 100: quasar.strategy.v1.TradingService.ListBrokers:output_type -> quasar.strategy.v1.ListBrokersResponse
-	45, // 101: quasar.strategy.v1.TradingService.GetBroker:output_type -> quasar.strategy.v1.GetBrokerResponse
-	47, // 102: quasar.strategy.v1.TradingService.RestartBroker:output_type -> quasar.strategy.v1.RestartBrokerResponse
-	49, // 103: quasar.strategy.v1.TradingService.ReconcileAccount:output_type -> quasar.strategy.v1.ReconcileAccountResponse
-	51, // 104: quasar.strategy.v1.TradingService.ListReconciliations:output_type -> quasar.strategy.v1.ListReconciliationsResponse
-	53, // 105: quasar.strategy.v1.TradingService.FlattenPositions:output_type -> quasar.strategy.v1.FlattenPositionsResponse
-	80, // [80:106] is the sub-list for method output_type
-	54, // [54:80] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	71, // 30: quasar.strategy.v1.WatchOrdersResponse.time:type_name -> google.protobuf.Timestamp
+	72, // 31: quasar.strategy.v1.ListAccountsResponse.accounts:type_name -> quasar.strategy.v1.Account
+	72, // 32: quasar.strategy.v1.GetAccountResponse.account:type_name -> quasar.strategy.v1.Account
+	57, // 33: quasar.strategy.v1.CreatePaperAccountRequest.labels:type_name -> quasar.strategy.v1.CreatePaperAccountRequest.LabelsEntry
+	73, // 34: quasar.strategy.v1.CreatePaperAccountRequest.paper:type_name -> quasar.strategy.v1.PaperSettings
+	72, // 35: quasar.strategy.v1.CreatePaperAccountResponse.account:type_name -> quasar.strategy.v1.Account
+	58, // 36: quasar.strategy.v1.ConnectAccountRequest.labels:type_name -> quasar.strategy.v1.ConnectAccountRequest.LabelsEntry
+	72, // 37: quasar.strategy.v1.ConnectAccountResponse.account:type_name -> quasar.strategy.v1.Account
+	74, // 38: quasar.strategy.v1.ConnectAccountResponse.reconciliation:type_name -> quasar.strategy.v1.Reconciliation
+	72, // 39: quasar.strategy.v1.UpdateAccountRequest.account:type_name -> quasar.strategy.v1.Account
+	75, // 40: quasar.strategy.v1.UpdateAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
+	72, // 41: quasar.strategy.v1.UpdateAccountResponse.account:type_name -> quasar.strategy.v1.Account
+	73, // 42: quasar.strategy.v1.ResetPaperAccountRequest.paper:type_name -> quasar.strategy.v1.PaperSettings
+	72, // 43: quasar.strategy.v1.ResetPaperAccountResponse.account:type_name -> quasar.strategy.v1.Account
+	76, // 44: quasar.strategy.v1.AdjustPaperCashRequest.amount:type_name -> quasar.common.v1.Money
+	72, // 45: quasar.strategy.v1.AdjustPaperCashResponse.account:type_name -> quasar.strategy.v1.Account
+	77, // 46: quasar.strategy.v1.GetInstrumentRulesResponse.rules:type_name -> quasar.strategy.v1.InstrumentRules
+	78, // 47: quasar.strategy.v1.ListBrokersResponse.brokers:type_name -> quasar.strategy.v1.Broker
+	78, // 48: quasar.strategy.v1.GetBrokerResponse.broker:type_name -> quasar.strategy.v1.Broker
+	79, // 49: quasar.strategy.v1.ListBrokerInstrumentsResponse.instruments:type_name -> quasar.datahub.v1.ProviderSymbol
+	78, // 50: quasar.strategy.v1.RestartBrokerResponse.broker:type_name -> quasar.strategy.v1.Broker
+	80, // 51: quasar.strategy.v1.ReconcileAccountResponse.operation:type_name -> quasar.ops.v1.Operation
+	74, // 52: quasar.strategy.v1.ListReconciliationsResponse.reconciliations:type_name -> quasar.strategy.v1.Reconciliation
+	80, // 53: quasar.strategy.v1.FlattenPositionsResponse.operation:type_name -> quasar.ops.v1.Operation
+	81, // 54: quasar.strategy.v1.FlattenPositionsResponse.positions:type_name -> quasar.strategy.v1.Position
+	0,  // 55: quasar.strategy.v1.TradingService.ValidateBroker:input_type -> quasar.strategy.v1.ValidateBrokerRequest
+	2,  // 56: quasar.strategy.v1.TradingService.PlaceOrder:input_type -> quasar.strategy.v1.PlaceOrderRequest
+	4,  // 57: quasar.strategy.v1.TradingService.CancelOrder:input_type -> quasar.strategy.v1.CancelOrderRequest
+	6,  // 58: quasar.strategy.v1.TradingService.CancelAllOrders:input_type -> quasar.strategy.v1.CancelAllOrdersRequest
+	9,  // 59: quasar.strategy.v1.TradingService.ReplaceOrder:input_type -> quasar.strategy.v1.ReplaceOrderRequest
+	11, // 60: quasar.strategy.v1.TradingService.ResolveOrder:input_type -> quasar.strategy.v1.ResolveOrderRequest
+	13, // 61: quasar.strategy.v1.TradingService.GetOrder:input_type -> quasar.strategy.v1.GetOrderRequest
+	15, // 62: quasar.strategy.v1.TradingService.ListOrders:input_type -> quasar.strategy.v1.ListOrdersRequest
+	17, // 63: quasar.strategy.v1.TradingService.ListOrderEvents:input_type -> quasar.strategy.v1.ListOrderEventsRequest
+	19, // 64: quasar.strategy.v1.TradingService.ListFills:input_type -> quasar.strategy.v1.ListFillsRequest
+	21, // 65: quasar.strategy.v1.TradingService.WatchOrders:input_type -> quasar.strategy.v1.WatchOrdersRequest
+	24, // 66: quasar.strategy.v1.TradingService.ListAccounts:input_type -> quasar.strategy.v1.ListAccountsRequest
+	26, // 67: quasar.strategy.v1.TradingService.GetAccount:input_type -> quasar.strategy.v1.GetAccountRequest
+	28, // 68: quasar.strategy.v1.TradingService.CreatePaperAccount:input_type -> quasar.strategy.v1.CreatePaperAccountRequest
+	30, // 69: quasar.strategy.v1.TradingService.ConnectAccount:input_type -> quasar.strategy.v1.ConnectAccountRequest
+	32, // 70: quasar.strategy.v1.TradingService.UpdateAccount:input_type -> quasar.strategy.v1.UpdateAccountRequest
+	34, // 71: quasar.strategy.v1.TradingService.DeleteAccount:input_type -> quasar.strategy.v1.DeleteAccountRequest
+	36, // 72: quasar.strategy.v1.TradingService.ResetPaperAccount:input_type -> quasar.strategy.v1.ResetPaperAccountRequest
+	38, // 73: quasar.strategy.v1.TradingService.AdjustPaperCash:input_type -> quasar.strategy.v1.AdjustPaperCashRequest
+	40, // 74: quasar.strategy.v1.TradingService.GetInstrumentRules:input_type -> quasar.strategy.v1.GetInstrumentRulesRequest
+	42, // 75: quasar.strategy.v1.TradingService.ListBrokers:input_type -> quasar.strategy.v1.ListBrokersRequest
+	44, // 76: quasar.strategy.v1.TradingService.GetBroker:input_type -> quasar.strategy.v1.GetBrokerRequest
+	46, // 77: quasar.strategy.v1.TradingService.ListBrokerInstruments:input_type -> quasar.strategy.v1.ListBrokerInstrumentsRequest
+	48, // 78: quasar.strategy.v1.TradingService.RestartBroker:input_type -> quasar.strategy.v1.RestartBrokerRequest
+	50, // 79: quasar.strategy.v1.TradingService.ReconcileAccount:input_type -> quasar.strategy.v1.ReconcileAccountRequest
+	52, // 80: quasar.strategy.v1.TradingService.ListReconciliations:input_type -> quasar.strategy.v1.ListReconciliationsRequest
+	54, // 81: quasar.strategy.v1.TradingService.FlattenPositions:input_type -> quasar.strategy.v1.FlattenPositionsRequest
+	1,  // 82: quasar.strategy.v1.TradingService.ValidateBroker:output_type -> quasar.strategy.v1.ValidateBrokerResponse
+	3,  // 83: quasar.strategy.v1.TradingService.PlaceOrder:output_type -> quasar.strategy.v1.PlaceOrderResponse
+	5,  // 84: quasar.strategy.v1.TradingService.CancelOrder:output_type -> quasar.strategy.v1.CancelOrderResponse
+	8,  // 85: quasar.strategy.v1.TradingService.CancelAllOrders:output_type -> quasar.strategy.v1.CancelAllOrdersResponse
+	10, // 86: quasar.strategy.v1.TradingService.ReplaceOrder:output_type -> quasar.strategy.v1.ReplaceOrderResponse
+	12, // 87: quasar.strategy.v1.TradingService.ResolveOrder:output_type -> quasar.strategy.v1.ResolveOrderResponse
+	14, // 88: quasar.strategy.v1.TradingService.GetOrder:output_type -> quasar.strategy.v1.GetOrderResponse
+	16, // 89: quasar.strategy.v1.TradingService.ListOrders:output_type -> quasar.strategy.v1.ListOrdersResponse
+	18, // 90: quasar.strategy.v1.TradingService.ListOrderEvents:output_type -> quasar.strategy.v1.ListOrderEventsResponse
+	20, // 91: quasar.strategy.v1.TradingService.ListFills:output_type -> quasar.strategy.v1.ListFillsResponse
+	23, // 92: quasar.strategy.v1.TradingService.WatchOrders:output_type -> quasar.strategy.v1.WatchOrdersResponse
+	25, // 93: quasar.strategy.v1.TradingService.ListAccounts:output_type -> quasar.strategy.v1.ListAccountsResponse
+	27, // 94: quasar.strategy.v1.TradingService.GetAccount:output_type -> quasar.strategy.v1.GetAccountResponse
+	29, // 95: quasar.strategy.v1.TradingService.CreatePaperAccount:output_type -> quasar.strategy.v1.CreatePaperAccountResponse
+	31, // 96: quasar.strategy.v1.TradingService.ConnectAccount:output_type -> quasar.strategy.v1.ConnectAccountResponse
+	33, // 97: quasar.strategy.v1.TradingService.UpdateAccount:output_type -> quasar.strategy.v1.UpdateAccountResponse
+	35, // 98: quasar.strategy.v1.TradingService.DeleteAccount:output_type -> quasar.strategy.v1.DeleteAccountResponse
+	37, // 99: quasar.strategy.v1.TradingService.ResetPaperAccount:output_type -> quasar.strategy.v1.ResetPaperAccountResponse
+	39, // 100: quasar.strategy.v1.TradingService.AdjustPaperCash:output_type -> quasar.strategy.v1.AdjustPaperCashResponse
+	41, // 101: quasar.strategy.v1.TradingService.GetInstrumentRules:output_type -> quasar.strategy.v1.GetInstrumentRulesResponse
+	43, // 102: quasar.strategy.v1.TradingService.ListBrokers:output_type -> quasar.strategy.v1.ListBrokersResponse
+	45, // 103: quasar.strategy.v1.TradingService.GetBroker:output_type -> quasar.strategy.v1.GetBrokerResponse
+	47, // 104: quasar.strategy.v1.TradingService.ListBrokerInstruments:output_type -> quasar.strategy.v1.ListBrokerInstrumentsResponse
+	49, // 105: quasar.strategy.v1.TradingService.RestartBroker:output_type -> quasar.strategy.v1.RestartBrokerResponse
+	51, // 106: quasar.strategy.v1.TradingService.ReconcileAccount:output_type -> quasar.strategy.v1.ReconcileAccountResponse
+	53, // 107: quasar.strategy.v1.TradingService.ListReconciliations:output_type -> quasar.strategy.v1.ListReconciliationsResponse
+	55, // 108: quasar.strategy.v1.TradingService.FlattenPositions:output_type -> quasar.strategy.v1.FlattenPositionsResponse
+	82, // [82:109] is the sub-list for method output_type
+	55, // [55:82] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_quasar_strategy_v1_trading_service_proto_init() }
@@ -3873,7 +4010,7 @@ func file_quasar_strategy_v1_trading_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quasar_strategy_v1_trading_service_proto_rawDesc), len(file_quasar_strategy_v1_trading_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,32 +21,33 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TradingService_ValidateBroker_FullMethodName      = "/quasar.strategy.v1.TradingService/ValidateBroker"
-	TradingService_PlaceOrder_FullMethodName          = "/quasar.strategy.v1.TradingService/PlaceOrder"
-	TradingService_CancelOrder_FullMethodName         = "/quasar.strategy.v1.TradingService/CancelOrder"
-	TradingService_CancelAllOrders_FullMethodName     = "/quasar.strategy.v1.TradingService/CancelAllOrders"
-	TradingService_ReplaceOrder_FullMethodName        = "/quasar.strategy.v1.TradingService/ReplaceOrder"
-	TradingService_ResolveOrder_FullMethodName        = "/quasar.strategy.v1.TradingService/ResolveOrder"
-	TradingService_GetOrder_FullMethodName            = "/quasar.strategy.v1.TradingService/GetOrder"
-	TradingService_ListOrders_FullMethodName          = "/quasar.strategy.v1.TradingService/ListOrders"
-	TradingService_ListOrderEvents_FullMethodName     = "/quasar.strategy.v1.TradingService/ListOrderEvents"
-	TradingService_ListFills_FullMethodName           = "/quasar.strategy.v1.TradingService/ListFills"
-	TradingService_WatchOrders_FullMethodName         = "/quasar.strategy.v1.TradingService/WatchOrders"
-	TradingService_ListAccounts_FullMethodName        = "/quasar.strategy.v1.TradingService/ListAccounts"
-	TradingService_GetAccount_FullMethodName          = "/quasar.strategy.v1.TradingService/GetAccount"
-	TradingService_CreatePaperAccount_FullMethodName  = "/quasar.strategy.v1.TradingService/CreatePaperAccount"
-	TradingService_ConnectAccount_FullMethodName      = "/quasar.strategy.v1.TradingService/ConnectAccount"
-	TradingService_UpdateAccount_FullMethodName       = "/quasar.strategy.v1.TradingService/UpdateAccount"
-	TradingService_DeleteAccount_FullMethodName       = "/quasar.strategy.v1.TradingService/DeleteAccount"
-	TradingService_ResetPaperAccount_FullMethodName   = "/quasar.strategy.v1.TradingService/ResetPaperAccount"
-	TradingService_AdjustPaperCash_FullMethodName     = "/quasar.strategy.v1.TradingService/AdjustPaperCash"
-	TradingService_GetInstrumentRules_FullMethodName  = "/quasar.strategy.v1.TradingService/GetInstrumentRules"
-	TradingService_ListBrokers_FullMethodName         = "/quasar.strategy.v1.TradingService/ListBrokers"
-	TradingService_GetBroker_FullMethodName           = "/quasar.strategy.v1.TradingService/GetBroker"
-	TradingService_RestartBroker_FullMethodName       = "/quasar.strategy.v1.TradingService/RestartBroker"
-	TradingService_ReconcileAccount_FullMethodName    = "/quasar.strategy.v1.TradingService/ReconcileAccount"
-	TradingService_ListReconciliations_FullMethodName = "/quasar.strategy.v1.TradingService/ListReconciliations"
-	TradingService_FlattenPositions_FullMethodName    = "/quasar.strategy.v1.TradingService/FlattenPositions"
+	TradingService_ValidateBroker_FullMethodName        = "/quasar.strategy.v1.TradingService/ValidateBroker"
+	TradingService_PlaceOrder_FullMethodName            = "/quasar.strategy.v1.TradingService/PlaceOrder"
+	TradingService_CancelOrder_FullMethodName           = "/quasar.strategy.v1.TradingService/CancelOrder"
+	TradingService_CancelAllOrders_FullMethodName       = "/quasar.strategy.v1.TradingService/CancelAllOrders"
+	TradingService_ReplaceOrder_FullMethodName          = "/quasar.strategy.v1.TradingService/ReplaceOrder"
+	TradingService_ResolveOrder_FullMethodName          = "/quasar.strategy.v1.TradingService/ResolveOrder"
+	TradingService_GetOrder_FullMethodName              = "/quasar.strategy.v1.TradingService/GetOrder"
+	TradingService_ListOrders_FullMethodName            = "/quasar.strategy.v1.TradingService/ListOrders"
+	TradingService_ListOrderEvents_FullMethodName       = "/quasar.strategy.v1.TradingService/ListOrderEvents"
+	TradingService_ListFills_FullMethodName             = "/quasar.strategy.v1.TradingService/ListFills"
+	TradingService_WatchOrders_FullMethodName           = "/quasar.strategy.v1.TradingService/WatchOrders"
+	TradingService_ListAccounts_FullMethodName          = "/quasar.strategy.v1.TradingService/ListAccounts"
+	TradingService_GetAccount_FullMethodName            = "/quasar.strategy.v1.TradingService/GetAccount"
+	TradingService_CreatePaperAccount_FullMethodName    = "/quasar.strategy.v1.TradingService/CreatePaperAccount"
+	TradingService_ConnectAccount_FullMethodName        = "/quasar.strategy.v1.TradingService/ConnectAccount"
+	TradingService_UpdateAccount_FullMethodName         = "/quasar.strategy.v1.TradingService/UpdateAccount"
+	TradingService_DeleteAccount_FullMethodName         = "/quasar.strategy.v1.TradingService/DeleteAccount"
+	TradingService_ResetPaperAccount_FullMethodName     = "/quasar.strategy.v1.TradingService/ResetPaperAccount"
+	TradingService_AdjustPaperCash_FullMethodName       = "/quasar.strategy.v1.TradingService/AdjustPaperCash"
+	TradingService_GetInstrumentRules_FullMethodName    = "/quasar.strategy.v1.TradingService/GetInstrumentRules"
+	TradingService_ListBrokers_FullMethodName           = "/quasar.strategy.v1.TradingService/ListBrokers"
+	TradingService_GetBroker_FullMethodName             = "/quasar.strategy.v1.TradingService/GetBroker"
+	TradingService_ListBrokerInstruments_FullMethodName = "/quasar.strategy.v1.TradingService/ListBrokerInstruments"
+	TradingService_RestartBroker_FullMethodName         = "/quasar.strategy.v1.TradingService/RestartBroker"
+	TradingService_ReconcileAccount_FullMethodName      = "/quasar.strategy.v1.TradingService/ReconcileAccount"
+	TradingService_ListReconciliations_FullMethodName   = "/quasar.strategy.v1.TradingService/ListReconciliations"
+	TradingService_FlattenPositions_FullMethodName      = "/quasar.strategy.v1.TradingService/FlattenPositions"
 )
 
 // TradingServiceClient is the client API for TradingService service.
@@ -126,6 +127,10 @@ type TradingServiceClient interface {
 	ListBrokers(ctx context.Context, in *ListBrokersRequest, opts ...grpc.CallOption) (*ListBrokersResponse, error)
 	// Returns a broker. NOT_FOUND.
 	GetBroker(ctx context.Context, in *GetBrokerRequest, opts ...grpc.CallOption) (*GetBrokerResponse, error)
+	// Streams the instruments that a broker trades, as it tells them; the Registry's asset sync calls it. The platform's own paper broker trades every
+	// common symbol with an active mapping. A broker that does not run is started for the call and ended after it. NOT_FOUND for a broker that is
+	// unknown or not active; FAILED_PRECONDITION for one whose class does not list instruments; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+	ListBrokerInstruments(ctx context.Context, in *ListBrokerInstrumentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListBrokerInstrumentsResponse], error)
 	// Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
 	// FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
 	RestartBroker(ctx context.Context, in *RestartBrokerRequest, opts ...grpc.CallOption) (*RestartBrokerResponse, error)
@@ -378,6 +383,25 @@ func (c *tradingServiceClient) GetBroker(ctx context.Context, in *GetBrokerReque
 	return out, nil
 }
 
+func (c *tradingServiceClient) ListBrokerInstruments(ctx context.Context, in *ListBrokerInstrumentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListBrokerInstrumentsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TradingService_ServiceDesc.Streams[1], TradingService_ListBrokerInstruments_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListBrokerInstrumentsRequest, ListBrokerInstrumentsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TradingService_ListBrokerInstrumentsClient = grpc.ServerStreamingClient[ListBrokerInstrumentsResponse]
+
 func (c *tradingServiceClient) RestartBroker(ctx context.Context, in *RestartBrokerRequest, opts ...grpc.CallOption) (*RestartBrokerResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RestartBrokerResponse)
@@ -495,6 +519,10 @@ type TradingServiceServer interface {
 	ListBrokers(context.Context, *ListBrokersRequest) (*ListBrokersResponse, error)
 	// Returns a broker. NOT_FOUND.
 	GetBroker(context.Context, *GetBrokerRequest) (*GetBrokerResponse, error)
+	// Streams the instruments that a broker trades, as it tells them; the Registry's asset sync calls it. The platform's own paper broker trades every
+	// common symbol with an active mapping. A broker that does not run is started for the call and ended after it. NOT_FOUND for a broker that is
+	// unknown or not active; FAILED_PRECONDITION for one whose class does not list instruments; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+	ListBrokerInstruments(*ListBrokerInstrumentsRequest, grpc.ServerStreamingServer[ListBrokerInstrumentsResponse]) error
 	// Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
 	// FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
 	RestartBroker(context.Context, *RestartBrokerRequest) (*RestartBrokerResponse, error)
@@ -583,6 +611,9 @@ func (UnimplementedTradingServiceServer) ListBrokers(context.Context, *ListBroke
 }
 func (UnimplementedTradingServiceServer) GetBroker(context.Context, *GetBrokerRequest) (*GetBrokerResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GetBroker not implemented")
+}
+func (UnimplementedTradingServiceServer) ListBrokerInstruments(*ListBrokerInstrumentsRequest, grpc.ServerStreamingServer[ListBrokerInstrumentsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method ListBrokerInstruments not implemented")
 }
 func (UnimplementedTradingServiceServer) RestartBroker(context.Context, *RestartBrokerRequest) (*RestartBrokerResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method RestartBroker not implemented")
@@ -1006,6 +1037,17 @@ func _TradingService_GetBroker_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TradingService_ListBrokerInstruments_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListBrokerInstrumentsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(TradingServiceServer).ListBrokerInstruments(m, &grpc.GenericServerStream[ListBrokerInstrumentsRequest, ListBrokerInstrumentsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TradingService_ListBrokerInstrumentsServer = grpc.ServerStreamingServer[ListBrokerInstrumentsResponse]
+
 func _TradingService_RestartBroker_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RestartBrokerRequest)
 	if err := dec(in); err != nil {
@@ -1190,6 +1232,11 @@ var TradingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchOrders",
 			Handler:       _TradingService_WatchOrders_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListBrokerInstruments",
+			Handler:       _TradingService_ListBrokerInstruments_Handler,
 			ServerStreams: true,
 		},
 	},

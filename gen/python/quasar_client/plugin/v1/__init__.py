@@ -1887,6 +1887,16 @@ class ListInstrumentsResponse(betterproto2.Message):
     The instruments, with the broker's symbols.
     """
 
+    errors: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Rows of the vendor that are no valid instrument, each with what is wrong; at most 100 over the stream.
+    """
+
+    error_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    Such rows over the stream so far.
+    """
+
 
 default_message_pool.register_message("quasar.plugin.v1", "ListInstrumentsResponse", ListInstrumentsResponse)
 

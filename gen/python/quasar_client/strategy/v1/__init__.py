@@ -147,6 +147,8 @@ __all__ = (
     "ListBacktestOrdersResponse",
     "ListBacktestsRequest",
     "ListBacktestsResponse",
+    "ListBrokerInstrumentsRequest",
+    "ListBrokerInstrumentsResponse",
     "ListBrokersRequest",
     "ListBrokersResponse",
     "ListCashMovementsRequest",
@@ -6886,6 +6888,57 @@ class ListBacktestsResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("quasar.strategy.v1", "ListBacktestsResponse", ListBacktestsResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListBrokerInstrumentsRequest(betterproto2.Message):
+    """
+    Asks for a broker's instruments.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name, as in the code registry; "Paper" for the platform's own.
+    """
+
+    batch_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Instruments in one message at most; 0 means 1,000.
+    """
+
+
+default_message_pool.register_message(
+    "quasar.strategy.v1", "ListBrokerInstrumentsRequest", ListBrokerInstrumentsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListBrokerInstrumentsResponse(betterproto2.Message):
+    """
+    Some instruments.
+    """
+
+    instruments: "list[__datahub__v1__.ProviderSymbol]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The instruments, with the broker's symbols.
+    """
+
+    errors: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Rows of the broker that are no valid instrument, each with what is wrong; at most 100 over the stream.
+    """
+
+    error_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    Such rows over the stream so far.
+    """
+
+
+default_message_pool.register_message(
+    "quasar.strategy.v1", "ListBrokerInstrumentsResponse", ListBrokerInstrumentsResponse
+)
 
 
 @dataclass(eq=False, repr=False)

@@ -829,18 +829,28 @@ class ListInstrumentsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INSTRUMENTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    ERROR_COUNT_FIELD_NUMBER: _builtins.int
+    error_count: _builtins.int
+    """Such rows over the stream so far."""
     @_builtins.property
     def instruments(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.ProviderSymbol]:
         """The instruments, with the broker's symbols."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Rows of the vendor that are no valid instrument, each with what is wrong; at most 100 over the stream."""
 
     def __init__(
         self,
         *,
         instruments: _abc.Iterable[_provider_pb2.ProviderSymbol] | None = ...,
+        errors: _abc.Iterable[_builtins.str] | None = ...,
+        error_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruments", b"instruments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_count", b"error_count", "errors", b"errors", "instruments", b"instruments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -188,7 +188,8 @@ class BrokerPluginServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListInstruments(self, request, context):
-        """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages.
+        """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages. UNIMPLEMENTED for a class that does not
+        list them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,7 +78,9 @@ class BrokerPluginStub:
     plug-in polls. The same fill or status may come twice.
     """
     ListInstruments: _grpc.UnaryStreamMultiCallable[_broker_pb2.ListInstrumentsRequest, _broker_pb2.ListInstrumentsResponse]
-    """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages."""
+    """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages. UNIMPLEMENTED for a class that does not
+    list them.
+    """
 
 @_typing.type_check_only
 class BrokerPluginAsyncStub(BrokerPluginStub):
@@ -130,7 +132,9 @@ class BrokerPluginAsyncStub(BrokerPluginStub):
     plug-in polls. The same fill or status may come twice.
     """
     ListInstruments: _aio.UnaryStreamMultiCallable[_broker_pb2.ListInstrumentsRequest, _broker_pb2.ListInstrumentsResponse]  # type: ignore[assignment]
-    """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages."""
+    """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages. UNIMPLEMENTED for a class that does not
+    list them.
+    """
 
 class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
     """A destination of orders. The strategy engine has checked every order against policy and stored it before it comes here; the plug-in
@@ -239,6 +243,8 @@ class BrokerPluginServicer(metaclass=_abc_1.ABCMeta):
         request: _broker_pb2.ListInstrumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_broker_pb2.ListInstrumentsResponse], _abc.AsyncIterator[_broker_pb2.ListInstrumentsResponse]]:
-        """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages."""
+        """Streams the instruments that the account may trade, with their steps and smallest sizes, in pages. UNIMPLEMENTED for a class that does not
+        list them.
+        """
 
 def add_BrokerPluginServicer_to_server(servicer: BrokerPluginServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from quasar_proto.common.v1 import code_pb2 as _code_pb2
 from quasar_proto.common.v1 import values_pb2 as _values_pb2
+from quasar_proto.datahub.v1 import provider_pb2 as _provider_pb2
 from quasar_proto.ops.v1 import operation_pb2 as _operation_pb2
 from quasar_proto.strategy.v1 import order_pb2 as _order_pb2
 from quasar_proto.strategy.v1 import policy_pb2 as _policy_pb2
@@ -1510,6 +1511,66 @@ class GetBrokerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBrokerResponse: _TypeAlias = GetBrokerResponse  # noqa: Y015
+
+@_typing.final
+class ListBrokerInstrumentsRequest(_message.Message):
+    """Asks for a broker's instruments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, as in the code registry; "Paper" for the platform's own."""
+    batch_size: _builtins.int
+    """Instruments in one message at most; 0 means 1,000."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        batch_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBrokerInstrumentsRequest: _TypeAlias = ListBrokerInstrumentsRequest  # noqa: Y015
+
+@_typing.final
+class ListBrokerInstrumentsResponse(_message.Message):
+    """Some instruments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    ERROR_COUNT_FIELD_NUMBER: _builtins.int
+    error_count: _builtins.int
+    """Such rows over the stream so far."""
+    @_builtins.property
+    def instruments(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.ProviderSymbol]:
+        """The instruments, with the broker's symbols."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Rows of the broker that are no valid instrument, each with what is wrong; at most 100 over the stream."""
+
+    def __init__(
+        self,
+        *,
+        instruments: _abc.Iterable[_provider_pb2.ProviderSymbol] | None = ...,
+        errors: _abc.Iterable[_builtins.str] | None = ...,
+        error_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_count", b"error_count", "errors", b"errors", "instruments", b"instruments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBrokerInstrumentsResponse: _TypeAlias = ListBrokerInstrumentsResponse  # noqa: Y015
 
 @_typing.final
 class RestartBrokerRequest(_message.Message):

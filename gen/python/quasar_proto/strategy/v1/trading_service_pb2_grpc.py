@@ -149,6 +149,11 @@ class TradingServiceStub:
                 request_serializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.GetBrokerRequest.SerializeToString,
                 response_deserializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.GetBrokerResponse.FromString,
                 _registered_method=True)
+        self.ListBrokerInstruments = channel.unary_stream(
+                '/quasar.strategy.v1.TradingService/ListBrokerInstruments',
+                request_serializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.ListBrokerInstrumentsRequest.SerializeToString,
+                response_deserializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.ListBrokerInstrumentsResponse.FromString,
+                _registered_method=True)
         self.RestartBroker = channel.unary_unary(
                 '/quasar.strategy.v1.TradingService/RestartBroker',
                 request_serializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.RestartBrokerRequest.SerializeToString,
@@ -356,6 +361,15 @@ class TradingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBrokerInstruments(self, request, context):
+        """Streams the instruments that a broker trades, as it tells them; the Registry's asset sync calls it. The platform's own paper broker trades every
+        common symbol with an active mapping. A broker that does not run is started for the call and ended after it. NOT_FOUND for a broker that is
+        unknown or not active; FAILED_PRECONDITION for one whose class does not list instruments; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestartBroker(self, request, context):
         """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
         FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
@@ -501,6 +515,11 @@ def add_TradingServiceServicer_to_server(servicer, server):
                     servicer.GetBroker,
                     request_deserializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.GetBrokerRequest.FromString,
                     response_serializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.GetBrokerResponse.SerializeToString,
+            ),
+            'ListBrokerInstruments': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListBrokerInstruments,
+                    request_deserializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.ListBrokerInstrumentsRequest.FromString,
+                    response_serializer=quasar_dot_strategy_dot_v1_dot_trading__service__pb2.ListBrokerInstrumentsResponse.SerializeToString,
             ),
             'RestartBroker': grpc.unary_unary_rpc_method_handler(
                     servicer.RestartBroker,
@@ -1122,6 +1141,33 @@ class TradingService:
             '/quasar.strategy.v1.TradingService/GetBroker',
             quasar_dot_strategy_dot_v1_dot_trading__service__pb2.GetBrokerRequest.SerializeToString,
             quasar_dot_strategy_dot_v1_dot_trading__service__pb2.GetBrokerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBrokerInstruments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/quasar.strategy.v1.TradingService/ListBrokerInstruments',
+            quasar_dot_strategy_dot_v1_dot_trading__service__pb2.ListBrokerInstrumentsRequest.SerializeToString,
+            quasar_dot_strategy_dot_v1_dot_trading__service__pb2.ListBrokerInstrumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -119,6 +119,11 @@ class TradingServiceStub:
     """Lists brokers with the state of their processes."""
     GetBroker: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.GetBrokerRequest, _trading_service_pb2.GetBrokerResponse]
     """Returns a broker. NOT_FOUND."""
+    ListBrokerInstruments: _grpc.UnaryStreamMultiCallable[_trading_service_pb2.ListBrokerInstrumentsRequest, _trading_service_pb2.ListBrokerInstrumentsResponse]
+    """Streams the instruments that a broker trades, as it tells them; the Registry's asset sync calls it. The platform's own paper broker trades every
+    common symbol with an active mapping. A broker that does not run is started for the call and ended after it. NOT_FOUND for a broker that is
+    unknown or not active; FAILED_PRECONDITION for one whose class does not list instruments; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+    """
     RestartBroker: _grpc.UnaryUnaryMultiCallable[_trading_service_pb2.RestartBrokerRequest, _trading_service_pb2.RestartBrokerResponse]
     """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
     FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
@@ -227,6 +232,11 @@ class TradingServiceAsyncStub(TradingServiceStub):
     """Lists brokers with the state of their processes."""
     GetBroker: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.GetBrokerRequest, _trading_service_pb2.GetBrokerResponse]  # type: ignore[assignment]
     """Returns a broker. NOT_FOUND."""
+    ListBrokerInstruments: _aio.UnaryStreamMultiCallable[_trading_service_pb2.ListBrokerInstrumentsRequest, _trading_service_pb2.ListBrokerInstrumentsResponse]  # type: ignore[assignment]
+    """Streams the instruments that a broker trades, as it tells them; the Registry's asset sync calls it. The platform's own paper broker trades every
+    common symbol with an active mapping. A broker that does not run is started for the call and ended after it. NOT_FOUND for a broker that is
+    unknown or not active; FAILED_PRECONDITION for one whose class does not list instruments; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+    """
     RestartBroker: _aio.UnaryUnaryMultiCallable[_trading_service_pb2.RestartBrokerRequest, _trading_service_pb2.RestartBrokerResponse]  # type: ignore[assignment]
     """Ends a broker's process and starts it again; orders that are under way become UNRESOLVED until reconciliation has found them. NOT_FOUND;
     FAILED_PRECONDITION for a broker that is IDLE. Event: `BrokerRestarted`.
@@ -464,6 +474,17 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trading_service_pb2.GetBrokerResponse, _abc.Awaitable[_trading_service_pb2.GetBrokerResponse]]:
         """Returns a broker. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListBrokerInstruments(
+        self,
+        request: _trading_service_pb2.ListBrokerInstrumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_trading_service_pb2.ListBrokerInstrumentsResponse], _abc.AsyncIterator[_trading_service_pb2.ListBrokerInstrumentsResponse]]:
+        """Streams the instruments that a broker trades, as it tells them; the Registry's asset sync calls it. The platform's own paper broker trades every
+        common symbol with an active mapping. A broker that does not run is started for the call and ended after it. NOT_FOUND for a broker that is
+        unknown or not active; FAILED_PRECONDITION for one whose class does not list instruments; PLUGIN_UNAVAILABLE; PLUGIN_FAILED; VENDOR_FAILED.
+        """
 
     @_abc_1.abstractmethod
     def RestartBroker(
