@@ -67,6 +67,7 @@ class Supervisor:
         self._new_id = new_id
         self._going: dict[str, _Going] = {}
         self._asked: asyncio.Queue[str] = asyncio.Queue()
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Supervise until cancelled; runs that were going on before are taken up again."""
@@ -76,29 +77,34 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             while True:
                 name = await self._asked.get()
-                if name not in self._going:
-                    self._going[name] = _Going(group.create_task(self._keep(name)))
+                while (going := self._going.get(name)) is not None:
+                    await asyncio.wait((going.task,))  # a run that has just ended
+                self._going[name] = _Going(group.create_task(self._keep(name)))
 
-    async def start(self, instance: Instance, *, paused: bool = False) -> uuid.UUID:
-        """Begin a run.
+    async def start(self, instance_id: str, *, paused: bool = False) -> tuple[uuid.UUID, bool]:
+        """Begin a run and return its id and True; of an instance that runs, the id of that run and False.
 
         Raises:
-            FailedPrecondition: One goes on already.
-            NotFound: The registry has no such strategy.
+            FailedPrecondition: Its run is being stopped.
+            NotFound: There is no such instance, or the registry has no such strategy.
         """
-        if instance.instance_id in self._going:
-            raise FailedPrecondition(
-                f"instance {instance.instance_id} must be stopped to be started, was {instance.state.value}.",
-                resource=Resource("instance", instance.instance_id),
-            )
-        entry = await self._directory.get(instance.strategy, instance.code_version)
-        run_id, now = self._new_id(), self._around.clock.now()
-        async with self._around.table.database.transaction() as connection:
-            await self._around.table.insert_run(connection, run_id, instance, (entry.version, entry.sha256), now)
-        state = InstanceState.PAUSED if paused else InstanceState.STARTING
-        await self._move(instance, run_id, state, "", enabled=True)
-        self._asked.put_nowait(instance.instance_id)
-        return run_id
+        async with self._turn:
+            instance = await self._around.table.get(instance_id)
+            if instance.state is InstanceState.STOPPING:
+                raise FailedPrecondition(
+                    f"instance {instance_id} must have stopped to be started, was {instance.state.value}.",
+                    resource=Resource("instance", instance_id),
+                )
+            if instance.run_id is not None:
+                return instance.run_id, False
+            entry = await self._directory.get(instance.strategy, instance.code_version)
+            run_id, now = self._new_id(), self._around.clock.now()
+            async with self._around.table.database.transaction() as connection:
+                await self._around.table.insert_run(connection, run_id, instance, (entry.version, entry.sha256), now)
+            state = InstanceState.PAUSED if paused else InstanceState.STARTING
+            await self._move(instance, run_id, state, "", enabled=True)
+            self._asked.put_nowait(instance_id)
+            return run_id, True
 
     async def stop(self, instance: Instance, reason: str) -> None:
         """End the run of an instance and wait until it has ended."""

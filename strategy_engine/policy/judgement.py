@@ -52,11 +52,11 @@ class Decision:
 def judge(proposal: Proposal, standing: Standing, policies: Iterable[Policy]) -> Decision:
     """Judge an order: the rules of the platform first, then every policy of its scopes."""
     case = _Case(proposal, standing)
-    checks = [*_form(case), *_states(case), *_account(case)]
     scopes = scopes_of(proposal)
-    for policy in policies:
-        if policy.scope in scopes:
-            checks += (_of(policy, check) for check in _limits(case, policy.limits, policy.scope))
+    own = [policy for policy in policies if policy.scope in scopes]
+    checks = [*_form(case), *_states(case), *_account(case), _self_trade(case, own)]
+    for policy in own:
+        checks += (_of(policy, check) for check in _limits(case, policy.limits, policy.scope))
     notional = None if case.quantity is None or case.price is None else case.quantity * case.price * proposal.multiplier
     return Decision(
         checks=checks,
@@ -188,6 +188,21 @@ def _money(case: _Case, scope: Scope) -> Check:
         unit=case.proposal.currency,
         detail="" if need <= bound else f"positions must be worth at most {bound} of equity, was {need}",
     )
+
+
+def _self_trade(case: _Case, policies: Sequence[Policy]) -> Check:
+    """Denied unless a policy allows it; one that forbids it in so many words is stricter than one that allows it."""
+    scope = Scope(ScopeKind.ACCOUNT, case.proposal.account_id)
+    said = [policy for policy in policies if policy.limits.allow_self_trade is not None]
+    forbidding = [policy for policy in said if not policy.limits.allow_self_trade]
+    if said and not forbidding:
+        return Check(reason="SELF_TRADE", passed=True, scope=said[0].scope, policy_id=said[0].policy_id)
+    met = case.standing.met(case.proposal)
+    detail = ""
+    if met is not None:
+        detail = f"the order must not trade against {met.client_order_id} of the same account at {met.resting_price}"
+    check = Check(reason="SELF_TRADE", passed=met is None, scope=scope, detail=detail)
+    return _of(forbidding[0], check) if forbidding else check
 
 
 def _with_order(

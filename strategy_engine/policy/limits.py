@@ -84,6 +84,7 @@ class Limits:
     allowed: tuple[InstrumentMatch, ...] = ()
     forbidden: tuple[InstrumentMatch, ...] = ()
     allow_short: bool | None = None
+    allow_self_trade: bool | None = None
     forbidden_order_types: frozenset[str] = frozenset()
 
 
@@ -123,6 +124,7 @@ def limits_of(document: Mapping[str, Any]) -> Limits:
         allowed=_matches(document.get("allowed_instruments", ())),
         forbidden=_matches(document.get("forbidden_instruments", ())),
         allow_short=document.get("allow_short"),
+        allow_self_trade=document.get("allow_self_trade"),
         forbidden_order_types=frozenset(
             str(each).removeprefix("ORDER_TYPE_") for each in document.get("forbidden_order_types", ())
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from quasar.model.orders import OrderSpec
+from quasar.model.orders import OrderSide, OrderSpec, OrderType
 from strategy_engine.policy.limits import Scope, ScopeKind, TradingState
 
 ZERO = Decimal(0)
@@ -42,6 +42,8 @@ class OpenOrder:
     remaining: Decimal
     """Signed: above 0 to be bought."""
     reduce_only: bool = False
+    resting_price: Decimal | None = None
+    """The price at which it stands in the book; None: it does not (a market order, a stop that waits)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,23 @@ class Standing:
         """Return how many orders of a scope work."""
         keep = _within(scope)
         return sum(keep(one.account_id, one.instance_id, one.symbol) for one in self.open_orders)
+
+    def met(self, proposal: Proposal) -> OpenOrder | None:
+        """Return an open order of the same account that an order would trade against, or None.
+
+        A limit order meets what its limit reaches; a market order what stands at the reference price or better. Stops
+        and orders that only ever rest (post-only) meet nothing when they are placed.
+        """
+        spec = proposal.spec
+        if spec.post_only or spec.type not in (OrderType.MARKET, OrderType.LIMIT) or proposal.work_price is None:
+            return None
+        sign, price = (1 if spec.side is OrderSide.BUY else -1), proposal.work_price
+        for one in self.open_orders:
+            same = one.account_id == proposal.account_id and one.symbol == spec.symbol
+            resting = one.resting_price if same and one.remaining * sign < 0 else None
+            if resting is not None and (price - resting) * sign >= 0:
+                return one
+        return None
 
     def values(self, scope: Scope) -> dict[tuple[str, str, str], Decimal]:
         """Return the market value of each position of a scope."""

@@ -17,7 +17,7 @@ from strategy_engine.policy.standing import Proposal
 from strategy_engine.rpc.values import decimal_message, document, message_of, money_message, number_of, word_of
 from strategy_engine.store.actors import actor_of
 from strategy_engine.store.policy_table import PolicyRow, StateRow
-from strategy_engine.trading.desk import denial_document
+from strategy_engine.trading.denials import denial_document
 
 
 def scope_of(message: denial_pb2.PolicyScope) -> Scope:
@@ -64,8 +64,6 @@ def _require_enforced(policy: policy_pb2.Policy) -> None:
         raise Unimplemented("policy.granularity must be SCOPE in this build, was another one.")
     if limits.loss_action > policy_pb2.LOSS_ACTION_REDUCE_ONLY:
         raise Unimplemented("policy.limits.loss_action must be REDUCE_ONLY in this build, was another one.")
-    if limits.HasField("allow_self_trade") and not limits.allow_self_trade:
-        raise Unimplemented("policy.limits.allow_self_trade must be true or left out in this build, was false.")
     if limits.day_time_zone not in ("", "UTC"):
         raise Unimplemented(f"policy.limits.day_time_zone must be UTC in this build, was {limits.day_time_zone}.")
     unheeded = {"allowed_sessions": bool(limits.allowed_sessions)}

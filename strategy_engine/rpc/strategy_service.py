@@ -32,6 +32,7 @@ from strategy_engine.backtests.starting import completed
 from strategy_engine.instances.instances import Instance
 from strategy_engine.instances.summaries import Summaries
 from strategy_engine.instances.supervisor import Supervisor
+from strategy_engine.policy.limits import TradingState
 from strategy_engine.rpc.instance_messages import (
     instance_message,
     instance_of,
@@ -151,6 +152,10 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
             actor=calling_actor(),
         )
 
+    async def _told_of(self, kind: str, instance: Instance) -> None:
+        async with self._table.database.transaction() as connection:
+            await self._record(connection, kind, instance)
+
     async def GetInstance(self, request: pb.GetInstanceRequest, context: Any) -> pb.GetInstanceResponse:
         """Return one instance."""
         return pb.GetInstanceResponse(instance=await self._one(request.instance_id))
@@ -204,19 +209,33 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         return pb.DeleteInstanceResponse(abandoned_positions=len(held))
 
     async def StartInstance(self, request: pb.StartInstanceRequest, context: Any) -> pb.StartInstanceResponse:
-        """Begin a run."""
+        """Begin a run; of an instance that runs, return the run that goes on."""
         instance = await self._table.get(request.instance_id)
         if request.validate_only:
             return pb.StartInstanceResponse(instance=instance_message(instance))
-        run_id = await self._supervisor.start(instance, paused=request.paused)
+        await self._require_may_trade(instance)
+        run_id, begun = await self._supervisor.start(instance.instance_id, paused=request.paused)
+        if begun:
+            await self._told_of("InstanceStarted", instance)
         row = await self._table.run(run_id)
         return pb.StartInstanceResponse(instance=await self._one(request.instance_id), run=run_message(row))
+
+    async def _require_may_trade(self, instance: Instance) -> None:
+        (summary,) = await self._summaries.of([instance])
+        if instance.run_id is None and summary.trading_state is TradingState.HALTED:
+            raise FailedPrecondition(
+                f"instance {instance.instance_id} must not be HALTED to be started; set the trading state of it, of "
+                "its account and of the platform to ACTIVE or REDUCE_ONLY first.",
+                resource=Resource("instance", instance.instance_id),
+            )
 
     async def StopInstance(self, request: pb.StopInstanceRequest, context: Any) -> pb.StopInstanceResponse:
         """End the run, then cancel its orders or close its positions where that is wanted."""
         actor = calling_actor()
         instance = await self._table.get(request.instance_id)
         await self._supervisor.stop(instance, request.reason)
+        if not instance.state.still:
+            await self._told_of("InstanceStopped", instance)
         if request.action in (strategy_pb2.STOP_ACTION_CANCEL_ORDERS, strategy_pb2.STOP_ACTION_FLATTEN):
             await self._desk.cancel_all(instance_id=instance.instance_id)
         if request.action == strategy_pb2.STOP_ACTION_FLATTEN:
@@ -228,6 +247,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         """Let the strategy see what happens without carrying out its wishes."""
         instance = await self._table.get(request.instance_id)
         await self._supervisor.pause(instance, paused=True)
+        await self._told_of("InstancePaused", instance)
         if request.action >= strategy_pb2.STOP_ACTION_CANCEL_ORDERS:
             await self._desk.cancel_all(instance_id=instance.instance_id)
         return pb.PauseInstanceResponse(instance=await self._one(request.instance_id))
@@ -236,6 +256,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         """Carry out the wishes of the strategy again."""
         instance = await self._table.get(request.instance_id)
         await self._supervisor.pause(instance, paused=False)
+        await self._told_of("InstanceResumed", instance)
         return pb.ResumeInstanceResponse(instance=await self._one(request.instance_id))
 
     async def WatchInstances(

@@ -30,9 +30,11 @@ from quasar.rpc.wellknown import seconds, timestamp
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
 from quasar_proto.strategy.v1 import trading_service_pb2_grpc
 from strategy_engine.rpc.account_messages import PAPER, account_message, broker_message, instrument_rules, new_account
+from strategy_engine.rpc.broker_code import BrokerCode
 from strategy_engine.rpc.order_messages import fill_message, order_event_message, order_message, position_message
 from strategy_engine.rpc.policy_messages import decision_message
 from strategy_engine.store.pages import Asked
+from strategy_engine.trading.denials import denied
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.flattening import Flattener, Flattening, manual_order_id
 from strategy_engine.trading.orders import NewOrder, StoredOrder
@@ -53,9 +55,11 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
         events: Events,
         draining: asyncio.Event,
         clock: Clock,
+        broker_code: BrokerCode,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         """Serve what passes `desk`."""
+        self._broker_code = broker_code
         self._desk = desk
         self._survey = survey
         self._flattener = flattener
@@ -69,7 +73,7 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
         return self._desk.records
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
-        """Place an order through policy; the same request id is the same order."""
+        """Place an order through policy; the same request id is the same order, a denied one as well."""
         actor, spec = calling_actor(), spec_from_proto(request.order)
         if request.validate_only:
             decision, proposal = await self._desk.judge(request.account_id, request.instance_id, spec)
@@ -84,11 +88,12 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
             actor=actor,
         )
         placed = await self._desk.place(new)
+        if placed.order.denials:
+            raise denied(placed.order, placed.order.denials)
         answer = pb.PlaceOrderResponse(
             order=order_message(placed.order), bracket_orders=[order_message(each) for each in placed.exits]
         )
-        answer.decision.allowed = not placed.order.denials
-        answer.decision.denials.extend(answer.order.denials)
+        answer.decision.allowed = True
         return answer
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
@@ -271,6 +276,18 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
             )
         accounts = [each.account_id for each in await self._records.accounts.all()]
         return pb.GetBrokerResponse(broker=broker_message(accounts))
+
+    async def ValidateBroker(self, request: pb.ValidateBrokerRequest, context: Any) -> pb.ValidateBrokerResponse:
+        """Read a file of a broker, then try it out in the jail."""
+        return await self._broker_code.validate(request)
+
+    async def ListBrokerInstruments(
+        self, request: pb.ListBrokerInstrumentsRequest, context: Any
+    ) -> AsyncGenerator[pb.ListBrokerInstrumentsResponse, None]:
+        """Stream what a broker trades."""
+        async with aclosing(self._broker_code.instruments(request)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def FlattenPositions(self, request: pb.FlattenPositionsRequest, context: Any) -> pb.FlattenPositionsResponse:
         """Close positions: with `validate_only` say what would be done, with its token do it as an operation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,10 @@ from quasar.errors import AlreadyExists, FieldViolation, NotFound, Resource
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderSide, OrderSpec, OrderType, client_order_id
 from quasar.ops.actors import Actor
-from strategy_engine.policy.judgement import Check, Decision, judge
+from strategy_engine.policy.judgement import Decision, judge
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
+from strategy_engine.trading.denials import denial_document
 from strategy_engine.trading.floor import PaperFloor
 from strategy_engine.trading.orders import Changed, Held, NewOrder, Outcome, StatusOutcome, StoredOrder
 from strategy_engine.trading.quotes import Quote, Quotes
@@ -297,20 +297,3 @@ def _leg_id(order: StoredOrder, leg: int) -> str:
     if order.run_id is not None and order.intent_number:
         return client_order_id(order.run_id, order.intent_number, leg)
     return child_id(order.client_order_id, leg)
-
-
-def denial_document(check: Check, time: dt.datetime) -> dict[str, object]:
-    """Return the JSON form of the contract's `Denial`."""
-    found: dict[str, object] = {
-        "reason": f"DENIAL_REASON_{check.reason}",
-        "scope": {"kind": f"SCOPE_KIND_{check.scope.kind.value}", "id": check.scope.id},
-        "policy_id": check.policy_id,
-        "unit": check.unit,
-        "detail": check.detail,
-        "time": time.isoformat().replace("+00:00", "Z"),
-    }
-    for name in ("limit", "value"):
-        number = getattr(check, name)
-        if number is not None:
-            found[name] = {"value": format(number, "f")}
-    return found

@@ -9,14 +9,15 @@ from decimal import Decimal
 
 from quasar.clock import Clock
 from quasar.engine.rules import MarketRules
-from quasar.model.orders import OrderSide
+from quasar.model.order_states import OrderStatus
+from quasar.model.orders import OrderSide, OrderType
 from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind
 from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Standing
 from strategy_engine.store.account_table import AccountTable, EquityPoint
 from strategy_engine.store.order_table import OrderTable
 from strategy_engine.store.policy_table import PolicyTable
 from strategy_engine.store.statements import SQL
-from strategy_engine.trading.orders import ZERO, Account, Held
+from strategy_engine.trading.orders import ZERO, Account, Held, StoredOrder
 from strategy_engine.trading.quotes import Quotes
 
 
@@ -67,6 +68,7 @@ class Survey:
                     symbol=order.spec.symbol,
                     remaining=order.remaining if order.spec.side is OrderSide.BUY else -order.remaining,
                     reduce_only=order.spec.reduce_only,
+                    resting_price=_resting_price(order),
                 )
                 for order in await self._orders.open()
             ],
@@ -144,6 +146,13 @@ def instance_cash(capital: Decimal, held: Sequence[Held]) -> Decimal:
     """Return what is left of an instance's capital: profits in, commissions and the cost of what is held out."""
     cost = sum((each.quantity * (each.average_price or ZERO) * each.multiplier for each in held), ZERO)
     return capital + sum((each.realised_pnl - each.commission for each in held), ZERO) - cost
+
+
+def _resting_price(order: StoredOrder) -> Decimal | None:
+    """Return where an order stands in the book: a limit order from its start, a triggered one after its trigger."""
+    waits = order.status in (OrderStatus.HELD, OrderStatus.PENDING_CANCEL)
+    at_once = order.spec.type is OrderType.LIMIT or order.status is OrderStatus.TRIGGERED
+    return order.spec.limit_price if at_once and not waits else None
 
 
 def _holding(held: Held) -> Holding:

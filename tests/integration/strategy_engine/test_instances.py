@@ -12,8 +12,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.strategy.v1 import (
+    denial_pb2,
     order_pb2,
     policy_pb2,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
     portfolio_pb2,
     portfolio_service_pb2,
     portfolio_service_pb2_grpc,
@@ -241,6 +244,36 @@ async def test_a_paused_instance_trades_nothing_until_it_is_resumed(
     assert resumed.instance.state == strategy_pb2.INSTANCE_STATE_RUNNING
     await market.feed(40)
     assert (await fills_of(service, bearers, 1))[0][1] == 1
+
+
+async def test_starting_what_runs_changes_nothing_and_a_halted_instance_is_not_started(
+    service: Running, bearers: Bearers, played: Played, market: Market
+) -> None:
+    stub = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
+    run_id = await create_and_start(service, bearers)
+    asked = pb.StartInstanceRequest(instance_id="cross")
+    again = await asyncio.gather(*(stub.StartInstance(asked, **as_(bearers.operator)) for _ in range(3)))
+    assert {each.run.run_id for each in again} == {run_id}
+    assert {each.instance.state for each in again} == {strategy_pb2.INSTANCE_STATE_RUNNING}
+    listed = await stub.ListRuns(pb.ListRunsRequest(), **as_(bearers.viewer))
+    assert len(listed.runs) == 1
+    await stub.StopInstance(pb.StopInstanceRequest(instance_id="cross"), **as_(bearers.operator))
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    halt = policy_service_pb2.SetTradingStateRequest(
+        scope=denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_STRATEGY, id="cross"),
+        state=policy_pb2.TRADING_STATE_HALTED,
+        reason="test",
+    )
+    await policies.SetTradingState(halt, **as_(bearers.operator))
+    with pytest.raises(grpc.aio.AioRpcError, match="HALTED") as caught:
+        await stub.StartInstance(asked, **as_(bearers.operator))
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    halt.state = policy_pb2.TRADING_STATE_ACTIVE
+    await policies.SetTradingState(halt, **as_(bearers.operator))
+    both = await asyncio.gather(*(stub.StartInstance(asked, **as_(bearers.operator)) for _ in range(3)))
+    (second,) = {each.run.run_id for each in both}
+    assert second != run_id
+    await in_state(service, bearers, strategy_pb2.INSTANCE_STATE_RUNNING)
 
 
 async def test_an_error_of_the_strategy_is_told_with_file_and_line_and_the_run_goes_on(

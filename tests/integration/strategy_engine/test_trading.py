@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import re
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from quasar import errors
 from quasar.database.pool import Database
 from quasar.model.bars import BarColumns
+from quasar.rpc.errors import from_rpc_error
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.ops.v1 import operation_pb2
 from quasar_proto.strategy.v1 import (
@@ -74,6 +77,21 @@ def order(request_id: str, quantity: str = "10", side: int = 1, **more: Any) -> 
     if limit:
         spec.limit_price.value = limit
     return pb.PlaceOrderRequest(account_id="main", order=spec, request_id=request_id, **more)
+
+
+async def refused(
+    stub: Any, bearers: Bearers, asked: pb.PlaceOrderRequest
+) -> tuple[errors.PolicyDenied, order_pb2.Order]:
+    """Place an order that policy denies, and return the error and the order as it is kept."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.PlaceOrder(asked, **as_(bearers.operator))
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, errors.PolicyDenied)
+    found = pb.GetOrderRequest(client_order_id=error.metadata["client_order_id"])
+    kept = (await stub.GetOrder(found, **as_(bearers.viewer))).order
+    assert kept.status == order_pb2.ORDER_STATUS_DENIED
+    return error, kept
 
 
 async def reached(stub: Any, bearers: Bearers, order_id: str, status: int) -> pb.GetOrderResponse:
@@ -197,15 +215,21 @@ async def test_a_limit_denies_with_its_reason_and_numbers_and_the_denial_is_kept
     limits = policy_pb2.PolicyLimits(max_order_quantity=values_pb2.Decimal(value="5"))
     policy = policy_pb2.Policy(policy_id="small", scope=scope, limits=limits, enabled=True)
     await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
-    denied = await stub.PlaceOrder(order("d-1", limit="1.00"), **as_(bearers.operator))
-    assert denied.order.status == order_pb2.ORDER_STATUS_DENIED
-    (denial,) = denied.order.denials
+    error, kept = await refused(stub, bearers, order("d-1", limit="1.00"))
+    assert "MAX_ORDER_QUANTITY" in error.metadata["reasons"]
+    assert [error.metadata[name] for name in ("limit", "value", "unit", "policy_id")] == ["5", "10", "units", "small"]
+    (told,) = json.loads(error.metadata["denials"])
+    assert json_format.ParseDict(told, denial_pb2.Denial()) == kept.denials[0]
+    assert "10 GOOG" in error.message
+    again, _ = await refused(stub, bearers, order("d-1", limit="1.00"))
+    assert again.metadata == error.metadata
+    (denial,) = kept.denials
     assert denial.reason == denial_pb2.DENIAL_REASON_MAX_ORDER_QUANTITY
     assert (denial.limit.value, denial.value.value, denial.policy_id) == ("5", "10", "small")
     listed = await policies.ListDenials(
         policy_service_pb2.ListDenialsRequest(filter="reason = MAX_ORDER_QUANTITY"), **as_(bearers.viewer)
     )
-    assert [each.client_order_id for each in listed.denials] == [denied.order.client_order_id]
+    assert [each.client_order_id for each in listed.denials] == [kept.client_order_id]
     asked = policy_service_pb2.CheckOrderRequest(account_id="main", order=order("x", "5", limit="1.00").order)
     checked = (await policies.CheckOrder(asked, **as_(bearers.viewer))).decision
     assert checked.allowed
@@ -223,7 +247,6 @@ async def test_a_limit_denies_with_its_reason_and_numbers_and_the_denial_is_kept
     ("field", "limits"),
     [
         ("loss_action", policy_pb2.PolicyLimits(loss_action=policy_pb2.LOSS_ACTION_FLATTEN)),
-        ("allow_self_trade", policy_pb2.PolicyLimits(allow_self_trade=False)),
         ("day_time_zone", policy_pb2.PolicyLimits(day_time_zone="Europe/Berlin")),
         (
             "forbidden_instruments[0].exchange",
@@ -257,8 +280,8 @@ async def test_a_halt_denies_orders_and_cancels_open_ones(stub: Any, service: Ru
     )
     halted = await policies.SetTradingState(halt, **as_(bearers.operator))
     assert list(halted.cancelled_client_order_ids) == [waiting.order.client_order_id]
-    denied = await stub.PlaceOrder(order("h-1"), **as_(bearers.operator))
-    assert [each.reason for each in denied.order.denials] == [denial_pb2.DENIAL_REASON_TRADING_HALTED]
+    _, kept = await refused(stub, bearers, order("h-1"))
+    assert [each.reason for each in kept.denials] == [denial_pb2.DENIAL_REASON_TRADING_HALTED]
     halt.state, halt.cancel_open_orders = policy_pb2.TRADING_STATE_ACTIVE, False
     await policies.SetTradingState(halt, **as_(bearers.operator))
     again = await stub.PlaceOrder(order("h-2"), **as_(bearers.operator))
@@ -268,9 +291,10 @@ async def test_a_halt_denies_orders_and_cancels_open_ones(stub: Any, service: Ru
 async def test_unknown_symbols_are_denied_and_say_so(stub: Any, bearers: Bearers) -> None:
     asked = order("u-1")
     asked.order.symbol = "NOPE"
-    denied = await stub.PlaceOrder(asked, **as_(bearers.operator))
-    assert denial_pb2.DENIAL_REASON_INSTRUMENT_UNKNOWN in [each.reason for each in denied.order.denials]
-    assert "NOPE" in denied.order.status_text
+    error, kept = await refused(stub, bearers, asked)
+    assert denial_pb2.DENIAL_REASON_INSTRUMENT_UNKNOWN in [each.reason for each in kept.denials]
+    assert error.metadata["reasons"].startswith("INSTRUMENT_UNKNOWN")
+    assert "NOPE" in kept.status_text
 
 
 async def test_an_open_order_works_again_after_a_restart_of_the_service(
@@ -318,3 +342,21 @@ async def test_an_account_is_renamed_with_an_etag_and_its_instruments_say_their_
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.GetInstrumentRules(asked, **as_(bearers.viewer))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_order_that_would_meet_an_own_one_is_denied_unless_a_policy_allows_it(
+    stub: Any, service: Running, bearers: Bearers
+) -> None:
+    resting = await stub.PlaceOrder(order("s-1", limit="10.00"), **as_(bearers.operator))
+    error, kept = await refused(stub, bearers, order("s-2", side=2, limit="9.50"))
+    assert error.metadata["reasons"] == "SELF_TRADE"
+    assert resting.order.client_order_id in kept.denials[0].detail
+    above = await stub.PlaceOrder(order("s-3", side=2, limit="10.01"), **as_(bearers.operator))
+    assert above.order.status == order_pb2.ORDER_STATUS_ACCEPTED
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="main")
+    limits = policy_pb2.PolicyLimits(allow_self_trade=True)
+    policy = policy_pb2.Policy(policy_id="crossing", scope=scope, limits=limits, enabled=True)
+    await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    allowed = await stub.PlaceOrder(order("s-4", side=2, limit="9.50"), **as_(bearers.operator))
+    assert allowed.order.status == order_pb2.ORDER_STATUS_ACCEPTED

@@ -163,3 +163,52 @@ def test_a_policy_of_another_scope_does_not_apply() -> None:
 )
 def test_a_star_in_an_instrument_stands_for_any_row_of_characters(pattern: str, symbol: str, fits: bool) -> None:
     assert InstrumentMatch(pattern).fits(symbol, "USD") is fits
+
+
+def resting(remaining: str, price: str | None) -> OpenOrder:
+    return OpenOrder(
+        client_order_id="own",
+        account_id="main",
+        instance_id="other",
+        symbol="AAPL",
+        remaining=D(remaining),
+        resting_price=None if price is None else D(price),
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "met"),
+    [
+        (resting("-5", "101"), proposal(limit_price=D(101)), True),
+        (resting("-5", "101"), proposal(limit_price=D("100.99")), False),
+        (resting("-5", "100"), proposal(), True),
+        (resting("-5", "101"), proposal(), False),
+        (resting("5", "100"), proposal(OrderSide.SELL, limit_price=D(99)), True),
+        (resting("5", "100"), proposal(OrderSide.SELL, limit_price=D(101)), False),
+        (resting("5", "102"), proposal(limit_price=D(101)), False),
+        (resting("-5", None), proposal(), False),
+        (resting("-5", "90"), proposal(limit_price=D(101), post_only=True), False),
+        (resting("-5", "90"), proposal(type=OrderType.STOP, trigger_price=D(110)), False),
+    ],
+    ids=["at", "below", "market", "far", "sell", "sell-far", "same-side", "not-resting", "post-only", "stop"],
+)
+def test_an_order_meets_own_orders_that_rest_within_its_reach(own: OpenOrder, asked: Proposal, met: bool) -> None:
+    found = reasons(judge(asked, standing(held="5", open_orders=(own,)), []))
+    assert ("SELF_TRADE" in found) is met
+
+
+@pytest.mark.parametrize(
+    ("limits", "denied_by"),
+    [
+        ([Limits(allow_self_trade=True)], None),
+        ([Limits(allow_self_trade=True), Limits(allow_self_trade=False)], "p1"),
+        ([Limits(allow_self_trade=False)], "p0"),
+        ([Limits()], ""),
+    ],
+    ids=["allowed", "the stricter wins", "forbidden", "default"],
+)
+def test_policies_allow_orders_that_meet_own_ones(limits: list[Limits], denied_by: str | None) -> None:
+    policies = [Policy(policy_id=f"p{n}", scope=ACCOUNT, limits=each) for n, each in enumerate(limits)]
+    how = standing(held="5", open_orders=(resting("-5", "100"),))
+    found = [check.policy_id for check in judge(proposal(), how, policies).denials if check.reason == "SELF_TRADE"]
+    assert found == ([] if denied_by is None else [denied_by])
