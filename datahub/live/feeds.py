@@ -45,6 +45,7 @@ class ProviderFeed:
         self._symbols: dict[int, str] = {}
         self._handle: ProviderHandle | None = None
         self._attempt: asyncio.Timeout | None = None
+        self._asked_anew = False
 
     @property
     def series(self) -> Mapping[str, LiveSeries]:
@@ -135,7 +136,9 @@ class ProviderFeed:
         facts = self.facts
         facts.connected, facts.down, facts.detail = False, "", ""
         facts.since_ns, facts.next_attempt_ns = self._clock.time_ns(), 0
+        # The provider begins with a whole budget, and what an operator asks for is not taken from it.
         facts.made_anew.clear()
+        self._asked_anew = True
         facts.refused.clear()
         self._changed()
         why = "the connection is made anew"
@@ -171,8 +174,9 @@ class ProviderFeed:
 
     def _connected(self) -> None:
         facts, now = self.facts, self._clock.time_ns()
-        if facts.connects and not facts.connected:
+        if facts.connects and not facts.connected and not self._asked_anew:
             facts.made_anew.append(now)
+        self._asked_anew = False
         facts.connected = True
         facts.connects += 1
         facts.connect_ns = facts.since_ns = now

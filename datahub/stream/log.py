@@ -6,7 +6,7 @@ follows from here, without a hole, or is told the earliest cursor that is left.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Entry:
     """One published chunk."""
 
     position: int
-    """Counts all entries of the epoch, from 1."""
+    """Grows from entry to entry of the epoch; by one, unless a bus numbers them."""
     topic: Topic
     field: bytes
     """The chunk as a field of an envelope: tag, length and payload."""
@@ -58,17 +58,21 @@ class Cursor:
 class LiveLog:
     """Keeps what was published until it is too much or too old."""
 
-    def __init__(self, epoch: int, *, max_bytes: int = 64 * 1024 * 1024, max_age_ns: int = 900_000_000_000) -> None:
-        """Begin an epoch.
+    def __init__(
+        self, epoch: int, *, position: int = 0, max_bytes: int = 64 * 1024 * 1024, max_age_ns: int = 900_000_000_000
+    ) -> None:
+        """Begin an epoch, or go on in one.
 
         Args:
             epoch: Greater than that of every former log.
+            position: Of the last entry before the first that will be kept.
             max_bytes: Encoded bytes that are kept.
             max_age_ns: Age that is kept, nanoseconds.
         """
         self.epoch = epoch
-        self.position = 0
+        self.position = position
         """Position of the newest entry."""
+        self._left_out = position
         self.size_bytes = 0
         self._entries: deque[Entry] = deque()
         self._max_bytes = max_bytes
@@ -82,23 +86,25 @@ class LiveLog:
     @property
     def earliest(self) -> Cursor:
         """The earliest cursor that can be resumed from."""
-        return Cursor(self.epoch, self._entries[0].position - 1 if self._entries else self.position)
+        return Cursor(self.epoch, self._left_out)
 
     @property
     def earliest_time_ns(self) -> int:
         """When the oldest entry was published; 0: there is none."""
         return self._entries[0].time_ns if self._entries else 0
 
-    def append(self, topic: Topic, field: bytes, rows: int, time_ns: int) -> Entry:
-        """Publish one chunk; the oldest entries go when there is too much."""
-        self.position += 1
+    def append(self, topic: Topic, field: bytes, rows: int, time_ns: int, position: int = 0) -> Entry:
+        """Publish one chunk; the oldest entries go when there is too much. A position that is given is the next one."""
+        self.position = position or self.position + 1
         entry = Entry(self.position, topic, field, rows, time_ns)
         self._entries.append(entry)
         self.size_bytes += len(field)
         while self._entries and (
             self.size_bytes > self._max_bytes or self._entries[0].time_ns < time_ns - self._max_age_ns
         ):
-            self.size_bytes -= len(self._entries.popleft().field)
+            oldest = self._entries.popleft()
+            self.size_bytes -= len(oldest.field)
+            self._left_out = oldest.position
         return entry
 
     def after(self, cursor: Cursor) -> Iterator[Entry]:
@@ -115,13 +121,13 @@ class LiveLog:
                 "between from the store.",
                 metadata={"earliest_cursor": str(self.earliest)},
             )
-        skip = cursor.position - self.earliest.position
+        skip = bisect_right(self._entries, cursor.position, key=lambda entry: entry.position)
         return islice(self._entries, skip, None)
 
     def position_at(self, time_ns: int) -> int:
         """Return the position before the first entry that was published at or after a time."""
         index = bisect_left(self._entries, time_ns, key=lambda entry: entry.time_ns)
-        return self.earliest.position + index
+        return self._entries[index - 1].position if index else self._left_out
 
     def last(self, topics: frozenset[Topic], rows: int) -> list[Entry]:
         """Return the entries that hold the last rows, so many of each topic, in order; forming bars are left out."""
