@@ -13,11 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from quasar import errors
 from quasar.model.instants import TimeRange
+from quasar.model.instruments import Instrument
 from quasar.model.orders import AccountState, Fill, Order, OrderChange, OrderSpec, Position
+from quasar.sdk.notices import RejectedRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,22 @@ class Broker(ABC):
         Args:
             since_ns: Also what happened since then, as far as the vendor keeps it.
         """
+
+    def instruments(self) -> AsyncIterator[Instrument | Sequence[Instrument] | RejectedRow]:
+        """Iterate over what the account may trade, made with `self.instrument`; the Registry keeps it as assets.
+
+        Raises:
+            Unimplemented: The vendor has no list.
+        """
+        raise errors.Unimplemented(f"broker {self.registered_name()} does not list instruments")
+
+    def instrument(self, symbol: str, *, asset_class: str | None = None, **fields: Any) -> Instrument:
+        """Return a symbol of this broker; `fields` are those of `Instrument`, blanks become None.
+
+        Raises:
+            InvalidArgument: A field is malformed.
+        """
+        return Instrument.told(self.registered_name(), symbol, asset_class=asset_class, **fields)
 
     @classmethod
     def registered_name(cls) -> str:

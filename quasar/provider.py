@@ -263,15 +263,7 @@ class Provider:
         Raises:
             InvalidArgument: A field is malformed; yield a `RejectedRow` for it, or let it be counted as one.
         """
-        texts = ("name", "exchange", "base_currency", "quote_currency")
-        made = Instrument.of(
-            self.registered_name(),
-            symbol,
-            asset_class=asset_class,
-            **{name: fields.pop(name) for name in texts if name in fields},
-        )
-        rest = {name: value for name, value in fields.items() if value is not None and value != ""}
-        return replace(made, **rest) if rest else made
+        return Instrument.told(self.registered_name(), symbol, asset_class=asset_class, **fields)
 
     # What the platform calls.
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from quasar.config import Settings
+from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
 from quasar.rpc.ops.floor import Floor, lay
@@ -21,6 +22,7 @@ from strategy_engine.rpc.account_messages import market_rules
 from strategy_engine.rpc.backtest_messages import series_document, task_of
 from strategy_engine.rpc.backtest_process import BacktestProcess
 from strategy_engine.rpc.backtest_service import BacktestService
+from strategy_engine.rpc.broker_code import BrokerCode
 from strategy_engine.rpc.contract import SERVICES
 from strategy_engine.rpc.datahub_bars import DatahubBars
 from strategy_engine.rpc.datahub_live import DatahubLive
@@ -36,6 +38,7 @@ from strategy_engine.store.backtest_table import BacktestTable
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.instrument_table import InstrumentTable
 from strategy_engine.store.order_table import OrderTable
+from strategy_engine.store.paper_table import PaperTable
 from strategy_engine.store.policy_table import PolicyTable
 from strategy_engine.strategies.directory import StrategyDirectory
 from strategy_engine.strategies.processes import StrategyProcesses
@@ -129,8 +132,10 @@ def _trading_service(parts: _Parts) -> TradingService:
     floor, policies = parts.floor, parts.desk.records.policies
     flattener = flattening.Flattener(parts.desk, parts.survey, policies, floor.operations, floor.clock)
     floor.runner.register(flattening.KIND, flattener.run)
+    brokers = StrategyDirectory(floor.database, floor.context, kind=Kind.BROKER)
+    broker_code = BrokerCode(brokers, parts.pool, PaperTable(floor.database), floor.clock)
     return TradingService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
-        parts.desk, parts.survey, flattener, floor.events, floor.server.draining, floor.clock
+        parts.desk, parts.survey, flattener, floor.events, floor.server.draining, floor.clock, broker_code
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from typing import Any
 
 from quasar.model.asset_classes import AssetClass, AssetGroup, group_of, parse_asset_class
 from quasar.model.money import currency_code, quantise
@@ -80,6 +81,19 @@ class Instrument:
             base_currency=_currency(base_currency, "base_currency"),
             quote_currency=_currency(quote_currency, "quote_currency"),
         )
+
+    @classmethod
+    def told(cls, provider: str, symbol: str, *, asset_class: str | None = None, **fields: Any) -> Instrument:
+        """Build an instrument from any of its fields as a vendor writes them; blanks become None.
+
+        Raises:
+            InvalidArgument: A field is malformed.
+        """
+        texts = ("name", "exchange", "base_currency", "quote_currency")
+        known = {name: fields.pop(name) for name in texts if name in fields}
+        made = cls.of(provider, symbol, asset_class=asset_class, **known)
+        rest = {name: value for name, value in fields.items() if value is not None and value != ""}
+        return replace(made, **rest) if rest else made
 
     @property
     def group(self) -> AssetGroup | None:

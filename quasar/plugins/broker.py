@@ -122,6 +122,17 @@ class BrokerHandle:
                 if event is not None:
                     yield event
 
+    async def instruments(self, batch_size: int = 0) -> AsyncGenerator[broker_pb2.ListInstrumentsResponse, None]:
+        """Yield what the account may trade, in pages as the contract writes them: they are only passed on.
+
+        Raises:
+            Unimplemented: The class does not list instruments.
+        """
+        request = broker_pb2.ListInstrumentsRequest(batch_size=batch_size)
+        async with aclosing(self._stream("ListInstruments", request)) as pages:
+            async for page in pages:
+                yield page
+
     async def _call(self, method: str, request: Any) -> Any:
         process = await self.keeper.ready()
         answer = getattr(broker_pb2, f"{method}Response")

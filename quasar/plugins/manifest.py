@@ -59,7 +59,7 @@ class Manifest:
     sdk_version: str = ""
     language: str = "python"
     capabilities: tuple[str, ...] = ()
-    """Providers: `HISTORICAL`, `LIVE`, `INDEX`, `SYMBOLS`."""
+    """Providers: `HISTORICAL`, `LIVE`, `INDEX`, `SYMBOLS`. Brokers: `SYMBOLS` where the class lists instruments."""
     intervals: tuple[str, ...] = ()
     """Canonical, finest first."""
     streams_ticks: bool = False
@@ -126,6 +126,7 @@ def _broker(found: type[Any], module_path: str) -> Manifest:
     return Manifest(
         **_shared(Kind.BROKER, found, module_path),
         author_version=str(getattr(found, "version", "")),
+        capabilities=("SYMBOLS",) if _lists_instruments(found) else (),
         asset_classes=_asset_classes(getattr(found, "asset_classes", ())),
         hosts=tuple(Host.parse(host) for host in _texts(found, "hosts")),
         rate_limits=rate_limits(getattr(found, "rate_limit", None)),
@@ -136,6 +137,11 @@ def _broker(found: type[Any], module_path: str) -> Manifest:
         times_in_force=_lower(getattr(found, "times_in_force", ())),
         paper=bool(getattr(found, "paper", False)),
     )
+
+
+def _lists_instruments(found: type[Any]) -> bool:
+    """Tell whether a broker overrides the method that lists what it trades."""
+    return any("instruments" in vars(base) for base in found.__mro__ if base.__module__ != "quasar.broker")
 
 
 def _strategy(found: type[Any], module_path: str) -> Manifest:

@@ -36,7 +36,7 @@ class Source:
     @property
     def lists_symbols(self) -> bool:
         """Whether its class can list symbols."""
-        return self.ref.kind is CodeKind.PROVIDER and "SYMBOLS" in self.capabilities
+        return "SYMBOLS" in self.capabilities
 
     @property
     def has_constituents(self) -> bool:

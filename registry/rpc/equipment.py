@@ -22,7 +22,7 @@ def equipped(floor: Floor, datahub: Channel, strategy: Channel) -> Workshop:
         requests=Requests(floor.clock),
         running=Running(floor.database, floor.operations),
     )
-    workshop = Workshop.equip(ground, RemoteUpstream(datahub), RemoteIndexUsers(strategy))
+    workshop = Workshop.equip(ground, RemoteUpstream(datahub, strategy), RemoteIndexUsers(strategy))
     register_operations(floor.runner, workshop)
     floor.background.start(workshop.index_scheduler.run(), "index schedules")
     return workshop

@@ -1,4 +1,4 @@
-"""The services that run sources, over gRPC: the DataHub lists symbols and constituents of providers."""
+"""The services that run sources, over gRPC: the DataHub has the providers, the strategy engine the brokers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Final
 
 from quasar.client.channel import Channel
-from quasar.errors import FailedPrecondition
 from quasar.rpc.wellknown import instant, seconds
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import provider_pb2
 from quasar_proto.datahub.v1 import provider_service_pb2 as pb
 from quasar_proto.datahub.v1 import provider_service_pb2_grpc as stubs
+from quasar_proto.strategy.v1 import trading_service_pb2 as trading
+from quasar_proto.strategy.v1 import trading_service_pb2_grpc as trading_stubs
 from registry.assets.rows import SourceSymbol
 from registry.assets.sources import Source
 from registry.assets.upstream import Constituents, SourceConstituent, SymbolPage
@@ -28,30 +29,36 @@ CONSTITUENTS_S: Final = 120.0
 
 
 class RemoteUpstream:
-    """The DataHub as the one that runs providers."""
+    """The DataHub as the one that runs providers, the strategy engine as the one that runs brokers."""
 
-    def __init__(self, datahub: Channel) -> None:
-        """Call through `datahub`."""
-        self._channel = datahub
+    def __init__(self, datahub: Channel, strategy_engine: Channel) -> None:
+        """Call through these channels."""
+        self._datahub = datahub
+        self._strategy_engine = strategy_engine
         self._providers = datahub.stub(stubs.ProviderServiceStub)
+        self._trading = strategy_engine.stub(trading_stubs.TradingServiceStub)
 
     async def require(self, source: Source | None) -> None:
-        """Make sure that the DataHub takes connections.
+        """Make sure that the service that runs a source takes connections; None: that of all providers.
 
         Raises:
             ServiceUnavailable: It does not.
         """
-        await self._channel.ready(READY_S)
+        broker = source is not None and source.ref.kind is CodeKind.BROKER
+        await (self._strategy_engine if broker else self._datahub).ready(READY_S)
 
     async def symbols(self, source: Source) -> AsyncGenerator[SymbolPage, None]:
-        """Yield the symbols of a provider, page by page.
+        """Yield the symbols of a source, page by page.
 
         Raises:
-            FailedPrecondition: The source is a broker; brokers list no symbols.
-            QuasarError: Whatever the DataHub answers.
+            QuasarError: Whatever the service answers.
         """
-        if source.ref.kind is not CodeKind.PROVIDER:
-            raise FailedPrecondition(f"The {source.ref} cannot list symbols.", resource=source.ref.resource)
+        pages = self._of_broker(source) if source.ref.kind is CodeKind.BROKER else self._of_provider(source)
+        async with aclosing(pages):
+            async for page in pages:
+                yield page
+
+    async def _of_provider(self, source: Source) -> AsyncGenerator[SymbolPage, None]:
         request = pb.ListProviderSymbolsRequest(name=source.ref.name, batch_size=BATCH)
         async with aclosing(self._providers.ListProviderSymbols(request)) as answers:  # type: ignore[type-var]  # the channel's streams are generators
             async for answer in answers:
@@ -61,6 +68,16 @@ class RemoteUpstream:
                     errors=list(answer.errors),
                     error_count=answer.error_count,
                     wait_s=seconds(answer.rate_limit_wait),
+                )
+
+    async def _of_broker(self, source: Source) -> AsyncGenerator[SymbolPage, None]:
+        request = trading.ListBrokerInstrumentsRequest(name=source.ref.name, batch_size=BATCH)
+        async with aclosing(self._trading.ListBrokerInstruments(request)) as answers:  # type: ignore[type-var]  # as above
+            async for answer in answers:
+                yield SymbolPage(
+                    symbols=[_symbol(each) for each in answer.instruments],
+                    errors=list(answer.errors),
+                    error_count=answer.error_count,
                 )
 
     async def constituents(self, source: Source, index: str, as_of: dt.date | None) -> Constituents:

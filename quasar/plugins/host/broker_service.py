@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from quasar.convert.plugin_brokers import (
     account_to_proto,
@@ -18,10 +18,16 @@ from quasar.convert.plugin_orders import (
     position_to_proto,
     spec_from_proto,
 )
+from quasar.convert.plugin_rows import instrument_to_proto
 from quasar.model.instants import MIN_NS, TimeRange
+from quasar.model.instruments import Instrument
 from quasar.plugins.host.runtime import Runtime
 from quasar.plugins.serving import Rpc
+from quasar.sdk.notices import RejectedRow
 from quasar_proto.plugin.v1 import broker_pb2 as messages
+
+_BATCH_INSTRUMENTS: Final = 1_000
+_MOST_ERRORS: Final = 100
 
 
 class BrokerService:
@@ -99,3 +105,42 @@ class BrokerService:
                     told.receive_time.FromNanoseconds(clock.time_ns())
                     sequence += 1
                     await rpc.write(messages.StreamOrderEventsResponse(sequence=sequence, events=[told]))
+
+    async def ListInstruments(self, request: messages.ListInstrumentsRequest, rpc: Rpc) -> None:
+        """Stream what the account may trade, in pages."""
+        pages = _InstrumentPages(request.batch_size or _BATCH_INSTRUMENTS)
+        with self._runtime.working():
+            async with aclosing(self._broker.instruments()) as items:
+                async for item in items:
+                    for one in item if isinstance(item, list | tuple) else (item,):
+                        if full := pages.add(one):
+                            await rpc.write(full)
+            if rest := pages.rest():
+                await rpc.write(rest)
+
+
+class _InstrumentPages:
+    """Gathers what a broker lists into messages."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._page = messages.ListInstrumentsResponse()
+        self._errors = 0
+
+    def add(self, item: object) -> messages.ListInstrumentsResponse | None:
+        """Take one row, and return a message when it is full."""
+        if isinstance(item, Instrument):
+            self._page.instruments.append(instrument_to_proto(item))
+        elif isinstance(item, RejectedRow):
+            self._errors += 1
+            if self._errors <= _MOST_ERRORS:
+                self._page.errors.append(f"{item.symbol}: {item.detail}" if item.symbol else item.detail)
+        else:
+            raise TypeError(f"instruments must yield Instrument or RejectedRow, was {type(item).__name__}")
+        return self.rest() if len(self._page.instruments) >= self._size else None
+
+    def rest(self) -> messages.ListInstrumentsResponse | None:
+        """Return what was gathered since the message before."""
+        page, self._page = self._page, messages.ListInstrumentsResponse()
+        page.error_count = self._errors
+        return page if page.instruments or page.error_count else None

@@ -13,18 +13,25 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "strategies"
 
 
 async def store_strategy(
-    database: Database, name: str, source: bytes, *, parameters: Mapping[str, Any] | None = None, version: int = 1
+    database: Database,
+    name: str,
+    source: bytes,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    version: int = 1,
+    kind: str = "strategy",
 ) -> str:
     """Store a version of a strategy, make it the active one, and return its SHA-256."""
     digest = hashlib.sha256(source)
     preferences = [{"path": path, "default_value": value} for path, value in (parameters or {}).items()]
-    manifest = {"name": name, "kind": "CODE_KIND_STRATEGY", "preferences": preferences}
+    manifest = {"name": name, "kind": f"CODE_KIND_{kind.upper()}", "preferences": preferences}
     async with database.transaction() as connection:
         code_id = await connection.fetchval(
-            "insert into registry.code_registry (kind, name) values ('strategy', $1) "
+            "insert into registry.code_registry (kind, name) values ($2, $1) "
             "on conflict (kind, lower(name)) do update set revision = registry.code_registry.revision + 1 "
             "returning code_id",
             name,
+            kind,
         )
         await connection.execute(
             "insert into registry.code_versions (code_id, version, sha256, file_name, source, manifest) "

@@ -17,6 +17,8 @@ from quasar_proto.datahub.v1 import provider_service_pb2 as pb
 from quasar_proto.datahub.v1 import provider_service_pb2_grpc as stubs
 from quasar_proto.strategy.v1 import strategy_service_pb2 as strategy_pb
 from quasar_proto.strategy.v1 import strategy_service_pb2_grpc as strategy_stubs
+from quasar_proto.strategy.v1 import trading_service_pb2 as trading_pb
+from quasar_proto.strategy.v1 import trading_service_pb2_grpc as trading_stubs
 from tests.integration.rpc.harness import Tokens
 
 
@@ -65,6 +67,24 @@ class ProviderService(stubs.ProviderServiceServicer):
         return pb.ListConstituentsResponse(index=request.index, constituents=members, errors=vendor.errors)
 
 
+class TradingService(trading_stubs.TradingServiceServicer):
+    """Answers for the brokers."""
+
+    def __init__(self, vendors: dict[str, Vendor]) -> None:
+        self._vendors = vendors
+
+    async def ListBrokerInstruments(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        vendor = self._vendors[request.name]
+        if vendor.failure is not None:
+            raise vendor.failure
+        for start in range(0, max(len(vendor.symbols), 1), vendor.page):
+            yield trading_pb.ListBrokerInstrumentsResponse(
+                instruments=vendor.symbols[start : start + vendor.page],
+                errors=vendor.errors if start == 0 else [],
+                error_count=len(vendor.errors),
+            )
+
+
 class StrategyService(strategy_stubs.StrategyServiceServicer):
     """Runs what a test says."""
 
@@ -88,6 +108,7 @@ async def peers(vendors: dict[str, Vendor], strategies: StrategyService) -> Asyn
         metrics=Metrics("datahub", clock),
     )
     server.add(ProviderService(vendors))
+    server.add(TradingService(vendors))
     server.add(strategies)
     port = await server.start()
     try:

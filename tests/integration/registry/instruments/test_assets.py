@@ -126,7 +126,7 @@ async def test_symbols_of_any_characters_are_found_under_their_own_name(world: W
         assert found.key.symbol == symbol
 
 
-async def test_an_unknown_source_an_inactive_one_and_a_broker_are_refused(world: World) -> None:
+async def test_an_unknown_source_an_inactive_one_and_a_broker_without_a_list_are_refused(world: World) -> None:
     await world.add_code("asleep", active=False)
     await world.add_code("mute", capabilities=["LIVE"])
     await world.add_code("desk", kind="broker", capabilities=[])
@@ -139,6 +139,32 @@ async def test_an_unknown_source_an_inactive_one_and_a_broker_are_refused(world:
     for source, code in cases:
         failure = await failure_of(world.assets.SyncAssets(pb.SyncAssetsRequest(source=source)))
         assert failure.code == code
+
+
+async def test_a_broker_is_synced_from_the_strategy_engine(world: World) -> None:
+    await world.add_code("desk", kind="broker")
+    world.vendors["desk"].symbols = [
+        ProviderSymbol(symbol="AAPL", name="Apple", asset_class=EQUITY, price_step={"value": "0.01"}),
+        ProviderSymbol(symbol="BTC/USD", asset_class=CRYPTO),
+    ]
+    world.vendors["desk"].errors = ["XYZ: no currency"]
+    report = await world.sync("desk", broker("desk"))
+    assert (report.received, report.added, report.rejected) == (3, 2, 1)
+    found = (await world.assets.GetAsset(pb.GetAssetRequest(key={"source": broker("desk"), "symbol": "AAPL"}))).asset
+    assert (found.name, found.trading_rules.price_increment.value) == ("Apple", "0.01")
+    world.vendors["desk"].symbols.pop()
+    assert (await world.sync("desk", broker("desk"))).vanished == 1
+
+
+async def test_a_broker_whose_process_does_not_start_fails_the_operation_and_keeps_the_assets(world: World) -> None:
+    await world.add_code("desk", kind="broker")
+    world.vendors["desk"].symbols = [ProviderSymbol(symbol="A")]
+    await world.sync("desk", broker("desk"))
+    world.vendors["desk"].failure = errors.PluginUnavailable("The broker desk does not run.")
+    operation = await world.done(await world.assets.SyncAssets(pb.SyncAssetsRequest(source=broker("desk"))))
+    assert operation.error.message == "The broker desk does not run."
+    (kept,) = await listed(world, filter='source.kind = "BROKER"')
+    assert kept.state == asset_pb2.ASSET_STATE_LISTED
 
 
 async def test_a_plug_in_that_is_away_fails_the_operation_with_its_reason(world: World) -> None:
@@ -393,7 +419,7 @@ async def test_a_datahub_that_is_down_is_named_at_once_and_what_is_stored_stays(
     await symbols(world, "alpha", ProviderSymbol(symbol="A"))
     ground = world.workshop.ground
     async with Channel(ClientSettings(target="127.0.0.1:1", service="datahub")) as nowhere:
-        down = Workshop.equip(ground, RemoteUpstream(nowhere), RemoteIndexUsers(nowhere))
+        down = Workshop.equip(ground, RemoteUpstream(nowhere, nowhere), RemoteIndexUsers(nowhere))
         request = SyncRequest(ref=CodeRef(CodeKind.PROVIDER, "alpha"))
         with pytest.raises(errors.ServiceUnavailable, match="datahub does not answer"):
             await down.syncs.begin(request, None)

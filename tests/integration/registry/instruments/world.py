@@ -139,9 +139,9 @@ class World:
         assert operation.result.Unpack(found)
         return found
 
-    async def sync(self, name: str, **options: Any) -> Any:
-        """Sync the assets of a provider and return the report of it."""
-        request = asset_service_pb2.SyncAssetsRequest(source=provider(name), **options)
+    async def sync(self, name: str, source: code_pb2.CodeRef | None = None, **options: Any) -> Any:
+        """Sync the assets of a provider, or of `source`, and return the report of it."""
+        request = asset_service_pb2.SyncAssetsRequest(source=source or provider(name), **options)
         result = await self.result(await self.assets.SyncAssets(request), asset_pb2.SyncAssetsResult)
         return result.reports[0]
 
@@ -192,7 +192,7 @@ async def living(url: str, context: SystemContext, clock: Clock | None = None) -
         events = Events(database, "registry", SystemClock())
         operations = Operations(database, "registry", events, SystemClock())
         ground = Ground(database, clock, events, Requests(clock), Running(database, operations))
-        workshop = Workshop.equip(ground, RemoteUpstream(channel), RemoteIndexUsers(channel))
+        workshop = Workshop.equip(ground, RemoteUpstream(channel, channel), RemoteIndexUsers(channel))
         runner = OperationRunner(operations, SystemClock())
         register_operations(runner, workshop)
         server = _server(workshop, operations, events)

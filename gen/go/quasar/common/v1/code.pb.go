@@ -286,7 +286,8 @@ type Manifest struct {
 	SdkVersion string `protobuf:"bytes,7,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
 	// The language of the code: "python", or what a plug-in in another language declares ("go", "node").
 	Language string `protobuf:"bytes,8,opt,name=language,proto3" json:"language,omitempty"`
-	// Providers: what the class can do, found from the methods that it overrides. Empty for brokers and strategies.
+	// Providers: what the class can do, found from the methods that it overrides. Brokers: SYMBOLS where the class lists instruments. Empty for
+	// strategies.
 	Capabilities []ProviderCapability `protobuf:"varint,10,rep,packed,name=capabilities,proto3,enum=quasar.common.v1.ProviderCapability" json:"capabilities,omitempty"`
 	// Providers: the intervals that can be fetched or streamed, in canonical form, finest first. Strategies: the intervals that the strategy can
 	// run on; empty means any.

@@ -934,7 +934,8 @@ class Manifest(betterproto2.Message):
 
     capabilities: "list[ProviderCapability]" = betterproto2.field(10, betterproto2.TYPE_ENUM, repeated=True)
     """
-    Providers: what the class can do, found from the methods that it overrides. Empty for brokers and strategies.
+    Providers: what the class can do, found from the methods that it overrides. Brokers: SYMBOLS where the class lists instruments. Empty for
+    strategies.
     """
 
     intervals: "list[str]" = betterproto2.field(11, betterproto2.TYPE_STRING, repeated=True)

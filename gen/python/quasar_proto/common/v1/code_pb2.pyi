@@ -212,7 +212,9 @@ class Manifest(_message.Message):
     """Brokers: whether the account behind it is simulated by the class or the vendor, so that no real money moves."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_values_pb2.ProviderCapability.ValueType]:
-        """Providers: what the class can do, found from the methods that it overrides. Empty for brokers and strategies."""
+        """Providers: what the class can do, found from the methods that it overrides. Brokers: SYMBOLS where the class lists instruments. Empty for
+        strategies.
+        """
 
     @_builtins.property
     def intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -113,7 +113,8 @@ export type Manifest = Message<"quasar.common.v1.Manifest"> & {
   language: string;
 
   /**
-   * Providers: what the class can do, found from the methods that it overrides. Empty for brokers and strategies.
+   * Providers: what the class can do, found from the methods that it overrides. Brokers: SYMBOLS where the class lists instruments. Empty for
+   * strategies.
    *
    * @generated from field: repeated quasar.common.v1.ProviderCapability capabilities = 10;
    */
