@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quasar.cli import tables
+from quasar.cli.dev_traffic import record, replay
 
 if TYPE_CHECKING:  # the console must start at once; what runs code is loaded by the command that does
     from quasar.cli.dev_session import Tried
@@ -195,7 +196,13 @@ def _show(ask: Callable[[Any], Any], options: dict[str, Any]) -> None:
     from quasar.cli import dev_session
 
     tried: Tried = asyncio.run(
-        dev_session.try_out(options["file"], dict(options["secrets"]), dev_session.typed(options["preferences"]), ask)
+        dev_session.try_out(
+            options["file"],
+            dict(options["secrets"]),
+            dev_session.typed(options["preferences"]),
+            ask,
+            click.get_current_context().obj,
+        )
     )
     if options["as_json"]:
         click.echo(tables.as_json([dict(zip(tried.heads, row, strict=True)) for row in tried.rows]))
@@ -205,6 +212,10 @@ def _show(ask: Callable[[Any], Any], options: dict[str, Any]) -> None:
         click.echo(line, err=True)
     if tried.failed:
         sys.exit(1)
+
+
+for _command in (record, replay):
+    dev.add_command(_command)
 
 
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:

@@ -7,8 +7,8 @@ import contextlib
 import datetime as dt
 import json
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from quasar.model.intervals import Interval
 from quasar.model.ticks import Tick
 from quasar.plugins.archive import read_sources
 from quasar.plugins.code import CodeVersion
+from quasar.plugins.errands import Errands
 from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
@@ -28,6 +29,8 @@ from quasar.plugins.reading.code import kind_of
 from quasar.provider import ConnectionNotice, GapNotice, RejectedRow, SymbolNotice
 
 _BARS = 100
+_REST_S = 0.5
+"""Time for the last messages of a recording to come through."""
 
 
 @dataclass(slots=True)
@@ -83,11 +86,42 @@ def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return found
 
 
+@dataclass(slots=True)
+class Session:
+    """One provider that runs for one command."""
+
+    provider: ProviderHandle
+    now_ns: int
+    """The time that the command counts from: now, or when a recording was made."""
+    over: asyncio.Event | None = None
+    """Set when a recording has been played to its end; None where nothing is played."""
+
+
+Traffic = Callable[[ProcessSettings], AbstractAsyncContextManager["Way"]]
+"""What `quasar dev record` and `quasar dev replay` put between a provider and its vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the provider reaches its vendor."""
+
+    settings: ProcessSettings
+    now_ns: int
+    over: asyncio.Event | None = None
+
+
+@asynccontextmanager
+async def straight(settings: ProcessSettings) -> AsyncIterator[Way]:
+    """Let the provider reach its vendor as it will on the platform."""
+    yield Way(settings, SystemClock().time_ns())
+
+
 async def try_out(
     file: Path,
     secrets: Mapping[str, str],
     preferences: Mapping[str, Any],
-    ask: Callable[[ProviderHandle], Awaitable[Tried]],
+    ask: Callable[[Session], Awaitable[Tried]],
+    traffic: Traffic | None = None,
 ) -> Tried:
     """Run the provider of a file in the jail and ask it."""
     source = file.read_bytes()  # noqa: ASYNC240 - one small file, before anything else runs
@@ -100,13 +134,17 @@ async def try_out(
         preferences=preferences,
     )
     with tempfile.TemporaryDirectory(prefix="quasar-dev-") as folder:
-        async with PluginPool(Path(folder), settings=ProcessSettings(service="quasar dev")) as pool:
-            return await ask(await pool.provider(code))
+        async with (
+            (traffic or straight)(ProcessSettings(service="quasar dev")) as way,
+            PluginPool(Path(folder), settings=way.settings) as pool,
+        ):
+            return await ask(Session(await pool.provider(code), way.now_ns, way.over))
 
 
-async def bars(provider: ProviderHandle, symbols: Sequence[str], span: Span, limit: int) -> Tried:
+async def bars(session: Session, symbols: Sequence[str], span: Span, limit: int) -> Tried:
     """Fetch bars."""
-    interval, start, end = span.resolved(provider.manifest.intervals, SystemClock().time_ns())
+    provider = session.provider
+    interval, start, end = span.resolved(provider.manifest.intervals, session.now_ns)
     tried = Tried(("symbol", "open_time", "open", "high", "low", "close", "volume"))
     requests = [BarRequest(symbol, interval, start, end) for symbol in symbols]
     rows: dict[int, list[tuple[object, ...]]] = {index: [] for index in range(len(symbols))}
@@ -127,12 +165,16 @@ async def bars(provider: ProviderHandle, symbols: Sequence[str], span: Span, lim
     return tried
 
 
-async def ticks(provider: ProviderHandle, symbols: Sequence[str], limit: int, seconds: float) -> Tried:
+async def ticks(session: Session, symbols: Sequence[str], limit: int, seconds: float) -> Tried:
     """Follow live ticks."""
     tried = Tried(("symbol", "event_time", "kind", "price", "size", "side", "bid", "ask"))
     wanted = [LiveSymbol(symbol, quotes=True, book_top=True) for symbol in symbols]
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds), aclosing(provider.stream_live(wanted)) as batches:
+        async with (
+            asyncio.timeout(seconds) as patience,
+            _until(session.over, patience),
+            aclosing(session.provider.stream_live(wanted)) as batches,
+        ):
             async for batch in batches:
                 for symbol, columns in batch.ticks.items():
                     tried.rows += [_tick(symbol, tick) for tick in columns.ticks()]
@@ -141,6 +183,23 @@ async def ticks(provider: ProviderHandle, symbols: Sequence[str], limit: int, se
                     break
     del tried.rows[limit:]
     return tried
+
+
+@asynccontextmanager
+async def _until(over: asyncio.Event | None, patience: asyncio.Timeout) -> AsyncIterator[None]:
+    """Let a patience end a moment after a recording has."""
+
+    async def cut() -> None:
+        assert over is not None
+        await over.wait()
+        patience.reschedule(asyncio.get_running_loop().time() + _REST_S)
+
+    if over is None:
+        yield
+        return
+    async with Errands() as errands:
+        errands.add(cut())
+        yield
 
 
 def _tick(symbol: str, tick: Tick) -> tuple[object, ...]:
@@ -159,11 +218,11 @@ def _notice(notice: object) -> str:
     return f"rejected: {notice.detail}" if isinstance(notice, RejectedRow) else ""
 
 
-async def symbols(provider: ProviderHandle, exchange: str, limit: int) -> Tried:
+async def symbols(session: Session, exchange: str, limit: int) -> Tried:
     """List symbols."""
     tried = Tried(("symbol", "name", "asset_class", "exchange", "base", "quote"))
     total = 0
-    async for page in provider.list_symbols(exchange):
+    async for page in session.provider.list_symbols(exchange):
         total += len(page)
         for one in page[: limit - len(tried.rows)] if len(tried.rows) < limit else ():
             values = (one.name, one.asset_class, one.exchange, one.base_currency, one.quote_currency)
@@ -172,10 +231,10 @@ async def symbols(provider: ProviderHandle, exchange: str, limit: int) -> Tried:
     return tried
 
 
-async def constituents(provider: ProviderHandle, index: str, day: dt.date | None) -> Tried:
+async def constituents(session: Session, index: str, day: dt.date | None) -> Tried:
     """Show the members of an index."""
     tried = Tried(("symbol", "weight", "name"))
-    members = await provider.constituents(index, day)
+    members = await session.provider.constituents(index, day)
     tried.rows = [(one.symbol, "" if one.weight is None else f"{one.weight:.6f}", one.name or "") for one in members]
     tried.notes.append(f"{len(members)} constituents")
     return tried

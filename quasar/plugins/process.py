@@ -34,6 +34,7 @@ from quasar.plugins.spawn import spawn
 from quasar.plugins.usage import Usage, Watcher
 from quasar.rpc.errors import from_rpc_error
 from quasar.sdk.failures import Unauthorised
+from quasar.sdk.recording import FILE as RECORDING
 from quasar.sdk.redaction import Redaction
 from quasar_proto.plugin.v1 import host_pb2, plugin_pb2
 
@@ -146,7 +147,12 @@ class PluginProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the process and clean up after it."""
-        await asyncio.shield(self._close())
+        closing = asyncio.ensure_future(self._close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing  # whoever cancels waits until the process is gone and its folder removed
+            raise
 
     async def _start(self) -> None:
         began = self._clock.monotonic()
@@ -175,6 +181,8 @@ class PluginProcess:
     def _folder(self) -> Path:
         folder = make_folder(self._settings.runtime)
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if self._settings.record is not None:
+            self._stack.callback(self._settings.record, folder / "scratch" / RECORDING)
         return folder
 
     def _spec(self, folder: Path) -> Spec:
@@ -191,11 +199,17 @@ class PluginProcess:
             host_socket=str(folder / "h"),
             run_folder=str(folder),
             scratch=str(folder / "scratch"),
-            ports=() if self._settings.validating else self.ports,
+            ports=self._open_ports(),
             readable=chosen_folders(code),
             limits=self.limits,
             log_level=self._settings.log_level,
+            wire=self._settings.wire,
         )
+
+    def _open_ports(self) -> tuple[int, ...]:
+        if self._settings.validating:
+            return ()
+        return (self._settings.replay_port,) if self._settings.replay_port else self.ports
 
     async def _serve_host(self, socket: str) -> None:
         server = grpc.aio.server(options=(("grpc.max_connection_idle_ms", _FOREVER_MS),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,3 +28,14 @@ class ProcessSettings:
     log_level: str = "info"
     validating: bool = False
     """Run to validate the code: no network, the author's `start` is not called."""
+    record: Callable[[Path], None] | None = None
+    """Keep the vendor's traffic: called with the file of the recording when a process has ended."""
+    replay_port: int = 0
+    """Lead all traffic to the player of a recording on this port of this machine, and nowhere else; 0: off."""
+
+    @property
+    def wire(self) -> str:
+        """What `Spec.wire` says of this."""
+        if self.replay_port:
+            return f"replay:{self.replay_port}"
+        return "record" if self.record is not None else ""

@@ -18,6 +18,7 @@ from quasar.sdk.redaction import Redaction
 
 if TYPE_CHECKING:  # a plug-in without HTTP must not pay for loading the client
     from quasar.sdk.http import HttpClient
+    from quasar.sdk.wire import Wire
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class Context:
     """The process runs to validate the code; there is no network."""
     redact: Redaction = field(init=False)
     log: logging.Logger = field(init=False)
+    wire: Wire | None = None
+    """Where traffic is kept, or played back; None: clients connect straight to their vendors."""
     _http: HttpClient | None = None
 
     def __post_init__(self) -> None:
@@ -53,10 +56,12 @@ class Context:
         Raises:
             FailedPrecondition: It is not stored.
         """
-        try:
-            return self.secrets[name]
-        except KeyError:
-            raise errors.FailedPrecondition(f"secret {name} must be stored for {self.name}, was absent") from None
+        value = self.secrets.get(name)
+        if self.wire is not None:
+            value = self.wire.secret(name, value)
+        if value is None:
+            raise errors.FailedPrecondition(f"secret {name} must be stored for {self.name}, was absent")
+        return value
 
     def http(self, options: HttpOptions) -> HttpClient:
         """Return the HTTP client, made on first use."""
@@ -64,7 +69,12 @@ class Context:
             from quasar.sdk.http import HttpClient
 
             self._http = HttpClient(
-                options, permits=self.permits, clock=self.clock, jitter=self.jitter, redaction=self.redact
+                options,
+                permits=self.permits,
+                clock=self.clock,
+                jitter=self.jitter,
+                redaction=self.redact,
+                wire=self.wire,
             )
         return self._http
 

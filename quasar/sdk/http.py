@@ -20,6 +20,7 @@ from quasar.sdk.http_options import HttpOptions
 from quasar.sdk.jitter import FullJitter
 from quasar.sdk.permits import CallOutcome, Permits
 from quasar.sdk.redaction import Redaction
+from quasar.sdk.wire import Exchange, Wire, with_query
 
 Parameters = Mapping[str, str | int | float | None]
 _BUSY: Final = frozenset({418, 429, 503})
@@ -66,8 +67,10 @@ class HttpClient:
         clock: Clock,
         jitter: FullJitter,
         redaction: Redaction,
+        wire: Wire | None = None,
     ) -> None:
         """Prepare a client; nothing is connected before the first request."""
+        self._wire = wire
         self.options = options
         self._permits = permits
         self._clock = clock
@@ -142,7 +145,7 @@ class HttpClient:
     async def _attempt(self, target: _Target, outcome: CallOutcome) -> Response | _Failure:
         started = self._clock.monotonic()
         try:
-            async with self._open().request(**target.arguments()) as answer:
+            async with self._open().request(**target.arguments(self._wire)) as answer:
                 body = await self._read(answer)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             kind = "did not answer in time" if isinstance(error, TimeoutError) else f"failed: {error}"
@@ -153,6 +156,8 @@ class HttpClient:
         outcome.failed = False
         outcome.http_status = answer.status
         outcome.bytes_received = len(body)
+        if self._wire is not None:
+            self._wire.exchanged(target.exchange(answer.status, headers, body, outcome.elapsed_s))
         if 200 <= answer.status < 300:
             return Response(answer.status, headers, body)
         failure = self._failure(target, answer.status, headers, body)
@@ -213,8 +218,21 @@ class _Target:
     body: bytes | str | Mapping[str, Any] | None
     auth: tuple[str, str] | None
 
-    def arguments(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"method": self.method, "url": self.url, "headers": self.headers}
+    def exchange(self, status: int, headers: Mapping[str, str], answer: bytes, elapsed_s: float) -> Exchange:
+        sent = json.dumps(self.body) if isinstance(self.body, Mapping) else self.body or ""
+        return Exchange(
+            method=self.method,
+            url=with_query(self.url, self.params),
+            body=sent if isinstance(sent, str) else sent.decode(errors="replace"),
+            status=status,
+            headers=headers,
+            answer=answer,
+            elapsed_s=elapsed_s,
+        )
+
+    def arguments(self, wire: Wire | None) -> dict[str, Any]:
+        url = self.url if wire is None else wire.route(self.url)
+        found: dict[str, Any] = {"method": self.method, "url": url, "headers": self.headers}
         if self.params:
             found["params"] = {name: str(value) for name, value in self.params.items() if value is not None}
         if isinstance(self.body, Mapping):

@@ -28,6 +28,7 @@ from quasar.sdk.notices import (
 )
 from quasar.sdk.patience import Patience
 from quasar.sdk.requests import LiveSymbol
+from quasar.sdk.wire import Wire
 
 Message = str | bytes | Mapping[str, Any] | list[Any]
 """What is sent; mappings and lists are sent as JSON."""
@@ -137,13 +138,14 @@ class WebSocketFeed:
 
     async def _connect(self) -> _Session:
         url = await self._dialect.endpoint()
+        wire = self._context.wire
         self._host = urlsplit(url).hostname or ""
         self._report(ConnectionState.CONNECTING)
         patience = self._dialect.patience
         try:
             async with self._context.permits.call():
                 socket = await connect(
-                    url,
+                    url if wire is None else wire.route(url),
                     open_timeout=patience.connect_s,
                     ping_interval=patience.ping_s,
                     ping_timeout=patience.ping_s,
@@ -157,7 +159,8 @@ class WebSocketFeed:
             raise
         self._dialect.reset()
         self._feed.forget_changes()
-        return _Session(socket, self._dialect, self._feed, self._sink, self._context, self._report)
+        tap = None if wire is None else _Tap(wire, url)
+        return _Session(socket, self._dialect, self._feed, self._sink, self._context, self._report, tap)
 
     def _report(self, state: ConnectionState, **fields: Any) -> None:
         self._sink.put(ConnectionNotice(state, self._connection, self._host, **fields))
@@ -165,6 +168,23 @@ class WebSocketFeed:
 
 class _Reconnect(Exception):
     """The platform wants a new connection."""
+
+
+class _Tap:
+    """Tells a wire of one connection."""
+
+    def __init__(self, wire: Wire, url: str) -> None:
+        self._wire = wire
+        self._number = wire.opened(url)
+
+    def sent(self, message: str | bytes) -> None:
+        self._wire.sent(self._number, message)
+
+    def received(self, message: str | bytes) -> None:
+        self._wire.received(self._number, message)
+
+    def closed(self) -> None:
+        self._wire.closed(self._number)
 
 
 class _Session:
@@ -178,8 +198,10 @@ class _Session:
         sink: Sink,
         context: Context,
         report: Callable[..., None],
+        tap: _Tap | None,
     ) -> None:
         self._socket = socket
+        self._tap = tap
         self._dialect = dialect
         self._feed = feed
         self._sink = sink
@@ -205,6 +227,9 @@ class _Session:
         except ExceptionGroup as group_error:
             if not isinstance(_leaf(group_error), _Reconnect):
                 raise
+        finally:
+            if self._tap is not None:
+                self._tap.closed()
 
     async def _read(self) -> None:
         decode, parse, put, ready = self._dialect.decode, self._dialect.parse, self._sink.put, self._sink.ready
@@ -212,6 +237,8 @@ class _Session:
         async for raw in self._socket:
             self._received_ns = time_ns()
             self._bytes += len(raw)
+            if self._tap is not None:
+                self._tap.received(raw)
             try:
                 for item in parse(decode(raw)):
                     if waiting and type(item) is SymbolNotice:
@@ -293,7 +320,10 @@ class _Session:
                 self._sink.put(SymbolNotice(name, SymbolState.REFUSED, text))
 
     async def _send(self, message: Message) -> None:
-        await self._socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
+        text = message if isinstance(message, str | bytes) else json.dumps(message)
+        if self._tap is not None:
+            self._tap.sent(text)
+        await self._socket.send(text)
 
 
 def _leaf(error: Exception) -> Exception:

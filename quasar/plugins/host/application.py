@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -24,6 +24,9 @@ from quasar.plugins.manifest import Kind
 from quasar.plugins.serving import handler
 from quasar.sdk.context import Context
 from quasar_proto.plugin.v1 import broker_pb2, plugin_pb2, provider_pb2, strategy_pb2
+
+if TYPE_CHECKING:
+    from quasar.sdk.wire import Wire
 
 _MIB: Final = 1024 * 1024
 _FOREVER_MS: Final = 2**31 - 1
@@ -51,6 +54,7 @@ async def serve(spec: Spec, posture: list[PostureItem]) -> None:
         await asyncio.wait_for(channel.channel_ready(), 10.0)
         server = grpc.aio.server(options=CHANNEL_OPTIONS)
         context.permits = HostPermits(channel)
+        context.wire = _wire(spec, context)
         runtime = Runtime(spec, context, journal)
         plugin = PluginService(runtime)
         server.add_generic_rpc_handlers((_service(plugin_pb2, "Plugin", plugin, context.redact),))
@@ -69,6 +73,19 @@ async def serve(spec: Spec, posture: list[PostureItem]) -> None:
             beat.cancel()
             watch.cancel()
     os._exit(0)  # threads that the author's code left behind must not keep the process
+
+
+def _wire(spec: Spec, context: Context) -> Wire | None:
+    """Return what keeps or plays back the vendor's traffic; None on the platform."""
+    if spec.wire == "record":
+        from quasar.sdk.recording import FILE, Recorder
+
+        return Recorder(Path(spec.scratch) / FILE, lambda: context.secrets.values(), context.clock.monotonic)
+    if spec.wire:
+        from quasar.sdk.wire import Detour
+
+        return Detour(int(spec.wire.partition(":")[2]))
+    return None
 
 
 async def _watch(channel: grpc.aio.Channel, runtime: Runtime) -> None:

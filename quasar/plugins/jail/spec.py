@@ -64,6 +64,8 @@ class Spec:
     """Further files and folders that it may read."""
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
+    wire: str = ""
+    """`record`: traffic is kept in the scratch folder; `replay:PORT`: it is led to a player on this machine."""
 
     def to_json(self) -> str:
         """Return the form that `from_json` reads."""
