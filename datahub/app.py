@@ -19,6 +19,8 @@ from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
+from datahub.quality.checker import Checker
+from datahub.quality.watch import QualityWatch
 from datahub.reads.imports import Imports
 from datahub.reads.uploads import Uploads
 from datahub.rpc.collection_service import CollectionService
@@ -54,6 +56,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     floor.background.start(_warm_calendars(), "calendars")
     floor.background.start(Upkeep(room, floor.clock).run(), "upkeep")
     floor.background.start(collection.run(), "collection")
+    checker = Checker(floor.database, writer, floor.events, floor.clock)
+    floor.background.start(QualityWatch(floor.database, checker, floor.clock).run(), "quality")
     channels = {"registry_changed": collection.changed.give, "quasar_collection": collection.notified}
     listener = Listener(floor.database_url, channels, application_name="quasar-datahub-hints", clock=floor.clock)
     floor.background.start(listener.run(), "hints")
@@ -76,8 +80,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
             floor.server.draining,
             feeds.symbol_state,
         ),
-        # What is not implemented so far answers UNIMPLEMENTED, which the generated base class calls abstract.
-        MarketDataService(  # type: ignore[abstract]
+        MarketDataService(
             floor.database,
             floor.clock,
             live.service,

@@ -12,15 +12,17 @@ from typing import Literal
 
 import asyncpg
 
+from datahub.collection import run_events
 from datahub.collection.collector import RunLost, retry_delay
-from datahub.collection.runs import Failure, Outcome, RunState, Work
-from datahub.store import run_table
+from datahub.collection.runs import Failure, Outcome, RunState, Trigger, Work
+from datahub.quality.watch import GATHERED, SOON
+from datahub.store import quality_table, run_table
 from datahub.store.statements import SQL
 from quasar import logs
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import DatabaseUnavailable, DeadlineExceeded, QuasarError
-from quasar.ops.events import Events, Severity
+from quasar.ops.events import Events
 from quasar.ops.hints import Hint
 from quasar.ops.workers import dead_workers, worker_identity
 
@@ -128,7 +130,10 @@ class RunWorker:
             return []
         lease = dt.timedelta(seconds=self._lease_s)
         async with self._database.transaction() as connection:
-            return await run_table.claim(connection, free, self._worker, self._clock.now(), lease)
+            claimed = await run_table.claim(connection, free, self._worker, self._clock.now(), lease)
+            for taken in claimed.broken:
+                await run_events.taken_over(self._events, connection, taken)
+            return claimed.works
 
     def _begin(self, group: asyncio.TaskGroup, work: Work) -> None:
         attempt = _Attempt(work, self._clock.monotonic())
@@ -185,8 +190,10 @@ class RunWorker:
         async with self._database.transaction() as connection:
             if not await run_table.finish(connection, work, result, now):
                 raise RunLost
-            if result.state is RunState.FAILED:
-                await self._tell(connection, work, result.failure)
+            if work.series_id is not None and work.span is not None and work.span.length_ns:
+                later = GATHERED if work.trigger is Trigger.SCHEDULE else SOON
+                await quality_table.want(connection, work.series_id, work.span, now + later)
+            await run_events.ended(self._events, connection, work, result)
 
     async def _back_off(self, work: Work, failure: Failure) -> None:
         now = self._clock.now()
@@ -194,23 +201,7 @@ class RunWorker:
         async with self._database.transaction() as connection:
             if not await run_table.back_off(connection, work, failure, until, now):
                 raise RunLost
-
-    async def _tell(self, connection: object, work: Work, failure: Failure | None) -> None:
-        why = failure.message if failure else "it could not be done"
-        await self._events.record(
-            connection,
-            "RunFailed",
-            f"A run of provider {work.provider} failed: {why}",
-            subject_type="provider",
-            subject_name=work.provider,
-            severity=Severity.ERROR,
-            data={
-                "run": work.run_id,
-                "kind": work.kind,
-                "attempts": work.attempt,
-                **(failure.stored if failure else {}),
-            },
-        )
+            await run_events.backed_off(self._events, connection, work, failure, until)
 
     async def _keep_leases(self) -> None:
         """Renew the leases, and stop what is to be cancelled or is not ours any more."""

@@ -12,6 +12,7 @@ from datahub.rpc.describe_series import SeriesPages
 from datahub.rpc.exports import Exports
 from datahub.rpc.imports import UploadCalls
 from datahub.rpc.list_bars import BarPages
+from datahub.rpc.quality_pages import QualityPages
 from datahub.rpc.read_bars import ReadBars
 from datahub.rpc.series_messages import SeriesFinder
 from datahub.rpc.sessions import list_sessions
@@ -38,6 +39,7 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
         self._pages = BarPages(database, self._reader, self._finder, clock)
         self._series = SeriesPages(database, self._finder, clock)
         self._exports = Exports(database, self._reader, self._finder, clock)
+        self._quality = QualityPages(database, self._finder, self._series.symbols, clock)
         self._maybe_uploads = uploads
 
     async def ReadBars(self, request: pb.ReadBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
@@ -84,6 +86,16 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
         async with aclosing(self._exports.messages(request)) as messages:
             async for message in messages:
                 yield message
+
+    async def GetQualityReport(self, request: pb.GetQualityReportRequest, context: Any) -> pb.GetQualityReportResponse:
+        """Report the quality of series."""
+        return await self._quality.report(request)
+
+    async def ListQualityFindings(
+        self, request: pb.ListQualityFindingsRequest, context: Any
+    ) -> pb.ListQualityFindingsResponse:
+        """Return a page of findings."""
+        return await self._quality.findings(request)
 
     async def CreateUpload(self, request: pb.CreateUploadRequest, context: Any) -> pb.CreateUploadResponse:
         """Open an upload."""

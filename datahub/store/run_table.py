@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from datahub.collection.runs import Failure, NewRun, Outcome, Progress, Trigger, Work
@@ -12,6 +13,9 @@ from datahub.store.statements import SQL
 from quasar.model.instants import TimeRange
 
 MAX_ATTEMPTS = 5
+_BROKEN_OFF = Failure(
+    "ABORTED", "The worker ended, or was ended, before the attempt did; another one took the run over."
+)
 
 
 async def insert(
@@ -78,16 +82,43 @@ async def insert_index_sync(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenOff:
+    """An attempt that its worker never ended."""
+
+    work: Work
+    """The run, in the hands of whoever took it over."""
+    worker: str
+    """Who had it before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Runs that were taken."""
+
+    works: list[Work]
+    broken: list[BrokenOff]
+    """Those among them whose attempt before was broken off."""
+
+
 async def claim(
     connection: Any, free: Mapping[str, int], worker: str, now: dt.datetime, lease: dt.timedelta
-) -> list[Work]:
+) -> Claimed:
     """Take runs that are due, of each provider at most as many as are free."""
     names = list(free)
     slots = [free[name] for name in names]
     rows = await connection.fetch(SQL["runs_claim"], names, slots, now, worker, now + lease)
+    if not rows:
+        return Claimed([], [])
+    works = [work_of(row) for row in rows]
+    again = {work.run_id: work for work in works if work.attempt > 1}
+    broken = []
+    if again:
+        found = await connection.fetch(SQL["attempts_broken_off"], list(again), now, _BROKEN_OFF.stored)
+        broken = [BrokenOff(again[row["run_id"]], row["worker"]) for row in found]
     for row in rows:
         await connection.execute(SQL["attempt_begin"], row["run_id"], row["attempts"], worker, now)
-    return [work_of(row) for row in rows]
+    return Claimed(works, broken)
 
 
 async def advance(

@@ -86,6 +86,12 @@ returning *;
 insert into run_attempts (run_id, attempt, worker, started_at) values ($1, $2, $3, $4)
 on conflict (run_id, attempt) do nothing;
 
+-- name: attempts_broken_off
+-- End attempts that their worker never ended, of runs that were taken over.
+update run_attempts set finished_at = $2, error = $3
+where run_id = any($1::bigint[]) and finished_at is null
+returning run_id, worker;
+
 -- name: attempt_end
 update run_attempts set finished_at = $3, counts = $4, error = $5, retry_after_s = $6 where run_id = $1 and attempt = $2;
 

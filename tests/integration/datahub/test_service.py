@@ -227,11 +227,3 @@ async def test_bars_can_be_looked_at_without_storing_them(start: Any, bearers: B
             ends.update({end.symbol: end for end in message.ended})
         assert ends["X"].rows == 5
         assert "nobody lists BAD" in ends["BAD"].error.message
-
-
-async def test_what_is_not_there_says_so(start: Any, bearers: Bearers) -> None:
-    async with start(DATAHUB) as hub:
-        stub = hub.stub(MarketDataServiceStub)
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.GetQualityReport(pb.GetQualityReportRequest(), **as_(bearers.viewer))
-        assert refused.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT)

@@ -1,0 +1,187 @@
+"""The tables of quality: bars in, findings out, and what is to be checked next."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datahub.ingest.ledger import LedgerRow
+from datahub.quality.findings import Check, Finding
+from datahub.quality.sample import Sample, session_dates
+from datahub.series.series import Series
+from datahub.store import bar_table, ledger_table
+from datahub.store.statements import SQL
+from quasar.database.copy import Column, Kind, RowFormat
+from quasar.model.instants import TimeRange, from_ns, ns_date, to_ns
+
+LEASE = dt.timedelta(minutes=10)
+"""A check that nobody finished is begun again after it."""
+
+_PRICES: Sequence[tuple[str, Kind]] = tuple(
+    (name, "float8") for name in ("open", "high", "low", "close", "volume", "split_factor", "dividend")
+)
+_TIMES: Sequence[tuple[str, Kind]] = (("open_time", "timestamptz"), ("close_time", "timestamptz"))
+_BARS = RowFormat([Column(name, kind) for name, kind in (*_TIMES, *_PRICES)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A series that is to be checked."""
+
+    series_id: int
+    wanted: TimeRange | None
+    """What runs brought; None: the next stretch of its whole history is looked at."""
+    swept_until: dt.datetime | None
+    """How far that has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """What there is of a series."""
+
+    classified: TimeRange | None
+    """What its ledger covers."""
+    bars: TimeRange | None
+    """From the first open time to the last, inclusive of it."""
+    retention: dt.timedelta | None
+    """Older bars are dropped."""
+
+
+async def want(connection: Any, series_id: int, span: TimeRange, due: dt.datetime) -> None:
+    """Have a range of a series checked from a time on."""
+    await connection.execute(SQL["quality_want"], series_id, span.start, span.end, due)
+
+
+async def claim(connection: Any, now: dt.datetime) -> Claim | None:
+    """Take the series that waits longest, or None when none is due."""
+    row = await connection.fetchrow(SQL["quality_claim"], now, now + LEASE)
+    if row is None:
+        return None
+    wanted = TimeRange.of(row["since"], row["until"]) if row["since"] is not None else None
+    return Claim(series_id=row["series_id"], wanted=wanted, swept_until=row["swept_until"])
+
+
+async def done(
+    connection: Any,
+    claimed: Claim,
+    due: dt.datetime,
+    now: dt.datetime,
+    *,
+    swept_until: dt.datetime | None,
+    swept: bool = False,
+    checked_from: dt.datetime | None = None,
+) -> None:
+    """Write that a series was checked and when it is due again."""
+    wanted = claimed.wanted
+    await connection.execute(
+        SQL["quality_done"],
+        claimed.series_id,
+        wanted.start if wanted else None,
+        wanted.end if wanted else None,
+        due,
+        now,
+        swept_until,
+        now if swept else None,
+        checked_from,
+    )
+
+
+async def extent(connection: Any, series_id: int) -> Extent | None:
+    """Return what there is of a series; None where nothing was ever stored or classified."""
+    row = await connection.fetchrow(SQL["quality_extent"], series_id)
+    if row is None:
+        return None
+    known = row["classified_from"] is not None and row["classified_until"] is not None
+    bars = None
+    if row["first_bar"] is not None:
+        bars = TimeRange(to_ns(row["first_bar"]), to_ns(row["last_bar"]) + 1_000)
+    return Extent(
+        classified=TimeRange.of(row["classified_from"], row["classified_until"]) if known else None,
+        bars=bars,
+        retention=row["retention"],
+    )
+
+
+async def sample(connection: Any, series: Series, span: TimeRange, before: int) -> Sample:
+    """Return the bars of a range with so many before it, and the one after it."""
+    around = await connection.fetchrow(SQL["quality_context"], series.series_id, span.start, span.end, before)
+    first = around["first"] or span.start
+    end = span.end if around["following"] is None else from_ns(to_ns(around["following"]) + 1_000)
+    raw = await bar_table.copy_out(connection, SQL["quality_bars"], series.series_id, first, end)
+    return _sample(series, raw, span)
+
+
+async def live_sample(connection: Any, series: Series, span: TimeRange, origin: int) -> Sample:
+    """Return the live bars of one origin."""
+    raw = await bar_table.copy_out(connection, SQL["quality_live_bars"], series.series_id, span.start, span.end, origin)
+    return _sample(series, raw, span)
+
+
+def _sample(series: Series, raw: bytes, span: TimeRange) -> Sample:
+    columns = _BARS.decode(raw).columns
+    times = columns["open_time"] * 1_000
+    order = np.argsort(times, kind="stable")
+    prices = {name: columns[name][order] for name, _ in _PRICES}
+    times = times[order]
+    return Sample(
+        open_time_ns=times,
+        close_time_ns=columns["close_time"][order] * 1_000,
+        date_ns=session_dates(series.calendar, series.interval, times),
+        checked=(times >= span.start_ns) & (times < span.end_ns),
+        **prices,
+    )
+
+
+async def ledger(connection: Any, series_id: int, span: TimeRange) -> list[LedgerRow]:
+    """Return the rows of the ledger that touch a range."""
+    rows = await connection.fetch(SQL["quality_ledger"], series_id, span.start, span.end)
+    return [ledger_table.ledger_row(row) for row in rows]
+
+
+async def held(connection: Any, series: Series, span: TimeRange) -> list[Finding]:
+    """Return the rows that are held in quarantine, as findings."""
+    name = series.name
+    rows = await connection.fetch(SQL["quality_held"], name.provider, name.symbol, name.interval, span.start, span.end)
+    times = np.array([to_ns(row["row_time"]) for row in rows], dtype=np.int64)
+    dates = session_dates(series.calendar, series.interval, times)
+    return [
+        Finding(
+            check=Check.QUARANTINED,
+            date_ns=int(date),
+            start_ns=int(time),
+            end_ns=int(time) + 1_000,
+            bars=row["rows"],
+            message=f"{row['rows']} held back ({row['reason']}): {row['detail']}"[:1_000],
+        )
+        for row, time, date in zip(rows, times, dates, strict=True)
+    ]
+
+
+async def replace_findings(
+    connection: Any, series_id: int, span: TimeRange, findings: Sequence[Finding], now: dt.datetime
+) -> dict[str, int]:
+    """Put findings in the place of those that began in a range, and return how many bars the new ones concern."""
+    kinds, starts = [each.check.value for each in findings], [from_ns(each.start_ns) for each in findings]
+    await connection.execute(SQL["quality_forget"], series_id, span.start, span.end, kinds, starts)
+    if not findings:
+        return {}
+    rows = await connection.fetch(
+        SQL["quality_put"],
+        series_id,
+        kinds,
+        [ns_date(each.date_ns) for each in findings],
+        starts,
+        [from_ns(each.end_ns) for each in findings],
+        [each.bars for each in findings],
+        [each.observed for each in findings],
+        [each.expected for each in findings],
+        [each.limit for each in findings],
+        [each.other_series_id for each in findings],
+        [each.message for each in findings],
+        now,
+    )
+    return {row["kind"]: row["bars"] for row in rows}
