@@ -17,7 +17,7 @@ from datahub.live.symbols import LiveName, LiveSeries
 from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
 from datahub.rpc.live_selectors import LiveSelectors
-from datahub.rpc.live_stream import USUAL_HEARTBEAT_S, MarketDataStream, Session, Sessions
+from datahub.rpc.live_stream import USUAL_HEARTBEAT_S, MarketDataStream, Session, Sessions, flush_seconds
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
 from datahub.stream.reader import Policy
@@ -71,7 +71,8 @@ class LiveService:
         """Yield encoded envelopes until the client leaves, is too slow, or the service stops."""
         selection = await self._selectors.selection(request.selectors)
         conflate = request.delivery_policy == stream_pb2.DELIVERY_POLICY_CONFLATE
-        reader = self._hub.join(selection.topics, Policy.CONFLATE if conflate else Policy.LOSSLESS)
+        policy = Policy.CONFLATE if conflate else Policy.LOSSLESS
+        reader = self._hub.join(selection.topics, policy, flush_s=flush_seconds(request, policy))
         session = self._sessions.open(request.session_id, reader, selection)
         stream = MarketDataStream(
             request, session, self._hub, self._ingest, self, self._clock, self.draining, self.instance_id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
@@ -13,10 +12,11 @@ from typing import Any, Final, Protocol
 from datahub.live.ingest import LiveIngest
 from datahub.live.symbols import LiveSeries
 from datahub.rpc import live_messages
-from datahub.stream.envelope import envelope
-from datahub.stream.hub import Hub
+from datahub.stream.batch import Portion
+from datahub.stream.envelope import envelope, numbered
+from datahub.stream.hub import FLUSH_S, Hub
 from datahub.stream.log import Cursor
-from datahub.stream.reader import Policy, Portion, Reader
+from datahub.stream.reader import Policy, Reader
 from datahub.stream.selection import Item, Selection
 from quasar import errors
 from quasar.clock import Clock
@@ -25,13 +25,17 @@ from quasar.rpc.wellknown import duration, seconds
 from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
-SHORTEST_FLUSH_S: Final = 0.01
 USUAL_FLUSH_S: Final = {Policy.LOSSLESS: 0.02, Policy.CONFLATE: 0.1}
 USUAL_HEARTBEAT_S: Final = 10.0
 _BUSY_HEARTBEATS: Final = 6
 """A busy stream has a heartbeat each time that so many idle ones would have had one."""
 
 _Key = tuple[str, str, int]
+
+
+def flush_seconds(request: pb.StreamMarketDataRequest, policy: Policy) -> float:
+    """Return for how long data is gathered for a stream."""
+    return max(FLUSH_S, seconds(request.flush_interval) or USUAL_FLUSH_S[policy])
 
 
 class FeedView(Protocol):
@@ -166,8 +170,6 @@ class MarketDataStream:
         self._clock = clock
         self._draining = draining
         self._instance_id = instance_id
-        wanted_s = seconds(request.flush_interval) or USUAL_FLUSH_S[session.reader.policy]
-        self._flush_s = max(SHORTEST_FLUSH_S, wanted_s)
         self._heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
         self._sequence = 0
         self._revision = feeds.revision
@@ -184,6 +186,11 @@ class MarketDataStream:
         self._sent = self._beaten = clock.monotonic()
         while True:
             await reader.wait(self._sent + self._heartbeat_s - clock.monotonic())
+            portion = reader.take() if self._undisturbed() else None
+            if portion is not None:
+                yield self._data(portion)
+                self._sent = clock.monotonic()
+                continue
             news = await self._look_around()
             if news is not None and self._session.past:
                 for written in self._before(news):
@@ -198,8 +205,28 @@ class MarketDataStream:
                 continue
             yield self._envelope(self._hub.cursor_of(reader), news, portion.payload if portion else b"")
             self._sent = clock.monotonic()
-            if self._flush_s > SHORTEST_FLUSH_S and not reader.queued_bytes:
-                await self._pause()
+
+    def _undisturbed(self) -> bool:
+        """Tell whether there can be nothing but data to write, as is so nearly always; asked for each envelope."""
+        session, feeds = self._session, self._feeds
+        return not (
+            session.ended
+            or session.past
+            or session.news
+            or session.removed
+            or session.reader.missed_something
+            or self._draining.is_set()
+            or feeds.revision != self._revision
+            or feeds.symbols_revision != self._symbols_revision
+            or self._clock.monotonic() - self._beaten >= _BUSY_HEARTBEATS * self._heartbeat_s
+        )
+
+    def _data(self, portion: Portion) -> bytes:
+        """Return the envelope of a portion alone; all readers of one batch share all of it but the number."""
+        if portion.batch is None:
+            return self._envelope(self._hub.cursor_of(self._session.reader), None, portion.payload)
+        self._sequence += 1
+        return numbered(self._sequence, portion.batch.sealed)
 
     async def _look_around(self) -> pb.StreamMarketDataResponse | None:
         """Follow what changed beside the data, and return what is to be told of it, if anything.
@@ -250,7 +277,7 @@ class MarketDataStream:
         first.opened.add(
             session_id=self._session.session_id,
             instance_id=self._instance_id,
-            flush_interval=duration(self._flush_s),
+            flush_interval=duration(self._session.reader.flush_s),
             heartbeat_interval=duration(self._heartbeat_s),
             buffer_bytes=bounds.max_bytes,
             buffer_age=duration(bounds.max_age_ns / 1e9),
@@ -277,7 +304,7 @@ class MarketDataStream:
         """Return what is to be told beside data, if anything."""
         session = self._session
         changed = self._feeds.revision != self._revision
-        drops = session.reader.reported() if session.reader.drops else None
+        drops = session.reader.reported() if session.reader.missed_something else None
         if not (changed or drops or session.news or session.removed or session.past):
             return None
         news = pb.StreamMarketDataResponse()
@@ -330,15 +357,6 @@ class MarketDataStream:
         self._sequence += 1
         head = message.SerializeToString() if message is not None else b""
         return envelope(self._sequence, cursor, self._clock.time_ns(), head, payload)
-
-    async def _pause(self) -> None:
-        """Let data gather for as long as the client wants, unless the service stops."""
-        if self._flush_s <= 1.0:
-            await self._clock.sleep(self._flush_s)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._flush_s):
-                await self._draining.wait()
 
 
 def _key(item: Item) -> _Key:

@@ -32,15 +32,24 @@ def envelope(sequence: int, cursor: Cursor, time_ns: int, *parts: bytes) -> byte
         time_ns: When it is made.
         parts: Encoded fields.
     """
-    return b"".join(
-        (
-            _EPOCH,
-            wire.varint(cursor.epoch),
-            _SEQUENCE,
-            wire.varint(sequence),
-            wire.embedded(_CURSOR, str(cursor).encode()),
-            _PUBLISH_TIME,
-            struct.pack("<q", time_ns),
-            *parts,
-        )
+    return b"".join((_SEQUENCE, wire.varint(sequence), *_header(cursor, time_ns), *parts))
+
+
+def sealed(cursor: Cursor, time_ns: int, payload: bytes) -> bytes:
+    """Return an envelope without its number, which is all that differs between readers of the same data."""
+    return b"".join((*_header(cursor, time_ns), payload))
+
+
+def numbered(sequence: int, rest: bytes) -> bytes:
+    """Return a sealed envelope with its number."""
+    return b"".join((_SEQUENCE, wire.varint(sequence), rest))
+
+
+def _header(cursor: Cursor, time_ns: int) -> tuple[bytes, ...]:
+    return (
+        _EPOCH,
+        wire.varint(cursor.epoch),
+        wire.embedded(_CURSOR, str(cursor).encode()),
+        _PUBLISH_TIME,
+        struct.pack("<q", time_ns),
     )

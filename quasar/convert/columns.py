@@ -209,8 +209,57 @@ def _column_parts(name: str, number: int, packing: Packing, values: npt.NDArray[
     return (wire.tag(number, WireType.LENGTH), wire.varint(run.nbytes), run.data)
 
 
+def _usual_fields(layout: Layout) -> Mapping[int, tuple[str, np.dtype[Any] | None]]:
+    """Return name and type of each column in one packed run, and of each number, by the tag that stands before it."""
+    columns = {
+        number << 3 | WireType.LENGTH: (name, np.dtype(packing.value))
+        for name, (number, packing) in layout.columns.items()
+        if packing is not Packing.TEXT
+    }
+    return columns | {number << 3 | WireType.VARINT: (name, None) for name, number in layout.numbers.items()}
+
+
+_USUAL = {layout.message: _usual_fields(layout) for layout in (BAR_CHUNK, TICK_CHUNK)}
+
+
+def _decode_straight(layout: Layout, data: memoryview) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]] | None:
+    """Decode a chunk as everybody writes it: each column in one run, all of one length; None when it is another.
+
+    Live feeds bring thousands of chunks of a few rows each second, so this is one loop without a call for each field.
+    """
+    usual, end, at = _USUAL[layout.message], len(data), 0
+    columns: dict[str, npt.NDArray[Any]] = {}
+    numbers: dict[str, int] = {}
+    rows = -1
+    try:
+        while at < end:
+            tag, at = data[at], at + 1
+            if tag > 0x7F:
+                tag, at = tag & 0x7F | data[at] << 7, at + 1
+            name, dtype = usual[tag]
+            value, at = data[at], at + 1
+            if value > 0x7F:
+                value, at = wire.read_varint(data, at - 1)
+            if dtype is None:
+                numbers[name] = value
+                continue
+            count, odd = divmod(value, dtype.itemsize)
+            if odd or not count or name in columns or count != (count if rows < 0 else rows):
+                return None
+            if dtype.itemsize == 1 and not bytes(data[at : at + value]).isascii():
+                return None
+            rows, columns[name] = count, np.frombuffer(data, dtype, count, at)
+            at += value
+    except (KeyError, IndexError, ValueError, InvalidArgument):
+        return None  # the thorough way tells what is wrong, if anything is
+    return (columns, numbers) if at == end and layout.key in columns else None
+
+
 def _decode(layout: Layout, data: Buffer) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Collect the runs of each column, in any order and any number, and the last value of each number."""
+    straight = _decode_straight(layout, memoryview(data))
+    if straight is not None:
+        return straight
     names = {number: (name, packing) for name, (number, packing) in layout.columns.items()}
     singles = {number: name for name, number in layout.numbers.items()}
     runs: dict[str, list[tuple[int, int]]] = {}

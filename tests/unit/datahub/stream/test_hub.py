@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datahub.stream.batch import PORTION_BYTES, Portion
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor, LiveLog
-from datahub.stream.reader import PORTION_BYTES, Bounds, Policy, Portion
+from datahub.stream.reader import Bounds, Policy
 from datahub.stream.topic import Content, Topic
 from quasar import errors
 from quasar.testing.clock import FakeClock
