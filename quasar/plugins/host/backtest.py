@@ -75,8 +75,10 @@ class BacktestRun:
             raise
         elapsed = clock.monotonic() - began
         if hung is not None:
-            await write(strategy_pb2.RunBacktestResponse(outcome=self._failed(hung)))
-            self._runtime.stop(0.0)  # a thread cannot be ended; the process can
+            try:
+                await write(strategy_pb2.RunBacktestResponse(outcome=self._failed(hung)))
+            finally:  # a reader that has the outcome may hang up before the write returns
+                self._runtime.stop(0.0)  # a thread cannot be ended; the process can
             return
         if self._error is not None:
             outcome = self._failed(blame(self._error))
