@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quasar.cli import tables
+from quasar.cli.dev_backtest import backtest
 from quasar.cli.dev_traffic import record, replay
 
 if TYPE_CHECKING:  # the console must start at once; what runs code is loaded by the command that does
@@ -214,7 +215,7 @@ def _show(ask: Callable[[Any], Any], options: dict[str, Any]) -> None:
         sys.exit(1)
 
 
-for _command in (record, replay):
+for _command in (backtest, record, replay):
     dev.add_command(_command)
 
 

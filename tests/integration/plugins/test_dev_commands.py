@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import subprocess
+import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from quasar.cli.dev import dev
+from quasar.engine.backtest import run_backtest
+from quasar.engine.commission import PercentCommission
+from quasar.engine.rules import MarketRules
+from quasar.engine.series import Series
+from quasar.providers.files import read_bars
 
 
 @pytest.fixture
@@ -55,3 +65,47 @@ def test_nothing_is_overwritten() -> None:
     Path("demo.py").write_text("mine")
     assert "choose another name" in quasar_dev("new", "provider", "demo").output
     assert Path("demo.py").read_text() == "mine"
+
+
+WAVES = "time,open,high,low,close,volume\n" + "\n".join(
+    f"2026-{1 + day // 28:02}-{1 + day % 28:02},{price},{price + 1},{price - 1},{price},1000"
+    for day, price in ((day, round(100 + 10 * math.sin(day / 10), 2)) for day in range(280))
+)
+
+
+@pytest.mark.usefixtures("run")
+def test_a_new_strategy_is_back_tested_over_a_file_with_the_engines_own_figures() -> None:
+    quasar_dev("new", "strategy", "trend")
+    Path("ABC-1d.csv").write_text(WAVES)
+    words = ("backtest", "trend.py", "--data", "ABC-1d.csv", "--set", "fast=3", "--set", "slow=5")
+    found = json.loads(quasar_dev(*words, "--commission", "0.001", "--json").stdout)
+    space: dict[str, Any] = {"__name__": "outside"}
+    exec(Path("trend.py").read_text(), space)
+    rules = MarketRules(cash=Decimal(100_000), commission=PercentCommission(Decimal("0.001")))
+    bars = read_bars(Path("ABC-1d.csv"))
+    result = run_backtest(space["Trend"]({"fast": 3, "slow": 5}), [Series("ABC", bars, "1d")], rules)
+    assert found["final_equity"] == str(result.final_equity)
+    assert found["sharpe"] == pytest.approx(result.statistics.sharpe)
+    assert found["max_drawdown"] == pytest.approx(result.statistics.max_drawdown)
+    assert found["trades"] == result.statistics.trades > 3
+    assert found["profit_factor"] == pytest.approx(result.statistics.profit_factor)
+    assert "total_return" in quasar_dev(*words, "--trades").output
+
+
+@pytest.mark.usefixtures("run")
+def test_a_strategy_that_raises_ends_the_back_test_with_its_line() -> None:
+    Path("bad.py").write_text(
+        "from quasar.strategy import Strategy\n\n\nclass Bad(Strategy):\n    def on_bar(self, bar):\n        1 / 0\n"
+    )
+    Path("data.csv").write_text(WAVES)
+    done = quasar_dev("backtest", "bad.py", "--data", "data.csv")
+    assert done.exit_code == 1
+    assert "bad.py:6: ZeroDivisionError: division by zero" in done.stderr
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("kind", ["provider", "strategy", "broker"])
+def test_the_test_that_comes_with_a_template_passes(kind: str) -> None:
+    quasar_dev("new", kind, "my_own")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "test_my_own.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
