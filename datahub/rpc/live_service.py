@@ -148,6 +148,7 @@ class LiveService:
 
     async def get_replay_window(self, request: pb.GetReplayWindowRequest) -> pb.GetReplayWindowResponse:
         """Say how far back a stream can start."""
+        self._hub.settle()
         log = self._hub.log
         answer = pb.GetReplayWindowResponse(
             epoch=log.epoch,

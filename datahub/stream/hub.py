@@ -6,7 +6,7 @@ milliseconds, joined once for each distinct selection, and handed to the readers
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +20,9 @@ FLUSH_S: Final = 0.005
 """Entries are gathered for this long at least, seconds."""
 WRITES_PER_S: Final = 15_000
 """Writes that one core makes at the most; with more busy readers entries are gathered for longer."""
+
+Keep = Callable[[Sequence[Entry]], None]
+"""Keeps entries beyond the life of this process."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,10 +43,12 @@ class Group:
 class Hub:
     """Publishes into the log and flushes to the readers. Belongs to one event loop."""
 
-    def __init__(self, log: LiveLog, clock: Clock) -> None:
-        """Publish into `log`."""
+    def __init__(self, log: LiveLog, clock: Clock, keep: Keep | None = None) -> None:
+        """Publish into `log`; `keep` gets everything before a reader gets it, or a cursor after it."""
         self.log = log
         self._clock = clock
+        self._keep = keep
+        self._unkept: list[Entry] = []
         self._groups: dict[tuple[frozenset[Topic], float], Group] = {}
         self._group_of: dict[Reader, Group] = {}
         self._interested: dict[Topic, list[Group]] = {}
@@ -64,7 +69,13 @@ class Hub:
 
     def publish(self, topic: Topic, field: bytes, rows: int) -> Entry:
         """Publish one encoded chunk; it reaches the readers at the next flush."""
-        entry = self.log.append(topic, field, rows, self._clock.time_ns())
+        return self.receive(topic, field, rows, self._clock.time_ns())
+
+    def receive(self, topic: Topic, field: bytes, rows: int, time_ns: int, position: int = 0) -> Entry:
+        """Take a chunk that was published elsewhere, at a time and with a position that were given to it there."""
+        entry = self.log.append(topic, field, rows, time_ns, position)
+        if self._keep is not None:
+            self._unkept.append(entry)
         self._latest[topic] = entry
         self.rows_published += rows
         for group in self._interested.get(topic, ()):
@@ -75,6 +86,17 @@ class Hub:
             if group.pending_bytes >= PORTION_BYTES:
                 self._flush(group)
         return entry
+
+    def restore(self, entry: Entry) -> None:
+        """Take back an entry that was kept; there are no readers so far."""
+        self.log.append(entry.topic, entry.field, entry.rows, entry.time_ns, entry.position)
+        self._latest[entry.topic] = entry
+
+    def settle(self) -> None:
+        """Let everything that was published be kept; a cursor that is given out afterwards is good for ever."""
+        if self._unkept and self._keep is not None:
+            entries, self._unkept = self._unkept, []
+            self._keep(entries)
 
     def flush(self) -> None:
         """Hand what was published since the last flush to the readers."""
@@ -96,9 +118,11 @@ class Hub:
         """Flush for ever."""
         while True:
             await self._clock.sleep(FLUSH_S)
+            self.settle()
             self.flush_due()
 
     def _flush(self, group: Group) -> None:
+        self.settle()
         group.position = self.log.position
         entries, group.pending = group.pending, []
         if not entries:
@@ -121,6 +145,7 @@ class Hub:
             bounds: How much may wait for it.
             flush_s: How long data is gathered for it, seconds.
         """
+        self.settle()
         reader = Reader(topics, policy, self.log.head, bounds, flush_s=flush_s)
         self._enter(reader)
         return reader
@@ -168,6 +193,7 @@ class Hub:
 
     def cursor_of(self, reader: Reader) -> Cursor:
         """Return where a reader resumes that has everything which it was given so far."""
+        self.settle()
         if (group := self._group_of.get(reader)) is not None:
             reader.caught_up(group.position if group.pending else self.log.position)
         return reader.cursor
@@ -186,6 +212,7 @@ class Hub:
         Raises:
             CursorExpired: It is no longer kept.
         """
+        self.settle()
         wanted = (
             entry
             for entry in self.log.after(cursor)
@@ -195,10 +222,12 @@ class Hub:
 
     def replay_last(self, topics: frozenset[Topic], rows: int) -> list[Portion]:
         """Return the chunks of the log that hold the last rows, so many of each topic; forming bars are left out."""
+        self.settle()
         return _portions(self.log.last(topics, rows))
 
     def snapshot(self, topics: frozenset[Topic]) -> list[Portion]:
         """Return the latest entry of each topic."""
+        self.settle()
         found = [entry for topic in topics if (entry := self._latest.get(topic)) is not None]
         return _portions(sorted(found, key=lambda entry: entry.position))
 

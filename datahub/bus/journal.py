@@ -1,0 +1,210 @@
+"""The journal of the live log: what was published, in files, so that a cursor outlives the process that gave it out.
+
+Every flush is one record, written before a reader gets anything of it: what a client has seen is here, also when the
+process is killed in the next moment. The operating system writes the files out when it likes; a cursor that may lie
+beyond what a crash of the machine left belongs to a former epoch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from datahub.stream.log import Entry
+from datahub.stream.topic import Content, Topic
+from quasar import logs
+
+SEGMENT_BYTES: Final = 8 * 1024 * 1024
+"""A file is closed when it is so large."""
+
+_RECORD = struct.Struct("<II")
+"""Length and CRC-32 of what follows."""
+_ENTRY = struct.Struct("<qqIBII")
+"""Position, time, series, content, rows, length of the field that follows."""
+_HEADER = "epoch.json"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_log = logs.get(__name__)
+
+
+class Journal:
+    """One journal in a folder of its own. Not thread-safe."""
+
+    def __init__(
+        self, folder: Path, now_ns: int, *, max_bytes: int = 64 * 1024 * 1024, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        """Go on with the journal of a folder, or begin one.
+
+        Args:
+            folder: Made when it is missing.
+            now_ns: The time; names the epoch when one begins.
+            max_bytes: What is kept at least, when there is so much.
+            segment_bytes: Size of a file.
+
+        Raises:
+            BlockingIOError: Another process keeps a journal there.
+            OSError: The folder cannot be used.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise
+        self.entries: list[Entry] = []
+        """What was kept, until `forget_entries`."""
+        self._sizes: deque[tuple[Path, int]] = deque()
+        self._file: int | None = None
+        self._size = 0
+        self._broken = False
+        self.epoch = self._restored_epoch()
+        if not self.entries:
+            self.epoch = max(now_ns // 1_000_000, self.epoch + 1)
+            self._remove_segments()
+        self._put_header(clean=False)
+
+    @property
+    def start(self) -> int:
+        """Position before the first entry that was kept."""
+        return self.entries[0].position - 1 if self.entries else 0
+
+    def forget_entries(self) -> None:
+        """Free what was read."""
+        self.entries = []
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Write entries; they are safe from the end of this process when it returns.
+
+        A disk that takes nothing more ends the journal and not the stream: after the next start a cursor of today
+        belongs to a former epoch.
+        """
+        if self._broken:
+            return
+        parts: list[bytes] = []
+        for one in entries:
+            topic = one.topic
+            parts.append(
+                _ENTRY.pack(one.position, one.time_ns, topic.series_id, topic.content, one.rows, len(one.field))
+            )
+            parts.append(one.field)
+        payload = b"".join(parts)
+        try:
+            self._write(_RECORD.pack(len(payload), zlib.crc32(payload)) + payload, entries[0].position)
+        except OSError as error:
+            self._broken = True
+            (self._folder / _HEADER).unlink(missing_ok=True)
+            _log.error("the live log is not kept on disk any more", folder=str(self._folder), problem=str(error))
+
+    def close(self) -> None:
+        """Write out what there is and let go of the folder."""
+        if not self._broken:
+            if self._file is not None:
+                os.fsync(self._file)
+            self._put_header(clean=True)
+        if self._file is not None:
+            os.close(self._file)
+        os.close(self._lock)
+
+    def _write(self, record: bytes, position: int) -> None:
+        if self._file is None or self._size >= self._segment_bytes:
+            self._begin_segment(position)
+        assert self._file is not None
+        rest = memoryview(record)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        self._size += len(record)
+
+    def _begin_segment(self, position: int) -> None:
+        path = self._folder / f"{position:016x}.log"
+        if self._file is not None:
+            os.close(self._file)
+            self._sizes[-1] = (self._sizes[-1][0], self._size)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        self._size = 0
+        self._sizes.append((path, 0))
+        while sum(size for _, size in list(self._sizes)[1:]) > self._max_bytes:
+            self._sizes.popleft()[0].unlink(missing_ok=True)
+
+    def _restored_epoch(self) -> int:
+        """Read what is there; return its epoch. Nothing is taken that may have lost its end."""
+        try:
+            header = json.loads((self._folder / _HEADER).read_text(encoding="utf-8"))
+            epoch, clean, boot = int(header["epoch"]), bool(header["clean"]), str(header["boot"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+        if not clean and boot != _boot_id():
+            return epoch
+        for path in sorted(self._folder.glob("*.log")):
+            data = path.read_bytes()
+            good = 0
+            for end, entries in _records(data):
+                if self.entries and entries[0].position != self.entries[-1].position + 1:
+                    break
+                self.entries.extend(entries)
+                good = end
+            self._sizes.append((path, good))
+            if good < len(data):
+                # Nobody was given what stands in a record that was cut: it is written before it is handed out.
+                os.truncate(path, good)
+                break
+        known = {path for path, _ in self._sizes}
+        for path in self._folder.glob("*.log"):
+            if path not in known:
+                path.unlink()
+        return epoch
+
+    def _remove_segments(self) -> None:
+        self._sizes.clear()
+        for path in self._folder.glob("*.log"):
+            path.unlink()
+
+    def _put_header(self, *, clean: bool) -> None:
+        text = json.dumps({"epoch": self.epoch, "clean": clean, "boot": _boot_id()})
+        staged = self._folder / f"{_HEADER}.new"
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(self._folder / _HEADER)
+
+
+def _records(data: bytes) -> Iterator[tuple[int, list[Entry]]]:
+    """Yield the end and the entries of each whole record, up to the first that is not."""
+    at = 0
+    while at + _RECORD.size <= len(data):
+        length, check = _RECORD.unpack_from(data, at)
+        payload = data[at + _RECORD.size : at + _RECORD.size + length]
+        if len(payload) != length or not length or zlib.crc32(payload) != check:
+            return
+        at += _RECORD.size + length
+        yield at, list(unpacked(payload))
+
+
+def unpacked(payload: bytes) -> Iterator[Entry]:
+    """Yield the entries of a record."""
+    at = 0
+    while at < len(payload):
+        position, time_ns, series_id, content, rows, length = _ENTRY.unpack_from(payload, at)
+        at += _ENTRY.size
+        yield Entry(position, Topic(series_id, Content(content)), payload[at : at + length], rows, time_ns)
+        at += length
+
+
+def _boot_id() -> str:
+    """Return what tells this run of the machine from others."""
+    with suppress(OSError):
+        return _BOOT.read_text(encoding="ascii").strip()
+    return str(int(psutil.boot_time()))
