@@ -35,6 +35,7 @@ from strategy_engine.rpc.trading_service import TradingService
 from strategy_engine.rpc.universe_messages import stored_universe
 from strategy_engine.store.account_table import AccountTable
 from strategy_engine.store.backtest_table import BacktestTable
+from strategy_engine.store.cash_table import CashTable
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.instrument_table import InstrumentTable
 from strategy_engine.store.order_table import OrderTable
@@ -49,6 +50,7 @@ from strategy_engine.trading.floor import PaperFloor
 from strategy_engine.trading.quotes import Quotes
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
+from strategy_engine.trading.treasury import Treasury
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _trading(
     quotes = Quotes(InstrumentTable(floor.database).find, newest)
     survey = Survey(accounts, orders, policies, quotes, market_rules, floor.clock)
     paper = PaperFloor(accounts, orders, quotes, market_rules, floor.clock)
-    records = TradeRecords(orders, accounts, policies, floor.events, documents)
+    records = TradeRecords(orders, accounts, policies, CashTable(floor.database), floor.events, documents)
     desk = TradingDesk(records, survey, paper, quotes, floor.clock)
     feed = LiveFeed(live, desk, quotes, floor.clock)
     desk.want = feed.want
@@ -123,8 +125,14 @@ def _policy_service(parts: _Parts) -> PolicyService:
 
 def _portfolio_service(parts: _Parts) -> PortfolioService:
     floor, records = parts.floor, parts.desk.records
-    return PortfolioService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
-        records.accounts, records.orders, parts.survey, floor.events, floor.server.draining, floor.clock
+    return PortfolioService(
+        records.accounts,
+        records.cash,
+        records.orders,
+        parts.survey,
+        floor.events,
+        floor.server.draining,
+        floor.clock,
     )
 
 
@@ -134,8 +142,9 @@ def _trading_service(parts: _Parts) -> TradingService:
     floor.runner.register(flattening.KIND, flattener.run)
     brokers = StrategyDirectory(floor.database, floor.context, kind=Kind.BROKER)
     broker_code = BrokerCode(brokers, parts.pool, PaperTable(floor.database), floor.clock)
+    treasury = Treasury(parts.desk, parts.survey, parts.desk.records.cash, floor.events, floor.clock)
     return TradingService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
-        parts.desk, parts.survey, flattener, floor.events, floor.server.draining, floor.clock, broker_code
+        parts.desk, parts.survey, flattener, floor.events, floor.server.draining, floor.clock, broker_code, treasury
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from quasar.clock import Clock
 from quasar.engine.live import LiveBar
-from quasar.errors import InvalidArgument, NotFound
+from quasar.errors import InvalidArgument, NotFound, QuasarError
 from quasar.model.instants import from_ns
-from quasar.model.orders import CancelAllIntent, CancelIntent, OrderIntent, PlaceIntent, client_order_id
+from quasar.model.orders import CancelAllIntent, CancelIntent, OrderIntent, PlaceIntent, ReplaceIntent, client_order_id
 from quasar.ops.events import Events, Severity
 from strategy_engine.backtests.records import LoadedSeries
 from strategy_engine.instances.instances import Instance, Said, Session, Shown
@@ -153,7 +153,25 @@ class Run:
         elif isinstance(action, CancelAllIntent):
             await desk.cancel_all(instance_id=self._instance.instance_id, symbol=action.symbol)
         else:
-            await self._log("error", "changing an order is not possible on the paper broker: cancel it and place anew")
+            await self._change(action)
+
+    async def _change(self, action: ReplaceIntent) -> None:
+        name = client_order_id(self.run_id, action.target.intent_number, action.target.leg)
+        problem = ""
+        try:
+            before = await self._around.desk.records.orders.get(name)
+            after, decision = await self._around.desk.change(name, action.change, actor=None)
+            if decision is not None and not decision.allowed:
+                problem = "; ".join(f"{each.reason}: {each.detail}" for each in decision.denials)
+        except QuasarError as error:
+            problem, before = error.message, None
+        if problem:
+            await self._log("warning", f"order {action.target.intent_number} was not changed: {problem}")
+        if before is None or after.revision == before.revision:
+            # The strategy takes its order for one that is being changed until it is told how it stands.
+            found = await self._around.desk.records.orders.find(name)
+            if found is not None:
+                self._queue.put_nowait(([Changed(found, found.status)], asyncio.Event()))
 
     async def _log(self, level: str, message: str) -> None:
         payload = {"level": level, "message": message}

@@ -231,7 +231,8 @@ def _limits(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
 
 
 def _order_size(case: _Case, limits: Limits) -> Iterator[Check]:
-    quantity, price = case.quantity, case.price
+    price = case.price
+    quantity = None if case.quantity is None else case.quantity + case.proposal.filled
     if limits.max_order_quantity is not None and quantity is not None:
         yield _bound("MAX_ORDER_QUANTITY", limits.max_order_quantity, quantity, None, "units")
     if limits.max_order_notional is not None and quantity is not None and price is not None:

@@ -77,6 +77,8 @@ class Proposal:
     multiplier: Decimal = Decimal(1)
     commission: Decimal = ZERO
     """Estimated."""
+    filled: Decimal = ZERO
+    """Of a change of an order: what is filled already, beyond the quantity of `spec`."""
 
     @property
     def quantity(self) -> Decimal | None:

@@ -166,6 +166,7 @@ def denial_record(row: Mapping[str, Any]) -> policy_pb2.DenialRecord:
         spec=message_of(row["spec"] or {}, order_pb2.OrderSpec),
         denials=_parts(row["parts"]),
         actor=actor_message(actor_of(row["actor"])),
+        change=message_of(row["change"], order_pb2.OrderChange) if row["change"] else None,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,10 +20,13 @@ from quasar_proto.strategy.v1 import portfolio_pb2, portfolio_service_pb2_grpc, 
 from quasar_proto.strategy.v1 import portfolio_service_pb2 as pb
 from strategy_engine.portfolio.exposure import Exposure, exposure, exposures
 from strategy_engine.portfolio.figures import Worth, worth
+from strategy_engine.rpc.cash_messages import movement_message
 from strategy_engine.rpc.order_messages import position_message
 from strategy_engine.rpc.values import decimal_message, instant_of
 from strategy_engine.store.account_table import AccountTable
+from strategy_engine.store.cash_table import CashTable
 from strategy_engine.store.order_table import OrderTable
+from strategy_engine.store.pages import Asked
 from strategy_engine.trading.orders import ZERO, Account, Held, StoredOrder
 from strategy_engine.trading.survey import Survey, instance_cash
 
@@ -45,6 +49,7 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
     def __init__(
         self,
         accounts: AccountTable,
+        cash: CashTable,
         orders: OrderTable,
         survey: Survey,
         events: Events,
@@ -53,6 +58,7 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
     ) -> None:
         """Serve what `survey` sees."""
         self._accounts = accounts
+        self._cash = cash
         self._orders = orders
         self._survey = survey
         self._events = events
@@ -118,8 +124,9 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
     async def _account(self, account: Account, held: Sequence[Held]) -> Worth:
         own = [each for each in held if each.account_id == account.account_id]
         peak, before = await self._accounts.marks("ACCOUNT", account.account_id, self._midnight())
-        start = before if before is not None else account.initial_cash
-        return worth(account.cash, own, start, max(peak or ZERO, account.initial_cash))
+        start = (account.initial_cash if before is None else before) + account.paid_in
+        highest = max(account.initial_cash, account.initial_cash if peak is None else peak) + account.paid_in
+        return worth(account.cash, own, start, highest)
 
     async def _instance(self, instance_id: str, held: Sequence[Held]) -> Worth:
         peak, before = await self._accounts.marks("INSTANCE", instance_id, self._midnight())
@@ -216,6 +223,22 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         rows = [_pnl(dict(zip(fields, key, strict=True)), own) for key, own in sorted(groups.items())]
         currency = held[0].currency if held else ""
         return pb.ListPnlResponse(rows=rows, total=_pnl({}, held), currency=currency)
+
+    async def ListCashMovements(
+        self, request: pb.ListCashMovementsRequest, context: Any
+    ) -> pb.ListCashMovementsResponse:
+        """Return a page of movements of cash, newest first unless ordered otherwise."""
+        kind = request.scope.WhichOneof("scope")
+        if kind == "run_id":
+            raise Unimplemented("scope must be an account, an instance or all accounts in this build, was a run.")
+        asked = Asked.of(request)
+        if kind is not None:
+            own = f'{kind} = "{getattr(request.scope, kind).replace(chr(34), "")}"'
+            asked = replace(asked, filter_text=f"{own} AND ({request.filter})" if request.filter else own)
+        rows, following = await self._cash.page(asked)
+        return pb.ListCashMovementsResponse(
+            movements=[movement_message(row) for row in rows], next_page_token=following
+        )
 
 
 def _exposure(group: dict[str, Any], found: Exposure, equity: Decimal) -> portfolio_pb2.ExposureRow:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from quasar.clock import Clock
-from quasar.convert.plugin_orders import member_of, spec_from_proto
+from quasar.convert.plugin_orders import change_from_proto, member_of, spec_from_proto
 from quasar.convert.plugin_orders import number_of as order_number
 from quasar.errors import (
     AlreadyExists,
@@ -32,19 +32,22 @@ from quasar_proto.strategy.v1 import trading_service_pb2_grpc
 from strategy_engine.rpc.account_messages import PAPER, account_message, broker_message, instrument_rules, new_account
 from strategy_engine.rpc.broker_code import BrokerCode
 from strategy_engine.rpc.order_messages import fill_message, order_event_message, order_message, position_message
+from strategy_engine.rpc.paper_calls import PaperCalls
 from strategy_engine.rpc.policy_messages import decision_message
 from strategy_engine.store.pages import Asked
-from strategy_engine.trading.denials import denied
+from strategy_engine.trading.changes import require_changeable
+from strategy_engine.trading.denials import denial_document, denied
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.flattening import Flattener, Flattening, manual_order_id
 from strategy_engine.trading.orders import NewOrder, StoredOrder
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
+from strategy_engine.trading.treasury import Treasury
 
 _HEARTBEAT_S = 10.0
 
 
-class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
+class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer):
     """Places and shows orders, and keeps paper accounts."""
 
     def __init__(
@@ -56,9 +59,11 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
         draining: asyncio.Event,
         clock: Clock,
         broker_code: BrokerCode,
+        treasury: Treasury,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         """Serve what passes `desk`."""
+        super().__init__(treasury, survey)
         self._broker_code = broker_code
         self._desk = desk
         self._survey = survey
@@ -114,6 +119,26 @@ class TradingService(trading_service_pb2_grpc.TradingServiceServicer):
         else:
             orders = await self._desk.cancel_all(**wanted)
         return pb.CancelAllOrdersResponse(outcomes=[_outcome(order) for order in orders])
+
+    async def ReplaceOrder(self, request: pb.ReplaceOrderRequest, context: Any) -> pb.ReplaceOrderResponse:
+        """Change the terms of an order that works, in its place in the book; a denied one stays as it was."""
+        actor, change = calling_actor(), change_from_proto(request.change)
+        if request.validate_only:
+            order = await self._records.orders.get(request.client_order_id)
+            require_changeable(order, change, request.revision)
+            decision, proposal = await self._desk.judge_change(order, change)
+            return pb.ReplaceOrderResponse(
+                order=order_message(order), decision=decision_message(decision, proposal, self._clock.now())
+            )
+        order, made = await self._desk.change(
+            request.client_order_id, change, revision=request.revision, request_id=request.request_id, actor=actor
+        )
+        if made is not None and not made.allowed:
+            denials = [denial_document(check, self._clock.now()) for check in made.denials]
+            raise denied(order, denials, "A change of the order")
+        answer = pb.ReplaceOrderResponse(order=order_message(order))
+        answer.decision.allowed = True
+        return answer
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
         """Return one order with its fills."""

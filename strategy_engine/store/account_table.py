@@ -14,6 +14,7 @@ from quasar.filters import Field
 from quasar.ops.actors import Actor
 from quasar.ordering import OrderField
 from strategy_engine.store.actors import actor_document
+from strategy_engine.store.cash_table import CashTable, Movement
 from strategy_engine.store.pages import Asked, Listing
 from strategy_engine.store.statements import SQL
 from strategy_engine.trading.orders import Account, Held
@@ -49,6 +50,8 @@ class EquityPoint:
     realised_pnl: Decimal
     unrealised_pnl: Decimal
     run_id: Any = None
+    paid_in: Decimal = Decimal(0)
+    """Cash paid in until then, less paid out."""
 
 
 class AccountTable:
@@ -73,6 +76,17 @@ class AccountTable:
             await connection.execute(
                 SQL["account_balance_put"], account.account_id, account.currency, account.cash, now
             )
+            opening = Movement(
+                account_id=account.account_id,
+                kind="DEPOSIT",
+                currency=account.currency,
+                amount=account.cash,
+                balance_after=account.cash,
+                time=now,
+                detail="What the account began with",
+                actor=actor,
+            )
+            await CashTable(self.database).insert(connection, opening)
         return found is not None
 
     async def page(self, asked: Asked) -> tuple[list[Account], str]:
@@ -144,9 +158,10 @@ class AccountTable:
 
     async def add_cash(
         self, connection: Any, account_id: str, currency: str, amount: Decimal, now: dt.datetime
-    ) -> None:
-        """Add to the cash of an account."""
-        await connection.execute(SQL["balance_add"], account_id, currency, amount, now)
+    ) -> Decimal:
+        """Add to the cash of an account, and return what it has of the currency then."""
+        found: Decimal = await connection.fetchval(SQL["balance_add"], account_id, currency, amount, now)
+        return found
 
     async def put_equity(self, connection: Any, points: Sequence[EquityPoint]) -> None:
         """Write points of equity curves."""
@@ -163,13 +178,17 @@ class AccountTable:
                 each.net_exposure,
                 each.realised_pnl,
                 each.unrealised_pnl,
+                each.paid_in,
             )
             for each in points
         ]
         await connection.executemany(SQL["equity_put"], rows)
 
     async def marks(self, scope: str, scope_id: str, day_start: dt.datetime) -> tuple[Decimal | None, Decimal | None]:
-        """Return the highest equity so far, and the last one before a day began; None where there is none."""
+        """Return the highest equity so far, and the last one before a day began; None where there is none.
+
+        Both are without the cash that had been paid in until then, so that paying in or out is no profit and no loss.
+        """
         row = await self.database.fetchrow(SQL["equity_marks"], scope, scope_id, day_start)
         return row["peak"], row["day_start"]
 
@@ -184,6 +203,7 @@ def _account(row: Any) -> Account:
         display_name=row["display_name"],
         currency=row["currency"],
         cash=row["cash"],
+        paid_in=row["paid_in"],
         settings=row["settings"],
         open_orders=row["open_orders"],
         instance_ids=tuple(row["instance_ids"]),

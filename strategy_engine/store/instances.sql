@@ -85,12 +85,15 @@ select i.instance_id,
     (select count(*) from strategy.orders o where o.instance_id = i.instance_id and o.final_at is null) as open_orders,
     (select count(*) from strategy.fills f where f.instance_id = i.instance_id and f.received_at >= $2) as fills_today,
     (select count(distinct d.client_order_id) from strategy.denials d where d.instance_id = i.instance_id and d.time >= $2) as denials_today,
-    (select max(e.equity) from strategy.equity e where e.scope = 'INSTANCE' and e.scope_id = i.instance_id) as peak,
-    (select e.equity from strategy.equity e where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time < $2
+    (select max(e.equity) from strategy.equity e
+     where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time >= coalesce(a.reset_at, '-infinity')) as peak,
+    (select e.equity from strategy.equity e
+     where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time < $2 and e.time >= coalesce(a.reset_at, '-infinity')
      order by e.time desc limit 1) as day_start,
     (r.metrics ->> 'last_data_ns')::bigint as last_data_ns,
     case when i.run_id is not null then r.code_version else c.active_version end as code_version
 from strategy.instances i
+left join strategy.accounts a on a.account_id = i.account_id
 left join lateral (
     select n.metrics, n.code_version from strategy.runs n where n.instance_id = i.instance_id order by n.run_number desc limit 1
 ) r on true

@@ -161,6 +161,10 @@ class OrderTable:
         )
         return self.order(row)
 
+    async def change_of(self, client_order_id: str, request_id: str) -> Any:
+        """Return the document of the change that a request asked for, or None."""
+        return await self.database.fetchval(SQL["change_of_request"], client_order_id, request_id)
+
     async def page(self, asked: Asked) -> tuple[list[StoredOrder], str]:
         """Return a page of orders, newest first unless ordered otherwise."""
         rows, following = await _ORDERS.page(self.database, asked)

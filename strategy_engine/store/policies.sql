@@ -37,18 +37,19 @@ select * from strategy.trading_states order by scope, scope_id;
 
 -- name: denial_insert
 insert into strategy.denials (
-    time, client_order_id, account_id, instance_id, run_id, symbol, reason, scope, scope_id, policy_id, bound, value, unit, detail
+    time, client_order_id, account_id, instance_id, run_id, symbol, reason, scope, scope_id, policy_id, bound, value, unit, detail,
+    change
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: denials
--- One row a denied order, newest first, with all its reasons.
+-- One row a denied order or change of an order, newest first, with all its reasons.
 with grouped as (
     select min(d.denial_id) as denial_id, min(d.time) as time, d.client_order_id, min(d.account_id) as account_id,
         coalesce(min(d.instance_id), '') as instance_id, min(d.run_id::text) as run_id, min(d.symbol) as symbol,
         array_agg(d.reason order by d.denial_id) as reasons,
-        jsonb_agg(to_jsonb(d) order by d.denial_id) as parts
-    from strategy.denials d group by d.client_order_id
+        jsonb_agg(to_jsonb(d) order by d.denial_id) as parts, (jsonb_agg(d.change)) -> 0 as change
+    from strategy.denials d group by d.client_order_id, d.time
 )
 select g.*, o.spec, o.origin, o.actor from grouped g left join strategy.orders o using (client_order_id)
 where ($2::bigint is null or g.denial_id < $2) and {filter}

@@ -139,8 +139,15 @@ class PolicyTable:
         """Return every trading state that somebody set."""
         return [_state(row) for row in await self.database.fetch(SQL["trading_states"])]
 
-    async def deny(self, connection: Any, order: StoredOrder, denials: Sequence[Check], now: dt.datetime) -> None:
-        """Record why an order was denied."""
+    async def deny(
+        self,
+        connection: Any,
+        order: StoredOrder,
+        denials: Sequence[Check],
+        now: dt.datetime,
+        change: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record why an order, or a change of one, was denied."""
         rows = [
             (
                 now,
@@ -157,6 +164,7 @@ class PolicyTable:
                 each.value,
                 each.unit,
                 each.detail,
+                None if change is None else dict(change),
             )
             for each in denials
         ]

@@ -11,7 +11,7 @@ on conflict (account_id, currency) do update set total = excluded.total, updated
 -- name: accounts
 -- {filter}, {after}, {order} and {key} are written by the service.
 with shown as (
-    select a.*, coalesce(b.total, 0) as cash,
+    select a.*, coalesce(b.total, 0) as cash, coalesce(b.paid_in, 0) as paid_in,
         (select count(*) from strategy.orders o where o.account_id = a.account_id and o.final_at is null) as open_orders,
         (select coalesce(array_agg(i.instance_id order by i.instance_id), '{{}}') from strategy.instances i
          where i.account_id = a.account_id and i.deleted_at is null) as instance_ids
@@ -63,9 +63,12 @@ where client_order_id = $1
 returning *;
 
 -- name: orders_recent
--- Orders of the last minute with their age in seconds.
+-- Orders and changes of orders of the last minute with their age in seconds.
 select account_id, coalesce(instance_id, '') as instance_id, symbol, extract(epoch from $1::timestamptz - created_at)::float8 as age
-from strategy.orders where created_at > $1::timestamptz - interval '1 minute' and status <> 'DENIED';
+from strategy.orders where created_at > $1::timestamptz - interval '1 minute' and status <> 'DENIED'
+union all
+select data ->> 'account_id', coalesce(data ->> 'instance_id', ''), data ->> 'symbol', extract(epoch from $1::timestamptz - time)::float8
+from ops.events where time > $1::timestamptz - interval '1 minute' and kind = 'OrderReplaceRequested';
 
 -- name: fill_insert
 insert into strategy.fills (
@@ -111,25 +114,28 @@ update strategy.account_balances set total = total + $3, updated_at = $4 where a
 -- name: balances
 select * from strategy.account_balances where account_id = $1 order by currency;
 
--- name: movement_insert
-insert into strategy.cash_movements (account_id, instance_id, kind, currency, amount, time, detail, reference)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
-on conflict (reference) do nothing;
-
 -- name: equity_put
 insert into strategy.equity (
-    scope, scope_id, time, run_id, currency, equity, cash, gross_exposure, net_exposure, realised_pnl, unrealised_pnl
+    scope, scope_id, time, run_id, currency, equity, cash, gross_exposure, net_exposure, realised_pnl, unrealised_pnl, paid_in
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (scope, scope_id, time) do update
 set equity = excluded.equity, cash = excluded.cash, gross_exposure = excluded.gross_exposure, net_exposure = excluded.net_exposure,
-    realised_pnl = excluded.realised_pnl, unrealised_pnl = excluded.unrealised_pnl;
+    realised_pnl = excluded.realised_pnl, unrealised_pnl = excluded.unrealised_pnl, paid_in = excluded.paid_in;
 
 -- name: equity_marks
--- Highest equity so far, and the last one before the day began.
-select max(equity) as peak,
-    (select e.equity from strategy.equity e where e.scope = $1 and e.scope_id = $2 and e.time < $3 order by e.time desc limit 1) as day_start
-from strategy.equity where scope = $1 and scope_id = $2;
+-- Highest equity since the start or the last reset, and the last one before the day began; both without what was paid in.
+with own as (
+    select e.time, e.equity - e.paid_in as earned
+    from strategy.equity e
+    where e.scope = $1 and e.scope_id = $2 and e.time >= coalesce(
+        (select a.reset_at from strategy.accounts a
+         where a.account_id = case when $1 = 'ACCOUNT' then $2
+             else (select i.account_id from strategy.instances i where i.instance_id = $2) end),
+        '-infinity'
+    )
+)
+select max(earned) as peak, (select earned from own where time < $3 order by time desc limit 1) as day_start from own;
 
 -- name: equity_curve
 select * from strategy.equity
@@ -159,6 +165,10 @@ select pg_notify('strategy_changed', $1);
 -- name: order_events
 select id, time, kind, message, data, actor, role from ops.events
 where subject_type = 'order' and subject_name = $2 and id > $3 order by id limit $1;
+
+-- name: change_of_request
+select data -> 'change' from ops.events
+where subject_type = 'order' and subject_name = $1 and kind = 'OrderReplaceRequested' and data ->> 'request_id' = $2 limit 1;
 
 -- name: fills_of_run
 select * from strategy.fills where run_id = $1 order by filled_at, received_at, fill_id;

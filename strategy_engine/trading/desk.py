@@ -9,13 +9,22 @@ from dataclasses import dataclass, replace
 
 from quasar.clock import Clock
 from quasar.engine.live import LiveBar, LiveTick
-from quasar.errors import AlreadyExists, FieldViolation, NotFound, Resource
+from quasar.errors import (
+    AlreadyExists,
+    BrokerRejected,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Resource,
+)
 from quasar.model.order_states import OrderStatus
-from quasar.model.orders import OrderSide, OrderSpec, OrderType, client_order_id
+from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType, client_order_id
 from quasar.ops.actors import Actor
 from strategy_engine.policy.judgement import Decision, judge
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
+from strategy_engine.trading import changes
 from strategy_engine.trading.denials import denial_document
 from strategy_engine.trading.floor import PaperFloor
 from strategy_engine.trading.orders import Changed, Held, NewOrder, Outcome, StatusOutcome, StoredOrder
@@ -51,10 +60,11 @@ class TradingDesk:
         """
         self.records = records
         self._survey = survey
-        self._floor = floor
+        self.floor = floor
         self._quotes = quotes
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Held while the books move: what moves them from elsewhere takes it too."""
         self._listeners: list[Listener] = []
         self.want: Callable[[tuple[str, str, str]], None] = _nobody
         """Asks for live prices of a series that is traded: provider, symbol and interval."""
@@ -84,10 +94,15 @@ class TradingDesk:
         Raises:
             NotFound: There is no such account.
         """
+        proposal = await self._proposal(account_id, instance_id, spec)
+        policies = await self.records.policies.enabled()
+        return judge(proposal, await self._survey.standing(), policies), proposal
+
+    async def _proposal(self, account_id: str, instance_id: str, spec: OrderSpec) -> Proposal:
         account = await self.records.accounts.get(account_id)
         quote = await self._quotes.get(spec.symbol)
         age = (self._clock.time_ns() - quote.time_ns) / 1e9 if quote and quote.time_ns else 0.0
-        proposal = Proposal(
+        return Proposal(
             account_id=account_id,
             instance_id=instance_id,
             spec=spec,
@@ -96,8 +111,57 @@ class TradingDesk:
             price=quote.price if quote else None,
             price_age_s=max(0.0, age),
         )
-        policies = await self.records.policies.enabled()
-        return judge(proposal, await self._survey.standing(), policies), proposal
+
+    async def judge_change(self, order: StoredOrder, change: OrderChange) -> tuple[Decision, Proposal]:
+        """Judge a change of an order: what would be left of it as if it were new, without the order as it is."""
+        wanted = changes.changed(order.spec, change)
+        rest = wanted if wanted.quantity is None else replace(wanted, quantity=wanted.quantity - order.filled_quantity)
+        proposal = await self._proposal(order.account_id, order.instance_id, replace(rest, bracket=None))
+        if (denial := changes.below_filled(order, wanted)) is not None:
+            return denial, proposal
+        proposal = replace(proposal, filled=order.filled_quantity)
+        standing = await self._survey.standing()
+        others = [each for each in standing.open_orders if each.client_order_id != order.client_order_id]
+        return judge(proposal, replace(standing, open_orders=others), await self.records.policies.enabled()), proposal
+
+    async def change(
+        self, client_order_id: str, change: OrderChange, *, revision: int = 0, request_id: str = "", actor: Actor | None
+    ) -> tuple[StoredOrder, Decision | None]:
+        """Change the terms of an order that works, through policy; a denied order stays as it was.
+
+        Returns:
+            The order as it stands then, and the decision; None: the request was carried out before.
+
+        Raises:
+            NotFound: There is no such order.
+            FailedPrecondition: It does not work.
+            EtagMismatch: It has another revision.
+            AlreadyExists: The request id was used for another change.
+            BrokerRejected: It has no such price.
+        """
+        async with self.turn:
+            order = await self.records.orders.get(client_order_id)
+            document = changes.change_document(change)
+            former = await self.records.orders.change_of(client_order_id, request_id) if request_id else None
+            if former is not None:
+                _require_same_change(former == document)
+                return order, None
+            changes.require_changeable(order, change, revision)
+            decision, _ = await self.judge_change(order, change)
+            if not decision.allowed:
+                await self.records.deny_change(order, document, decision.denials, actor, self._clock.now())
+                return order, decision
+            await self.records.request_change(order, document, request_id, actor)
+            try:
+                await self._take(await self.floor.replace(order, change))
+            except (InvalidArgument, FailedPrecondition) as error:
+                raise BrokerRejected(error.message, resource=Resource("order", client_order_id)) from error
+            return await self.records.orders.get(client_order_id), decision
+
+    async def withdraw(self, account_id: str) -> None:
+        """Cancel every open order of an account; for a caller that has the turn."""
+        for order in await self.records.orders.open(account_id):
+            await self._take(await self.floor.cancel(order))
 
     async def place(self, new: NewOrder) -> Placed:
         """Place an order: judged by policy, recorded before it is sent.
@@ -106,7 +170,7 @@ class TradingDesk:
             NotFound: There is no such account.
             AlreadyExists: The id was used for another order.
         """
-        async with self._turn:
+        async with self.turn:
             former = await self.records.orders.find(new.client_order_id)
             if former is not None:
                 return await self._repeated(former, new)
@@ -118,7 +182,7 @@ class TradingDesk:
             await self._tell([Changed(order, None), *(Changed(child, None) for child in exits)])
             if order.status is not OrderStatus.DENIED:
                 self._follow(order.spec.symbol)
-                await self._take(await self._floor.place(order, exits))
+                await self._take(await self.floor.place(order, exits))
             after = await self.records.orders.find_all([order.client_order_id, *(e.client_order_id for e in exits)])
             ids = {each.client_order_id: each for each in after}
             return Placed(ids[order.client_order_id], [ids[each.client_order_id] for each in exits], decision)
@@ -156,10 +220,10 @@ class TradingDesk:
             NotFound: There is no such order.
         """
         del actor
-        async with self._turn:
+        async with self.turn:
             order = await self.records.orders.get(client_order_id)
             if not order.status.is_final:
-                await self._take(await self._floor.cancel(order))
+                await self._take(await self.floor.cancel(order))
             return await self.records.orders.get(client_order_id)
 
     async def cancel_all(
@@ -203,18 +267,18 @@ class TradingDesk:
 
     async def on_bars(self, bars: Sequence[LiveBar]) -> None:
         """Work orders on bars that closed at one instant."""
-        async with self._turn:
-            await self._take(self._floor.on_bars(bars))
+        async with self.turn:
+            await self._take(self.floor.on_bars(bars))
 
     async def on_ticks(self, ticks: Sequence[LiveTick]) -> None:
         """Work orders on ticks."""
-        async with self._turn:
-            await self._take(self._floor.on_ticks(ticks))
+        async with self.turn:
+            await self._take(self.floor.on_ticks(ticks))
 
     async def restore(self) -> None:
         """Have the orders that were open before a restart work again; what was never sent is sent now."""
-        async with self._turn:
-            await self._floor.restore_all()
+        async with self.turn:
+            await self.floor.restore_all()
             for order in await self.records.orders.open():
                 self._follow(order.spec.symbol)
             unsent = [each for each in await self.records.orders.open() if each.status is OrderStatus.PENDING_NEW]
@@ -239,6 +303,12 @@ def _same(former: OrderSpec, new: OrderSpec) -> bool:
     names = ("symbol", "side", "type", "time_in_force", "reduce_only", "post_only", "tag")
     sized = new.quantity is None or former.quantity == new.quantity
     return sized and all(getattr(former, name) == getattr(new, name) for name in names)
+
+
+def _require_same_change(same: bool) -> None:
+    if not same:
+        description = "must be new for another change, was used before"
+        raise AlreadyExists(f"request_id {description}.", violations=[FieldViolation("request_id", description)])
 
 
 def _nobody(_key: tuple[str, str, str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from quasar.clock import Clock
 from quasar.engine.grid import Grid
 from quasar.engine.live import LiveBar, LiveTick
 from quasar.engine.rules import MarketRules
+from quasar.model.orders import OrderChange
 from strategy_engine.store.account_table import AccountTable
 from strategy_engine.store.order_table import OrderTable
 from strategy_engine.trading.orders import ZERO, Account, Outcome, StoredOrder
@@ -42,6 +44,21 @@ class PaperFloor:
         """Cancel an order."""
         account = await self._account(order.account_id, order.spec.symbol)
         return account.cancel(order.client_order_id, self._clock.time_ns())
+
+    async def replace(self, order: StoredOrder, change: OrderChange) -> list[Outcome]:
+        """Change the terms of an order that works.
+
+        Raises:
+            InvalidArgument: The order has no such price.
+            NotFound: The order does not work any more.
+        """
+        account = await self._account(order.account_id, order.spec.symbol)
+        return account.replace(order.client_order_id, change, self._clock.time_ns())
+
+    def pay(self, account_id: str, amount: Decimal) -> None:
+        """Pay into an account that is in memory, or out of it."""
+        if account := self._open.get(account_id):
+            account.pay(amount)
 
     def forget(self, account_id: str) -> None:
         """Make an account anew from its rows when it is needed next."""

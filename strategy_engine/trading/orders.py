@@ -231,6 +231,8 @@ class Account:
     cash: Decimal
     settings: Document
     """`paper`: the contract's PaperSettings; `labels`; `initial_cash` as text."""
+    paid_in: Decimal = ZERO
+    """Cash paid in since it began, less paid out."""
     open_orders: int = 0
     instance_ids: Sequence[str] = field(default_factory=tuple)
     revision: int = 1
@@ -241,3 +243,8 @@ class Account:
     def initial_cash(self) -> Decimal:
         """What it began with."""
         return Decimal(str(self.settings.get("initial_cash", "0")))
+
+    @property
+    def invested(self) -> Decimal:
+        """What was put into it: what it began with and what was paid in since."""
+        return self.initial_cash + self.paid_in

@@ -5,18 +5,26 @@ The database is the truth: an account is made from the rows, after a restart and
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 from quasar.engine.grid import Grid, scaled
 from quasar.engine.live import LiveBar, LiveTick, OrderName
 from quasar.engine.paper import PaperBroker, PaperEvent
 from quasar.engine.rules import MarketRules
-from quasar.errors import QuasarError
+from quasar.errors import NotFound, QuasarError
 from quasar.model.instants import to_ns
 from quasar.model.order_states import OrderStatus
-from quasar.model.orders import CancelIntent, Contingency, OrderIntent, OrderTarget, PlaceIntent
+from quasar.model.orders import (
+    CancelIntent,
+    Contingency,
+    OrderChange,
+    OrderIntent,
+    OrderTarget,
+    PlaceIntent,
+    ReplaceIntent,
+)
 from strategy_engine.trading.orders import ZERO, FillOutcome, Held, Outcome, StatusOutcome, StoredOrder
 
 
@@ -61,7 +69,8 @@ class PaperAccount:
         if order.remaining > 0 or order.spec.notional is not None:
             self._filled[order.client_order_id] = order.filled_quantity
             quantity = order.remaining if order.spec.quantity is not None else None
-            self.place(replace(order, spec=replace(order.spec, quantity=quantity)), exits)
+            spec = dataclasses.replace(order.spec, quantity=quantity)
+            self.place(dataclasses.replace(order, spec=spec), exits)
 
     def place(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> list[Outcome]:
         """Work an order, with the exits of its bracket; what the broker refuses is told as REJECTED.
@@ -99,6 +108,30 @@ class PaperAccount:
             return [gone]
         return outcomes or [gone]
 
+    def replace(self, client_order_id: str, change: OrderChange, time_ns: int) -> list[Outcome]:
+        """Change the terms of an order that works.
+
+        Raises:
+            InvalidArgument: The order has no such price.
+            NotFound: The order does not work any more.
+        """
+        target = self._targets.get(client_order_id)
+        if target is None:
+            raise NotFound(f"order {client_order_id} must work, was not found.")
+        if change.quantity is not None:
+            # What was filled before a restart is not part of the order here.
+            change = dataclasses.replace(change, quantity=change.quantity - self._filled.get(client_order_id, ZERO))
+        self._number += 1
+        action = ReplaceIntent(target, change)
+        return self._told(
+            self._broker.handle(OrderIntent(intent_number=self._number, decide_time_ns=time_ns, action=action))
+        )
+
+    def pay(self, amount: Decimal) -> None:
+        """Add to the cash; a negative amount takes from it."""
+        ledger = self._broker.ledger
+        ledger.cash += scaled(amount, ledger.money_decimals)
+
     def on_bars(self, bars: Sequence[LiveBar]) -> list[Outcome]:
         """Work the orders on bars that closed at one instant."""
         return self._told(self._broker.on_bars(bars))
@@ -113,7 +146,7 @@ class PaperAccount:
             if isinstance(event, tuple):
                 name, fill = event
                 if client_order_id := self._names.get(name):
-                    own = replace(fill, client_order_id=client_order_id)
+                    own = dataclasses.replace(fill, client_order_id=client_order_id)
                     outcomes.append(FillOutcome(client_order_id=client_order_id, fill=own))
             elif client_order_id := self._names.get((event.intent_number, event.leg)):
                 before = self._filled.get(client_order_id, ZERO)
@@ -133,11 +166,11 @@ class PaperAccount:
 
 def _alone(child: StoredOrder) -> StoredOrder:
     """Return an exit whose entry is filled as an order of its own, still linked with the other exit."""
-    spec = replace(
+    spec = dataclasses.replace(
         child.spec,
         reduce_only=True,
         bracket=None,
         group=child.parent_client_order_id,
         group_contingency=Contingency.OUO,
     )
-    return replace(child, spec=spec)
+    return dataclasses.replace(child, spec=spec)

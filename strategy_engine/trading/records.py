@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from quasar.model.instants import from_ns
 from quasar.model.order_states import OrderStatus
+from quasar.ops.actors import Actor
 from quasar.ops.events import Events, Severity
 from strategy_engine.policy.judgement import Check
 from strategy_engine.store.account_table import AccountTable
+from strategy_engine.store.cash_table import CashTable, Movement
 from strategy_engine.store.order_table import OrderTable
 from strategy_engine.store.policy_table import PolicyTable
 from strategy_engine.trading.orders import (
     ZERO,
     Changed,
+    Document,
     Documents,
     FillOutcome,
     Held,
@@ -42,6 +46,7 @@ class TradeRecords:
         orders: OrderTable,
         accounts: AccountTable,
         policies: PolicyTable,
+        cash: CashTable,
         events: Events,
         documents: Documents,
     ) -> None:
@@ -49,6 +54,7 @@ class TradeRecords:
         self.orders = orders
         self.accounts = accounts
         self.policies = policies
+        self.cash = cash
         self._events = events
         self._documents = documents
 
@@ -118,8 +124,79 @@ class TradeRecords:
         if stored is None:
             return None
         await self.accounts.put_position(connection, after.held, now)
-        await self.accounts.add_cash(connection, order.account_id, fill.currency, after.cash, now)
+        cash = await self.accounts.add_cash(connection, order.account_id, fill.currency, after.cash, now)
+        await self._moved(connection, stored, after.cash, cash, now)
         return await self._filled(connection, order, stored, after.held, now)
+
+    async def _moved(
+        self, connection: Any, stored: StoredFill, moved: Decimal, cash: Decimal, now: dt.datetime
+    ) -> None:
+        """Record what a fill did to the cash: what it bought or sold for, then its commission."""
+        fill, commission = stored.fill, stored.fill.commission
+        for kind, amount, after in (
+            ("TRADE", moved + commission, cash + commission),
+            ("COMMISSION", -commission, cash),
+        ):
+            if amount:
+                movement = Movement(
+                    account_id=stored.account_id,
+                    instance_id=stored.instance_id,
+                    kind=kind,
+                    currency=fill.currency,
+                    amount=amount,
+                    balance_after=after,
+                    time=now,
+                    fill_id=stored.fill_id,
+                    symbol=fill.symbol,
+                )
+                await self.cash.insert(connection, movement)
+
+    async def deny_change(
+        self, order: StoredOrder, change: Document, denials: Sequence[Check], actor: Actor | None, now: dt.datetime
+    ) -> None:
+        """Record that a change of an order was denied; the order stays as it is."""
+        async with self.orders.database.transaction() as connection:
+            await self.policies.deny(connection, order, denials, now, change)
+            text = (
+                f"A change of the order {order.client_order_id} was denied: {'; '.join(one.detail for one in denials)}"
+            )
+            await self._tell_change(connection, "OrderReplaceDenied", text, order, change, actor)
+
+    async def request_change(self, order: StoredOrder, change: Document, request_id: str, actor: Actor | None) -> None:
+        """Record that a change of an order was asked for, before it is sent."""
+        async with self.orders.database.transaction() as connection:
+            text = f"A change of the order {order.client_order_id} was asked for."
+            await self._tell_change(connection, "OrderReplaceRequested", text, order, change, actor, request_id)
+
+    async def _tell_change(
+        self,
+        connection: Any,
+        kind: str,
+        text: str,
+        order: StoredOrder,
+        change: Document,
+        actor: Actor | None,
+        request_id: str = "",
+    ) -> None:
+        await self._events.record(
+            connection,
+            kind,
+            text,
+            subject_type="order",
+            subject_name=order.client_order_id,
+            severity=Severity.WARNING if kind.endswith("Denied") else Severity.INFO,
+            data={
+                "account_id": order.account_id,
+                "instance_id": order.instance_id,
+                "symbol": order.spec.symbol,
+                "status": order.status.value,
+                "former_status": order.status.value,
+                "revision": order.revision,
+                "change": dict(change),
+                "request_id": request_id,
+            },
+            actor=actor,
+        )
 
     async def _filled(
         self, connection: Any, order: StoredOrder, stored: StoredFill, held: Held, now: dt.datetime

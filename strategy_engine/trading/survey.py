@@ -82,11 +82,11 @@ class Survey:
         equity = account.cash + sum((each.market_value for each in held if each.account_id == account.account_id), ZERO)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         peak, before = await self._accounts.marks("ACCOUNT", account.account_id, midnight)
-        start = before if before is not None else account.initial_cash
+        earned = max(account.initial_cash, peak if peak is not None else account.initial_cash)
         return Funds(
             equity=equity,
-            start_of_day=start,
-            peak=max(equity, account.initial_cash, peak or ZERO),
+            start_of_day=(account.initial_cash if before is None else before) + account.paid_in,
+            peak=max(equity, earned + account.paid_in),
             leverage=1 / rules.margin,
             allow_short=rules.allow_short,
         )
@@ -120,7 +120,8 @@ class Survey:
         for account_id in sorted(account_ids):
             account = await self._accounts.get(account_id)
             held = await self.all_positions(account_id)
-            points.append(_point("ACCOUNT", account_id, account.cash, account.currency, held, now))
+            own = _point("ACCOUNT", account_id, account.cash, account.currency, held, now)
+            points.append(replace(own, paid_in=account.paid_in))
             points += await self._instance_points(account, held, now)
         async with self._accounts.database.transaction() as connection:
             await self._accounts.put_equity(connection, points)
