@@ -88,7 +88,7 @@ def test_a_new_strategy_is_back_tested_over_a_file_with_the_engines_own_figures(
     assert found["sharpe"] == pytest.approx(result.statistics.sharpe)
     assert found["max_drawdown"] == pytest.approx(result.statistics.max_drawdown)
     assert found["trades"] == result.statistics.trades > 3
-    assert found["profit_factor"] == pytest.approx(result.statistics.profit_factor)
+    assert found["expectancy"] == pytest.approx(result.statistics.expectancy)
     assert "total_return" in quasar_dev(*words, "--trades").output
 
 
