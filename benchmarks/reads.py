@@ -28,7 +28,9 @@ from datahub.ingest.delivery import Delivery
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.reads.bars import BarReader
+from datahub.reads.resampling import BarSource
 from datahub.rpc.read_bars import ReadBars
+from datahub.rpc.readable_series import ReadableFinder
 from datahub.rpc.series_messages import SeriesFinder
 from datahub.series.series import Series
 from datahub.store import bar_table
@@ -78,10 +80,11 @@ async def _local(database: Database, one: Series) -> int:
 @asynccontextmanager
 async def _served(database: Database) -> AsyncIterator[grpc.aio.Channel]:
     """Serve `ReadBars` on a socket."""
-    reader, finder, clock = BarReader(database), SeriesFinder(database), SystemClock()
+    source, clock = BarSource(database, BarReader(database)), SystemClock()
+    finder = ReadableFinder(database, SeriesFinder(database))
 
     async def read(request: pb.ReadBarsRequest, _context: Any) -> AsyncIterator[bytes]:
-        async for message in ReadBars(reader, finder, clock, request).messages():
+        async for message in ReadBars(source, finder, clock, request).messages():
             yield message
 
     handler: Any = grpc.unary_stream_rpc_method_handler(read, pb.ReadBarsRequest.FromString, None)

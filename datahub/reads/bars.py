@@ -19,11 +19,9 @@ from quasar.database.copy import Column, Kind, RowFormat
 from quasar.database.pool import Database
 from quasar.errors import FailedPrecondition
 from quasar.filters import Condition
-from quasar.model.bar_aggregates import aggregate
 from quasar.model.bars import BarColumns, BarState
 from quasar.model.columns import Int64Array
-from quasar.model.instants import NS_PER_DAY, TimeRange, to_ns
-from quasar.model.intervals import Interval
+from quasar.model.instants import TimeRange, to_ns
 
 PAGE_ROWS = 50_000
 """Rows of one statement."""
@@ -66,23 +64,34 @@ class BarReader:
         return span if first is None else TimeRange(to_ns(first), span.end_ns)
 
     async def pages(
-        self, series: Series, query: BarQuery, *, rows: int = PAGE_ROWS
+        self, series: Series, query: BarQuery, *, rows: int = PAGE_ROWS, newest_first: bool = False
     ) -> AsyncGenerator[BarColumns, None]:
-        """Yield the bars of a series in ascending order, `rows` at a time.
+        """Yield the bars of a series, `rows` at a time; each page is ascending.
+
+        Args:
+            series: Of which series.
+            query: What is wanted.
+            rows: How many at a time.
+            newest_first: The newest page comes first.
 
         Raises:
             FailedPrecondition: An adjusted read, and no factors are known.
         """
         wanted = needs_total(query)
         splits = await self.splits(series, query)
-        start_ns = query.span.start_ns
-        while start_ns < query.span.end_ns:
-            page = await self.page(series, replace(wanted, span=TimeRange(start_ns, query.span.end_ns)), rows)
+        left = query.span
+        while left.length_ns > 0:
+            page = await self.page(series, replace(wanted, span=left), rows, newest_first=newest_first)
+            full = len(page) == rows
+            page = page[::-1] if newest_first else page
             if len(page):
                 yield adjusted(page, query, splits)
-            if len(page) < rows:
+            if not full:
                 return
-            start_ns = int(page.open_time_ns[-1]) + 1_000
+            if newest_first:
+                left = TimeRange(left.start_ns, int(page.open_time_ns[0]))
+            else:
+                left = TimeRange(min(int(page.open_time_ns[-1]) + 1_000, left.end_ns), left.end_ns)
 
     async def page(
         self, series: Series, query: BarQuery, rows: int, *, newest_first: bool = False, where: Condition = ALL
@@ -115,31 +124,6 @@ class BarReader:
                 *where.parameters,
             )
         return _columns(_format(query.columns).decode(raw).columns, query.columns)
-
-    async def resampled(self, series: Series, query: BarQuery, target: Interval) -> AsyncGenerator[BarColumns, None]:
-        """Yield bars of a coarser interval, computed from the stored ones; sessions are respected.
-
-        Raises:
-            InvalidArgument: The coarser interval is not a multiple of the stored one.
-            FailedPrecondition: An adjusted read, and no factors are known.
-        """
-        interval, calendar = series.interval, series.calendar
-        waiting, begun_ns = BarColumns.empty(), query.span.start_ns
-        aggregate(BarColumns.empty(), interval, target)
-        async for page in self.pages(series, query):
-            waiting = BarColumns.concatenate([waiting, page])
-            bars = aggregate(waiting, interval, target, calendar)
-            bars = bars[bars.open_time_ns >= begun_ns] if len(bars) else bars
-            if len(bars) < 3:
-                continue
-            # The last bars may get more rows from the next page; a session may begin on the day before its date.
-            begun_ns = int(bars.open_time_ns[-2])
-            yield bars[:-2]
-            waiting = waiting[waiting.open_time_ns >= begun_ns - (NS_PER_DAY if target.is_dated else 0)]
-        complete_until = min(to_ns(query.known_at), query.span.end_ns)
-        if len(waiting):
-            bars = aggregate(waiting, interval, target, calendar, complete_until_ns=complete_until)
-            yield bars[bars.open_time_ns >= begun_ns]
 
     async def _statement(self, connection: Any, series: Series, query: BarQuery) -> str:
         only_history = query.source is Source.HISTORICAL

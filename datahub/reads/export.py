@@ -1,197 +1,152 @@
-"""Bars as a file, written piece by piece: Parquet, Arrow or CSV, of any size in little memory."""
+"""What goes into files: bars, stored or computed, and ticks."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 
-from datahub.reads.bars import BarReader
+from datahub.reads.files import FileFormat, FileWriter, Kind
 from datahub.reads.query import BarQuery
-from datahub.series.series import Series
+from datahub.reads.readable import Readable
+from datahub.reads.resampling import BarSource
+from datahub.reads.ticks import ALL_KINDS, PAGE_ROWS, TickReader
+from datahub.series.series import Series, SeriesName
 from quasar.model.bars import BarColumns
-from quasar.model.columns import MISSING, Int64Array
-from quasar.model.intervals import Interval
+from quasar.model.instants import TimeRange
+from quasar.model.ticks import Side, TickColumns, TickFlag, TickKind
 
-if TYPE_CHECKING:  # pyarrow takes a third of a second to load, and most services never write a file
-    import pyarrow as pa
-
-
-class FileFormat(IntEnum):
-    """The format of a file; numbered as in the contract."""
-
-    PARQUET = 1
-    ARROW = 2
-    CSV = 3
-
-
-MEDIA_TYPES: Mapping[FileFormat, str] = {
-    FileFormat.PARQUET: "application/vnd.apache.parquet",
-    FileFormat.ARROW: "application/vnd.apache.arrow.stream",
-    FileFormat.CSV: "text/csv; charset=utf-8; header=present",
-}
-SUFFIXES: Mapping[FileFormat, str] = {FileFormat.PARQUET: "parquet", FileFormat.ARROW: "arrow", FileFormat.CSV: "csv"}
-KEYS = ("provider", "symbol", "interval")
-TIMES: Mapping[str, str] = {
-    "open_time": "open_time_ns",
-    "close_time": "close_time_ns",
-    "known_time": "known_time_ns",
-}
-"""Columns of times in files, with their names in `BarColumns`."""
 _PRICES = ("open", "high", "low", "close", "volume")
 _WHOLE = ("trade_count", "origin", "source_series_id")
+_TICK_NUMBERS = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_size")
+_TICK_KINDS: Mapping[str, Kind] = {
+    "event_time": "instant",
+    "receive_time": "instant",
+    "kind": "text",
+    "side": "text",
+    **dict.fromkeys(_TICK_NUMBERS, "float"),
+    "venue_sequence": "whole",
+    "trade_id": "whole",
+    "flags": "text",
+}
+_KIND_WORDS = np.array(["", *(kind.name for kind in TickKind)], dtype=object)
+_SIDE_WORDS = np.array([None, *(side.name for side in Side if side)], dtype=object)
+_FLAG_WORDS = np.array(
+    [" ".join(str(flag.name) for flag in TickFlag if flag and flag & value) or None for value in range(256)],
+    dtype=object,
+)
 
 
-def file_columns(optional: Sequence[str]) -> list[str]:
-    """Return the columns of a file, in order.
+class Export(Protocol):
+    """What is to be written."""
 
-    Args:
-        optional: Optional columns as `BarColumns` names them.
-    """
-    return [*KEYS, "open_time", "close_time", *_PRICES, *(name.removesuffix("_ns") for name in optional)]
+    @property
+    def names(self) -> Sequence[SeriesName]:
+        """The series, in the order of the file."""
+        ...
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The columns of the file behind those that name the series, and what they hold."""
+        ...
+
+    def rows(self) -> AsyncGenerator[tuple[SeriesName, Mapping[str, Any], int], None]:
+        """Yield rows in columns, series after series."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
-    """What is to be written."""
+class BarExport:
+    """Bars."""
 
-    series: Sequence[Series]
+    source: BarSource
+    series: Sequence[Readable]
     query: BarQuery
-    format: FileFormat
-    target: Interval | None = None
-    """The interval that bars are computed at; None: each at its own."""
 
-    async def pages(self, reader: BarReader) -> AsyncGenerator[tuple[Series, BarColumns], None]:
-        """Yield the bars, series after series."""
-        for series in self.series:
-            if self.target is None or self.target == series.interval:
-                found = reader.pages(series, self.query)
-            else:
-                found = reader.resampled(series, self.query, self.target)
-            async for page in found:
-                yield series, page
+    @property
+    def names(self) -> Sequence[SeriesName]:
+        """The series, in the order of the file."""
+        return [each.name for each in self.series]
 
-    async def data(self, reader: BarReader) -> AsyncGenerator[tuple[bytes, int], None]:
-        """Yield the bytes of the file as they come, with the number of rows in them."""
-        writer = await asyncio.to_thread(_FileWriter, self.format, self.query.columns)
-        async for series, page in self.pages(reader):
-            interval = self.target.code if self.target else series.name.interval
-            names = (series.name.provider, series.name.symbol, interval)
-            yield await asyncio.to_thread(writer.add, names, page), len(page)
-        yield await asyncio.to_thread(writer.close), 0
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The columns of the file behind those that name the series, and what they hold."""
+        optional = {_column(name): _kind(name) for name in self.query.columns}
+        return {"open_time": "time", "close_time": "time", **dict.fromkeys(_PRICES, "float"), **optional}
+
+    async def rows(self) -> AsyncGenerator[tuple[SeriesName, Mapping[str, Any], int], None]:
+        """Yield bars in columns, series after series."""
+        names = ("open_time_ns", "close_time_ns", *_PRICES, *self.query.columns)
+        for each in self.series:
+            async with aclosing(self.source.pages(each, self.query)) as pages:
+                async for page in pages:
+                    yield each.name, _bar_columns(page, names), len(page)
 
 
-class _Pieces(io.RawIOBase):
-    """A file that only grows, whose bytes are taken away as they are written."""
+@dataclass(frozen=True, slots=True)
+class TickExport:
+    """Ticks, of every kind, in the order of their time."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._written: list[bytes] = []
-        self._size = 0
+    reader: TickReader
+    series: Sequence[Series]
+    span: TimeRange
 
-    def writable(self) -> bool:
-        """Tell that it can be written."""
-        return True
+    @property
+    def names(self) -> Sequence[SeriesName]:
+        """The series, in the order of the file."""
+        return [each.name for each in self.series]
 
-    def write(self, data: Any) -> int:
-        """Keep bytes until they are taken."""
-        piece = bytes(data)
-        self._written.append(piece)
-        self._size += len(piece)
-        return len(piece)
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The columns of the file behind those that name the series, and what they hold."""
+        return _TICK_KINDS
 
-    def tell(self) -> int:
-        """Return how much was written in all."""
-        return self._size
-
-    def take(self) -> bytes:
-        """Return what was written since the last time."""
-        pieces, self._written = self._written, []
-        return b"".join(pieces)
+    async def rows(self) -> AsyncGenerator[tuple[SeriesName, Mapping[str, Any], int], None]:
+        """Yield ticks in columns, series after series."""
+        for each in self.series:
+            pages = self.reader.pages(each, self.span, ALL_KINDS, after=None, rows=PAGE_ROWS)
+            async with aclosing(pages):
+                async for page in pages:
+                    yield each.name, _tick_columns(page.columns), len(page.columns)
 
 
-class _FileWriter:
-    """Writes one file."""
-
-    def __init__(self, format: FileFormat, optional: Sequence[str]) -> None:  # noqa: A002 - the contract's word
-        import pyarrow as pa
-
-        self._format = format
-        self._optional = optional
-        self._sink = _Pieces()
-        schema = pa.schema([(name, self._type(name)) for name in file_columns(optional)])
-        self._schema = schema
-        self._writer = self._open(schema)
-
-    def _type(self, name: str) -> Any:
-        import pyarrow as pa
-
-        if name in KEYS:
-            return pa.string()
-        if name in TIMES:
-            return pa.string() if self._format is FileFormat.CSV else pa.timestamp("us", "UTC")
-        return pa.int64() if name in _WHOLE else pa.float64()
-
-    def _open(self, schema: pa.Schema) -> Any:
-        if self._format is FileFormat.PARQUET:
-            import pyarrow.parquet as parquet
-
-            return parquet.ParquetWriter(self._sink, schema, compression="zstd")
-        if self._format is FileFormat.ARROW:
-            import pyarrow as pa
-
-            return pa.ipc.new_stream(self._sink, schema)
-        import pyarrow.csv as csv
-
-        return csv.CSVWriter(self._sink, schema)
-
-    def add(self, names: Sequence[str], bars: BarColumns) -> bytes:
-        """Write the bars of one series and return the bytes that are ready."""
-        import pyarrow as pa
-
-        columns = [pa.repeat(pa.scalar(name, pa.string()), len(bars)) for name in names]
-        columns += [self._times(getattr(bars, TIMES[name])) for name in ("open_time", "close_time")]
-        columns += [_floats(getattr(bars, name)) for name in _PRICES]
-        for name in self._optional:
-            columns.append(self._optional_column(bars, name))
-        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
-        return self._sink.take()
-
-    def _optional_column(self, bars: BarColumns, name: str) -> pa.Array:
-        import pyarrow as pa
-
-        values = getattr(bars, name)
-        if values is None:
-            return pa.nulls(len(bars), self._type(name.removesuffix("_ns")))
-        if name in TIMES.values():
-            return self._times(values)
-        if name in _WHOLE:
-            whole = np.asarray(values, dtype=np.int64)
-            return pa.array(whole, mask=whole == MISSING)
-        return _floats(values)
-
-    def _times(self, times_ns: Int64Array) -> pa.Array:
-        import pyarrow as pa
-
-        micros = times_ns // 1_000
-        if self._format is not FileFormat.CSV:
-            return pa.array(micros, pa.int64()).cast(pa.timestamp("us", "UTC"))
-        unit: Literal["s", "us"] = "us" if (micros % 1_000_000).any() else "s"
-        times = micros.astype(np.dtype("datetime64[us]"))
-        return pa.array(np.datetime_as_string(times, unit=unit, timezone="UTC").tolist(), pa.string())
-
-    def close(self) -> bytes:
-        """End the file and return its last bytes."""
-        self._writer.close()
-        return self._sink.take()
+async def file_data(export: Export, format: FileFormat) -> AsyncGenerator[tuple[bytes, int], None]:  # noqa: A002 - the contract's word
+    """Yield the bytes of a file as they come, with the number of rows in them."""
+    writer = await asyncio.to_thread(FileWriter, format, export.kinds)
+    async with aclosing(export.rows()) as parts:
+        async for name, columns, rows in parts:
+            names = (name.provider, name.symbol, name.interval)
+            yield await asyncio.to_thread(writer.add, names, columns, rows), rows
+    yield await asyncio.to_thread(writer.close), 0
 
 
-def _floats(values: Any) -> pa.Array:
-    import pyarrow as pa
+def _column(name: str) -> str:
+    return name.removesuffix("_ns")
 
-    return pa.array(values, mask=np.isnan(values))
+
+def _kind(name: str) -> Kind:
+    if name.endswith("_ns"):
+        return "time"
+    return "whole" if name in _WHOLE else "float"
+
+
+def _bar_columns(bars: BarColumns, names: Sequence[str]) -> Mapping[str, Any]:
+    return {_column(name): values for name in names if (values := getattr(bars, name)) is not None}
+
+
+def _tick_columns(ticks: TickColumns) -> Mapping[str, Any]:
+    columns: dict[str, Any] = {"event_time": ticks.event_time_ns, "receive_time": ticks.receive_time_ns}
+    for name in (*_TICK_NUMBERS, "venue_sequence", "trade_id"):
+        columns[name] = getattr(ticks, name)
+    columns["kind"] = _KIND_WORDS[_or_none(ticks.kind, len(ticks), TickKind.TRADE)]
+    columns["side"] = _SIDE_WORDS[_or_none(ticks.side, len(ticks), Side.UNKNOWN)]
+    columns["flags"] = _FLAG_WORDS[_or_none(ticks.flags, len(ticks), TickFlag.NONE)]
+    return columns
+
+
+def _or_none(values: Any, rows: int, otherwise: int) -> Any:
+    return np.full(rows, int(otherwise)) if values is None else values

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from datahub.ingest.quarantine import HeldRow
-from datahub.reads.export import KEYS, FileFormat
+from datahub.reads.files import KEYS, FileFormat
 from datahub.series.series import SeriesName
 from quasar.errors import InvalidArgument, QuasarError
 from quasar.model.bars import BarColumns

@@ -16,7 +16,7 @@ from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.quarantine import held_rows
 from datahub.ingest.writer import BarWriter
 from datahub.providers.entry import ProviderEntry
-from datahub.reads.export import FileFormat
+from datahub.reads.files import FileFormat
 from datahub.reads.import_files import Block, Layout, SeriesRows, blocks, format_of
 from datahub.reads.uploads import Upload, Uploads
 from datahub.series.series import Series, SeriesName

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
-from datahub.reads.query import Source
+from datahub.reads.query import BarQuery
+from datahub.reads.readable import Readable
+from datahub.reads.resampling import BarSource, touched
 from datahub.rpc.gap_messages import gap_message
-from datahub.rpc.series_messages import SeriesFinder, described, series_info, series_key
+from datahub.rpc.readable_series import ReadableFinder, readable_info
+from datahub.rpc.series_messages import SeriesFinder, series_info, series_key
 from datahub.series.series import Series, SeriesName
 from datahub.store.series_table import series_of
 from datahub.store.statements import SQL
@@ -16,11 +21,10 @@ from quasar import paging
 from quasar.clock import Clock
 from quasar.convert.manifest import asset_class_to_proto
 from quasar.database.pool import Database
-from quasar.errors import QuasarError
 from quasar.filters import Field, condition
 from quasar.model.asset_classes import AssetClass
-from quasar.model.coverage import SlotState
-from quasar.model.instants import to_ns
+from quasar.model.coverage import SlotState, TimeRanges
+from quasar.model.instants import TimeRange, from_ns, to_ns
 from quasar.model.intervals import Interval
 from quasar.ordering import OrderField, Ordering
 from quasar.rpc.wellknown import duration, timestamp
@@ -49,12 +53,13 @@ _RECENT = dt.timedelta(days=400)
 
 
 class SeriesPages:
-    """Answers `SearchSeries`, `DescribeSeries` and `GetLatestBars`."""
+    """Answers `SearchSeries` and `DescribeSeries`."""
 
-    def __init__(self, database: Database, finder: SeriesFinder, clock: Clock) -> None:
+    def __init__(self, database: Database, source: BarSource, finder: SeriesFinder, clock: Clock) -> None:
         """Read from `database`."""
         self._database = database
-        self._finder = finder
+        self._source = source
+        self._readable = ReadableFinder(database, finder)
         self._clock = clock
 
     async def search(self, request: pb.SearchSeriesRequest) -> pb.SearchSeriesResponse:
@@ -87,9 +92,12 @@ class SeriesPages:
 
     async def describe(self, request: pb.DescribeSeriesRequest) -> pb.DescribeSeriesResponse:
         """Return what is known about one series."""
-        series = await self._finder.find(request.series)
-        description = pb.SeriesDescription(series=series_info(series))
-        if series.name.interval:
+        found = await self._readable.find(request.series)
+        series = found.series
+        description = pb.SeriesDescription(series=readable_info(found))
+        if found.target is not None:
+            await self._describe_computed(found, description)
+        elif series.name.interval:
             await self._describe_bars(series, description)
         else:
             row = await self._database.fetchrow(SQL["describe_ticks"], series.series_id)
@@ -97,7 +105,7 @@ class SeriesPages:
             description.rows = row["rows"]
         rest = await self._database.fetchrow(SQL["describe_rest"], series.series_id)
         description.open_gaps = rest["open_gaps"]
-        description.subscribed = bool(rest["subscribed"])
+        description.subscribed = bool(rest["subscribed"]) and found.target is None
         if rest["next_due"] is not None:
             description.next_due_time.FromDatetime(rest["next_due"])
         if rest["retention"] is not None:
@@ -129,6 +137,40 @@ class SeriesPages:
         description.adjustable = await self._database.fetchval(SQL["adjustable"], series.series_id)
         await self._set_completeness(series, description, first, last)
 
+    async def _describe_computed(self, found: Readable, description: pb.SeriesDescription) -> None:
+        """Describe bars that are computed: their ends as they are read, their number by the ledger."""
+        query = BarQuery(known_at=self._clock.now())
+        first = await self._source.oldest(found, query)
+        last = await self._source.newest(found, query, 1)
+        if not len(first) or not len(last):
+            return
+        span = TimeRange(int(first.open_time_ns[0]), int(last.open_time_ns[-1]) + 1_000)
+        summary = description.sources.add(
+            origin=market_data_pb2.BAR_ORIGIN_RESAMPLED,
+            provider=found.series.name.provider,
+            rows=await self._computed_rows(found, span),
+            first_time=timestamp(span.start),
+            last_time=timestamp(from_ns(int(last.open_time_ns[-1]))),
+        )
+        _set_times(description, span.start, from_ns(int(last.open_time_ns[-1])))
+        description.rows = summary.rows
+        description.adjustable = await self._database.fetchval(SQL["adjustable"], found.series.series_id)
+        await self._set_completeness(found.series, description, span.start, from_ns(int(last.open_time_ns[-1])))
+
+    async def _computed_rows(self, found: Readable, span: TimeRange) -> int:
+        """Return how many bars of the coarser interval hold finer ones, by the ledger or, without one, by counting."""
+        rows = await self._database.fetch(SQL["observed_ranges"], found.series.series_id)
+        if rows:
+            ranges = TimeRanges.of((to_ns(row["start_time"]), to_ns(row["end_time"])) for row in rows)
+            calendar = found.series.calendar
+            slots = await asyncio.to_thread(calendar.expected_slots, found.interval, span.start_ns, span.end_ns)
+            return touched(slots, found.interval.closes(slots), ranges)
+        count = 0
+        async with aclosing(self._source.pages(found, BarQuery(known_at=self._clock.now()))) as pages:
+            async for page in pages:
+                count += len(page)
+        return count
+
     async def _set_completeness(
         self, series: Series, description: pb.SeriesDescription, first: dt.datetime, last: dt.datetime
     ) -> None:
@@ -141,45 +183,6 @@ class SeriesPages:
         )
         if expected:
             description.complete_ratio = max(0.0, 1.0 - missing / expected)
-
-    async def latest_bars(self, request: pb.GetLatestBarsRequest) -> pb.GetLatestBarsResponse:
-        """Return the newest bar of many series."""
-        response = pb.GetLatestBarsResponse()
-        series = await self._wanted(request, response)
-        ids = [each.series_id for each in series]
-        rows = {row["series_id"]: row for row in await self._latest(ids, request.source)}
-        section = response.bars
-        for each in series:
-            row = rows.get(each.series_id)
-            if row is None:
-                response.missing.add(requested=str(each.name), message="no bar stored")
-            else:
-                _add_row(section, each.series_id, row)
-        if request.include_series_info:
-            response.series.extend(series_info(each) for each in series if each.series_id in rows)
-        return response
-
-    async def _latest(self, ids: Sequence[int], source: int) -> list[Any]:
-        if source in (0, Source.MERGED):
-            return await self._database.fetch(SQL["latest_bars"], ids)
-        origin = 0 if source == Source.HISTORICAL else source - 1
-        since = self._clock.now() - _RECENT
-        return await self._database.fetch(SQL["latest_bars_of_source"], ids, origin, since)
-
-    async def _wanted(self, request: pb.GetLatestBarsRequest, response: pb.GetLatestBarsResponse) -> list[Series]:
-        references = list(request.series)
-        if request.HasField("symbols"):
-            for provider, symbol in await self.symbols(request.symbols):
-                for interval in request.intervals:
-                    key = series_key(SeriesName.of(provider, symbol, Interval.parse(interval).code))
-                    references.append(market_data_pb2.SeriesReference(key=key))
-        series: list[Series] = []
-        for reference, found in zip(references, await self._finder.find_all(references), strict=True):
-            if isinstance(found, QuasarError):
-                response.missing.add(requested=described(reference), message="unknown series")
-            else:
-                series.append(found)
-        return series
 
     async def symbols(self, selector: market_data_pb2.SymbolSelector) -> list[tuple[str, str]]:
         """Return provider and symbol of each of a set of symbols.
@@ -258,14 +261,3 @@ def _set_times(description: pb.SeriesDescription, first: dt.datetime | None, las
         description.first_time.FromDatetime(first)
     if last is not None:
         description.last_time.FromDatetime(last)
-
-
-def _add_row(section: market_data_pb2.BarCrossSection, series_id: int, row: Any) -> None:
-    section.series_id.append(series_id)
-    section.open_time_ns.append(to_ns(row["open_time"]))
-    section.close_time_ns.append(to_ns(row["close_time"]))
-    for name in ("open", "high", "low", "close"):
-        getattr(section, name).append(row[name])
-    section.volume.append(float("nan") if row["volume"] is None else row["volume"])
-    section.state.append(market_data_pb2.BAR_STATE_CLOSED)
-    section.origin.append(row["origin"])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from datahub.collection.runs import public_id
 from datahub.reads.adjustment import adjusted, needs_total
-from datahub.reads.bars import BarReader
 from datahub.reads.query import BarQuery
+from datahub.reads.readable import Readable
+from datahub.reads.resampling import BarSource
 from datahub.rpc.bar_messages import bar_messages, revision_message
 from datahub.rpc.read_bars import bar_query
+from datahub.rpc.readable_series import ReadableFinder, readable_info
 from datahub.rpc.series_messages import SeriesFinder, series_info, time_range
 from datahub.series.series import Series
 from datahub.store import series_table
@@ -22,14 +27,17 @@ from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import FieldViolation, InvalidFilter
 from quasar.filters import Field, condition
-from quasar.model.bar_aggregates import aggregate
+from quasar.filters.matching import Predicate, predicate
 from quasar.model.bars import BarColumns
-from quasar.model.instants import NS_PER_DAY, TimeRange, to_ns
+from quasar.model.columns import BoolArray
+from quasar.model.instants import TimeRange
 from quasar.model.intervals import Interval
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
 _FIELDS: Mapping[str, Field] = {
-    "state": Field("case when b.revision > 0 then 'REVISED' else 'CLOSED' end", "enum", ("CLOSED", "REVISED")),
+    "state": Field(
+        "case when b.revision > 0 then 'REVISED' else 'CLOSED' end", "enum", ("FORMING", "CLOSED", "REVISED")
+    ),
     "origin": Field(
         "(array['HISTORICAL', 'LIVE_PROVIDER', 'LIVE_TICKS', 'REPAIRED', 'IMPORTED', 'RESAMPLED'])[b.origin]",
         "enum",
@@ -39,35 +47,36 @@ _FIELDS: Mapping[str, Field] = {
     "close": Field("b.close", "number"),
 }
 _SHOWN = ("trade_count", "vwap", "quote_volume", "origin", "source_series_id", "known_time_ns")
-_RESAMPLED = ("trade_count", "vwap", "quote_volume")
+_COMPUTED = ("trade_count", "vwap", "quote_volume", "origin", "known_time_ns")
 
 
 class BarPages:
     """Answers `ListBars` and `ListBarRevisions`."""
 
-    def __init__(self, database: Database, reader: BarReader, finder: SeriesFinder, clock: Clock) -> None:
+    def __init__(self, database: Database, source: BarSource, finder: SeriesFinder, clock: Clock) -> None:
         """Read from `database`."""
         self._database = database
-        self._reader = reader
+        self._source = source
         self._finder = finder
+        self._readable = ReadableFinder(database, finder)
         self._clock = clock
 
     async def bars(self, request: pb.ListBarsRequest) -> pb.ListBarsResponse:
         """Return a page of bars."""
         size, newest_first = paging.page_size(request.page_size), _newest_first(request.order_by)
-        series = await self._finder.find(request.series)
+        target = Interval.parse(request.resample_interval) if request.resample_interval else None
+        found = await self._readable.find(request.series, target)
         asked = _asked("ListBars", request)
         key = paging.page_key(asked, request.page_token)
-        now = self._clock.now()
-        query = bar_query(request, now)
+        query = bar_query(request, self._clock.now())
         if key is not None:
             query = replace(query, span=_rest(query.span, int(key[0]), newest_first))
-        if request.resample_interval and Interval.parse(request.resample_interval) != series.interval:
-            bars = await self._resampled(series, query, Interval.parse(request.resample_interval), size, newest_first)
+        if found.target is None:
+            bars = await self._stored(found.series, query, request.filter, size, newest_first)
         else:
-            bars = await self._stored(series, query, request.filter, size, newest_first)
+            bars = await self._computed(found, query, request, size, newest_first)
         shown = bars[:size]
-        response = pb.ListBarsResponse(series=series_info(series))
+        response = pb.ListBarsResponse(series=readable_info(found))
         response.bars.extend(bar_messages(shown, int(query.adjustment), await self._sources(shown)))
         if len(bars) > size:
             response.next_page_token = paging.page_token(asked, [int(shown.open_time_ns[-1])])
@@ -100,50 +109,44 @@ class BarPages:
     ) -> BarColumns:
         where = condition(filter_text, _FIELDS, first_parameter=6)
         wanted = needs_total(replace(query, columns=_SHOWN))
-        page = await self._reader.page(series, wanted, size + 1, newest_first=newest_first, where=where)
-        return adjusted(page, query, await self._reader.splits(series, query))
+        page = await self._source.reader.page(series, wanted, size + 1, newest_first=newest_first, where=where)
+        return adjusted(page, query, await self._source.reader.splits(series, query))
 
-    async def _resampled(
-        self, series: Series, query: BarQuery, target: Interval, size: int, newest_first: bool
+    async def _computed(
+        self, found: Readable, query: BarQuery, request: pb.ListBarsRequest, size: int, newest_first: bool
     ) -> BarColumns:
         """Compute a page of coarser bars from as much of the series as it takes."""
-        stored = replace(query, columns=_RESAMPLED)
-        if not newest_first:
-            parts: list[BarColumns] = []
-            async for bars in self._reader.resampled(series, stored, target):
-                parts.append(bars)
+        passes = predicate(request.filter, _FIELDS)
+        pages = self._source.pages(
+            found,
+            replace(query, columns=_COMPUTED),
+            include_forming=request.include_forming,
+            newest_first=newest_first,
+            most=size + 1,
+        )
+        parts: list[BarColumns] = []
+        async with aclosing(pages):
+            async for page in pages:
+                ordered = page[::-1] if newest_first else page
+                parts.append(ordered[_passing(ordered, passes)] if request.filter else ordered)
                 if sum(map(len, parts)) > size:
                     break
-            return BarColumns.concatenate(parts)[: size + 1]
-        return await self._newest_resampled(series, stored, target, size)
-
-    async def _newest_resampled(self, series: Series, query: BarQuery, target: Interval, size: int) -> BarColumns:
-        """Look back further and further until there are enough coarser bars."""
-        length = target.length_ns or 31 * NS_PER_DAY
-        newest = await self._reader.page(series, query, 1, newest_first=True)
-        if not len(newest):
-            return newest
-        end = int(newest.open_time_ns[0]) + 1_000
-        reach = (size + 2) * length
-        while True:
-            start = max(query.span.start_ns, target.floor_ns(max(end - reach, query.span.start_ns)) - NS_PER_DAY)
-            span = TimeRange(max(start, query.span.start_ns), min(end, query.span.end_ns))
-            parts = [page async for page in self._reader.pages(series, replace(query, span=span))]
-            known = to_ns(query.known_at)
-            bars = aggregate(
-                BarColumns.concatenate(parts), series.interval, target, series.calendar, complete_until_ns=known
-            )
-            if start > query.span.start_ns:
-                bars = bars[2:]  # the first ones may lack rows before the range
-            if len(bars) > size or start <= query.span.start_ns:
-                return bars[::-1][: size + 1]
-            reach *= 4
+        return BarColumns.concatenate(parts)[: size + 1]
 
     async def _sources(self, bars: BarColumns) -> Mapping[int, Series]:
         if bars.source_series_id is None or not bars.source_series_id.any():
             return {}
         async with self._database.acquire() as connection:
             return await series_table.by_ids(connection, {int(one) for one in bars.source_series_id if one})
+
+
+def _passing(bars: BarColumns, passes: Predicate) -> BoolArray:
+    """Tell of each computed bar whether it passes a filter."""
+    rows = (
+        {"state": bar.state.name, "origin": "RESAMPLED", "volume": bar.volume, "close": bar.close}
+        for bar in bars.bars()
+    )
+    return np.fromiter((passes(row) for row in rows), np.bool_, len(bars))
 
 
 def _rest(span: TimeRange, last_ns: int, newest_first: bool) -> TimeRange:

@@ -8,12 +8,15 @@ from typing import Any
 
 from datahub.live_api import LiveApi
 from datahub.reads.bars import BarReader
+from datahub.reads.resampling import BarSource
 from datahub.rpc.describe_series import SeriesPages
 from datahub.rpc.exports import Exports
 from datahub.rpc.imports import UploadCalls
+from datahub.rpc.latest_bars import LatestBars
 from datahub.rpc.list_bars import BarPages
 from datahub.rpc.quality_pages import QualityPages
 from datahub.rpc.read_bars import ReadBars
+from datahub.rpc.readable_series import ReadableFinder
 from datahub.rpc.series_messages import SeriesFinder
 from datahub.rpc.sessions import list_sessions
 from datahub.rpc.ticks import TickCalls
@@ -34,17 +37,19 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
         self._clock = clock
         self._maybe_live = live
         self._finder = SeriesFinder(database)
-        self._reader = BarReader(database)
+        self._readable = ReadableFinder(database, self._finder)
+        self._source = BarSource(database, BarReader(database))
         self._ticks = TickCalls(database, self._finder)
-        self._pages = BarPages(database, self._reader, self._finder, clock)
-        self._series = SeriesPages(database, self._finder, clock)
-        self._exports = Exports(database, self._reader, self._finder, clock)
+        self._pages = BarPages(database, self._source, self._finder, clock)
+        self._series = SeriesPages(database, self._source, self._finder, clock)
+        self._newest = LatestBars(database, self._source, self._finder, self._series.symbols, clock)
+        self._exports = Exports(database, self._source, self._finder, clock)
         self._quality = QualityPages(database, self._finder, self._series.symbols, clock)
         self._maybe_uploads = uploads
 
     async def ReadBars(self, request: pb.ReadBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream bars in columns."""
-        async for message in ReadBars(self._reader, self._finder, self._clock, request).messages():
+        async for message in ReadBars(self._source, self._readable, self._clock, request).messages():
             yield message
 
     async def ListBars(self, request: pb.ListBarsRequest, context: Any) -> pb.ListBarsResponse:
@@ -75,7 +80,7 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
 
     async def GetLatestBars(self, request: pb.GetLatestBarsRequest, context: Any) -> pb.GetLatestBarsResponse:
         """Return the newest bar of many series."""
-        return await self._series.latest_bars(request)
+        return await self._newest.answer(request)
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         """Return trading sessions."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from datahub.reads.bars import PAGE_ROWS, BarReader, until
+from datahub.reads.bars import PAGE_ROWS, until
 from datahub.reads.query import Adjustment, BarQuery, Source
-from datahub.rpc.series_messages import SeriesFinder, series_info, time_range
-from datahub.series.series import Series
+from datahub.reads.readable import Readable
+from datahub.reads.resampling import BarSource
+from datahub.rpc.readable_series import ReadableFinder, readable_id, readable_info
+from datahub.rpc.series_messages import time_range
 from quasar import paging
 from quasar.clock import Clock
 from quasar.convert import wire
@@ -57,9 +60,9 @@ class _Message:
 class ReadBars:
     """One call."""
 
-    def __init__(self, reader: BarReader, finder: SeriesFinder, clock: Clock, request: pb.ReadBarsRequest) -> None:
+    def __init__(self, source: BarSource, finder: ReadableFinder, clock: Clock, request: pb.ReadBarsRequest) -> None:
         """Answer `request`."""
-        self._reader = reader
+        self._source = source
         self._finder = finder
         self._request = request
         self._batch_rows = request.batch_rows or BATCH_ROWS
@@ -84,18 +87,18 @@ class ReadBars:
 
     async def messages(self) -> AsyncGenerator[bytes, None]:
         """Yield the answer as serialised messages."""
-        found = await self._finder.find_all(self._request.series)
+        found = await self._finder.find_all(self._request.series, self._target)
         for index in range(self._place.index, len(found)):
             async for message in self._series(index, found[index]):
                 yield message
         yield self._flush(None)
 
-    async def _series(self, index: int, found: Series | QuasarError) -> AsyncGenerator[bytes, None]:
+    async def _series(self, index: int, found: Readable | QuasarError) -> AsyncGenerator[bytes, None]:
         place = self._place if self._place.index == index else _Place(index)
-        series_id = found.series_id if isinstance(found, Series) else 0
+        series_id = readable_id(found, index) if isinstance(found, Readable) else 0
         error = found if isinstance(found, QuasarError) else None
         rows = place.rows
-        if isinstance(found, Series):
+        if isinstance(found, Readable):
             try:
                 async for columns in self._columns(found, place):
                     for start in range(0, len(columns), self._batch_rows):
@@ -111,32 +114,29 @@ class ReadBars:
             end.error.CopyFrom(to_status(error, ""))
         self._message.ended.append(end)
 
-    async def _columns(self, series: Series, place: _Place) -> AsyncGenerator[BarColumns, None]:
+    async def _columns(self, found: Readable, place: _Place) -> AsyncGenerator[BarColumns, None]:
         """Yield the bars of a series from a place on."""
-        query = self._query()
+        query, forming = self._query(), self._request.include_forming
         if self._request.last_count:
-            query = replace(query, span=await self._reader.start_of_last(series, query.span, self._request.last_count))
-        if self._target is None or self._target == series.interval:
-            start_ns = max(query.span.start_ns, place.after_ns + 1_000) if place.after_ns else query.span.start_ns
+            count = self._request.last_count
+            span = await self._source.span_of_newest(found, query, count, include_forming=forming)
+            query = replace(query, span=span)
+        if place.after_ns:
+            start_ns = max(query.span.start_ns, place.after_ns + 1_000)
             query = replace(query, span=TimeRange(min(start_ns, query.span.end_ns), query.span.end_ns))
-            pages = self._reader.pages(series, query, rows=max(PAGE_ROWS, self._batch_rows))
-        else:
-            pages = self._reader.resampled(series, query, self._target)
-        async for columns in pages:
-            yield columns[columns.open_time_ns > place.after_ns] if place.after_ns else columns
+        rows = max(PAGE_ROWS, self._batch_rows)
+        async with aclosing(self._source.pages(found, query, include_forming=forming, rows=rows)) as pages:
+            async for columns in pages:
+                yield columns
 
     def _query(self) -> BarQuery:
         return bar_query(self._request, self._read_time, tuple(column_names(self._request.columns)))
 
-    def _add(self, series: Series, index: int, columns: BarColumns) -> None:
-        resampled = self._target is not None and self._target != series.interval
-        # A computed series has no number of its own: in this answer it gets one beyond those of stored series.
-        series_id = (1 << 31) + index if resampled else series.series_id
+    def _add(self, found: Readable, index: int, columns: BarColumns) -> None:
+        series_id = readable_id(found, index)
         if not any(info.series_id == series_id for info in self._message.series):
-            code = self._target.code if resampled and self._target else None
-            self._message.series.append(series_info(series, series_id=series_id, interval=code))
-        chunk = BarChunk(series_id, columns, self._request.adjustment)
-        self._message.chunks.append(encode_bars(chunk))
+            self._message.series.append(readable_info(found, index))
+        self._message.chunks.append(encode_bars(BarChunk(series_id, columns, self._request.adjustment)))
         self._message.rows += len(columns)
 
     def _flush(self, place: _Place | None) -> bytes:

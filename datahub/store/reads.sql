@@ -39,6 +39,29 @@ select min(open_time) from (
     select open_time from bars where series_id = $1 and open_time >= $2 and open_time < $3 order by open_time desc limit $4
 ) newest;
 
+-- name: recorded_series
+-- Which of some series have bars of history by the ledger.
+select x.series_id from unnest($1::integer[]) x(series_id)
+where exists (select from coverage c where c.series_id = x.series_id and c.state in (1, 6));
+
+-- name: stored_of_symbols
+-- The bar series of some symbols that hold bars: where their history begins, and their newest bar.
+select f.*, l.open_time as last_bar,
+       (select h.open_time from historical_data h where h.series_id = f.series_id order by h.open_time limit 1) as first_bar
+from (select distinct provider, symbol from unnest($1::text[], $2::text[]) n(provider, symbol)) n
+join series_facts f on f.provider = n.provider and f.symbol = n.symbol and f.interval <> ''
+join bar_last l on l.series_id = f.series_id;
+
+-- name: classified_to
+-- Whether the ledger of a series knew at a time that nothing was missing up to another one.
+select exists (
+    select from series_progress where series_id = $1 and classified_from <= $2 and classified_until >= $2 and updated_at <= $3
+);
+
+-- name: observed_ranges
+-- Where a series has bars of history, by the ledger.
+select start_time, end_time from coverage where series_id = $1 and state in (1, 6) order by start_time;
+
 -- name: splits
 select open_time, split_factor from historical_data
 where series_id = $1 and split_factor is not null and split_factor <> 1 and known_at <= $2 order by open_time;

@@ -39,3 +39,16 @@ join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
 join series_facts o on o.provider = c.name and o.symbol = a.symbol and o.interval = f.interval
 where f.series_id = $1 and f.common_symbol <> '' and o.provider <> f.provider
 order by o.provider, o.symbol;
+
+-- name: symbol_of_common_symbol
+-- The provider's symbol of a common symbol that holds most bars at any interval, of one provider or of any.
+select f.provider, f.symbol
+from registry.common_symbols m
+join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and am.active
+join registry.assets a on a.asset_id = am.asset_id
+join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+join series_facts f on f.provider = c.name and f.symbol = a.symbol and f.interval <> ''
+join series_progress p on p.series_id = f.series_id and p.rows > 0
+where lower(m.symbol) = lower($1) and ($2 = '' or lower(f.provider) = lower($2))
+order by p.rows desc, f.provider, f.symbol
+limit 1;

@@ -1,4 +1,4 @@
-"""Coarser bars from finer ones, respecting sessions."""
+"""Coarser bars from finer ones, respecting sessions: at once, or from pages of any number of rows."""
 
 from __future__ import annotations
 
@@ -75,6 +75,53 @@ def aggregate(
         state=_states(rows.state, starts, closes, complete_until_ns),
         known_time_ns=None if rows.known_time_ns is None else np.maximum.reduceat(rows.known_time_ns, starts),
     )
+
+
+class PagedAggregation:
+    """`aggregate` over pages of rows, in the memory of one page and one coarser bar.
+
+    Pages follow each other in time, or precede each other when they are taken `backwards`; each is ascending in itself.
+    A coarser bar is given out when a page has shown that no row of it is left.
+    """
+
+    def __init__(
+        self, source: Interval, target: Interval, calendar: SessionSource | None = None, *, backwards: bool = False
+    ) -> None:
+        """Start without a row; the arguments are those of `aggregate`.
+
+        Raises:
+            InvalidArgument: The finer bars do not add up to the coarser ones.
+        """
+        aggregate(BarColumns.empty(), source, target)
+        self._intervals = source, target
+        self._calendar = calendar
+        self._backwards = backwards
+        self._waiting = BarColumns.empty()
+
+    def add(self, page: BarColumns) -> BarColumns:
+        """Take the next page; return the bars that are whole now, by open time."""
+        rows = BarColumns.concatenate([page, self._waiting] if self._backwards else [self._waiting, page])
+        if not len(rows):
+            return rows
+        keys, _ = _places(rows, *self._intervals, self._calendar)
+        placed = keys != MISSING_NS
+        if not placed.all():
+            rows, keys = rows[placed], keys[placed]
+        if not len(rows):
+            self._waiting = rows
+            return rows
+        if self._backwards:
+            cut = int(np.searchsorted(keys, keys[0], side="right"))
+            self._waiting, whole = rows[:cut], rows[cut:]
+        else:
+            cut = int(np.searchsorted(keys, keys[-1]))
+            whole, self._waiting = rows[:cut], rows[cut:]
+        return aggregate(whole, *self._intervals, self._calendar)
+
+    def finish(self) -> BarColumns:
+        """Return the bar that is left when no page follows, or nothing."""
+        rows, self._waiting = self._waiting, BarColumns.empty()
+        return aggregate(rows, *self._intervals, self._calendar)
 
 
 def _places(

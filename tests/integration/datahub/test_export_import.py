@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import io
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 import pytest
 
@@ -90,7 +92,15 @@ class Files:
         return result
 
     async def exported(self, format: Any, *symbols: str, **more: Any) -> tuple[pb.ExportHeader, bytes]:  # noqa: A002
-        series = [market.SeriesReference(key=key(symbol)) for symbol in symbols]
+        return await self.exported_series(format, [key(symbol) for symbol in symbols], **more)
+
+    async def exported_series(
+        self,
+        format: Any,  # noqa: A002
+        keys: list[values_pb2.SeriesKey],
+        **more: Any,
+    ) -> tuple[pb.ExportHeader, bytes]:
+        series = [market.SeriesReference(key=one) for one in keys]
         request = pb.ExportSeriesRequest(series=series, format=format, **more)
         messages = [each async for each in self.stub.ExportSeries(request, **as_(self._bearers.viewer))]
         data = b"".join(each.data for each in messages)
@@ -249,3 +259,80 @@ async def test_what_does_not_exist_or_is_no_file_of_bars_is_refused(start: Any, 
         assert "must be PARQUET" in wrong.error.message
         strangers = await files.imported(f"provider,symbol,interval,{HEADER}\nnobody,A,1min,,,,,,\n".encode())
         assert list(strangers.errors) == ["line 2: there is no provider 'nobody'"]
+
+
+TICK = dt.datetime(2026, 1, 5, 10, 0, 0, 123456, tzinfo=dt.UTC)
+
+
+async def put_ticks(database: Database, count: int) -> None:
+    """Store ticks of the symbol T a second apart: trades, and one quote at the end."""
+    await database.execute("insert into series (provider, symbol, interval) values ('steady', 'T', '')")
+    await database.execute("select ops.ensure_partitions('datahub.ticks', $1, $2)", TICK, TICK + dt.timedelta(days=1))
+    await database.execute(
+        """insert into ticks (series_id, event_time, event_ns, receive_time, sequence, kind, side, flags, price, size,
+                              bid_price, ask_price, trade_id)
+           select series_id, $1::timestamptz + n * interval '1 second', 789, $1::timestamptz + n * interval '1 second',
+                  n, case n when $2 then 2 else 1 end, n % 3, 6, nullif(100.0 + n, 100.0 + $2), 1.5,
+                  case n when $2 then 99.0 end, case n when $2 then 101.0 end, nullif(7000 + n, 7000 + $2)
+           from series, generate_series(1, $2::integer) n where symbol = 'T'""",
+        TICK,
+        count,
+    )
+
+
+@pytest.mark.parametrize("format", [pb.DATA_FORMAT_PARQUET, pb.DATA_FORMAT_ARROW, pb.DATA_FORMAT_CSV])
+async def test_ticks_are_exported_to_the_nanosecond(
+    start: Any,
+    bearers: Bearers,
+    database: Database,
+    format: Any,  # noqa: A002
+) -> None:
+    count = 25_000  # more than one page
+    await put_ticks(database, count)
+    ticks = values_pb2.SeriesKey(provider="steady", symbol="T")
+    async with start(DATAHUB) as hub:
+        files = Files(hub, bearers)
+        header, data = await files.exported_series(format, [ticks])
+        assert header.file_name.startswith("steady_T_ticks.")
+        if format == pb.DATA_FORMAT_CSV:
+            table = csv.read_csv(io.BytesIO(data))
+        elif format == pb.DATA_FORMAT_ARROW:
+            table = pa.ipc.open_stream(data).read_all()
+        else:
+            table = parquet.read_table(io.BytesIO(data))
+        assert (table.num_rows, table.column_names) == (count, list(header.columns))
+        first = int((TICK + dt.timedelta(seconds=1)).timestamp()) * 10**9 + 123_456_789
+        times = table["event_time"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
+        assert times[:2].tolist() == [first, first + 10**9]
+        assert table["price"][:2].to_pylist() == [101.0, 102.0]
+        assert [table[name][-1].as_py() or None for name in ("kind", "price", "bid_price", "trade_id")] == [
+            "QUOTE",
+            None,
+            99.0,
+            None,
+        ]
+        assert [each or None for each in table["side"][:3].to_pylist()] == ["BUY", "SELL", None]
+        assert table["flags"][0].as_py() == "REFILLED SNAPSHOT"
+        assert table["trade_id"][0].as_py() == 7001
+
+
+async def test_ticks_and_bars_are_not_mixed_in_a_file(start: Any, bearers: Bearers, database: Database) -> None:
+    await put_ticks(database, 3)
+    ticks = values_pb2.SeriesKey(provider="steady", symbol="T")
+    async with start(DATAHUB) as hub:
+        files = Files(hub, bearers)
+        await files.imported(minutes(3).encode(), series=key("A"))
+        with pytest.raises(grpc.aio.AioRpcError, match="all of bars or all of ticks"):
+            await files.exported_series(pb.DATA_FORMAT_CSV, [ticks, key("A")])
+        with pytest.raises(grpc.aio.AioRpcError, match="without resample_interval"):
+            await files.exported_series(pb.DATA_FORMAT_CSV, [ticks], resample_interval="1h")
+
+
+async def test_bars_of_an_interval_that_is_not_stored_are_exported(start: Any, bearers: Bearers) -> None:
+    async with start(DATAHUB) as hub:
+        files = Files(hub, bearers)
+        await files.imported(minutes().encode(), series=key("A"))
+        hour = values_pb2.SeriesKey(provider="steady", symbol="A", interval="1h")
+        _, data = await files.exported_series(pb.DATA_FORMAT_PARQUET, [hour])
+        table = parquet.read_table(io.BytesIO(data))
+        assert (table["interval"].to_pylist(), table["open"].to_pylist()) == (["1h", "1h"], [100.0, 100 + 60 / 7])

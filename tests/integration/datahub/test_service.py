@@ -117,12 +117,13 @@ async def test_coarser_bars_are_computed_on_reading(start: Any, bearers: Bearers
     async with start(DATAHUB) as hub:
         stub = hub.stub(MarketDataServiceStub)
         await stored(database, 1200)
-        hours, _ = await read(stub, bearers.viewer, series=[key("A")], resample_interval="1h")
+        hours, _ = await read(stub, bearers.viewer, series=[key("A")], resample_interval="1h", include_forming=True)
         minutes, _ = await read(stub, bearers.viewer, series=[key("A")])
         assert np.all(hours.open_time_ns % (3600 * 10**9) == 0)
         assert hours.volume.sum() == minutes.volume[: len(minutes)].sum()
         page = await stub.ListBars(
-            pb.ListBarsRequest(series=key("A"), resample_interval="1h", page_size=3), **as_(bearers.viewer)
+            pb.ListBarsRequest(series=key("A"), resample_interval="1h", include_forming=True, page_size=3),
+            **as_(bearers.viewer),
         )
         assert [bar.open_time.ToNanoseconds() for bar in page.bars] == hours.open_time_ns[::-1][:3].tolist()
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from datahub.reads.export import FileFormat
+from datahub.reads.files import FileFormat
 from datahub.reads.import_files import Block, Layout, blocks, format_of
 from datahub.series.series import SeriesName
 from quasar.errors import InvalidArgument

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from quasar.calendars import calendar_for
 from quasar.errors import InvalidArgument
-from quasar.model.bar_aggregates import aggregate
+from quasar.model.bar_aggregates import PagedAggregation, aggregate
 from quasar.model.bars import Bar, BarColumns, BarState
 from quasar.model.instants import NS_PER_MINUTE, day_ns, from_ns, to_ns
 from quasar.model.intervals import Interval
@@ -143,3 +143,40 @@ def test_nothing_gives_nothing() -> None:
     assert len(aggregate(BarColumns.empty(), MINUTE, DAY)) == 0
     saturday = BarColumns.from_bars([Bar(to_ns(dt.datetime(2025, 6, 7, 15, tzinfo=dt.UTC)), 1, 1, 1, 1)])
     assert len(aggregate(saturday, MINUTE, DAY, calendar_for("XNYS"))) == 0
+
+
+def walk(days: int, seed: int = 1) -> BarColumns:
+    """Minutes with holes, over some days from Sunday 2024-06-30 on, hours of no session included."""
+    start = to_ns(dt.datetime(2024, 6, 30, tzinfo=dt.UTC))
+    choice = np.random.default_rng(seed)
+    rows = np.flatnonzero(choice.random(days * 1440) < 0.3)
+    price = 100 + choice.standard_normal(len(rows)).cumsum()
+    volume = np.where(choice.random(len(rows)) < 0.1, np.nan, 1.0 + np.arange(len(rows)) % 5)
+    return BarColumns(start + rows * NS_PER_MINUTE, price, price + 1, price - 1, price + 0.5, volume)
+
+
+@pytest.mark.parametrize("market", ["XNYS", "XASX", "FOREX", None])
+@pytest.mark.parametrize("code", ["5min", "4h", "1d", "1w", "1M"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_pages_of_any_size_give_the_bars_of_the_whole(market: str | None, code: str, backwards: bool) -> None:
+    target, calendar = Interval.parse(code), calendar_for(market)
+    for rows, days in ((1, 1), (77, 40), (1000, 40), (100_000, 40)):
+        minutes = walk(days)
+        whole = aggregate(minutes, MINUTE, target, calendar)
+        computing = PagedAggregation(MINUTE, target, calendar, backwards=backwards)
+        pages = [minutes[start : start + rows] for start in range(0, len(minutes), rows)]
+        parts = [computing.add(page) for page in (pages[::-1] if backwards else pages)]
+        parts.append(computing.finish())
+        assert BarColumns.concatenate(parts[::-1] if backwards else parts).equals(whole)
+
+
+def test_pages_wait_for_no_more_than_the_bar_that_is_cut() -> None:
+    computing = PagedAggregation(MINUTE, FIVE)
+    minutes = walk(2)
+    given = sum(len(computing.add(minutes[start : start + 10])) for start in range(0, len(minutes), 10))
+    assert given == len(aggregate(minutes, MINUTE, FIVE)) - 1
+
+
+def test_pages_of_what_does_not_add_up_are_refused() -> None:
+    with pytest.raises(InvalidArgument):
+        PagedAggregation(FIVE, Interval.parse("7min"))

@@ -1745,7 +1745,9 @@ type SeriesReference_SeriesId struct {
 }
 
 type SeriesReference_Key struct {
-	// Provider, symbol and interval.
+	// Provider, symbol and interval. Reads of bars also answer for an interval that is not stored when a finer stored one of the symbol
+	// divides it (5min, 1h, 1d from 1min): the bars are computed, sessions are respected, and `derived_from_series_id` of the answer's
+	// SeriesInfo says what from.
 	Key *v1.SeriesKey `protobuf:"bytes,2,opt,name=key,proto3,oneof"`
 }
 

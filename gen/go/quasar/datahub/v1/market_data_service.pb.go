@@ -162,7 +162,8 @@ type ReadBarsRequest struct {
 	// Compute bars of this coarser interval from those of the series; sessions are respected and a bar never spans two of them. Empty: as
 	// stored. INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
 	ResampleInterval string `protobuf:"bytes,9,opt,name=resample_interval,json=resampleInterval,proto3" json:"resample_interval,omitempty"`
-	// Also send the bar that is still forming, as the last of its series.
+	// Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
+	// says that none is missing up to there, or a day has passed since.
 	IncludeForming bool `protobuf:"varint,10,opt,name=include_forming,json=includeForming,proto3" json:"include_forming,omitempty"`
 	// Columns wanted beside time, open, high, low, close, volume and state.
 	Columns []BarColumn `protobuf:"varint,11,rep,packed,name=columns,proto3,enum=quasar.datahub.v1.BarColumn" json:"columns,omitempty"`
@@ -1326,7 +1327,7 @@ func (x *SeriesMatch) GetScore() float64 {
 	return 0
 }
 
-// What there is of one interval of a symbol.
+// What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed.
 type SeriesAvailability struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The series.
@@ -1520,7 +1521,8 @@ type SeriesDescription struct {
 	FirstTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
 	// Open time of the last closed bar (event time of the last tick); absent: none.
 	LastTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
-	// Bars of the merged series; ticks of a tick series. Exact for bars, an estimate for ticks.
+	// Bars of the merged series; ticks of a tick series. Exact for stored bars, an estimate for ticks; for computed bars as many as coverage
+	// says.
 	Rows int64 `protobuf:"varint,5,opt,name=rows,proto3" json:"rows,omitempty"`
 	// Bytes on disk, estimated from the share of rows.
 	SizeBytes int64 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
@@ -3300,7 +3302,9 @@ func (x *Session) GetShortened() bool {
 // Asks for a file.
 type ExportSeriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The series; all with bars, or all with ticks. Columns `provider`, `symbol` and `interval` stand first in the file.
+	// The series; all with bars, or all with ticks (FAILED_PRECONDITION when mixed). Columns `provider`, `symbol` and `interval` stand first
+	// in the file. Bars of an interval that is not stored are computed, as in ReadBars. Ticks are asked for by range alone: INVALID_ARGUMENT
+	// with `as_of`, `source`, `adjustment`, `resample_interval` or `columns`.
 	Series []*SeriesReference `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
 	// The format.
 	Format DataFormat `protobuf:"varint,2,opt,name=format,proto3,enum=quasar.datahub.v1.DataFormat" json:"format,omitempty"`

@@ -2990,7 +2990,9 @@ class ExportSeriesRequest(betterproto2.Message):
 
     series: "list[SeriesReference]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The series; all with bars, or all with ticks. Columns `provider`, `symbol` and `interval` stand first in the file.
+    The series; all with bars, or all with ticks (FAILED_PRECONDITION when mixed). Columns `provider`, `symbol` and `interval` stand first
+    in the file. Bars of an interval that is not stored are computed, as in ReadBars. Ticks are asked for by range alone: INVALID_ARGUMENT
+    with `as_of`, `source`, `adjustment`, `resample_interval` or `columns`.
     """
 
     format: "DataFormat" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: DataFormat(0))
@@ -6203,7 +6205,8 @@ class ReadBarsRequest(betterproto2.Message):
 
     include_forming: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
     """
-    Also send the bar that is still forming, as the last of its series.
+    Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
+    says that none is missing up to there, or a day has passed since.
     """
 
     columns: "list[BarColumn]" = betterproto2.field(11, betterproto2.TYPE_ENUM, repeated=True)
@@ -7115,7 +7118,7 @@ default_message_pool.register_message("quasar.datahub.v1", "SearchSeriesResponse
 @dataclass(eq=False, repr=False)
 class SeriesAvailability(betterproto2.Message):
     """
-    What there is of one interval of a symbol.
+    What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed.
     """
 
     series_id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
@@ -7251,7 +7254,8 @@ class SeriesDescription(betterproto2.Message):
 
     rows: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
     """
-    Bars of the merged series; ticks of a tick series. Exact for bars, an estimate for ticks.
+    Bars of the merged series; ticks of a tick series. Exact for stored bars, an estimate for ticks; for computed bars as many as coverage
+    says.
     """
 
     size_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
@@ -7536,7 +7540,9 @@ class SeriesReference(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True, group="reference"
     )
     """
-    Provider, symbol and interval.
+    Provider, symbol and interval. Reads of bars also answer for an interval that is not stored when a finer stored one of the symbol
+    divides it (5min, 1h, 1d from 1min): the bars are computed, sessions are respected, and `derived_from_series_id` of the answer's
+    SeriesInfo says what from.
     """
 
     common: "CommonSeries | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="reference")

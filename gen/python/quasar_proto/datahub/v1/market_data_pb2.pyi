@@ -1017,7 +1017,10 @@ class SeriesReference(_message.Message):
     """The id that an earlier answer gave."""
     @_builtins.property
     def key(self) -> _values_pb2.SeriesKey:
-        """Provider, symbol and interval."""
+        """Provider, symbol and interval. Reads of bars also answer for an interval that is not stored when a finer stored one of the symbol
+        divides it (5min, 1h, 1d from 1min): the bars are computed, sessions are respected, and `derived_from_series_id` of the answer's
+        SeriesInfo says what from.
+        """
 
     @_builtins.property
     def common(self) -> Global___CommonSeries:

@@ -116,7 +116,9 @@ class ReadBarsRequest(_message.Message):
     stored. INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
     """
     include_forming: _builtins.bool
-    """Also send the bar that is still forming, as the last of its series."""
+    """Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
+    says that none is missing up to there, or a day has passed since.
+    """
     batch_rows: _builtins.int
     """Rows in one message at most; 0 means 10,000."""
     @_builtins.property
@@ -703,7 +705,7 @@ Global___SeriesMatch: _TypeAlias = SeriesMatch  # noqa: Y015
 
 @_typing.final
 class SeriesAvailability(_message.Message):
-    """What there is of one interval of a symbol."""
+    """What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -818,7 +820,9 @@ class SeriesDescription(_message.Message):
     NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
-    """Bars of the merged series; ticks of a tick series. Exact for bars, an estimate for ticks."""
+    """Bars of the merged series; ticks of a tick series. Exact for stored bars, an estimate for ticks; for computed bars as many as coverage
+    says.
+    """
     size_bytes: _builtins.int
     """Bytes on disk, estimated from the share of rows."""
     revised_bars: _builtins.int
@@ -1740,7 +1744,10 @@ class ExportSeriesRequest(_message.Message):
     """As in ReadBarsRequest."""
     @_builtins.property
     def series(self) -> _containers.RepeatedCompositeFieldContainer[_market_data_pb2.SeriesReference]:
-        """The series; all with bars, or all with ticks. Columns `provider`, `symbol` and `interval` stand first in the file."""
+        """The series; all with bars, or all with ticks (FAILED_PRECONDITION when mixed). Columns `provider`, `symbol` and `interval` stand first
+        in the file. Bars of an interval that is not stored are computed, as in ReadBars. Ticks are asked for by range alone: INVALID_ARGUMENT
+        with `as_of`, `source`, `adjustment`, `resample_interval` or `columns`.
+        """
 
     @_builtins.property
     def range(self) -> _values_pb2.TimeRange:

@@ -820,7 +820,9 @@ export type SeriesReference = Message<"quasar.datahub.v1.SeriesReference"> & {
     case: "seriesId";
   } | {
     /**
-     * Provider, symbol and interval.
+     * Provider, symbol and interval. Reads of bars also answer for an interval that is not stored when a finer stored one of the symbol
+     * divides it (5min, 1h, 1d from 1min): the bars are computed, sessions are respected, and `derived_from_series_id` of the answer's
+     * SeriesInfo says what from.
      *
      * @generated from field: quasar.common.v1.SeriesKey key = 2;
      */

@@ -106,7 +106,8 @@ export type ReadBarsRequest = Message<"quasar.datahub.v1.ReadBarsRequest"> & {
   resampleInterval: string;
 
   /**
-   * Also send the bar that is still forming, as the last of its series.
+   * Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
+   * says that none is missing up to there, or a day has passed since.
    *
    * @generated from field: bool include_forming = 10;
    */
@@ -752,7 +753,7 @@ export const SeriesMatchSchema: GenMessage<SeriesMatch> = /*@__PURE__*/
   messageDesc(file_quasar_datahub_v1_market_data_service, 13);
 
 /**
- * What there is of one interval of a symbol.
+ * What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed.
  *
  * @generated from message quasar.datahub.v1.SeriesAvailability
  */
@@ -884,7 +885,8 @@ export type SeriesDescription = Message<"quasar.datahub.v1.SeriesDescription"> &
   lastTime?: Timestamp | undefined;
 
   /**
-   * Bars of the merged series; ticks of a tick series. Exact for bars, an estimate for ticks.
+   * Bars of the merged series; ticks of a tick series. Exact for stored bars, an estimate for ticks; for computed bars as many as coverage
+   * says.
    *
    * @generated from field: int64 rows = 5;
    */
@@ -1910,7 +1912,9 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export type ExportSeriesRequest = Message<"quasar.datahub.v1.ExportSeriesRequest"> & {
   /**
-   * The series; all with bars, or all with ticks. Columns `provider`, `symbol` and `interval` stand first in the file.
+   * The series; all with bars, or all with ticks (FAILED_PRECONDITION when mixed). Columns `provider`, `symbol` and `interval` stand first
+   * in the file. Bars of an interval that is not stored are computed, as in ReadBars. Ticks are asked for by range alone: INVALID_ARGUMENT
+   * with `as_of`, `source`, `adjustment`, `resample_interval` or `columns`.
    *
    * @generated from field: repeated quasar.datahub.v1.SeriesReference series = 1;
    */
