@@ -22,6 +22,7 @@ from datahub.reads.resampling import BarSource
 from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
 from quasar.calendars import calendar_for
+from quasar.client.channel import Channel, ClientSettings
 from quasar.config import DATAHUB
 from quasar.convert.columns import decode_bars
 from quasar.database.pool import Database
@@ -34,6 +35,8 @@ from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import market_data_pb2 as market
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from quasar_proto.datahub.v1.market_data_service_pb2_grpc import MarketDataServiceStub
+from strategy_engine.backtests.records import ReadTerms, WantedSeries
+from strategy_engine.rpc.datahub_bars import DatahubBars
 from tests.integration.services.conftest import Bearers, as_
 
 MINUTE, FIVE, HOUR, DAY = (Interval.parse(code) for code in ("1min", "5min", "1h", "1d"))
@@ -76,7 +79,9 @@ def minutes(span: TimeRange, calendar: str = "24/7") -> BarColumns:
     """One bar for every minute that a market trades."""
     times = calendar_for(calendar).expected_slots(MINUTE, span.start_ns, span.end_ns)
     price = (100.0 + np.arange(len(times)) % 97).astype(np.float64)
-    return BarColumns(times, price, price + 1, price - 1, price + 0.5, 1.0 + np.arange(len(times)) % 7)
+    return BarColumns(
+        times, price, price + 1, price - 1, price + 0.5, (1.0 + np.arange(len(times)) % 7).astype(np.float64)
+    )
 
 
 def same(one: BarColumns, other: BarColumns) -> bool:
@@ -270,3 +275,19 @@ async def test_pages_of_computed_bars_follow_each_other_and_take_filters(
         request = pb.ListBarsRequest(series=key("A", "1h"), page_size=500, filter=f"volume > {high}")
         page = await client.call("ListBars", request)
         assert [bar.volume for bar in page.bars] == hours.volume[hours.volume > high][::-1].tolist()
+
+
+async def test_a_strategy_is_given_bars_of_an_interval_that_nobody_collects(
+    start: Any, bearers: Bearers, store: Store
+) -> None:
+    fine = minutes(BEGIN)
+    await store.put(await store.series("A"), fine)
+    hours = aggregate(fine, MINUTE, HOUR)
+    wanted = [WantedSeries(provider="vendor", symbol="A", interval="1h")]
+    async with start(DATAHUB) as hub:
+        target = f"127.0.0.1:{hub.server.port}"
+        async with Channel(ClientSettings(target=target, service="datahub", token=bearers.viewer)) as channel:
+            (loaded,) = await DatahubBars(channel).read(wanted, ReadTerms(start=BEGIN.start, end=BEGIN.end))
+            (newest,) = await DatahubBars(channel).newest(wanted, 5)
+    assert (loaded.facts.interval, same(loaded.bars, hours)) == ("1h", True)
+    assert same(newest.bars, hours[-5:])

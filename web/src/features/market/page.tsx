@@ -252,10 +252,12 @@ function useDescription(provider: string, symbol: string, interval: string) {
 }
 
 function Stored({ query, series }: { query: ReturnType<typeof useDescription>; series: SeriesKey }) {
+  // Bars that are computed come from a finer series: that one is what can be read again.
+  const source = query.data?.series?.derivedFromSeriesId;
   const repair = useMutation({
     mutationFn: () =>
       collection.backfill({
-        series: [{ reference: { case: "key", value: series } }],
+        series: [{ reference: source ? { case: "seriesId", value: source } : { case: "key", value: series } }],
         range: { start: timestampFromDate(new Date(Date.now() - WEEK_MS)) },
       }),
     onSuccess: () => toast.success("The last week is read again; follow it under Runs and gaps"),
@@ -264,7 +266,7 @@ function Stored({ query, series }: { query: ReturnType<typeof useDescription>; s
   });
   return (
     <Panel
-      title="What is stored"
+      title={source ? "Computed from the finer bars that are stored" : "What is stored"}
       aside={
         <Button busy={repair.isPending} onClick={() => repair.mutate()}>
           Back-fill the last week
