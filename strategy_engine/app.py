@@ -120,7 +120,7 @@ def _backtest_service(parts: _Parts) -> BacktestService:
 
 def _policy_service(parts: _Parts) -> PolicyService:
     floor = parts.floor
-    return PolicyService(parts.desk.records.policies, parts.desk, floor.events, floor.clock)  # type: ignore[abstract]  # as above
+    return PolicyService(parts.desk.records.policies, parts.desk, parts.survey, floor.events, floor.clock)
 
 
 def _portfolio_service(parts: _Parts) -> PortfolioService:

@@ -292,9 +292,7 @@ def _pace(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
         after = Decimal(case.standing.open_count(scope) + 1)
         yield _bound("MAX_OPEN_ORDERS", Decimal(limits.max_open_orders), after, None, "orders")
     if limits.max_orders_per_second is not None:
-        # A bucket that holds the burst and fills at the rate: so many orders fit into the time that the burst takes.
-        burst = limits.order_burst or max(1, int(limits.max_orders_per_second))
-        window_s = burst / float(limits.max_orders_per_second)
+        burst, window_s = limits.bucket
         recent = sum(age < window_s for age in case.standing.recent_orders.get(scope, ()))
         yield _bound("MAX_ORDER_RATE", Decimal(burst), Decimal(recent + 1), None, f"orders in {window_s:g} s")
 

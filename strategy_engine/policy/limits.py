@@ -87,6 +87,16 @@ class Limits:
     allow_self_trade: bool | None = None
     forbidden_order_types: frozenset[str] = frozenset()
 
+    @property
+    def bucket(self) -> tuple[int, float]:
+        """Return how many orders may come within how many seconds.
+
+        A bucket that holds the burst and fills at the rate: so many orders fit into the time that the burst takes.
+        """
+        rate = self.max_orders_per_second or Decimal(1)
+        burst = self.order_burst or max(1, int(rate))
+        return burst, burst / float(rate)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:

@@ -19,10 +19,12 @@ from quasar.rpc.ops.operation_service import operation_message
 from quasar.rpc.wellknown import timestamp
 from quasar_proto.strategy.v1 import backtest_pb2, backtest_service_pb2_grpc, order_pb2, statistics_pb2
 from quasar_proto.strategy.v1 import backtest_service_pb2 as pb
+from strategy_engine.backtests.comparison import Compared
 from strategy_engine.backtests.records import CURVES, BacktestState, Document, EquityColumns
 from strategy_engine.backtests.report import Report
 from strategy_engine.backtests.starting import Asked, BacktestStart
 from strategy_engine.rpc.backtest_messages import backtest_message, completed_terms
+from strategy_engine.rpc.comparison_messages import comparison_message, settings_of
 from strategy_engine.rpc.statistics_messages import statistics_message
 from strategy_engine.rpc.universe_messages import wanted_series
 from strategy_engine.rpc.values import document, instant_of, message_of, plain
@@ -207,6 +209,27 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
                 metadata={"state": row.state.value, "final": str(row.state is not BacktestState.RUNNING).lower()},
             )
         return row, row.statistics
+
+    async def CompareBacktests(self, request: pb.CompareBacktestsRequest, context: Any) -> pb.CompareBacktestsResponse:
+        """Return back-tests side by side; the first one is the reference."""
+        unknown = sorted(set(request.figures) - set(statistics_pb2.Statistics.DESCRIPTOR.fields_by_name))
+        if unknown:
+            text = f"must be names of figures of Statistics, was {unknown[0]}"
+            raise InvalidArgument(f"figures {text}.", violations=[FieldViolation("figures", text)])
+        rows, compared = [], []
+        for backtest_id in request.backtest_ids:
+            row, figures = await self._succeeded(backtest_id)
+            terms = message_of(row.terms, backtest_pb2.BacktestTerms)
+            rows.append(row)
+            compared.append(
+                Compared(
+                    figures=figures,
+                    settings=settings_of(row),
+                    initial=float(terms.cash.amount.value),
+                    equity=await self._table.curves(row.backtest_id, ["equity"]),
+                )
+            )
+        return comparison_message(rows, compared, request.figures, request.max_rows)
 
     async def GetBacktestReport(
         self, request: pb.GetBacktestReportRequest, context: Any

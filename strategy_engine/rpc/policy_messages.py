@@ -14,6 +14,7 @@ from quasar_proto.strategy.v1 import denial_pb2, order_pb2, policy_pb2
 from strategy_engine.policy.judgement import Check, Decision
 from strategy_engine.policy.limits import Scope, ScopeKind, TradingState, limits_of
 from strategy_engine.policy.standing import Proposal
+from strategy_engine.policy.usage import Usage
 from strategy_engine.rpc.values import decimal_message, document, message_of, money_message, number_of, word_of
 from strategy_engine.store.actors import actor_of
 from strategy_engine.store.policy_table import PolicyRow, StateRow
@@ -150,6 +151,19 @@ def _check(check: Check) -> policy_pb2.RuleCheck:
         value_before=decimal_message(check.value_before),
         unit=check.unit,
         detail=check.detail,
+    )
+
+
+def usage_message(usage: Usage) -> policy_pb2.LimitUsage:
+    """Return how much of a limit is used as a message."""
+    return policy_pb2.LimitUsage(
+        policy_id=usage.policy_id,
+        reason=number_of(denial_pb2.DenialReason, usage.reason, "DENIAL_REASON_"),
+        scope=scope_message(usage.scope),
+        limit=decimal_message(usage.limit),
+        value=decimal_message(usage.value),
+        unit=usage.unit,
+        ratio=usage.ratio,
     )
 
 

@@ -11,9 +11,11 @@ from quasar.errors import AlreadyExists, EtagMismatch, FieldViolation, InvalidAr
 from quasar.ops.actors import Actor
 from quasar.ops.events import Events
 from quasar.rpc.ops.actors import calling_actor
+from quasar.rpc.wellknown import timestamp
 from quasar_proto.strategy.v1 import policy_pb2, policy_service_pb2_grpc
 from quasar_proto.strategy.v1 import policy_service_pb2 as pb
 from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState
+from strategy_engine.policy.usage import concerns, usages
 from strategy_engine.rpc.policy_messages import (
     decision_message,
     denial_record,
@@ -22,20 +24,24 @@ from strategy_engine.rpc.policy_messages import (
     scope_of,
     state_message,
     state_of,
+    usage_message,
 )
 from strategy_engine.store.pages import Asked
 from strategy_engine.store.policy_table import PolicyRow, PolicyTable, StateRow
 from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.survey import Survey
 
+_MOST_USAGES = 1_000
 _PATHS = ("display_name", "description", "scope", "limits", "enabled")
 
 
 class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     """Keeps policies and trading states, and judges orders."""
 
-    def __init__(self, table: PolicyTable, desk: TradingDesk, events: Events, clock: Clock) -> None:
+    def __init__(self, table: PolicyTable, desk: TradingDesk, survey: Survey, events: Events, clock: Clock) -> None:
         """Serve the policies of `table`."""
         self._table = table
+        self._survey = survey
         self._desk = desk
         self._events = events
         self._clock = clock
@@ -101,6 +107,22 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             await self._table.delete(connection, request.policy_id)
             await self._record(connection, "PolicyDeleted", former, actor)
         return pb.DeletePolicyResponse()
+
+    async def GetPolicyUsage(self, request: pb.GetPolicyUsageRequest, context: Any) -> pb.GetPolicyUsageResponse:
+        """Return how much of the limits is used, most used first."""
+        policies = await self._table.enabled()
+        if request.policy_id:
+            await self._table.get(request.policy_id)
+            policies = [each for each in policies if each.policy_id == request.policy_id]
+        if request.HasField("scope"):
+            scope, accounts = scope_of(request.scope), await self._survey.accounts_of_instances()
+            policies = [each for each in policies if concerns(each, scope, accounts)]
+        found = usages(policies, await self._survey.standing(), await self._survey.currencies())
+        if request.HasField("min_ratio"):
+            found = [each for each in found if each.ratio is None or each.ratio >= request.min_ratio]
+        return pb.GetPolicyUsageResponse(
+            usage=[usage_message(each) for each in found[:_MOST_USAGES]], time=timestamp(self._clock.now())
+        )
 
     async def GetTradingState(self, request: pb.GetTradingStateRequest, context: Any) -> pb.GetTradingStateResponse:
         """Return the trading state of a scope."""

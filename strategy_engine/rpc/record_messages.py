@@ -133,7 +133,7 @@ def error_text(error: plugin.StrategyError) -> str:
 
 
 def trade_message(trip: RoundTrip) -> statistics_pb2.Trade:
-    """Return a round trip of a run as a message; of an open one the profit is left out."""
+    """Return a round trip of a run as a message; of an open one without a mark the profit is left out."""
     side = statistics_pb2.POSITION_SIDE_LONG if trip.long else statistics_pb2.POSITION_SIDE_SHORT
     trade = statistics_pb2.Trade(
         trade_number=trip.number,
@@ -147,11 +147,12 @@ def trade_message(trip: RoundTrip) -> statistics_pb2.Trade:
         entry_tag=trip.entry.tag,
         entry_client_order_id=trip.entry.client_order_id,
     )
-    if trip.exit is not None:
-        trade.exit_time.FromNanoseconds(trip.exit.fill_time_ns)
-        trade.exit_price.value = format_decimal(trip.exit.price)
+    if trip.exit is not None or trip.mark is not None:
         trade.gross_profit.value = format_decimal(trip.gross_profit)
         trade.net_profit.value = format_decimal(trip.net_profit)
         trade.return_ratio = trip.return_ratio
+    if trip.exit is not None:
+        trade.exit_time.FromNanoseconds(trip.exit.fill_time_ns)
+        trade.exit_price.value = format_decimal(trip.exit.price)
         trade.exit_tag, trade.exit_client_order_id = trip.exit.tag, trip.exit.client_order_id
     return trade

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 from quasar import paging
@@ -317,7 +318,8 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         trips = round_trips([each.fill for each in await self._desk.records.orders.fills_of_run(run_id)])
         shown = trips[first : first + size]
         following = paging.page_token(query, (first + size,)) if len(trips) > first + size else ""
-        return pb.ListRunTradesResponse(trades=[trade_message(each) for each in shown], next_page_token=following)
+        valued = [replace(each, mark=self._desk.mark(each.entry.symbol)) for each in shown]
+        return pb.ListRunTradesResponse(trades=[trade_message(each) for each in valued], next_page_token=following)
 
     async def ListRunEvents(self, request: pb.ListRunEventsRequest, context: Any) -> pb.ListRunEventsResponse:
         """Return a page of the events of a run, oldest first."""

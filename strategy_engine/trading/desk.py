@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from quasar.clock import Clock
 from quasar.engine.live import LiveBar, LiveTick
@@ -87,6 +88,11 @@ class TradingDesk:
         if found is None:
             raise NotFound(f"There is no symbol {symbol!r} with stored data.", resource=Resource("symbol", symbol))
         return found
+
+    def mark(self, symbol: str) -> Decimal | None:
+        """Return the newest price of an instrument that is followed, or None."""
+        quote = self._quotes.known(symbol)
+        return None if quote is None else quote.price
 
     async def judge(self, account_id: str, instance_id: str, spec: OrderSpec) -> tuple[Decision, Proposal]:
         """Judge an order without placing it.

@@ -30,12 +30,16 @@ class RoundTrip:
         """Bought first."""
         return self.entry.side is OrderSide.BUY
 
+    mark: Decimal | None = None
+    """What an open one is valued at; None: not known."""
+
     @property
     def gross_profit(self) -> Decimal:
-        """Profit before commissions; 0 while it is open."""
-        if self.exit is None:
+        """Profit before commissions; of an open one at its mark, 0 without one."""
+        price = self.mark if self.exit is None else self.exit.price
+        if price is None:
             return ZERO
-        gain = (self.exit.price - self.entry.price) * self.quantity
+        gain = (price - self.entry.price) * self.quantity
         return gain if self.long else -gain
 
     @property

@@ -53,6 +53,14 @@ class Survey:
         """Return positions valued at the newest prices."""
         return [self.priced(each) for each in await self._accounts.positions(account_id, instance_id)]
 
+    async def currencies(self) -> dict[str, str]:
+        """Return the currency of each account."""
+        return {each.account_id: each.currency for each in await self._accounts.all()}
+
+    async def accounts_of_instances(self) -> dict[str, str]:
+        """Return the account of each instance."""
+        return {name: each.account_id for each in await self._accounts.all() for name in each.instance_ids}
+
     async def standing(self) -> Standing:
         """Return how things stand on all of the platform."""
         held = await self.positions()

@@ -140,6 +140,37 @@ async def test_a_cross_over_on_goog_gives_the_trades_that_other_engines_give(
     assert "http" not in page
 
 
+async def test_two_back_tests_are_set_side_by_side(service: Running, bearers: Bearers, database: Database) -> None:
+    await store_example(database, "sma_cross.py", "sma_cross", PARAMETERS)
+    stub = service.stub(backtest_service_pb2_grpc.BacktestServiceStub)
+    until = terms()
+    until.range.end.FromJsonString("2020-01-01T00:00:00Z")
+    faster, slower = asking(terms=until), asking(terms=until)
+    slower.parameters.update({"slow": 60})
+    begun = [await stub.StartBacktest(each, **as_(bearers.operator)) for each in (faster, slower)]
+    for each in begun:
+        await ended(service, bearers, each.operation.operation_id)
+    ids = [each.backtest_id for each in begun]
+    wanted = pb.CompareBacktestsRequest(backtest_ids=ids, figures=["final_equity", "trades"], max_rows=100)
+    found = await stub.CompareBacktests(wanted, **as_(bearers.viewer))
+    equity, trades = found.figures
+    assert (equity.name, equity.values[0].value) == ("final_equity", pytest.approx(179225.725))
+    assert not equity.values[0].HasField("difference")
+    assert equity.values[1].difference == pytest.approx(equity.values[1].value - equity.values[0].value)
+    assert trades.values[0].value == 33
+    assert [(row.path, [value.number_value for value in row.values]) for row in found.settings] == [
+        ("parameters.slow", [30, 60])
+    ]
+    assert [len(curve.value) for curve in found.curves] == [len(found.time_ns)] * 2 == [100, 100]
+    assert found.curves[0].value[-1] == pytest.approx(1.79225725)
+    assert [row.value[n] for n, row in enumerate(found.correlations)] == pytest.approx([1.0, 1.0])
+    assert 0 < found.correlations[0].value[1] < 1
+    wanted.figures.append("nonsense")
+    with pytest.raises(grpc.aio.AioRpcError, match="nonsense") as caught:
+        await stub.CompareBacktests(wanted, **as_(bearers.viewer))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_the_same_request_id_begins_one_back_test(service: Running, bearers: Bearers, database: Database) -> None:
     await store_example(database, "sma_cross.py", "sma_cross", PARAMETERS)
     stub = service.stub(backtest_service_pb2_grpc.BacktestServiceStub)

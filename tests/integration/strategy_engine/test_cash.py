@@ -113,6 +113,15 @@ async def test_a_limit_on_losses_counts_no_payment(
                 break
     watching.cancel()
     await stub.AdjustPaperCash(payment("900000"), **as_(bearers.operator))
+    asked = policy_service_pb2.GetPolicyUsageRequest(scope=scope)
+    used = (await policies.GetPolicyUsage(asked, **as_(bearers.viewer))).usage
+    assert [(one.reason, money(one.value), one.unit) for one in used] == [
+        (denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS, 3_080, "USD"),
+        (denial_pb2.DENIAL_REASON_MAX_DRAWDOWN, pytest.approx(3_080 / 1_000_000), "ratio"),
+    ]
+    assert used[0].ratio == pytest.approx(1.54)
+    asked.min_ratio = 1.0
+    assert len((await policies.GetPolicyUsage(asked, **as_(bearers.viewer))).usage) == 1
     error, _ = await refused(stub, bearers, order("again", "1", limit="1.00"))
     assert (error.metadata["reasons"], error.metadata["value"]) == ("MAX_DAILY_LOSS", "3080.00000")
 

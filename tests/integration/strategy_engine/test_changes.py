@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from quasar import errors
+from quasar.database.pool import Database
 from quasar.rpc.errors import from_rpc_error
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.strategy.v1 import (
@@ -16,13 +17,26 @@ from quasar_proto.strategy.v1 import (
     policy_pb2,
     policy_service_pb2,
     policy_service_pb2_grpc,
+    strategy_pb2,
+    strategy_service_pb2,
+    strategy_service_pb2_grpc,
+    trading_service_pb2_grpc,
 )
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
-from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_
+from tests.integration.strategy_engine.code_rows import store_strategy
+from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_, goog_bars
 from tests.integration.strategy_engine.played_datahub import Played
-from tests.integration.strategy_engine.test_trading import order, reached, stub, tomorrow
+from tests.integration.strategy_engine.test_instances import (
+    HISTORY,
+    Market,
+    fills_of,
+    in_state,
+    instance,
+    market,
+)
+from tests.integration.strategy_engine.test_trading import account, order, reached, stub, tomorrow
 
-__all__ = ["stub"]
+__all__ = ["market", "stub"]
 
 
 def change(order_id: str, quantity: str = "", limit: str = "", **more: Any) -> pb.ReplaceOrderRequest:
@@ -32,6 +46,23 @@ def change(order_id: str, quantity: str = "", limit: str = "", **more: Any) -> p
     if limit:
         wanted.limit_price.value = limit
     return pb.ReplaceOrderRequest(client_order_id=order_id, change=wanted, **more)
+
+
+WALKER = b"""
+from quasar.strategy import Strategy
+
+class Walker(Strategy):
+    order = None
+    bars = 0
+    def on_bar(self, bar):
+        self.bars += 1
+        if self.order is None:
+            self.order = self.buy(10, limit=1.0)
+        elif self.order.status.value == "ACCEPTED" and self.bars == 2:
+            self.replace(self.order, quantity=13)
+        elif self.order.status.value == "ACCEPTED":
+            self.replace(self.order, quantity=12, limit=5000.0)
+"""
 
 
 async def failed(call: Any) -> errors.QuasarError:
@@ -93,3 +124,35 @@ async def test_a_price_that_the_order_does_not_have_and_an_unknown_order_are_ref
     assert "limit_price must be absent for MARKET" in error.message
     unknown = change("00000000-0000-0000-0000-000000000000", "5")
     assert isinstance(await failed(stub.ReplaceOrder(unknown, **as_(bearers.operator))), errors.NotFound)
+
+
+async def test_a_strategy_changes_its_order_and_is_told_when_policy_denied_it(
+    service: Running, bearers: Bearers, played: Played, market: Market, database: Database
+) -> None:
+    await store_strategy(database, "walker", WALKER)
+    trading = service.stub(trading_service_pb2_grpc.TradingServiceStub)
+    await trading.CreatePaperAccount(account(), **as_(bearers.operator))
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_STRATEGY, id="walker")
+    limits = policy_pb2.PolicyLimits(max_order_quantity=values_pb2.Decimal(value="12"))
+    policy = policy_pb2.Policy(policy_id="small", scope=scope, limits=limits, enabled=True)
+    await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    strategies = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
+    await strategies.CreateInstance(instance("walker", "walker"), **as_(bearers.operator))
+    asked = strategy_service_pb2.StartInstanceRequest(instance_id="walker")
+    run_id = (await strategies.StartInstance(asked, **as_(bearers.operator))).run.run_id
+    await in_state(service, bearers, strategy_pb2.INSTANCE_STATE_RUNNING, "walker")
+    await played.until_opened(1)
+    await market.feed(HISTORY + 4)
+    ((row, side, quantity, price, _),) = await fills_of(service, bearers, 1)
+    assert (row, side, quantity, price) == (HISTORY + 3, 1, 12, goog_bars().open[HISTORY + 3])
+    listed = await trading.ListOrders(pb.ListOrdersRequest(), **as_(bearers.viewer))
+    (only,) = listed.orders
+    assert only.spec.quantity.value == "12"
+    logs = await strategies.GetRunLogs(strategy_service_pb2.GetRunLogsRequest(run_id=run_id), **as_(bearers.viewer))
+    assert [line.message.split(":")[1].strip() for line in logs.lines] == ["MAX_ORDER_QUANTITY"]
+    asked_trades = strategy_service_pb2.ListRunTradesRequest(run_id=run_id)
+    (trade,) = (await strategies.ListRunTrades(asked_trades, **as_(bearers.viewer))).trades
+    assert not trade.HasField("exit_time")
+    close = goog_bars().close[HISTORY + 3]
+    assert float(trade.gross_profit.value) == pytest.approx((close - price) * 12)

@@ -1,0 +1,161 @@
+"""How much of each limit is used: the numbers by which the next order would be judged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind
+from strategy_engine.policy.standing import ZERO, Funds, Holding, Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One limit and what counts against it now."""
+
+    policy_id: str
+    reason: str
+    """A name of the contract's `DenialReason`, without its prefix."""
+    scope: Scope
+    """What it is counted over: the policy's scope, or one instrument or account of it."""
+    limit: Decimal
+    value: Decimal
+    unit: str
+
+    @property
+    def ratio(self) -> float | None:
+        """Value over limit; None where the limit is 0."""
+        return float(self.value / self.limit) if self.limit else None
+
+
+def usages(policies: Iterable[Policy], standing: Standing, currencies: dict[str, str]) -> list[Usage]:
+    """Return how much of the limits is used, most used first; a limit of 0 with something counted comes first of all.
+
+    Limits on single orders (their size, price and age) are not among them: nothing counts against them beforehand.
+
+    Args:
+        policies: Those in force.
+        standing: How things stand.
+        currencies: The currency of each account.
+    """
+    found = [usage for policy in policies for usage in _Counter(policy, standing, currencies).all()]
+    return sorted(found, key=lambda each: (-_rank(each), each.policy_id, each.reason, each.scope.id))
+
+
+def _rank(usage: Usage) -> float:
+    if usage.ratio is not None:
+        return usage.ratio
+    return float("inf") if usage.value else 0.0
+
+
+class _Counter:
+    """Counts for one policy."""
+
+    def __init__(self, policy: Policy, standing: Standing, currencies: dict[str, str]) -> None:
+        self._policy = policy
+        self._limits: Limits = policy.limits
+        self._standing = standing
+        self._currencies = currencies
+
+    def all(self) -> Iterator[Usage]:
+        yield from self._positions()
+        yield from self._exposure()
+        yield from self._pace()
+        yield from self._losses()
+
+    def _usage(self, reason: str, limit: Decimal, value: Decimal, unit: str, scope: Scope | None = None) -> Usage:
+        return Usage(
+            policy_id=self._policy.policy_id,
+            reason=reason,
+            scope=scope or self._policy.scope,
+            limit=limit,
+            value=value,
+            unit=unit,
+        )
+
+    def _currency(self) -> str:
+        known = sorted({self._currencies.get(account_id, "") for account_id in self._accounts()} - {""})
+        return known[0] if len(known) == 1 else ""
+
+    def _accounts(self) -> list[str]:
+        scope = self._policy.scope
+        if scope.kind is ScopeKind.ACCOUNT:
+            return [scope.id] if scope.id in self._standing.funds else []
+        if scope.kind is ScopeKind.PLATFORM:
+            return sorted(self._standing.funds)
+        return sorted({each.account_id for each in self._holdings()})
+
+    def _holdings(self) -> list[Holding]:
+        inside = self._standing.values(self._policy.scope)
+        return [each for each in self._standing.holdings if (each.account_id, each.instance_id, each.symbol) in inside]
+
+    def _positions(self) -> Iterator[Usage]:
+        """Open orders count as if they were filled, the side that would make the position greater."""
+        limits, scope = self._limits, self._policy.scope
+        if limits.max_position_quantity is None and limits.max_position_notional is None:
+            return
+        held = self._holdings()
+        for symbol in sorted({each.symbol for each in held}):
+            own = [each for each in held if each.symbol == symbol]
+            quantity = sum((each.quantity for each in own), ZERO)
+            after = max(abs(quantity + self._standing.waiting(scope, symbol, sign)) for sign in (1, -1))
+            about = Scope(ScopeKind.INSTRUMENT, symbol)
+            if limits.max_position_quantity is not None:
+                yield self._usage("MAX_POSITION_QUANTITY", limits.max_position_quantity, after, "units", about)
+            if limits.max_position_notional is not None:
+                worth = after * own[0].price * own[0].multiplier
+                yield self._usage("MAX_POSITION_NOTIONAL", limits.max_position_notional, worth, self._currency(), about)
+
+    def _exposure(self) -> Iterator[Usage]:
+        limits, scope = self._limits, self._policy.scope
+        values = list(self._standing.values(scope).values())
+        gross, net = sum(map(abs, values), ZERO), abs(sum(values, ZERO))
+        if limits.max_gross_exposure is not None:
+            yield self._usage("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, self._currency())
+        if limits.max_net_exposure is not None:
+            yield self._usage("MAX_NET_EXPOSURE", limits.max_net_exposure, net, self._currency())
+        if limits.max_leverage is not None:
+            equity = sum((self._standing.funds[each].equity for each in self._accounts()), ZERO)
+            if equity > 0:
+                yield self._usage("MAX_LEVERAGE", limits.max_leverage, gross / equity, "ratio")
+
+    def _pace(self) -> Iterator[Usage]:
+        limits, scope = self._limits, self._policy.scope
+        if limits.max_open_orders is not None:
+            count = Decimal(self._standing.open_count(scope))
+            yield self._usage("MAX_OPEN_ORDERS", Decimal(limits.max_open_orders), count, "orders")
+        if limits.max_orders_per_second is not None:
+            burst, window_s = limits.bucket
+            recent = sum(age < window_s for age in self._standing.recent_orders.get(scope, ()))
+            yield self._usage("MAX_ORDER_RATE", Decimal(burst), Decimal(recent), "orders")
+
+    def _losses(self) -> Iterator[Usage]:
+        limits = self._limits
+        for account_id in self._accounts():
+            funds: Funds = self._standing.funds[account_id]
+            about = Scope(ScopeKind.ACCOUNT, account_id)
+            if limits.max_daily_loss is not None:
+                lost = max(ZERO, funds.start_of_day - funds.equity)
+                unit = self._currencies.get(account_id, "")
+                yield self._usage("MAX_DAILY_LOSS", limits.max_daily_loss, lost, unit, about)
+            if limits.max_drawdown is not None and funds.peak > 0:
+                fallen = max(ZERO, 1 - funds.equity / funds.peak)
+                yield self._usage("MAX_DRAWDOWN", limits.max_drawdown, fallen, "ratio", about)
+
+
+def concerns(policy: Policy, scope: Scope, account_of: dict[str, str]) -> bool:
+    """Tell whether a policy would apply to orders of a scope.
+
+    Args:
+        policy: A policy.
+        scope: A symbol, an instance, an account or the platform.
+        account_of: The account of each instance.
+    """
+    if scope == PLATFORM or policy.scope in (PLATFORM, scope):
+        return True
+    if policy.scope.kind is ScopeKind.INSTRUMENT or scope.kind is ScopeKind.INSTRUMENT:
+        return policy.scope.kind is not scope.kind
+    if scope.kind is ScopeKind.STRATEGY:
+        return policy.scope == Scope(ScopeKind.ACCOUNT, account_of.get(scope.id, ""))
+    return policy.scope.kind is ScopeKind.STRATEGY and account_of.get(policy.scope.id) == scope.id
