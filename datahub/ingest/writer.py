@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -12,7 +16,7 @@ from datahub.ingest.closes import with_closes
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.differences import differences, told
 from datahub.ingest.gaps import reconciled
-from datahub.ingest.ledger import MISSING_STATES, evidence_of, ledger_rows, rewritten
+from datahub.ingest.ledger import MISSING_STATES, LedgerRow, evidence_of, ledger_rows, rewritten
 from datahub.ingest.quarantine import HeldRow, held_rows
 from datahub.ingest.room import Room
 from datahub.store import bar_table, ledger_table
@@ -23,11 +27,16 @@ from quasar.model.bar_checks import check_bars
 from quasar.model.bars import BarColumns, BarState
 from quasar.model.columns import Int64Array
 from quasar.model.coverage import TimeRanges, classify
-from quasar.model.instants import TimeRange, from_ns, to_ns
+from quasar.model.instants import MIN_NS, NS_PER_DAY, TimeRange, from_ns, to_ns
 
 _TABLE = "datahub.historical_data"
 _REVISIONS = "datahub.bar_revisions"
 _ATTEMPTS = 3
+PART_ROWS = 100_000
+"""Rows that are stored in one transaction at most, whatever a delivery holds."""
+INLINE_SLOTS = 50_000
+"""Up to so many slots are classified where they are, some milliseconds; more in a thread, since the event loop has live
+streams to serve. What needs sessions always goes there: a market's first use loads a library, which takes seconds."""
 
 
 class BarWriter:
@@ -43,32 +52,46 @@ class BarWriter:
         """Check the rows of a delivery, hold bad ones back, merge the others and bring the ledger up to date.
 
         A stored bar that came with other values is replaced; the former version is kept with the time until which it
-        was known. A delivery that was stored before changes nothing.
+        was known. A delivery that was stored before changes nothing. One of many rows is stored in parts, each in a
+        transaction of its own, in the order of time.
 
         Returns:
             What became of the rows.
 
         Raises:
-            DatabaseUnavailable: The database went away; nothing of the delivery is stored then.
+            DatabaseUnavailable: The database went away; the parts before are stored, and storing the whole again does
+                nothing to them.
         """
         now = self._clock.now()
-        rows, held = _checked(delivery, to_ns(now))
-        if len(rows):
-            await self._room.ensure(_TABLE, from_ns(int(rows.open_time_ns[0])), _after(rows))
+        rows, held = await self._checked(delivery, to_ns(now))
+        stored = Counts()
+        for part in _parts(delivery, rows, held):
+            if len(part.rows):
+                await self._room.ensure(_TABLE, from_ns(int(part.rows.open_time_ns[0])), _after(part.rows))
+            stored += await self._store(delivery, part, now)
+        return replace(stored, fetched=len(delivery.columns) + len(delivery.refused))
+
+    async def _store(self, delivery: Delivery, part: _Part, now: dt.datetime) -> Counts:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    return await _Storing(connection, delivery, rows, held, now).run()
+                    return await _Storing(connection, delivery, part, now).run()
             except asyncpg.CheckViolationError:
                 # A partition is missing: of former versions, or one that retention dropped since it was made.
-                if attempt == _ATTEMPTS - 1 or not len(rows):
+                if attempt == _ATTEMPTS - 1 or not len(part.rows):
                     raise
-                await self._make_room(rows)
+                await self._make_room(part.rows)
         raise AssertionError("unreachable")
+
+    async def _checked(self, delivery: Delivery, now_ns: int) -> tuple[BarColumns, list[HeldRow]]:
+        """Return the good rows by open time with close times, and what is held back."""
+        if len(delivery.columns) <= INLINE_SLOTS and delivery.series.calendar.always_open:
+            return _checked(delivery, now_ns)
+        return await asyncio.to_thread(_checked, delivery, now_ns)
 
     async def preview(self, delivery: Delivery) -> Counts:
         """Return what `store` would do with the rows of a delivery; nothing is stored."""
-        rows, held = _checked(delivery, to_ns(self._clock.now()))
+        rows, held = await self._checked(delivery, to_ns(self._clock.now()))
         fetched = len(delivery.columns) + len(delivery.refused)
         if not len(rows):
             return Counts(fetched=fetched, quarantined=len(held))
@@ -84,6 +107,33 @@ class BarWriter:
         first, after = from_ns(int(rows.open_time_ns[0])), _after(rows)
         await self._room.ensure(_TABLE, first, after)
         await self._room.ensure(_REVISIONS, first, after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is stored in one transaction."""
+
+    rows: BarColumns
+    held: Sequence[HeldRow]
+    span: TimeRange | None
+    """The open times that it is about: its rows, and what the delivery answers up to the next part."""
+
+
+def _parts(delivery: Delivery, rows: BarColumns, held: Sequence[HeldRow]) -> Iterator[_Part]:
+    """Yield checked rows in parts that are stored at once; what is held back goes with the first."""
+    answered = delivery.answered
+    starts = [answered.start_ns] if answered else []
+    ends = [answered.end_ns] if answered else []
+    if len(rows):
+        starts.append(int(rows.open_time_ns[0]))
+        ends.append(int(rows.open_time_ns[-1]) + 1_000)
+    if not starts:
+        yield _Part(rows, held, None)
+        return
+    cuts = [min(starts), *rows.open_time_ns[PART_ROWS::PART_ROWS].tolist(), max(ends)]
+    for number, (start, end) in enumerate(pairwise(cuts)):
+        part = rows[number * PART_ROWS : (number + 1) * PART_ROWS]
+        yield _Part(part, held if number == 0 else (), TimeRange(start, end))
 
 
 def _after(rows: BarColumns) -> dt.datetime:
@@ -105,40 +155,27 @@ def _checked(delivery: Delivery, now_ns: int) -> tuple[BarColumns, list[HeldRow]
 
 
 class _Storing:
-    """One delivery in one transaction."""
+    """One part of a delivery in one transaction."""
 
-    def __init__(
-        self, connection: Any, delivery: Delivery, rows: BarColumns, held: list[HeldRow], now: dt.datetime
-    ) -> None:
+    def __init__(self, connection: Any, delivery: Delivery, part: _Part, now: dt.datetime) -> None:
         self._connection = connection
         self._delivery = delivery
         self._series = delivery.series
         self._id = delivery.series.series_id
-        self._rows = rows
-        self._held = held
+        self._rows = part.rows
+        self._held = part.held
+        self._span = part.span
         self._now = now
 
     async def run(self) -> Counts:
-        """Store the delivery."""
+        """Store it; rows that were fetched are not counted."""
         await self._connection.execute(SQL["lock_series"], self._id)
-        span = self._span()
+        span = self._span
         present = span is not None and await bar_table.any_in(self._connection, self._id, span)
         counts = await self._store_rows(present)
         if span is not None and self._delivery.answered is not None:
             await self._classify(span, present)
-        quarantined = await self._hold() if self._held else 0
-        fetched = len(self._delivery.columns) + len(self._delivery.refused)
-        return Counts(fetched, counts.inserted, counts.updated, counts.unchanged, quarantined)
-
-    def _span(self) -> TimeRange | None:
-        """Return the range of open times that the delivery is about: its rows and what it answers."""
-        rows, answered = self._rows, self._delivery.answered
-        starts = [answered.start_ns] if answered else []
-        ends = [answered.end_ns] if answered else []
-        if len(rows):
-            starts.append(int(rows.open_time_ns[0]))
-            ends.append(int(rows.open_time_ns[-1]) + 1_000)
-        return TimeRange(min(starts), max(ends)) if starts else None
+        return replace(counts, quarantined=await self._hold() if self._held else 0)
 
     async def _store_rows(self, present: bool) -> Counts:
         rows = self._rows
@@ -170,24 +207,21 @@ class _Storing:
 
     async def _classify(self, span: TimeRange, present: bool) -> None:
         """Bring ledger and gaps up to date over a range."""
-        interval = self._series.interval
-        if not interval.is_time:
+        series = self._series
+        if not series.interval.is_time:
             return
         observed = await self._observed(span, present)
-        expected = self._series.calendar.expected_slots(interval, span.start_ns, span.end_ns)
         former = await ledger_table.around(self._connection, self._id, span)
-        empty = self._delivery.empty
-        if not self._delivery.unanswered:
-            empty = empty.union(await self._before_first(span, expected, observed))
-        evidence = evidence_of(
-            former,
-            repairing=bool(self._delivery.repaired_from),
-            empty=empty,
-            no_trade=self._delivery.no_trade,
-            given_up=self._delivery.given_up,
-        )
-        fresh = ledger_rows(classify(interval, span, expected, observed, evidence), self._delivery.source_series_id)
-        rows = rewritten(former, span, fresh, self._series.expected_between)
+        if self._delivery.unanswered or (len(observed) and int(observed[0]) == span.start_ns):
+            earliest_ns = MIN_NS
+        else:
+            earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
+            earliest_ns = to_ns(earliest) if earliest is not None else span.end_ns
+        few = span.length_ns <= INLINE_SLOTS * (series.interval.length_ns or NS_PER_DAY)
+        if few and series.calendar.always_open:
+            rows = _classified(self._delivery, span, observed, former, earliest_ns)
+        else:
+            rows = await asyncio.to_thread(_classified, self._delivery, span, observed, former, earliest_ns)
         await ledger_table.put(self._connection, self._id, former, rows, self._now)
         await self._connection.execute(SQL["progress_classified"], self._id, span.start, span.end, self._now)
         await self._settle_gaps(span, [row for row in rows if row.state in MISSING_STATES])
@@ -196,15 +230,6 @@ class _Storing:
         if present:
             return await bar_table.times(self._connection, self._id, span)
         return self._rows.open_time_ns
-
-    async def _before_first(self, span: TimeRange, expected: Int64Array, observed: Int64Array) -> TimeRanges:
-        """Return what lies before the first bar that the source has at all: there is nothing, and that is no gap."""
-        first = int(observed[0]) if len(observed) else span.end_ns
-        if not len(expected) or int(expected[0]) >= first:
-            return TimeRanges.of(())
-        earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
-        known = to_ns(earliest) if earliest is not None else span.end_ns
-        return TimeRanges.of([(span.start_ns, first)] if known >= first else [])
 
     async def _settle_gaps(self, span: TimeRange, missing: list[Any]) -> None:
         known = await ledger_table.known_gaps(self._connection, self._id, span)
@@ -243,6 +268,34 @@ class _Storing:
             self._now,
         )
         return len(rows)
+
+
+def _classified(
+    delivery: Delivery, span: TimeRange, observed: Int64Array, former: Sequence[LedgerRow], earliest_ns: int
+) -> list[LedgerRow]:
+    """Return the rows of the ledger over a range and around it.
+
+    Args:
+        delivery: What the source said.
+        span: The range.
+        observed: Open times of what is stored there now.
+        former: The rows of the ledger that touch the range, and the nearest one on each side.
+        earliest_ns: Open time of the first bar of all. What is expected before it is not there, and that is no gap.
+    """
+    series, empty = delivery.series, delivery.empty
+    expected = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
+    first = int(observed[0]) if len(observed) else span.end_ns
+    if earliest_ns >= first and len(expected) and int(expected[0]) < first:
+        empty = empty.union(TimeRanges.of([(span.start_ns, first)]))
+    evidence = evidence_of(
+        former,
+        repairing=bool(delivery.repaired_from),
+        empty=empty,
+        no_trade=delivery.no_trade,
+        given_up=delivery.given_up,
+    )
+    coverage = classify(series.interval, span, expected, observed, evidence)
+    return rewritten(former, span, ledger_rows(coverage, delivery.source_series_id), series.expected_between)
 
 
 def _inside(time_ns: int, rows: list[Any]) -> bool:

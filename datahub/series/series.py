@@ -79,10 +79,7 @@ class Series:
 
     def expected_between(self, start_ns: int, end_ns: int) -> int:
         """Return in how many slots with open times in [start, end) a bar is expected; 0 for bars not cut by time."""
-        interval, calendar = self.interval, self.calendar
+        interval = self.interval
         if not interval.is_time or start_ns >= end_ns:
             return 0
-        if calendar.always_open and interval.length_ns:
-            # Twenty years of minutes are eleven million slots, which nobody wants as an array to count them.
-            return (interval.ceil_ns(end_ns) - interval.ceil_ns(start_ns)) // interval.length_ns
-        return len(calendar.expected_slots(interval, start_ns, end_ns))
+        return self.calendar.expected_count(interval, start_ns, end_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import numpy.typing as npt
 
 from datahub.ingest.differences import OPTIONAL, REQUIRED, told
 from datahub.store.statements import SQL
-from quasar.database.copy import Column, Kind, RowFormat
+from quasar.database.copy import Column, Decoded, Kind, RowFormat
 from quasar.model.bars import Bar, BarColumns
-from quasar.model.columns import Int64Array
+from quasar.model.columns import Int64Array, ascending
 from quasar.model.instants import TimeRange, from_ns
 
 _FIXED: Sequence[tuple[str, Kind]] = (
@@ -29,6 +30,8 @@ _FIXED: Sequence[tuple[str, Kind]] = (
     ("origin", "int2"),
 )
 _MANY = 1_000
+_INLINE_BYTES = 4 << 20
+_INLINE_TIMES = 200_000
 _MISSING: Mapping[Kind, str] = {"int8": "-1", "float8": "'NaN'::float8"}
 _TIMES = RowFormat([Column("open_time", "timestamptz")])
 
@@ -70,7 +73,7 @@ async def stored(connection: Any, series_id: int, span: TimeRange, optional: tup
     """Return the historical bars in a range, with the optional columns that are asked for."""
     chosen = "".join(f", coalesce({name}, {_MISSING[kind_of(name)]}) as {name}" for name in optional)
     raw = await copy_out(connection, SQL["bars_stored"].format(optional=chosen), series_id, span.start, span.end)
-    columns = dict(_read(optional).decode(raw).columns)
+    columns = dict((await _decoded(_read(optional), raw)).columns)
     revisions = columns.pop("revision")
     return Stored(BarColumns(open_time_ns=columns.pop("open_time") * 1_000, **columns), revisions)
 
@@ -79,7 +82,8 @@ async def times(connection: Any, series_id: int, span: TimeRange, *, live_only: 
     """Return the open times of what is stored in a range, ascending."""
     statement = SQL["live_bar_times" if live_only else "bar_times"]
     raw = await copy_out(connection, statement, series_id, span.start, span.end)
-    return np.sort(_TIMES.decode(raw).columns["open_time"]) * 1_000
+    found = (await _decoded(_TIMES, raw)).columns["open_time"]
+    return await asyncio.to_thread(_in_order, found) if len(found) > _INLINE_TIMES else _in_order(found)
 
 
 async def insert(
@@ -166,6 +170,15 @@ async def put_last(connection: Any, series_id: int, columns: BarColumns, origin:
         known_at,
         before.close if before else None,
     )
+
+
+async def _decoded(form: RowFormat, raw: bytes) -> Decoded:
+    """Read rows; many of them in a thread, since the event loop has streams to serve meanwhile."""
+    return await asyncio.to_thread(form.decode, raw) if len(raw) > _INLINE_BYTES else form.decode(raw)
+
+
+def _in_order(times_us: Int64Array) -> Int64Array:
+    return ascending(times_us) * 1_000
 
 
 async def copy_out(connection: Any, query: str, *arguments: Any) -> bytes:

@@ -16,13 +16,13 @@ from historical_data where series_id = $1 and open_time >= $2 and open_time < $3
 order by open_time;
 
 -- name: bar_times
--- Open times of what is stored in a range, historical or live.
+-- Open times of what is stored in a range, historical or live; those of both come twice.
 select open_time from historical_data where series_id = $1 and open_time >= $2 and open_time < $3
-union
+union all
 select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3;
 
 -- name: live_bar_times
-select distinct open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3;
+select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3;
 
 -- name: revision_place
 -- Where the changed rows of a transaction stand until they are applied.

@@ -115,6 +115,24 @@ class Calendar:
         end_ns = interval.next_boundary_ns(span.end_ns)
         return self._around(first_ns, end_ns).slots(interval, span, anchor)
 
+    def expected_count(self, interval: Interval, start: Instant, end: Instant) -> int:
+        """Return how many slots `expected_slots` has by the clock.
+
+        Twenty years of minutes are millions of slots, which nobody wants as an array in order to count them.
+
+        Raises:
+            InvalidArgument: The interval is not one of time, or the range is malformed.
+        """
+        span = TimeRange.of(start, end)
+        if span.length_ns == 0:
+            return 0
+        if not self.always_open:
+            first_ns, end_ns = interval.floor_ns(span.start_ns), interval.next_boundary_ns(span.end_ns)
+            return self._around(first_ns, end_ns).slot_count(interval, span)
+        if not interval.length_ns:
+            return len(interval.slots(span.start_ns, span.end_ns))
+        return (interval.ceil_ns(span.end_ns) - interval.ceil_ns(span.start_ns)) // interval.length_ns
+
     def _next(self, after_ns: int, *, opens: bool) -> dt.datetime | None:
         if self.always_open:
             return None

@@ -121,6 +121,21 @@ class Sessions:
         first, last = np.searchsorted(slots, [span.start_ns, span.end_ns])
         return slots[int(first) : int(last)]
 
+    def slot_count(self, interval: Interval, span: TimeRange) -> int:
+        """Return how many slots `slots` has by the clock, for intervals shorter than a day without building them."""
+        if interval.is_dated:
+            return len(self.slots(interval, span))
+        step = interval.length_ns
+        starts, ends = self.trading_ranges()
+        firsts = interval.floors(starts)
+        counts = -(-(ends - firsts) // step)
+        low = np.clip(-(-(span.start_ns - firsts) // step), 0, counts)
+        high = np.clip(-(-(span.end_ns - firsts) // step), 0, counts)
+        # The slot in which trading ends may be the one in which it begins again.
+        again = firsts[1:][firsts[1:] <= (firsts + (counts - 1) * step)[:-1]]
+        twice = np.count_nonzero((again >= span.start_ns) & (again < span.end_ns))
+        return int((high - low).sum()) - int(twice)
+
     def _session_slots(self, step_ns: int) -> Int64Array:
         slots = _stepped(self.open_ns, -(-(self.close_ns - self.open_ns) // step_ns), step_ns)
         rows = self.index_of(slots)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import math
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 import pytest_asyncio
 
+import datahub.ingest.writer as writer_module
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.series.series import Series, SeriesName
-from datahub.store import series_table
+from datahub.store import bar_table, series_table
 from quasar.database.pool import Database
+from quasar.errors import DatabaseUnavailable
+from quasar.model import coverage
 from quasar.model.bars import BarColumns
-from quasar.model.coverage import SlotState
+from quasar.model.coverage import Coverage, SlotState
 from quasar.model.instants import NS_PER_DAY, NS_PER_MINUTE, TimeRange
 from quasar.testing.clock import FakeClock
 
@@ -175,3 +182,76 @@ async def test_the_newest_bar_is_kept_with_the_close_before_it(bench: Bench) -> 
     await bench.store(columns)
     last = await bench.database.fetchrow("select close, previous_close from bar_last")
     assert tuple(last) == (columns.close[-1], columns.close[-2])
+
+
+YEARS = TimeRange.of(dt.datetime(2019, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+
+
+async def test_seven_years_of_minutes_are_classified_while_the_event_loop_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, heard = asyncio.get_running_loop(), threading.Event()
+
+    def classify(*arguments: Any) -> Coverage:
+        loop.call_soon_threadsafe(heard.set)
+        assert heard.wait(20), "the event loop stood still"
+        return coverage.classify(*arguments)
+
+    monkeypatch.setattr(writer_module, "classify", classify)
+    await bench.store(BarColumns.empty(), answered=YEARS)
+    assert await bench.ledger() == [(SlotState.EMPTY, YEARS.length_ns // NS_PER_MINUTE)]
+
+
+async def test_a_few_slots_are_classified_without_a_thread(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def classify(*arguments: Any) -> Coverage:
+        threads.append(threading.get_ident())
+        return coverage.classify(*arguments)
+
+    monkeypatch.setattr(writer_module, "classify", classify)
+    await bench.store(minutes(DAY))
+    assert threads == [threading.get_ident()]
+
+
+async def test_a_large_delivery_is_stored_in_parts_and_is_classified_as_a_whole(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "PART_ROWS", 500)
+    rows = minutes(DAY)
+    kept = rows[np.r_[10:499, 502:1430]]
+    other = replace(kept, high=kept.high + 1)
+    assert await bench.store(kept) == Counts(fetched=1417, inserted=1417)
+    ledger = [
+        (SlotState.EMPTY, 10),
+        (SlotState.OBSERVED, 489),
+        (SlotState.GAP, 3),
+        (SlotState.OBSERVED, 928),
+        (SlotState.GAP, 10),
+    ]
+    assert await bench.ledger() == ledger
+    assert await bench.store(other) == Counts(fetched=1417, updated=1417)
+    assert await bench.ledger() == ledger
+    assert await bench.store(rows) == Counts(fetched=1440, inserted=23, updated=1417)
+    assert [state for state, _ in await bench.ledger()] == [SlotState.OBSERVED]
+    assert len(await bench.database.fetch("select from historical_data")) == 1440
+
+
+async def test_what_a_large_delivery_stored_before_it_broke_is_not_stored_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "PART_ROWS", 500)
+    insert, done = bar_table.insert, []
+
+    async def break_in_the_third(*arguments: Any, **options: Any) -> None:
+        done.append(arguments)
+        if len(done) == 3:
+            raise DatabaseUnavailable
+        await insert(*arguments, **options)
+
+    monkeypatch.setattr(bar_table, "insert", break_in_the_third)
+    with pytest.raises(DatabaseUnavailable):
+        await bench.store(minutes(DAY))
+    assert await bench.ledger() == [(SlotState.OBSERVED, 1000)]
+    assert await bench.store(minutes(DAY)) == Counts(fetched=1440, inserted=440, unchanged=1000)
+    assert await bench.ledger() == [(SlotState.OBSERVED, 1440)]

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasar.model.instants import MISSING_NS, TimeRange
+from quasar.calendars import calendar_for
+from quasar.model.instants import MISSING_NS, TimeRange, day_ns
 from quasar.model.intervals import Interval
 from quasar.model.sessions import Sessions, SlotAnchor
 
@@ -71,3 +75,23 @@ def test_sessions_that_overlap_a_range_are_all_that_last_in_it(
     found = sessions.overlapping(TimeRange(start * 10**9, (start + length) * 10**9)).open_ns.tolist()
     lasting = (sessions.open_ns < (start + length) * 10**9) & (sessions.close_ns > start * 10**9)
     assert found == (sessions.open_ns[lasting].tolist() if length else found)
+
+
+@pytest.mark.parametrize("market", ["XNYS", "XTKS", "XHKG", "XASX", "CMES", "FOREX", None])
+@pytest.mark.parametrize("code", ["1min", "7min", "1h", "4h", "1d", "1w", "1M"])
+def test_slots_are_counted_as_they_are_listed(market: str | None, code: str) -> None:
+    calendar, interval = calendar_for(market), Interval.parse(code)
+    begin = day_ns(dt.date(2024, 2, 26))
+    for start, end in ((0, 14 * 86_400), (5 * 3_600 + 17, 9 * 86_400 + 3_601), (47_000, 47_001), (50_000, 56_000)):
+        span = begin + start * 10**9, begin + end * 10**9
+        assert calendar.expected_count(interval, *span) == len(calendar.expected_slots(interval, *span))
+
+
+def test_a_slot_in_which_trading_ends_and_begins_again_is_counted_once() -> None:
+    minute = 60 * 10**9
+    sessions = Sessions.without_breaks(
+        np.array([0, 0, 0]), np.array([0, 12, 14]) * minute, np.array([11, 13, 40]) * minute
+    )
+    for end in range(45):
+        span = TimeRange(0, end * minute)
+        assert sessions.slot_count(Interval.parse("10min"), span) == len(sessions.slots(Interval.parse("10min"), span))
