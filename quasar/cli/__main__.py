@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from quasar.cli import database, demo, dev, platform, secrets, services, tokens
+from quasar.cli import code, database, demo, dev, platform, secrets, services, tokens
 from quasar.environment import BadSetting
 from quasar.errors import QuasarError
 
@@ -24,7 +24,16 @@ def cli() -> None:
     """
 
 
-for command in (*platform.COMMANDS, demo.demo, dev.dev, tokens.token, database.db, secrets.secrets, *services.COMMANDS):
+for command in (
+    *platform.COMMANDS,
+    demo.demo,
+    dev.dev,
+    *code.COMMANDS,
+    tokens.token,
+    database.db,
+    secrets.secrets,
+    *services.COMMANDS,
+):
     cli.add_command(command)
 
 

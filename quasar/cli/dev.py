@@ -117,12 +117,13 @@ def check(
             preferences=typed(preferences),
         )
     )
-    click.echo(tables.as_json(report) if as_json else _report(report))
+    click.echo(tables.as_json(report) if as_json else report_text(report))
     if not report.passed:
         sys.exit(1)
 
 
-def _report(report: Report) -> str:
+def report_text(report: Report) -> str:
+    """Return a report for people."""
     lines = []
     for one in report.findings:
         severity = click.style(one.severity.name.lower(), fg=_COLOURS[one.severity.name], bold=True)

@@ -241,6 +241,8 @@ class Stage:
     events: Events
     context: Any
     drain: Callable[[], Any]
+    target: str
+    """Where the registry listens."""
     upkeep: Upkeep
     """What follows assets, mappings and members: refreshed by a test instead of waited for."""
 
@@ -347,7 +349,18 @@ async def staged(database_url: str, context: Any, context_file: Path, home: Path
         stack.push_async_callback(channel.close)
         upkeep = Upkeep(database, clock, lambda text, first: ASSETS.where(text, first_parameter=first))
         yield Stage(
-            channel, tokens, database, datahub, engine, stop_datahub, stop_engine, events, context, server.drain, upkeep
+            channel,
+            tokens,
+            database,
+            datahub,
+            engine,
+            stop_datahub,
+            stop_engine,
+            events,
+            context,
+            server.drain,
+            f"127.0.0.1:{port}",
+            upkeep,
         )
 
 
