@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quasar import paging
 from quasar.database.pool import Database
 from quasar.errors import NotFound, Resource
+from quasar.filters import condition
 from registry.assets import listing
 from registry.assets.sources import find_source
 from registry.code.refs import CodeRef
 from registry.store import assets as table
 from registry.store.assets import Asset
-from registry.store.listing import Page, Query, filled, unfit_token
+from registry.store.listing import Page, Query, Segment
+from registry.store.ordering import OrderField, Ordering
 from registry.store.statements import SQL
+from registry.store.texts import filled
+from registry.store.walks import canonical, conjuncts, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +54,24 @@ async def list_assets(database: Database, query: Query, *, include_total: bool =
 
 
 async def _page(connection: Any, query: Query) -> Page:
-    """Fetch a page; what is ordered by symbol is merged from the sources, without a sort of everything."""
-    order = ", ".join(" ".join(part.split()) for part in query.order_by.split(",")) or listing.BY_SOURCE
-    if order == listing.BY_SOURCE:
-        return await _page_by_source(connection, query)
-    if order in listing.BY_SYMBOL:
-        statement = filled(SQL["asset_page_by_symbol"], direction=listing.BY_SYMBOL[order])
-        return await listing.BY_SYMBOL_AND_SOURCE.page(connection, statement, query)
-    return await listing.ASSETS.page(connection, SQL["asset_page"], query)
+    """Fetch a page; what is ordered by source is read source by source."""
+    listing.ASSETS.where(query.filter, first_parameter=1)
+    order = canonical(query.order_by, listing.BY_SOURCE)
+    sources, falls = listing.BY_SOURCES.get(order, ("c.kind, c.name", False))
+    codes = await codes_of(connection, query.filter, sources)
+    segments = None
+    if order in listing.BY_SOURCES:
+        by_symbol = Ordering(((OrderField("d.symbol"), falls),))
+        segments = [Segment(f"source {code}", f"d.code_id = {code}", by_symbol) for code in codes]
+    return await listing.ASSETS.page(connection, SQL["asset_page"], query, segments=segments, crowd=(codes,))
 
 
-async def _page_by_source(connection: Any, query: Query) -> Page:
-    """Fetch a page in the usual order: each source is read from where the page before ended, or from its beginning."""
-    size = paging.page_size(query.page_size)
-    marks = listing.BY_SOURCE_AND_SYMBOL.marks(query)
-    key = paging.page_key(marks, query.page_token) or ("", "", "")
-    if len(key) != 3:
-        raise unfit_token()
-    where = listing.BY_SOURCE_AND_SYMBOL.where(query.filter, first_parameter=5)
-    statement = filled(SQL["asset_page_by_source"], filter=where.sql)
-    rows = await connection.fetch(statement, size + 1, *map(str, key), *where.parameters)
-    following = paging.page_token(marks, rows[size - 1]["order_key"]) if len(rows) > size else ""
-    return Page(rows[:size], following)
+async def codes_of(connection: Any, filter_text: str, order: str) -> list[int]:
+    """Return the sources that rows which pass a filter can be of, in an order that we wrote."""
+    parts = [written(part) for part in conjuncts(filter_text) if part.field in listing.SOURCE_FIELDS]
+    where = condition(" AND ".join(parts), listing.SOURCE_FIELDS)
+    rows = await connection.fetch(filled(SQL["asset_sources"], filter=where.sql, order=order), *where.parameters)
+    return [row["code_id"] for row in rows]
 
 
 async def _total(connection: Any, filter_text: str) -> int:

@@ -21,6 +21,7 @@ from registry.assets.words import (
 )
 from registry.store.listing import Listing, known, optional, text
 from registry.store.ordering import OrderField
+from registry.store.walks import Walk
 
 
 def folded(sql: str) -> Field:
@@ -70,6 +71,15 @@ FIELDS: Final[Mapping[str, Field]] = {
 BY_SOURCE: Final = "source.kind, source.name, symbol"
 """The order that the index of a source's symbols gives."""
 
+BY_SOURCES: Final[Mapping[str, tuple[str, bool]]] = {
+    BY_SOURCE: ("c.kind, c.name", False),
+    "source.name": ("c.name, c.code_id", False),
+    "source.name desc": ("c.name desc, c.code_id desc", True),
+    "source.kind": ("c.kind, c.code_id", False),
+    "source.kind desc": ("c.kind desc, c.code_id desc", True),
+}
+"""Orders in which source follows source: the order of the sources, and whether their symbols descend."""
+
 ASSETS: Final = Listing(
     method="ListAssets",
     fields=FIELDS,
@@ -97,35 +107,33 @@ ASSETS: Final = Listing(
     },
     default_order=BY_SOURCE,
     tie=(OrderField("d.code_id", "integer"), OrderField("d.symbol")),
+    walk=Walk(
+        page="asset_walk",
+        edge="asset_edge",
+        passed="asset_passed",
+        crowd="asset_crowd",
+        orders=frozenset(
+            {*BY_SOURCES, "symbol", "symbol desc", "name", "name desc", "update_time", "update_time desc"}
+        ),
+        scattered=frozenset({"symbol", "symbol desc", "name", "name desc"}),
+        lookups={
+            "symbol": "",
+            "identity_id": "",
+            "common_symbol": "d.asset_id = any (registry.assets_of_symbol({value}))",
+        },
+        pushed={
+            ("state", "VANISHED"): "d.state = 'VANISHED'",
+            ("identity_state", "PROPOSED"): "d.identity_state = 'PROPOSED'",
+        },
+    ),
 )
 
 
-def _within_source(field: Field) -> Field:
-    """Return a field as the merge of the sources names it, so that sources that do not pass are not read at all."""
-    sql = field.sql.replace("d.source_kind", "c.kind").replace("d.source_name", "c.name")
-    return Field(sql, field.type, field.values, field.convert)
-
-
-_WITHIN: Final = {name: _within_source(field) for name, field in FIELDS.items()}
-
-BY_SOURCE_AND_SYMBOL: Final = Listing(
-    method="ListAssets",
-    fields=_WITHIN,
-    terms={"source.kind": known("c.kind"), "source.name": known("c.name"), "symbol": known("d.symbol")},
-    default_order=BY_SOURCE,
-    tie=(),
-)
-
-BY_SYMBOL: Final[Mapping[str, str]] = {"symbol": "", "symbol asc": "", "symbol desc": "desc"}
-"""Orders by symbol, and the direction in which the index is read."""
-
-BY_SYMBOL_AND_SOURCE: Final = Listing(
-    method="ListAssets",
-    fields=_WITHIN,
-    terms={"symbol": known("d.symbol")},
-    default_order="symbol",
-    tie=(OrderField("d.code_id", "integer"),),
-)
+SOURCE_FIELDS: Final = {
+    "source.kind": Field("c.kind", "enum", KINDS, lower_word),
+    "source.name": folded("c.name"),
+}
+"""What tells from a filter which sources it is about."""
 
 DIMENSIONS: Final[Mapping[str, str]] = {
     "SOURCE": "d.source_kind || '/' || d.source_name",

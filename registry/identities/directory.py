@@ -29,6 +29,7 @@ from registry.store.identities import Identity
 from registry.store.listing import Listing, Query, known, text
 from registry.store.ordering import OrderField
 from registry.store.statements import SQL
+from registry.store.walks import Walk
 
 IDENTITIES: Final = Listing(
     method="ListIdentities",
@@ -64,6 +65,18 @@ IDENTITIES: Final = Listing(
     },
     default_order="symbol, exchange, valid_from",
     tie=(OrderField("i.identity_row", "bigint"),),
+    walk=Walk(
+        page="identity_walk",
+        edge="identity_edge",
+        passed="identity_passed",
+        crowd="identity_crowd",
+        orders=frozenset({"symbol, exchange, valid_from"}),
+        lookups={
+            "symbol": "i.identity_row = any (registry.identities_of_symbol({value}))",
+            "identity_id": "",
+            **{name: f"i.{name} = {{value}}" for name in ("figi", "composite_figi", "share_class_figi", "isin")},
+        },
+    ),
 )
 
 MANIFESTS: Final = Listing(

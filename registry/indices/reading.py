@@ -15,8 +15,9 @@ from registry.indices.listing import INDICES, MEMBERS
 from registry.indices.membership import MemberChange, ordered
 from registry.store import indices as table
 from registry.store.indices import Index
-from registry.store.listing import Query, filled
+from registry.store.listing import Query
 from registry.store.statements import SQL
+from registry.store.texts import filled
 
 _DAY = dt.timedelta(days=1)
 

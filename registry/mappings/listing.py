@@ -10,6 +10,7 @@ from registry.assets.listing import asset_class, folded, truth
 from registry.assets.words import KINDS, STATES, lower_word, word
 from registry.store.listing import Listing, known, text
 from registry.store.ordering import OrderField
+from registry.store.walks import SCATTERED, Walk
 
 ORIGINS: Final = ("MANUAL", "SUGGESTED", "AUTOMATIC")
 
@@ -51,6 +52,15 @@ MAPPINGS: Final = Listing(
     },
     default_order="source.name, common_symbol",
     tie=(OrderField("d.mapping_id", "bigint"),),
+    walk=Walk(
+        page="mapping_walk",
+        edge="mapping_edge",
+        passed="mapping_passed",
+        crowd="mapping_crowd",
+        orders=frozenset({"source.name, common_symbol", "common_symbol"}),
+        look=SCATTERED,
+        lookups={"common_symbol": "", "symbol": "", "identity_id": ""},
+    ),
 )
 
 _HELD_BY: Final = "registry.symbol_indices(s.common_symbol_id)"
@@ -80,4 +90,14 @@ COMMON_SYMBOLS: Final = Listing(
     },
     default_order="symbol",
     tie=(OrderField("s.common_symbol_id", "integer"),),
+    walk=Walk(
+        page="common_symbol_walk",
+        edge="common_symbol_edge",
+        passed="common_symbol_passed",
+        crowd="common_symbol_crowd",
+        orders=frozenset({"symbol", "symbol desc"}),
+        look=SCATTERED,
+        sorted=20_000,
+        lookups={"symbol": "", "index": "s.common_symbol_id = any (registry.symbols_of_index({value}))"},
+    ),
 )

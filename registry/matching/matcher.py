@@ -27,8 +27,8 @@ from registry.matching.decisions import (
 from registry.matching.report import MatchReport
 from registry.matching.shortlist import Listed, Shortlists
 from registry.store import matches as table
-from registry.store.listing import filled
 from registry.store.statements import SQL
+from registry.store.texts import filled
 
 PREVIEW_LIFE: Final = dt.timedelta(hours=24)
 _CHUNK: Final = 2000

@@ -35,6 +35,7 @@ from registry.store.listing import Listing, Page, Query, known
 from registry.store.ordering import OrderField
 from registry.store.proposals import Proposal
 from registry.store.statements import SQL
+from registry.store.walks import SCATTERED, Walk
 
 STATES: Final = ("OPEN", "ACCEPTED", "REJECTED", "SUPERSEDED", "PREVIEW")
 CAUSES: Final = ("AMBIGUOUS", "LOW_CONFIDENCE", "TAKEN", "CONTRADICTION", "DRY_RUN")
@@ -61,6 +62,17 @@ PROPOSALS: Final = Listing(
     },
     default_order="confidence desc, source.name, symbol",
     tie=(OrderField("p.proposal_id", "uuid"),),
+    walk=Walk(
+        page="proposal_walk",
+        edge="proposal_edge",
+        passed="proposal_passed",
+        crowd="proposal_crowd",
+        orders=frozenset({"confidence desc, source.name, symbol"}),
+        look=SCATTERED,
+        sorted=20_000,
+        lookups={"symbol": ""},
+        pushed={("state", "OPEN"): "p.state = 'OPEN'"},
+    ),
 )
 
 

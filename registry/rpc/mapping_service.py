@@ -10,7 +10,8 @@ from quasar_proto.registry.v1 import mapping_service_pb2 as pb
 from quasar_proto.registry.v1 import mapping_service_pb2_grpc as stubs
 from registry.mappings import editing, symbols
 from registry.mappings.generation import GenerationRequest
-from registry.mappings.listing import COMMON_SYMBOLS, MAPPINGS
+from registry.mappings.listing import COMMON_SYMBOLS
+from registry.mappings.pages import list_mappings
 from registry.mappings.resolving import resolve_symbols
 from registry.mappings.suggestions import AppliedSuggestion
 from registry.rpc import mapping_messages as messages
@@ -120,7 +121,7 @@ class MappingService(stubs.MappingServiceServicer):
 
     async def ListMappings(self, request: pb.ListMappingsRequest, context: Any) -> pb.ListMappingsResponse:
         """Return a page of mappings."""
-        page = await MAPPINGS.page(self._ground.database, SQL["mapping_page"], _query(request))
+        page = await list_mappings(self._ground.database, _query(request))
         found = [messages.mapping_message(table.mapping(row)) for row in page.rows]
         return pb.ListMappingsResponse(mappings=found, next_page_token=page.next_page_token)
 

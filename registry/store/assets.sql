@@ -132,6 +132,7 @@ added as (
         $2, $2, $2
     from staged_assets s
     where not exists (select from known k where k.symbol = s.symbol)
+    order by symbol -- neighbours go into the same page of an index
     returning 1
 )
 select (select count(*) from added) as added, (select count(*) from updated) as updated,
@@ -179,40 +180,30 @@ with page as (
 )
 select {key} as order_key, d.* from page join asset_details d on d.asset_id = page.asset_id order by {order};
 
--- name: asset_page_by_source
--- A page by source and symbol: of each source as many of its symbols are read as a page may need, from where the page before ended.
-with page as (
-    select d.asset_id
-    from code_registry c
-    cross join lateral (
-        select d.asset_id, d.symbol from asset_details d
-        where d.code_id = c.code_id and {filter}
-            and d.symbol > case when (c.kind, c.name) = ($2::text, $3::text) then $4::text else '' end
-        order by d.symbol limit $1
-    ) d
-    where (c.kind, c.name) >= ($2::text, $3::text)
-    order by c.kind, c.name, d.symbol
-    limit $1
-)
-select array[d.source_kind, d.source_name, d.symbol] as order_key, d.*
-from page join asset_details d on d.asset_id = page.asset_id
-order by d.source_kind, d.source_name, d.symbol;
+-- name: asset_sources
+-- The sources that a list covers, in its order.
+select c.code_id from code_registry c where c.kind in ('provider', 'broker') and {filter} order by {order};
 
--- name: asset_page_by_symbol
--- A page by symbol over all sources, merged from what the index of each source gives.
+-- name: asset_walk
+-- A page along an index; no more than $2 rows are looked at. The inner order is kept: nothing above it sorts or joins.
 with page as (
-    select d.asset_id, {key} as order_key
-    from code_registry c
-    cross join lateral (
-        select d.asset_id, d.symbol, d.code_id from asset_details d
-        where d.code_id = c.code_id and {filter} and {after}
-        order by d.symbol {direction} limit $1
-    ) d
-    order by {order}
-    limit $1
+    select w.asset_id, w.order_key
+    from (
+        select d.asset_id, {key} as order_key, {filter} as passes
+        from asset_details d where {segment} and {after} order by {order} limit $2
+    ) w
+    where w.passes limit $1
 )
-select page.order_key, d.* from page join asset_details d on d.asset_id = page.asset_id
-order by d.symbol {direction}, d.code_id {direction};
+select page.order_key, d.* from page join asset_details d on d.asset_id = page.asset_id order by {order};
+
+-- name: asset_edge
+select {key} as order_key from assets d where {segment} and {after} order by {order} offset $1::bigint - 1 limit 1;
+
+-- name: asset_passed
+select count(*) from (select from assets d where {segment} and {after} limit $1) passed;
+
+-- name: asset_crowd
+select count(*) from (select from assets where code_id = any ($2::integer[]) limit $1) found;
 
 -- name: asset_total
 select count(*) from asset_details d where {filter};

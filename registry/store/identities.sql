@@ -99,6 +99,31 @@ from identities i
 where ($2::timestamptz is null or (i.valid_from <= $2 and $2 < i.valid_to)) and {filter} and {after}
 order by {order} limit $1;
 
+-- name: identity_walk
+-- A page along the symbols; no more than $2 rows are looked at.
+with page as (
+    select w.identity_row, w.order_key
+    from (
+        select i.identity_row, {key} as order_key,
+            ($3::timestamptz is null or (i.valid_from <= $3 and $3 < i.valid_to)) and {filter} as passes
+        from identities i where {segment} and {after} order by {order} limit $2
+    ) w
+    where w.passes limit $1
+)
+select page.order_key, i.identity_row, i.identity_id, i.figi, i.composite_figi, i.share_class_figi, i.isin, i.cusip, i.exchange, i.symbol,
+    i.aliases, i.name, i.asset_class, i.identity_group, i.currency, i.country, nullif(i.valid_from, '-infinity') as valid_from,
+    nullif(i.valid_to, 'infinity') as valid_to, i.manifest, i.manifest_version, i.withdrawn, i.name_key, i.match_key
+from page join identities i on i.identity_row = page.identity_row order by {order};
+
+-- name: identity_edge
+select {key} as order_key from identities i where {segment} and {after} order by {order} offset $1::bigint - 1 limit 1;
+
+-- name: identity_passed
+select count(*) from (select from identities i where {segment} and {after} limit $1) passed;
+
+-- name: identity_crowd
+select count(*) from (select from identities limit $1) found;
+
 -- name: identity_periods
 -- Every period of an identity, newest first; rows of several manifests stand beside each other.
 select i.identity_row, i.identity_id, i.figi, i.composite_figi, i.share_class_figi, i.isin, i.cusip, i.exchange, i.symbol,

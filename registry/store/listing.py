@@ -10,6 +10,8 @@ from quasar import paging
 from quasar.errors import FieldViolation, InvalidCursor, InvalidFilter
 from quasar.filters import Condition, Field, condition
 from registry.store.ordering import OrderField, Ordering
+from registry.store.texts import filled
+from registry.store.walks import Along, Walk, canonical, looked_up, narrowed, require_few
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Listing:
     default_order: str
     tie: tuple[OrderField, ...]
     """Makes every order total; appended in the direction of the last field."""
+    walk: Walk | None = None
+    """How it is read when it is long; None: it is never long."""
 
     def segments(self, order_by: str) -> tuple[Segment, ...]:
         """Read an `order_by`.
@@ -133,7 +137,16 @@ class Listing:
         """
         return condition(filter_text, self.fields, first_parameter=first_parameter)
 
-    async def page(self, source: Any, statement: str, query: Query, *arguments: Any, scope: Sequence[str] = ()) -> Page:
+    async def page(
+        self,
+        source: Any,
+        statement: str,
+        query: Query,
+        *arguments: Any,
+        scope: Sequence[str] = (),
+        segments: Sequence[Segment] | None = None,
+        crowd: Sequence[object] = (),
+    ) -> Page:
         """Fetch a page.
 
         Args:
@@ -142,29 +155,69 @@ class Listing:
             query: What the caller asks.
             arguments: Further parameters of the statement.
             scope: What else the pages depend on, so that a token does not fit another scope.
+            segments: The list in parts that indexes give in this order; None: those of `segments`.
+            crowd: Parameters of the statement that counts the rows.
 
         Raises:
-            InvalidFilter: The filter or the order cannot be understood.
+            InvalidFilter: The filter or the order cannot be understood, or nothing gives the order among so many rows.
             InvalidCursor: The page token belongs to another query.
         """
+        self.where(query.filter, first_parameter=1)
+        parts = self.segments(query.order_by) if segments is None else segments
+        if self.walk is not None:
+            order = canonical(query.order_by, self.default_order)
+            found = looked_up(self.walk, query.filter, self.fields, 2 + len(arguments))
+            if found is not None:
+                return await self._sorted(source, statement, query, found, arguments, scope)
+            if order in self.walk.orders:
+                return await self._along(source, query, parts, arguments, scope)
+            await require_few(source, self.walk, order, self.method, *crowd)
+        return await self._sorted(source, statement, query, Condition("true", ()), arguments, scope)
+
+    async def _along(
+        self, source: Any, query: Query, segments: Sequence[Segment], arguments: Sequence[Any], scope: Sequence[str]
+    ) -> Page:
+        """Fetch a page by reading along an index."""
+        assert self.walk is not None
+        marks, size = self.marks(query, scope), paging.page_size(query.page_size)
+        where = self.where(query.filter, first_parameter=Along.first_parameter(arguments))
+        place, key = _place(segments, paging.page_key(marks, query.page_token))
+        parts = narrowed(self.walk, segments, query.filter, self.fields)
+        look = self.walk.look_along(canonical(query.order_by, self.default_order))
+        rows, edge = await Along(self.walk, parts, where, arguments, size, look).read(source, place, key)
+        if edge is not None:
+            return Page([row for _, row in rows], paging.page_token(marks, edge))
+        return _cut(rows, size, marks)
+
+    async def _sorted(
+        self,
+        source: Any,
+        statement: str,
+        query: Query,
+        narrow: Condition,
+        arguments: Sequence[Any],
+        scope: Sequence[str],
+    ) -> Page:
+        """Fetch a page by sorting what passes the filter, or as the planner sees fit."""
         size = paging.page_size(query.page_size)
         marks = self.marks(query, scope)
         segments = self.segments(query.order_by)
-        where = self.where(query.filter, first_parameter=2 + len(arguments))
+        given = (*arguments, *narrow.parameters)
+        where = self.where(query.filter, first_parameter=2 + len(given))
         place, key = _place(segments, paging.page_key(marks, query.page_token))
         rows: list[tuple[str, Any]] = []
         for segment in segments[place:]:
-            after = segment.order.after(key, first_parameter=2 + len(arguments) + len(where.parameters))
+            after = segment.order.after(key, first_parameter=2 + len(given) + len(where.parameters))
             key = None
             sql = filled(
                 statement,
-                filter=f"{segment.condition} and {where.sql}",
+                filter=" and ".join((segment.condition, narrow.sql, where.sql)),
                 after=after.sql,
                 order=segment.order.clause,
                 key=segment.order.key,
             )
             limit = size + 1 - len(rows)
-            found = await source.fetch(sql, limit, *arguments, *where.parameters, *after.parameters)
+            found = await source.fetch(sql, limit, *given, *where.parameters, *after.parameters)
             rows += [(segment.name, row) for row in found]
             if len(rows) > size:
                 break
@@ -198,13 +251,6 @@ def _cut(rows: Sequence[tuple[str, Any]], size: int, marks: Sequence[str]) -> Pa
         return Page(shown, "")
     name, last = rows[size - 1]
     return Page(shown, paging.page_token(marks, (name, *last["order_key"])))
-
-
-def filled(statement: str, **parts: str) -> str:
-    """Put parts that the service wrote in the places of a statement."""
-    for name, part in parts.items():
-        statement = statement.replace(f"{{{name}}}", part)
-    return statement
 
 
 def _refused(terms: Mapping[str, SortTerm], part: str) -> InvalidFilter:

@@ -73,12 +73,53 @@ select d.* from mapping_details d where d.source_kind = $1 and lower(d.source_na
 with page as (select d.mapping_id from mapping_details d where {filter} and {after} order by {order} limit $1)
 select {key} as order_key, d.* from page join mapping_details d on d.mapping_id = page.mapping_id order by {order};
 
+-- name: mapping_walk
+-- A page along the common symbols; no more than $2 mappings are looked at.
+with page as (
+    select w.mapping_id, w.order_key
+    from (
+        select d.mapping_id, {key} as order_key, {filter} as passes
+        from mapping_details d where {segment} and {after} order by {order} limit $2
+    ) w
+    where w.passes limit $1
+)
+select page.order_key, d.* from page join mapping_details d on d.mapping_id = page.mapping_id order by {order};
+
+-- name: mapping_edge
+select {key} as order_key from mapping_details d where {segment} and {after} order by {order} offset $1::bigint - 1 limit 1;
+
+-- name: mapping_passed
+select count(*) from (select from mapping_details d where {segment} and {after} limit $1) passed;
+
+-- name: mapping_crowd
+select count(*) from (select from asset_mapping where code_id = any ($2::integer[]) limit $1) found;
+
 -- name: mappings_of_common_symbol
 select d.* from mapping_details d where d.common_symbol_id = $1 order by d.source_kind, d.source_name, d.symbol;
 
 -- name: common_symbol_page
 with page as (select s.common_symbol_id from common_symbol_details s where {filter} and {after} order by {order} limit $1)
 select {key} as order_key, s.* from page join common_symbol_details s on s.common_symbol_id = page.common_symbol_id order by {order};
+
+-- name: common_symbol_walk
+with page as (
+    select w.common_symbol_id, w.order_key
+    from (
+        select s.common_symbol_id, {key} as order_key, {filter} as passes
+        from common_symbol_details s where {segment} and {after} order by {order} limit $2
+    ) w
+    where w.passes limit $1
+)
+select page.order_key, s.* from page join common_symbol_details s on s.common_symbol_id = page.common_symbol_id order by {order};
+
+-- name: common_symbol_edge
+select {key} as order_key from common_symbols s where {segment} and {after} order by {order} offset $1::bigint - 1 limit 1;
+
+-- name: common_symbol_passed
+select count(*) from (select from common_symbols s where {segment} and {after} limit $1) passed;
+
+-- name: common_symbol_crowd
+select count(*) from (select from common_symbols limit $1) found;
 
 -- name: common_symbol_one
 select s.* from common_symbol_details s where lower(s.symbol) = lower($1);
@@ -131,7 +172,7 @@ group by s.common_symbol_id;
 -- name: named_subscriptions
 -- Subscriptions that name a common symbol ($2 false) or an index ($2 true), without regard to case.
 select p.subscription_id, p.selector, p.code_id, p.interval from provider_subscription p
-where exists (select from unnest(p.selection_names) n where lower(n) = lower($1))
+where registry.lowered(p.selection_names) @> array[lower($1)]
     and p.selection_kind = any (case when $2 then '{index}' else '{common_symbol,common_symbols}' end::text[])
 order by p.subscription_id;
 
@@ -181,7 +222,7 @@ order by 1, 2;
 -- name: remap_subscriptions
 select count(*) from provider_subscription p
 where p.selection_kind in ('common_symbol', 'common_symbols')
-    and exists (select from unnest(p.selection_names) n where lower(n) = any ($1::text[]));
+    and registry.lowered(p.selection_names) && $1::text[];
 
 -- name: remap_held_symbols
 -- Those of some common symbols that an index holds or held, or that somebody created.

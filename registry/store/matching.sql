@@ -113,6 +113,33 @@ join asset_details d on d.asset_id = p.asset_id
 where (p.state <> 'PREVIEW' or p.created_at >= $2) and {filter} and {after}
 order by {order} limit $1;
 
+-- name: proposal_walk
+-- A page along the confidences; no more than $2 proposals are looked at.
+with page as (
+    select w.proposal_id, w.order_key
+    from (
+        select p.proposal_id, {key} as order_key, (p.state <> 'PREVIEW' or p.created_at >= $3) and {filter} as passes
+        from match_proposals p join asset_details d on d.asset_id = p.asset_id
+        where {segment} and {after} order by {order} limit $2
+    ) w
+    where w.passes limit $1
+)
+select page.order_key, p.*
+from page join match_proposals p on p.proposal_id = page.proposal_id join asset_details d on d.asset_id = p.asset_id
+order by {order};
+
+-- name: proposal_edge
+select {key} as order_key from match_proposals p join asset_details d on d.asset_id = p.asset_id
+where {segment} and {after} order by {order} offset $1::bigint - 1 limit 1;
+
+-- name: proposal_passed
+select count(*) from (
+    select from match_proposals p join asset_details d on d.asset_id = p.asset_id where {segment} and {after} limit $1
+) passed;
+
+-- name: proposal_crowd
+select count(*) from (select from match_proposals limit $1) found;
+
 -- name: proposal_lock
 select p.* from match_proposals p where p.proposal_id = $1 for update;
 

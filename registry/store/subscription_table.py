@@ -14,8 +14,8 @@ from registry.code.declarations import Declaration
 from registry.code.fields import schema
 from registry.code.refs import CodeKind
 from registry.store.actors import actor_document, actor_of
-from registry.store.listing import filled
 from registry.store.statements import SQL
+from registry.store.texts import filled
 from registry.subscriptions.plans import Plan, ProviderFacts, Wish
 from registry.subscriptions.selections import AssetCondition, Selection
 from registry.subscriptions.subscriptions import State, Subscription

@@ -215,6 +215,11 @@ type ListAssetsRequest struct {
 	// `identity_group`, `base_currency`, `quote_currency`, `country`, `external_id`, `matcher_symbol`, `identity_state`, `identity_id`,
 	// `identity_origin`, `match_method`, `confidence`, `common_symbol`, `state`, `update_time`. What is not known comes last in either
 	// direction. Source and symbol are appended, so that the order is total. Default: `source.kind, source.name, symbol`.
+	//
+	// Among more than 100,000 assets (of the sources that the filter names) these orders are answered: the default, `source.name`, `source.kind`,
+	// `symbol`, `name` and `update_time`, each also with `desc`; others are INVALID_FILTER unless the filter names a `symbol`, `identity_id` or
+	// `common_symbol`. A page looks at some thousand assets only: behind a filter that few pass it may hold fewer than `page_size`, even none, with
+	// a token to go on from.
 	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Also count all assets that pass the filter. It costs a scan of them; pages do not need it.
 	IncludeTotal  bool `protobuf:"varint,5,opt,name=include_total,json=includeTotal,proto3" json:"include_total,omitempty"`
@@ -1404,7 +1409,9 @@ type ListIdentitiesRequest struct {
 	// searches within a text.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Several of `identity_id`, `symbol`, `name`, `exchange`, `asset_class`, `isin`, `country`, `manifest`, `valid_from`, each with an optional
-	// `desc`. Default: `symbol, exchange, valid_from`.
+	// `desc`. Default: `symbol, exchange, valid_from`. Among more than 100,000 identities only the default, unless the filter names a `symbol`,
+	// an `identity_id`, or a FIGI or ISIN. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`,
+	// even none, with a token to go on from.
 	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Only periods that hold at this instant. Absent: all periods.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
@@ -2366,7 +2373,8 @@ type ListMatchProposalsRequest struct {
 	// `identity_id` (of the best candidate), `operation_id`, `create_time`. Empty means `state = "OPEN"`.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Several of `confidence`, `source.name`, `symbol`, `create_time`, each with an optional `desc`. Default: `confidence desc, source.name,
-	// symbol`.
+	// symbol`. Among more than 20,000 proposals only the default, unless the filter names a `symbol`. A page looks at some thousand only: behind a
+	// filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -332,7 +332,9 @@ type ListCommonSymbolsRequest struct {
 	// `index_count`, `explicit`, `index` (held by it now), `create_time`; `:` searches within a text.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Several of `symbol`, `mapping_count`, `provider_count`, `broker_count`, `index_count`, `create_time`, each with an optional `desc`.
-	// Default: `symbol`.
+	// Default: `symbol`. Among more than 20,000 common symbols only `symbol`, in either direction, unless the filter names a `symbol` or an
+	// `index`. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`, even none, with a token to
+	// go on from.
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1011,7 +1013,9 @@ type ListMappingsRequest struct {
 	// `quote_currency`, `identity_id`, `asset_state`, `create_time`, `update_time`; `:` searches within a text.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Several of `common_symbol`, `source.kind`, `source.name`, `symbol`, `active`, `origin`, `asset_class`, `exchange`, `create_time`,
-	// `update_time`, each with an optional `desc`. Default: `source.name, common_symbol`.
+	// `update_time`, each with an optional `desc`. Default: `source.name, common_symbol`. Among more than 100,000 mappings (of the sources that the
+	// filter names) only the default and `common_symbol`, unless the filter names a `common_symbol`, `symbol` or `identity_id`. A page looks at
+	// some thousand only: behind a filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4668,6 +4668,11 @@ class ListAssetsRequest(betterproto2.Message):
     `identity_group`, `base_currency`, `quote_currency`, `country`, `external_id`, `matcher_symbol`, `identity_state`, `identity_id`,
     `identity_origin`, `match_method`, `confidence`, `common_symbol`, `state`, `update_time`. What is not known comes last in either
     direction. Source and symbol are appended, so that the order is total. Default: `source.kind, source.name, symbol`.
+
+    Among more than 100,000 assets (of the sources that the filter names) these orders are answered: the default, `source.name`, `source.kind`,
+    `symbol`, `name` and `update_time`, each also with `desc`; others are INVALID_FILTER unless the filter names a `symbol`, `identity_id` or
+    `common_symbol`. A page looks at some thousand assets only: behind a filter that few pass it may hold fewer than `page_size`, even none, with
+    a token to go on from.
     """
 
     include_total: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
@@ -4836,7 +4841,9 @@ class ListCommonSymbolsRequest(betterproto2.Message):
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     Several of `symbol`, `mapping_count`, `provider_count`, `broker_count`, `index_count`, `create_time`, each with an optional `desc`.
-    Default: `symbol`.
+    Default: `symbol`. Among more than 20,000 common symbols only `symbol`, in either direction, unless the filter names a `symbol` or an
+    `index`. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`, even none, with a token to
+    go on from.
     """
 
 
@@ -4889,7 +4896,9 @@ class ListIdentitiesRequest(betterproto2.Message):
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     Several of `identity_id`, `symbol`, `name`, `exchange`, `asset_class`, `isin`, `country`, `manifest`, `valid_from`, each with an optional
-    `desc`. Default: `symbol, exchange, valid_from`.
+    `desc`. Default: `symbol, exchange, valid_from`. Among more than 100,000 identities only the default, unless the filter names a `symbol`,
+    an `identity_id`, or a FIGI or ISIN. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`,
+    even none, with a token to go on from.
     """
 
     as_of: "datetime.datetime | None" = betterproto2.field(
@@ -5130,7 +5139,9 @@ class ListMappingsRequest(betterproto2.Message):
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     Several of `common_symbol`, `source.kind`, `source.name`, `symbol`, `active`, `origin`, `asset_class`, `exchange`, `create_time`,
-    `update_time`, each with an optional `desc`. Default: `source.name, common_symbol`.
+    `update_time`, each with an optional `desc`. Default: `source.name, common_symbol`. Among more than 100,000 mappings (of the sources that the
+    filter names) only the default and `common_symbol`, unless the filter names a `common_symbol`, `symbol` or `identity_id`. A page looks at
+    some thousand only: behind a filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
     """
 
 
@@ -5182,7 +5193,8 @@ class ListMatchProposalsRequest(betterproto2.Message):
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     Several of `confidence`, `source.name`, `symbol`, `create_time`, each with an optional `desc`. Default: `confidence desc, source.name,
-    symbol`.
+    symbol`. Among more than 20,000 proposals only the default, unless the filter names a `symbol`. A page looks at some thousand only: behind a
+    filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
     """
 
 

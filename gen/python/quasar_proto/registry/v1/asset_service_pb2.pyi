@@ -122,6 +122,11 @@ class ListAssetsRequest(_message.Message):
     `identity_group`, `base_currency`, `quote_currency`, `country`, `external_id`, `matcher_symbol`, `identity_state`, `identity_id`,
     `identity_origin`, `match_method`, `confidence`, `common_symbol`, `state`, `update_time`. What is not known comes last in either
     direction. Source and symbol are appended, so that the order is total. Default: `source.kind, source.name, symbol`.
+
+    Among more than 100,000 assets (of the sources that the filter names) these orders are answered: the default, `source.name`, `source.kind`,
+    `symbol`, `name` and `update_time`, each also with `desc`; others are INVALID_FILTER unless the filter names a `symbol`, `identity_id` or
+    `common_symbol`. A page looks at some thousand assets only: behind a filter that few pass it may hold fewer than `page_size`, even none, with
+    a token to go on from.
     """
     include_total: _builtins.bool
     """Also count all assets that pass the filter. It costs a scan of them; pages do not need it."""
@@ -729,7 +734,9 @@ class ListIdentitiesRequest(_message.Message):
     """
     order_by: _builtins.str
     """Several of `identity_id`, `symbol`, `name`, `exchange`, `asset_class`, `isin`, `country`, `manifest`, `valid_from`, each with an optional
-    `desc`. Default: `symbol, exchange, valid_from`.
+    `desc`. Default: `symbol, exchange, valid_from`. Among more than 100,000 identities only the default, unless the filter names a `symbol`,
+    an `identity_id`, or a FIGI or ISIN. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`,
+    even none, with a token to go on from.
     """
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
@@ -1199,7 +1206,8 @@ class ListMatchProposalsRequest(_message.Message):
     """
     order_by: _builtins.str
     """Several of `confidence`, `source.name`, `symbol`, `create_time`, each with an optional `desc`. Default: `confidence desc, source.name,
-    symbol`.
+    symbol`. Among more than 20,000 proposals only the default, unless the filter names a `symbol`. A page looks at some thousand only: behind a
+    filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
     """
     def __init__(
         self,

@@ -150,6 +150,11 @@ export type ListAssetsRequest = Message<"quasar.registry.v1.ListAssetsRequest"> 
    * `identity_origin`, `match_method`, `confidence`, `common_symbol`, `state`, `update_time`. What is not known comes last in either
    * direction. Source and symbol are appended, so that the order is total. Default: `source.kind, source.name, symbol`.
    *
+   * Among more than 100,000 assets (of the sources that the filter names) these orders are answered: the default, `source.name`, `source.kind`,
+   * `symbol`, `name` and `update_time`, each also with `desc`; others are INVALID_FILTER unless the filter names a `symbol`, `identity_id` or
+   * `common_symbol`. A page looks at some thousand assets only: behind a filter that few pass it may hold fewer than `page_size`, even none, with
+   * a token to go on from.
+   *
    * @generated from field: string order_by = 4;
    */
   orderBy: string;
@@ -764,7 +769,9 @@ export type ListIdentitiesRequest = Message<"quasar.registry.v1.ListIdentitiesRe
 
   /**
    * Several of `identity_id`, `symbol`, `name`, `exchange`, `asset_class`, `isin`, `country`, `manifest`, `valid_from`, each with an optional
-   * `desc`. Default: `symbol, exchange, valid_from`.
+   * `desc`. Default: `symbol, exchange, valid_from`. Among more than 100,000 identities only the default, unless the filter names a `symbol`,
+   * an `identity_id`, or a FIGI or ISIN. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`,
+   * even none, with a token to go on from.
    *
    * @generated from field: string order_by = 4;
    */
@@ -1289,7 +1296,8 @@ export type ListMatchProposalsRequest = Message<"quasar.registry.v1.ListMatchPro
 
   /**
    * Several of `confidence`, `source.name`, `symbol`, `create_time`, each with an optional `desc`. Default: `confidence desc, source.name,
-   * symbol`.
+   * symbol`. Among more than 20,000 proposals only the default, unless the filter names a `symbol`. A page looks at some thousand only: behind a
+   * filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
    *
    * @generated from field: string order_by = 4;
    */

@@ -179,7 +179,9 @@ export type ListCommonSymbolsRequest = Message<"quasar.registry.v1.ListCommonSym
 
   /**
    * Several of `symbol`, `mapping_count`, `provider_count`, `broker_count`, `index_count`, `create_time`, each with an optional `desc`.
-   * Default: `symbol`.
+   * Default: `symbol`. Among more than 20,000 common symbols only `symbol`, in either direction, unless the filter names a `symbol` or an
+   * `index`. A page looks at some thousand only: behind a filter that few pass it may hold fewer than `page_size`, even none, with a token to
+   * go on from.
    *
    * @generated from field: string order_by = 4;
    */
@@ -545,7 +547,9 @@ export type ListMappingsRequest = Message<"quasar.registry.v1.ListMappingsReques
 
   /**
    * Several of `common_symbol`, `source.kind`, `source.name`, `symbol`, `active`, `origin`, `asset_class`, `exchange`, `create_time`,
-   * `update_time`, each with an optional `desc`. Default: `source.name, common_symbol`.
+   * `update_time`, each with an optional `desc`. Default: `source.name, common_symbol`. Among more than 100,000 mappings (of the sources that the
+   * filter names) only the default and `common_symbol`, unless the filter names a `common_symbol`, `symbol` or `identity_id`. A page looks at
+   * some thousand only: behind a filter that few pass it may hold fewer than `page_size`, even none, with a token to go on from.
    *
    * @generated from field: string order_by = 4;
    */
