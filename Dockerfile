@@ -17,7 +17,7 @@ RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 # The dependencies change rarely: they get a layer of their own.
-RUN uv sync --frozen --no-dev --no-install-project --extra otel --extra nats --project . && mv .venv /opt/quasar
+RUN uv sync --frozen --no-dev --no-install-project --extra ccxt --extra databento --extra otel --extra nats --project . && mv .venv /opt/quasar
 COPY . .
 RUN VIRTUAL_ENV=/opt/quasar uv pip install --no-deps --no-cache .
 

@@ -8,6 +8,9 @@ from typing import Final
 
 BUILTIN: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "cci30": "quasar.providers.cci30:Cci30",
+        "ccxt": "quasar.providers.ccxt:Ccxt",
+        "databento": "quasar.providers.databento:Databento",
         "eodhd": "quasar.providers.eodhd:Eodhd",
         "files": "quasar.providers.files:Files",
         "kraken": "quasar.providers.kraken:Kraken",

@@ -1,7 +1,8 @@
 """EODHD: daily, weekly, monthly and intraday history, and the symbols of any exchange.
 
 Source: eodhd.com/financial-apis. Traps that the code minds: the closing 5-minute bar has `"volume": null`; a refusal is
-bare text and not JSON; US symbols end in `.US` whatever the exchange; intraday is served in limited stretches.
+bare text and not JSON; US symbols end in `.US` whatever the exchange; intraday is served in limited stretches; the week
+and the month in progress are answered as if they were over, and so is the day where trading never ends.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from quasar import errors
 from quasar.model.instants import day_ns
+from quasar.model.intervals import Interval
 from quasar.provider import (
     Bar,
     BarRequest,
@@ -56,6 +59,8 @@ _MIC_OF_EXCHANGE: Final = {
 _US: Final = frozenset(
     {"NASDAQ", "NYSE", "NYSE ARCA", "NYSE MKT", "BATS", "AMEX", "PINK", "OTCQB", "OTCQX", "OTC", "US"}
 )
+_LISTING_OF_MIC: Final = {mic: "US" if code in _US else code for code, mic in _MIC_OF_EXCHANGE.items()}
+_NEVER_CLOSED: Final = (".CC", ".FOREX")
 _CLASS_OF_TYPE: Final = {
     "common stock": "equity",
     "preferred stock": "preferred",
@@ -68,6 +73,8 @@ _CLASS_OF_TYPE: Final = {
     "index": "index",
 }
 _SECOND_NS: Final = 1_000_000_000
+_DAY: Final = Interval.parse("1d")
+_EVER: Final = 1 << 62
 _INTRADAY_STRETCH_NS: Final = 100 * 86_400 * _SECOND_NS
 
 
@@ -85,6 +92,12 @@ class Eodhd(Provider):
     http_options = HttpOptions(timeout_s=60.0)
 
     base_url = Preference("https://eodhd.com", description="Where the interface is.", needs_restart=True)
+    prices = Preference(
+        "raw",
+        choices=("raw", "adjusted"),
+        description="Prices of daily bars and longer: as traded, with the adjusted close beside them, or adjusted for "
+        "splits and dividends; those of the past then change with each dividend.",
+    )
     exchanges = Preference(
         "US,CC,FOREX", description="EODHD's codes of the exchanges whose symbols are listed, separated by commas."
     )
@@ -102,18 +115,24 @@ class Eodhd(Provider):
 
     async def symbols(self, exchange: str = "") -> AsyncIterator[Instrument | RejectedRow]:
         """Yield the symbols of the exchanges of the preferences, or of one."""
-        codes = [exchange] if exchange else [code.strip() for code in self.exchanges.split(",") if code.strip()]
+        mic = exchange if exchange in _LISTING_OF_MIC else ""
+        one = _LISTING_OF_MIC.get(exchange, exchange)
+        codes = [one] if one else [code.strip() for code in self.exchanges.split(",") if code.strip()]
         for code in codes:
             for row in await self._get(f"exchange-symbol-list/{code}", {}, code):
                 item = self.listed(row, code)
-                if item is not None:
+                if item is not None and (not mic or isinstance(item, RejectedRow) or item.exchange == mic):
                     yield item
 
     async def _dated(self, request: BarRequest) -> AsyncIterator[HistoryItem]:
         # Bars are dated; the day before catches a week or month that began before the range.
         last = (request.end - dt.timedelta(microseconds=1)).date()
         params = {"from": request.start.date().isoformat(), "to": last.isoformat(), "period": PERIODS[request.interval]}
-        for item in parse_dated(await self._get(f"eod/{request.symbol}", params, request.symbol)):
+        rows = await self._get(f"eod/{request.symbol}", params, request.symbol)
+        ends_daily = not request.symbol.endswith(_NEVER_CLOSED)
+        for item in parse_dated(rows, request.length, self.clock.time_ns(), ends_daily=ends_daily):
+            if isinstance(item, Bar) and self.prices == "adjusted":
+                item = adjusted(item)
             if isinstance(item, RejectedRow) or request.start_ns <= item.open_time_ns < request.end_ns:
                 yield item
 
@@ -177,15 +196,33 @@ def _currencies(code: str, kind: str) -> tuple[str, str]:
     return "", ""
 
 
-def parse_dated(rows: Iterable[Mapping[str, Any]]) -> Iterator[Bar | RejectedRow]:
-    """Read rows of `eod`: a date and prices; the bar is keyed by 00:00 UTC of its date."""
+def parse_dated(
+    rows: Iterable[Mapping[str, Any]], length: Interval = _DAY, now_ns: int = _EVER, *, ends_daily: bool = True
+) -> Iterator[Bar | RejectedRow]:
+    """Read rows of `eod`: a date and prices.
+
+    Args:
+        rows: As they came.
+        length: A day, a week or a month; the bar is keyed by its first day, 00:00 UTC, whatever day the row names.
+        now_ns: A week or month that is not over then is forming.
+        ends_daily: The market closes within the day, so that the bar of today is over once it is there.
+    """
     for row in rows:
         try:
-            start = day_ns(dt.date.fromisoformat(str(row["date"])))
+            start = length.floor_ns(day_ns(dt.date.fromisoformat(str(row["date"]))))
         except (KeyError, ValueError) as error:
             yield RejectedRow(f"date must be YYYY-MM-DD: {error}", dict(row))
             continue
-        yield _bar(row, start)
+        over = (length == _DAY and ends_daily) or length.next_boundary_ns(start) <= now_ns
+        yield _bar(row, start, BarState.CLOSED if over else BarState.FORMING)
+
+
+def adjusted(bar: Bar) -> Bar:
+    """Return the bar with its prices adjusted as its close was; without an adjusted close as it is."""
+    if bar.adjusted_close is None or not bar.close:
+        return bar
+    factor = bar.adjusted_close / bar.close
+    return replace(bar, open=bar.open * factor, high=bar.high * factor, low=bar.low * factor, close=bar.adjusted_close)
 
 
 def parse_intraday(rows: Iterable[Mapping[str, Any]], request: BarRequest, now_ns: int) -> Iterator[Bar | RejectedRow]:

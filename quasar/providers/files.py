@@ -1,5 +1,7 @@
 """A folder of CSV, Parquet or Feather files as a source: one file a symbol and interval, read again when it changes.
 
+The folder is watched: bars that are appended to a file while it is subscribed live are told at once.
+
 A file is called `SYMBOL-INTERVAL.csv` (`.csv.gz`, `.parquet`, `.feather`); a `/` in a symbol is written `_`. Columns
 are found by name, in any letter case: `open_time`, `time`, `timestamp`, `ts`, `date` or `datetime`; `open`, `high`,
 `low`, `close`; `volume` when there is one. Times are ISO 8601, or numbers in s, ms, µs or ns since 1970, told apart by
@@ -8,24 +10,31 @@ their size; a time without a zone is UTC.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from quasar.errors import InvalidArgument
+from quasar.errors import InvalidArgument, NotFound
 from quasar.model.columns import FloatArray, Int64Array
 from quasar.model.intervals import Interval
 from quasar.provider import (
     BarColumns,
     BarRequest,
+    BarState,
+    Feed,
     HistoryItem,
     Instrument,
+    LiveItem,
+    LiveSymbol,
     Preference,
     Provider,
+    SymbolNotice,
+    SymbolState,
     UnknownSymbol,
     Unsupported,
 )
@@ -36,6 +45,7 @@ if TYPE_CHECKING:  # pyarrow takes a third of a second to load, and listing file
 SUFFIXES: Final = (".csv", ".csv.gz", ".parquet", ".feather")
 # A nameless column is the index of a data frame that was written without a name for it.
 _TIME_NAMES: Final = ("open_time", "time", "timestamp", "ts", "date", "datetime", "")
+_Stamp = tuple[int, int]  # time and size, by which a changed file is told
 _NAMED = re.compile(r"^(?P<symbol>.+)-(?P<interval>[0-9]+[A-Za-z]+)$")
 
 
@@ -53,24 +63,75 @@ class Files(Provider):
     version = "1"
     intervals = ("1min", "5min", "15min", "30min", "1h", "4h", "1d", "1w", "1M")
     concurrency = 2
+    streams_ticks = False
 
     folder = Preference("", description="The folder, an absolute path on the DataHub's machine.", needs_restart=True)
+    poll = Preference(1.0, minimum=0.05, maximum=3600.0, unit="s", description="Time between two looks at the folder.")
 
     async def start(self) -> None:
         """Begin with nothing read."""
-        self._read: dict[Path, tuple[float, BarColumns]] = {}
+        self._read: dict[Path, tuple[_Stamp, BarColumns]] = {}
 
     async def bars(self, request: BarRequest) -> AsyncIterator[HistoryItem]:
-        """Yield what the symbol's file holds of the range."""
-        sources = [source for source in self._sources() if source.symbol == request.symbol]
+        """Yield what the symbol's file holds of the range; a bar whose interval is not over is forming."""
+        source = self._source(request.symbol, request.length)
+        yield self._dated(await self._columns(source), request.length).within(request.span)
+
+    async def live(self, feed: Feed) -> AsyncIterator[LiveItem]:
+        """Yield the bars that are added to files, from the newest that was there at the beginning."""
+        told: dict[tuple[str, str], int] = {}
+        while True:
+            for wanted in list(feed.symbols.values()):
+                for item in await self._news(wanted, told):
+                    yield item
+            for key in [key for key in told if key[0] not in feed.symbols]:
+                del told[key]
+            await self.clock.sleep(self.poll)
+
+    async def _news(self, wanted: LiveSymbol, told: dict[tuple[str, str], int]) -> list[LiveItem]:
+        items: list[LiveItem] = []
+        if not wanted.intervals and (wanted.symbol, "") not in told:
+            told[wanted.symbol, ""] = 0
+            items.append(SymbolNotice(wanted.symbol, SymbolState.REFUSED, "files hold bars; ask for an interval"))
+        for code in wanted.intervals:
+            items += await self._news_of(wanted.symbol, code, told)
+        return items
+
+    async def _news_of(self, symbol: str, code: str, told: dict[tuple[str, str], int]) -> list[LiveItem]:
+        length, key = Interval.parse(code), (symbol, code)
+        try:
+            columns = await self._columns(self._source(symbol, length))
+        except (NotFound, InvalidArgument) as error:
+            if key in told:
+                return []  # gone, or half written: the next look may find it whole
+            told[key] = -1
+            return [SymbolNotice(symbol, SymbolState.REFUSED, str(error))]
+        newest = int(columns.open_time_ns[-1]) if len(columns) else -1
+        before = told.get(key)
+        told[key] = newest
+        if before is None:
+            return [SymbolNotice(symbol, SymbolState.SUBSCRIBED)]
+        fresh = columns[columns.open_time_ns > before]
+        return [(symbol, code, self._dated(fresh, length))] if len(fresh) else []
+
+    def _dated(self, columns: BarColumns, length: Interval) -> BarColumns:
+        if not len(columns):
+            return columns
+        closed = columns.with_close_times(length)
+        assert closed.close_time_ns is not None
+        forming = closed.close_time_ns > self.clock.time_ns()
+        return replace(closed, state=np.where(forming, BarState.FORMING, BarState.CLOSED).astype(np.uint8))
+
+    def _source(self, symbol: str, length: Interval) -> _Source:
+        sources = [source for source in self._sources() if source.symbol == symbol]
         if not sources:
             known = ", ".join(sorted({source.symbol for source in self._sources()})[:20]) or "none"
-            raise UnknownSymbol(f"no file is named {request.symbol}-{request.interval}; there are: {known}")
-        source = next((one for one in sources if one.interval == request.length), None)
+            raise UnknownSymbol(f"no file is named {symbol}-{length}; there are: {known}")
+        source = next((one for one in sources if one.interval == length), None)
         if source is None:
             there = ", ".join(str(one.interval) for one in sources)
-            raise Unsupported(f"{request.symbol} has files for {there}, none for {request.interval}")
-        yield self._columns(source).within(request.span)
+            raise Unsupported(f"{symbol} has files for {there}, none for {length}")
+        return source
 
     async def symbols(self, exchange: str = "") -> AsyncIterator[Sequence[Instrument]]:
         """Yield the symbols of the file names."""
@@ -84,11 +145,12 @@ class Files(Provider):
             raise InvalidArgument(f"preference folder must name a folder that exists, was {self.folder!r}")
         return [source for path in sorted(root.iterdir()) if (source := _source(path)) is not None]
 
-    def _columns(self, source: _Source) -> BarColumns:
-        changed = source.path.stat().st_mtime
+    async def _columns(self, source: _Source) -> BarColumns:
+        found = source.path.stat()
+        stamp = (found.st_mtime_ns, found.st_size)
         former = self._read.get(source.path)
-        if former is None or former[0] != changed:
-            former = (changed, read_bars(source.path))
+        if former is None or former[0] != stamp:
+            former = (stamp, await asyncio.to_thread(read_bars, source.path))
             self._read[source.path] = former
         return former[1]
 

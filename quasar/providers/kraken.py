@@ -103,7 +103,7 @@ class Kraken(WebSocketProvider):
     async def ticks(self, request: TickRequest) -> AsyncIterator[TickItem]:
         """Yield the trades of a range, a thousand a call."""
         pair = await self._rest_name(request.symbol)
-        since = request.start_ns
+        since = request.start_ns - 1  # the venue answers with what came after it
         while True:
             answer = await self._call("Trades", {"pair": pair, "since": since, "count": 1000})
             rows = _rows(answer)
@@ -151,6 +151,8 @@ class Kraken(WebSocketProvider):
 
     async def _call(self, method: str, params: Mapping[str, str | int]) -> dict[str, Any]:
         answer = await self.http.json(f"{self.rest_url}/0/public/{method}", params)
+        if not isinstance(answer, dict):
+            raise errors.VendorFailed(f"Kraken must answer with an object, was {str(answer)[:200]!r}")
         problems = [str(problem) for problem in answer.get("error", [])]
         if not problems:
             result: dict[str, Any] = answer["result"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from decimal import Decimal
 from typing import ClassVar
 
@@ -16,8 +16,11 @@ from quasar.provider import (
     Feed,
     Instrument,
     LiveItem,
+    LiveSymbol,
     Preference,
     Provider,
+    SymbolNotice,
+    SymbolState,
     TickItem,
     TickRequest,
     UnknownSymbol,
@@ -81,13 +84,30 @@ class Simulated(Provider):
     async def live(self, feed: Feed) -> AsyncIterator[LiveItem]:
         """Yield each trade when its time has come."""
         seen = self.clock.time_ns()
+        told: dict[str, LiveSymbol] = {}
         while True:
+            for notice in self._answers(feed, told):
+                yield notice
             await self.clock.sleep(self.pace)
             now = self.clock.time_ns()
             for symbol in list(feed.symbols):
                 if symbol in self._market.listings and len(trades := self._market.trades(symbol, seen, now)):
                     yield symbol, trades
             seen = max(seen, now)
+
+    def _answers(self, feed: Feed, told: dict[str, LiveSymbol]) -> Iterator[SymbolNotice]:
+        """Answer what was subscribed or given up since the last look, as a venue does."""
+        for symbol in [symbol for symbol in told if symbol not in feed.symbols]:
+            del told[symbol]
+            yield SymbolNotice(symbol, SymbolState.UNSUBSCRIBED)
+        for symbol, wanted in list(feed.symbols.items()):
+            if told.get(symbol) == wanted:
+                continue
+            told[symbol] = wanted
+            if symbol in self._market.listings:
+                yield SymbolNotice(symbol, SymbolState.SUBSCRIBED)
+            else:
+                yield SymbolNotice(symbol, SymbolState.REFUSED, f"the simulated market lists no {symbol!r}")
 
     async def symbols(self, exchange: str = "") -> AsyncIterator[Sequence[Instrument]]:
         """Yield the twenty symbols."""
