@@ -79,13 +79,34 @@ class BarReader:
         """
         wanted = needs_total(query)
         splits = await self.splits(series, query)
+        for span in await self._spans(series, query, newest_first):
+            async for page in self._pages(series, replace(wanted, span=span), rows, newest_first):
+                yield adjusted(page, query, splits)
+
+    async def _spans(self, series: Series, query: BarQuery, newest_first: bool) -> list[TimeRange]:
+        """Return a range in the parts that are read differently: plain history, and what has versions or live bars."""
+        if query.source not in (Source.MERGED, Source.HISTORICAL):
+            return [query.span]
+        only_history = query.source is Source.HISTORICAL
+        until = await self._database.fetchval(
+            SQL["plain_until"], series.series_id, query.span.start, query.span.end, query.known_at, only_history
+        )
+        if until is None or to_ns(until) == query.span.start_ns:
+            return [query.span]
+        spans = [TimeRange(query.span.start_ns, to_ns(until)), TimeRange(to_ns(until), query.span.end_ns)]
+        return spans[::-1] if newest_first else spans
+
+    async def _pages(
+        self, series: Series, query: BarQuery, rows: int, newest_first: bool
+    ) -> AsyncGenerator[BarColumns, None]:
+        """Yield unadjusted bars."""
         left = query.span
         while left.length_ns > 0:
-            page = await self.page(series, replace(wanted, span=left), rows, newest_first=newest_first)
+            page = await self.page(series, replace(query, span=left), rows, newest_first=newest_first)
             full = len(page) == rows
             page = page[::-1] if newest_first else page
             if len(page):
-                yield adjusted(page, query, splits)
+                yield page
             if not full:
                 return
             if newest_first:
@@ -105,13 +126,18 @@ class BarReader:
             newest_first: Begin at the end of the range.
             where: A further condition on the columns of `b`; its parameters begin at $6.
         """
-        async with self._database.acquire() as connection:
+        # What a page is read from must be what was looked at, also when a bar is revised between the two.
+        async with (
+            self._database.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             statement = await self._statement(connection, series, query)
             text = statement.format(
                 columns=", ".join(f"{expression} as {name}" for name, _, expression in _listed(query.columns)),
                 filter=f"{where.sql} and b.source_series_id = 0" if query.own_only else where.sql,
                 direction="desc" if newest_first else "asc",
                 source=_SOURCES[query.source],
+                page="$5::bigint" if where == ALL and not query.own_only else "null::bigint",
             )
             raw = await bar_table.copy_out(
                 connection,

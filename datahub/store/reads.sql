@@ -11,32 +11,53 @@ select {columns} from historical_data b
 where b.series_id = $1 and b.open_time >= $2 and b.open_time < $3 and b.known_at <= $4 and {filter}
 order by b.open_time {direction} limit $5;
 
+-- name: plain_until
+-- From where on a read of history needs former versions or live bars; null: nowhere.
+select min(open_time) from (
+    (select open_time from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_until > $4
+     order by open_time limit 1)
+    union all
+    (select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and not $5 order by open_time limit 1)
+) firsts;
+
 -- name: read_versions
--- The version of each bar that was known at a time, from history and live data, the better source first.
+-- The version of each bar that was known at a time, from history and live data, the better source first. Of one open time there are at
+-- most one bar of history, two live ones and three former versions: so many rows of each are enough for a page ({page} rows; null: all),
+-- and a page of a long series does not sort the whole of it.
 select {columns} from (
     select distinct on (open_time) * from (
-        select series_id, open_time, close_time, open, high, low, close, volume, known_at, source_series_id, revision, origin, trade_count,
-               vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, 0 as rank
-        from historical_data where series_id = $1 and open_time >= $2 and open_time < $3 and known_at <= $4
+        (select * from (
+            select series_id, open_time, close_time, open, high, low, close, volume, known_at, source_series_id, revision, origin, trade_count,
+                   vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, 0 as rank
+            from historical_data where series_id = $1 and open_time >= $2 and open_time < $3 and known_at <= $4
+         ) x where {source} order by open_time {direction} limit {page})
         union all
-        select series_id, open_time, close_time, open, high, low, close, volume, known_from, source_series_id, revision, origin, trade_count,
-               vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, case when live then origin else 0 end
-        from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_from <= $4 and known_until > $4
+        (select * from (
+            select series_id, open_time, close_time, open, high, low, close, volume, known_from as known_at, source_series_id, revision, origin, trade_count,
+                   vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, case when live then origin else 0 end as rank
+            from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_from <= $4 and known_until > $4
+         ) x where {source} order by open_time {direction} limit 3 * {page})
         union all
-        select series_id, open_time, close_time, open, high, low, close, volume, known_at, source_series_id, revision, origin, trade_count,
-               vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, origin
-        from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and known_at <= $4
+        (select * from (
+            select series_id, open_time, close_time, open, high, low, close, volume, known_at, source_series_id, revision, origin, trade_count,
+                   vwap, quote_volume, adjusted_close, dividend, split_factor, open_interest, origin as rank
+            from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and known_at <= $4
+         ) x where {source} order by open_time {direction} limit 2 * {page})
     ) every
-    where {source}
-    order by open_time, rank
+    order by open_time {direction}, rank
 ) b
 where {filter}
 order by b.open_time {direction} limit $5;
 
 -- name: first_of_last
--- Where the newest bars of a range begin.
+-- Where the newest bars of a range begin. An open time has at most one bar of history and two live ones.
 select min(open_time) from (
-    select open_time from bars where series_id = $1 and open_time >= $2 and open_time < $3 order by open_time desc limit $4
+    select distinct open_time from (
+        (select open_time from historical_data where series_id = $1 and open_time >= $2 and open_time < $3 order by open_time desc limit $4::bigint)
+        union all
+        (select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3 order by open_time desc limit 2 * $4::bigint)
+    ) every
+    order by open_time desc limit $4::bigint
 ) newest;
 
 -- name: recorded_series
