@@ -38,24 +38,34 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _RULE = 'five fields "minute hour day month weekday", such as "0 16 * * 1-5", or @daily and the like'
 _LAST_YEAR = dt.datetime(2261, 12, 31, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_TURNED_AT_MOST = dt.timedelta(hours=25)
+"""Zones have crossed the date line; other changes are of an hour or less."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One trigger, and whether a wall-clock time that comes twice counts once."""
+    """One trigger; that of fixed hours counts on the wall clock of a zone, so that each of them comes once a day."""
 
     trigger: CronTrigger
-    once: bool
+    """In its zone; with `wall`, in UTC for what the wall clock shows."""
+    wall: ZoneInfo | None
 
     def next(self, after: dt.datetime) -> dt.datetime | None:
         """Return the first time strictly after a UTC time, in UTC."""
-        while True:
-            found: dt.datetime | None = self.trigger.get_next_fire_time(None, after + _MICROSECOND)
-            if found is None:
-                return None
-            after = found.astimezone(dt.UTC)
-            if not (self.once and after.astimezone(found.tzinfo).fold):
-                return after
+        if self.wall is None:
+            return self._found(after)
+        # The clock may have been turned back since: begin before that, and leave out what lies behind.
+        shown: dt.datetime | None = after.astimezone(self.wall).replace(tzinfo=dt.UTC) - _TURNED_AT_MOST
+        while shown is not None and (shown := self._found(shown)) is not None:
+            # The first of two; a time that the clock leaves out is moved on, as its offset before the change says.
+            time = shown.replace(tzinfo=self.wall, fold=0).astimezone(dt.UTC)
+            if time > after:
+                return time
+        return None
+
+    def _found(self, after: dt.datetime) -> dt.datetime | None:
+        found: dt.datetime | None = self.trigger.get_next_fire_time(None, after + _MICROSECOND)
+        return None if found is None else found.astimezone(dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +231,11 @@ def _compile(cron: str, timezone: str) -> tuple[_Rule, ...]:
     if not day.startswith("*") and not weekday.startswith("*"):
         choices = [(day, "*"), ("*", weekdays)]
     once = not hour.startswith("*") and hour != "0-23"
-    hours = {"minute": minute, "hour": hour, "month": month, "timezone": zone, "end_date": _LAST_YEAR}
+    # APScheduler's trigger skips a midnight after some changes of clocks; on a wall clock there are none.
+    counted = dt.UTC if once else zone
+    hours = {"minute": minute, "hour": hour, "month": month, "timezone": counted, "end_date": _LAST_YEAR}
     try:
-        rules = tuple(_Rule(CronTrigger(day=d, day_of_week=w, **hours), once) for d, w in choices)
+        rules = tuple(_Rule(CronTrigger(day=d, day_of_week=w, **hours), zone if once else None) for d, w in choices)
     except ValueError as error:
         raise violation("cron", f"{_RULE} ({error})", cron) from error
     if all(rule.next(dt.datetime(2000, 1, 1, tzinfo=dt.UTC)) is None for rule in rules):
