@@ -22,7 +22,7 @@ from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.registry.v1 import asset_service_pb2 as asset_pb
 from quasar_proto.registry.v1 import subscription_pb2
 from quasar_proto.registry.v1 import subscription_service_pb2 as subscription_pb
-from tests.acceptance.harness import Installation, up
+from tests.acceptance.harness import Installation, kill, up
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -39,27 +39,41 @@ class Page:
     url: str
     token: str = field(repr=False)
     platform: Platform = field(repr=False)
+    installation: Installation = field(repr=False)
 
-    async def drive(self, script: str, *arguments: str | Path) -> dict[str, Any]:
-        """Run a script to its end and return what it found."""
+    async def drive(self, script: str, *arguments: str | Path, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Run a script to its end and return what it found; what it asks to be killed on the way is killed."""
         process = await asyncio.create_subprocess_exec(
             "node",
             str(SCRIPTS / script),
             *(str(each) for each in arguments),
             env={**os.environ, "PAGE_URL": self.url, "PAGE_TOKEN": self.token, "PAGE_BROWSER": browser() or ""},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            limit=16 * 1024 * 1024,
         )
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                told, wrong = await process.communicate()
+            async with asyncio.timeout(patience_s):
+                found = await self._heard(process)
         except TimeoutError:
             process.kill()
             await process.wait()
             raise
-        assert process.returncode == 0, wrong.decode()
-        found: dict[str, Any] = json.loads(told)
+        return found
+
+    async def _heard(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        found: dict[str, Any] = {}
+        async for line in process.stdout:
+            found = json.loads(line)
+            if "kill" in found:
+                kill(self.installation.processes()[found["kill"]])
+                process.stdin.write(b"done\n")
+        wrong = await process.stderr.read()
+        assert await process.wait() == 0, wrong.decode()
         return found
 
 
@@ -92,7 +106,7 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
         await platform.ready(within_s=30)
         await _subscribe(platform)
         token = (installation.home / "admin.token").read_text(encoding="utf-8").strip()
-        yield Page(f"http://127.0.0.1:{installation.port('gateway')}", token, platform)
+        yield Page(f"http://127.0.0.1:{installation.port('gateway')}", token, platform, installation)
 
 
 async def _subscribe(platform: Platform) -> None:

@@ -8,6 +8,9 @@ import pytest
 
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.registry.v1 import code_service_pb2 as code_pb
+from quasar_proto.strategy.v1 import strategy_pb2, trading_pb2, universe_pb2
+from quasar_proto.strategy.v1 import strategy_service_pb2 as strategy_pb
+from quasar_proto.strategy.v1 import trading_service_pb2 as trading_pb
 from tests.web.conftest import CHECKOUT, SYMBOLS, Page
 
 pytestmark = pytest.mark.xdist_group("web")
@@ -20,6 +23,25 @@ BROKEN = """from quasar.strategy import Strategy
 class Broken(Strategy):
     def on_bar(self, bar)
         self.buy(1)
+"""
+
+# Its one flaw is a clock that it should not read: a warning.
+PROVIDER = """import datetime
+from collections.abc import AsyncIterator
+
+from quasar.provider import Bar, BarRequest, Provider
+
+
+class Sturdy(Provider):
+    \"\"\"Yields nothing.\"\"\"
+
+    name = "Sturdy"
+    intervals = ("1d",)
+
+    async def bars(self, request: BarRequest) -> AsyncIterator[Bar]:
+        self.asked = datetime.datetime.now()
+        for bar in ():
+            yield bar
 """
 
 
@@ -80,6 +102,51 @@ async def test_a_strategy_with_a_syntax_error_is_refused_by_line_and_nothing_is_
     assert [code.ref.name for code in stored.codes] != []
     assert all("roken" not in code.ref.name for code in stored.codes)
     assert stored.codes[0].ref.name in found["codes"]
+    assert defects(found) == []
+
+
+async def test_a_provider_is_refused_with_its_report_and_taken_with_its_warnings(page: Page, tmp_path: Path) -> None:
+    refused, warned = tmp_path / "flawed.py", tmp_path / "sturdy.py"
+    refused.write_text(PROVIDER.replace("async def bars", "def bars"), encoding="utf-8")
+    warned.write_text(PROVIDER, encoding="utf-8")
+    found = await page.drive("provider.mjs", refused, warned)
+    assert any("bars" in each and "async" in each for each in found["findings"]), found["findings"]
+    assert any("without a zone" in each for each in found["warnings"]), found["warnings"]
+    assert "version 1" in found["row"]
+    assert defects(found) == []
+
+
+async def test_a_paper_strategy_is_started_stopped_and_kept_from_trading_by_a_halt(page: Page) -> None:
+    example = CHECKOUT / "examples" / "strategies" / "sma_cross.py"
+    uploaded = await page.platform.code.UploadCode(
+        code_pb.UploadCodeRequest(
+            kind=values_pb2.CODE_KIND_STRATEGY, file_name=example.name, content=example.read_bytes(), activate=True
+        )
+    )
+    cash = values_pb2.Money(amount=values_pb2.Decimal(value="10000"), currency="USD")
+    await page.platform.trading.CreatePaperAccount(
+        trading_pb.CreatePaperAccountRequest(account_id="paper", paper=trading_pb2.PaperSettings(cash=[cash]))
+    )
+    key = values_pb2.SeriesKey(provider="simulated", symbol="ETH/USD", interval="1min")
+    instance = strategy_pb2.Instance(
+        instance_id="paper-cross",
+        display_name="Paper cross",
+        strategy=uploaded.code.ref.name,
+        mode=strategy_pb2.TRADING_MODE_PAPER,
+        universe=universe_pb2.Universe(selectors=[universe_pb2.SeriesSelector(series=key)]),
+        account_id="paper",
+    )
+    await page.platform.strategies.CreateInstance(strategy_pb.CreateInstanceRequest(instance=instance))
+    found = await page.drive("control.mjs")
+    assert found["seen"] == ["stopped", "running", "stopped", "stopped", "running", "stopped"]
+    assert "ACTIVE" in found["refusal"]
+    assert defects(found) == []
+
+
+async def test_nothing_is_cut_off_in_a_window_as_narrow_as_a_phone(page: Page) -> None:
+    found = await page.drive("narrow.mjs")
+    assert {name: wrong for name, wrong in found["found"].items() if wrong} == {}
+    assert len(found["found"]) == 9
     assert defects(found) == []
 
 

@@ -137,7 +137,7 @@ export function whileSeen(work: (signal: AbortSignal) => void): () => void {
   };
 }
 
-/** Follows a stream while the component is mounted and seen; `key` says when it is another stream. */
+/** Follows a stream while the component is mounted and seen; `key` says when it is another stream, empty: none. */
 export function useFollow<T>(
   key: string,
   open: Open<T>,
@@ -145,6 +145,7 @@ export function useFollow<T>(
   onStatus: (status: LinkStatus) => void,
 ): void {
   useEffect(() => {
+    if (!key) return;
     return whileSeen((signal) => void follow(open, onMessage, onStatus, signal));
     // The callbacks belong to the key: a new key brings new ones.
     // oxlint-disable-next-line react-hooks/exhaustive-deps

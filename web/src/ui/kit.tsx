@@ -26,7 +26,7 @@ export function Panel({ title, aside, children }: { title?: ReactNode; aside?: R
   return (
     <div className="rounded-lg border border-line bg-panel">
       {title && (
-        <div className="flex items-center justify-between gap-3 border-b border-line px-4 py-2.5">
+        <div className="flex flex-wrap items-center justify-between gap-x-3 gap-y-2 border-b border-line px-4 py-2.5">
           <h2 className="text-sm font-semibold">{title}</h2>
           {aside}
         </div>
@@ -53,7 +53,7 @@ function Sideways({ children }: { children: ReactNode }) {
     return () => sizes.disconnect();
   }, [children]);
   return (
-    <div ref={holder} className="overflow-x-auto">
+    <div ref={holder} className="relative overflow-x-auto">
       {children}
     </div>
   );
@@ -218,6 +218,15 @@ export interface Column<T> {
 /** What is short stays on one line: "5 min ago" broken in two reads as two things. */
 const NO_BREAK_UNDER = 22;
 
+/** In a narrow window each row becomes a card of named values; Safari takes that for no table unless it is told. */
+const ROLES = {
+  table: { role: "table" },
+  rowgroup: { role: "rowgroup" },
+  row: { role: "row" },
+  columnheader: { role: "columnheader" },
+  cell: { role: "cell" },
+};
+
 export function Table<T>({
   rows,
   columns,
@@ -237,12 +246,13 @@ export function Table<T>({
 }) {
   if (rows.length === 0) return <Empty action={emptyAction}>{empty}</Empty>;
   return (
-    <table className="w-full border-collapse text-sm" aria-label={label}>
-      <thead>
-        <tr className="text-left text-xs text-muted">
+    <table {...ROLES.table} className="stacks w-full border-collapse text-sm" aria-label={label}>
+      <thead {...ROLES.rowgroup}>
+        <tr {...ROLES.row} className="text-left text-xs text-muted">
           {columns.map((column) => (
             <th
               key={column.head}
+              {...ROLES.columnheader}
               className={classes("px-4 py-2 font-medium whitespace-nowrap", column.right && "text-right")}
             >
               {column.unseen ? <span className="sr-only">{column.head}</span> : column.head}
@@ -250,10 +260,11 @@ export function Table<T>({
           ))}
         </tr>
       </thead>
-      <tbody>
+      <tbody {...ROLES.rowgroup}>
         {rows.map((row) => (
           <tr
             key={rowKey(row)}
+            {...ROLES.row}
             className={classes("border-t border-line", onOpen && "cursor-pointer hover:bg-panel2")}
             onClick={onOpen && (() => onOpen(row))}
           >
@@ -263,6 +274,8 @@ export function Table<T>({
               return (
                 <td
                   key={column.head}
+                  {...ROLES.cell}
+                  data-head={column.unseen ? undefined : column.head}
                   className={classes("px-4 py-2", short && "whitespace-nowrap", column.right && "num text-right")}
                 >
                   {onOpen && index === 0 ? (

@@ -100,7 +100,7 @@ export function CandleChart({ candles, label, decimals }: { candles: Candle[]; l
   return (
     <figure className="relative m-0" aria-label={label}>
       <div ref={holder} className="h-[480px] w-full" />
-      <figcaption className="num pointer-events-none absolute top-2 left-3 z-10 flex flex-wrap gap-x-4 text-xs text-muted">
+      <figcaption className="num pointer-events-none absolute top-2 right-20 left-3 z-10 flex flex-wrap gap-x-4 text-xs text-muted">
         {told && (
           <>
             <span>{utc(told.time)}</span>

@@ -17,6 +17,7 @@ import { useFollow, useStore, useStreamStore, type LinkStatus } from "../../rpc/
 import { Button, classes, Empty, Failed, Figure, Loading, Page, Panel, Result, State, Table } from "../../ui/kit.tsx";
 import { LinkPill } from "../../ui/link.tsx";
 import { candleOf, candlesOf, merged, type Candle } from "./candles.ts";
+import { withToday } from "./today.ts";
 
 const CandleChart = lazy(() => import("./chart.tsx").then((module) => ({ default: module.CandleChart })));
 const INTERVALS = ["1min", "5min", "15min", "1h", "1d"];
@@ -53,12 +54,13 @@ function applied(live: Live, message: StreamMarketDataResponse): Live {
 }
 
 /** The newest bars of a series from the store, and from then on those of the stream, without a seam. */
-function useCandles(provider: string, symbol: string, interval: string) {
+function useCandles(provider: string, symbol: string, interval: string, enabled = true) {
   const key = useMemo(() => create(SeriesKeySchema, { provider, symbol, interval }), [provider, symbol, interval]);
   const id = `${provider} ${symbol} ${interval}`;
   const store = useStreamStore(id, START);
   const history = useQuery({
     queryKey: ["bars", provider, symbol, interval],
+    enabled,
     queryFn: async () => {
       const answer = await marketData.listBars({
         series: { reference: { case: "key", value: key } },
@@ -94,7 +96,7 @@ function useCandles(provider: string, symbol: string, interval: string) {
     );
   };
   useFollow(
-    id,
+    enabled ? id : "",
     async function* (signal) {
       try {
         yield* stream(signal);
@@ -118,7 +120,10 @@ export function MarketPage() {
   const { provider, symbol } = market.useParams();
   const { i: interval } = market.useSearch();
   const navigate = useNavigate();
-  const { history, live, candles, series } = useCandles(provider, symbol, interval);
+  const { history, live, candles: own, series } = useCandles(provider, symbol, interval);
+  // Days are most often collected after they are over; their hours tell of the one that goes on.
+  const hours = useCandles(provider, symbol, "1h", interval === "1d").candles;
+  const candles = useMemo(() => (interval === "1d" ? withToday(own, hours) : own), [interval, own, hours]);
   const description = useDescription(provider, symbol, interval);
   const decimals = description.data?.series?.priceDecimals;
   const [asTable, setAsTable] = useState(false);

@@ -70,7 +70,7 @@ function ServiceCard({ service }: { service: ServiceName }) {
       {!facts && info.isPending && <Loading what="state" />}
       {facts && (
         <>
-          <div className="grid grid-cols-3">
+          <div className="grid grid-cols-2 sm:grid-cols-3">
             <Figure label="Uptime">{facts.uptime ? uptime(durationMs(facts.uptime)) : "–"}</Figure>
             <Figure label="Memory">{bytes(load.latest?.memoryBytes)}</Figure>
             <Figure label="CPU">{load.latest ? `${Math.round(100 * load.latest.cpuShare)} %` : "–"}</Figure>

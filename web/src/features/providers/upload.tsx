@@ -1,5 +1,6 @@
 import type { CodeKind } from "@quasar/client/common/v1/values";
-import { FindingSeverity, type Finding } from "@quasar/client/common/v1/code";
+import { FindingSeverity, ValidationReportSchema, type Finding } from "@quasar/client/common/v1/code";
+import { ConnectError } from "@connectrpc/connect";
 import { useMutation } from "@tanstack/react-query";
 import { Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
@@ -43,7 +44,8 @@ export function UploadDialog({
     onSuccess: (answer) => {
       toast.success(`${answer.code?.ref?.name} version ${answer.version?.version} is active`);
       onDone();
-      close();
+      // What was found beside it stays to be read.
+      if (!answer.report?.findings.length) close();
     },
   });
   const validate = useMutation({
@@ -61,6 +63,7 @@ export function UploadDialog({
   };
   const tooLarge = file !== null && file.size > LARGEST;
   const busy = upload.isPending || validate.isPending;
+  const report = validate.data?.report ?? upload.data?.report ?? rejectedReport(upload.error);
   return (
     <Dialog open={open} onClose={() => !busy && close()} title="Upload code">
       <div className="flex flex-col gap-4">
@@ -101,26 +104,36 @@ export function UploadDialog({
             </Button>
           </div>
         </fieldset>
-        {validate.data?.report && (
-          <Findings findings={validate.data.report.findings} passed={validate.data.report.passed} />
-        )}
+        {report && <Findings findings={report.findings} passed={report.passed} />}
         {(upload.error ?? validate.error) && <Failed error={upload.error ?? validate.error} />}
         <div className="flex justify-end gap-2">
           <Button
             disabled={!file || tooLarge || busy}
             busy={validate.isPending}
-            onClick={() => file && validate.mutate(file)}
+            onClick={() => {
+              upload.reset();
+              if (file) validate.mutate(file);
+            }}
           >
             Check only
           </Button>
-          <Button
-            look="primary"
-            disabled={!file || tooLarge || busy}
-            busy={upload.isPending}
-            onClick={() => file && upload.mutate(file)}
-          >
-            Upload and activate
-          </Button>
+          {upload.isSuccess ? (
+            <Button look="primary" onClick={close}>
+              Done
+            </Button>
+          ) : (
+            <Button
+              look="primary"
+              disabled={!file || tooLarge || busy}
+              busy={upload.isPending}
+              onClick={() => {
+                validate.reset();
+                if (file) upload.mutate(file);
+              }}
+            >
+              Upload and activate
+            </Button>
+          )}
         </div>
       </div>
     </Dialog>
@@ -129,6 +142,11 @@ export function UploadDialog({
   function edit(index: number, change: Partial<SecretRow>) {
     setSecrets(secrets.map((row, i) => (i === index ? { ...row, ...change } : row)));
   }
+}
+
+/** The report that comes with the refusal of code. */
+function rejectedReport(error: unknown) {
+  return error ? ConnectError.from(error).findDetails(ValidationReportSchema)[0] : undefined;
 }
 
 function Findings({ findings, passed }: { findings: Finding[]; passed: boolean }) {

@@ -1,0 +1,37 @@
+// A paper strategy from the page: started, stopped, started again; trading halted, which keeps it from starting, and resumed.
+
+import { base, drive } from "./browser.mjs";
+
+await drive(async (page) => {
+    await page.goto(`${base}/strategies`);
+    const row = page.getByRole("table", { name: "Instances" }).getByRole("row").filter({ hasText: "Paper cross" });
+    const state = async (word) => {
+        await row.getByText(new RegExp(`${word}$`)).first().waitFor();
+        return word;
+    };
+    const seen = [await state("stopped")];
+    await row.getByRole("button", { name: "Start" }).click();
+    seen.push(await state("running"));
+    await row.getByRole("button", { name: "Stop" }).click();
+    seen.push(await state("stopped"));
+
+    const trading = async (button, answer) => {
+        await page.getByRole("button", { name: button }).click();
+        await page.getByRole("dialog").getByRole("button", { name: answer, exact: true }).click();
+        await page.getByRole("dialog").waitFor({ state: "hidden" });
+    };
+    await trading("Halt trading", "Leave it");
+    await page.getByText("trading active").waitFor();
+    await trading("Halt trading", "Halt");
+    await page.getByText("trading halted").waitFor();
+    await row.getByRole("button", { name: "Start" }).click();
+    const refusal = await page.getByText(/must not be HALTED/).innerText();
+    seen.push(await state("stopped"));
+    await trading("Resume trading", "Resume");
+    await page.getByText("trading active").waitFor();
+    await row.getByRole("button", { name: "Start" }).click();
+    seen.push(await state("running"));
+    await row.getByRole("button", { name: "Stop" }).click();
+    seen.push(await state("stopped"));
+    return { seen, refusal };
+});
