@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from datahub.collection.backfill import Backfills
+from datahub.collection.clock_steps import ClockSteps
 from datahub.collection.collector import BarCollector
 from datahub.collection.engine import Collection
 from datahub.collection.planner import Planner
@@ -122,7 +123,7 @@ def _collection(floor: Floor, runtime: ProviderRuntime, writer: BarWriter) -> Co
     )
     return Collection(
         Subscriptions(floor.database, floor.clock),
-        Planner(floor.database, floor.clock),
+        Planner(floor.database, floor.clock, ClockSteps(floor.database, floor.events)),
         worker,
         runtime.refresh,
         floor.clock,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from datahub.collection.clock_steps import ClockSteps
 from datahub.collection.runs import NewRun, Trigger
 from datahub.collection.subscriptions import schedule_of
 from datahub.providers.entry import ProviderEntry
@@ -21,6 +22,8 @@ from quasar.schedule import Coalesce, MisfirePolicy, due_times
 
 NEW_SERIES_AT_ONCE = 1_000
 GAPS_AT_ONCE = 200
+WAITING_S = 60.0
+"""New series that have nothing to fetch are looked at again after so long."""
 _LATEST = MisfirePolicy(coalesce=Coalesce.LATEST)
 
 
@@ -36,10 +39,14 @@ class Planned:
 class Planner:
     """Makes runs. Several replicas may plan at once: a job is planned by whoever holds its row."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Plan from and into `database`."""
+    def __init__(self, database: Database, clock: Clock, steps: ClockSteps | None = None) -> None:
+        """Plan from and into `database`; `steps` takes back what was planned while the clock was ahead."""
         self._database = database
         self._clock = clock
+        self._steps = steps
+        self._waiting: set[int] = set()
+        """New series of which no slot has ended so far."""
+        self._waiting_until = float("-inf")
 
     async def plan(self, providers: Mapping[str, ProviderEntry]) -> Planned:
         """Make the runs that are due now: of jobs that fire, of new series, of gaps.
@@ -48,6 +55,8 @@ class Planner:
         what that is.
         """
         await self._database.execute(SQL["pauses_over"], self._clock.now())
+        if self._steps is not None:
+            await self._steps.set_right(self._clock.now())
         made = 0
         while (fired := await self._fire_one(providers)) is not None:
             made += fired
@@ -95,9 +104,13 @@ class Planner:
     async def _begin_series(self, providers: Mapping[str, ProviderEntry]) -> int:
         """Make the first run of series that are new, or whose history is wanted from further back."""
         now = self._clock.now()
+        if self._clock.monotonic() >= self._waiting_until:
+            self._waiting.clear()
+            self._waiting_until = self._clock.monotonic() + WAITING_S
         async with self._database.transaction() as connection:
             await connection.execute(SQL["lock_refresh"])
-            rows = await connection.fetch(SQL["new_series"], list(providers), NEW_SERIES_AT_ONCE)
+            waiting = list(self._waiting)
+            rows = await connection.fetch(SQL["new_series"], list(providers), NEW_SERIES_AT_ONCE, waiting)
             series = await series_table.by_ids(connection, [row["series_id"] for row in rows])
             runs = []
             for row in rows:
@@ -105,6 +118,9 @@ class Planner:
                 span = _first_span(one, providers[row["provider"]], row, now)
                 if span is not None and one.interval.is_time:
                     runs.append(new_run(one, span, row["job_id"]))
+                else:
+                    # It must not stand in the way of those behind it.
+                    self._waiting.add(row["series_id"])
             made = await run_table.insert(
                 connection, runs, kind="BARS", trigger=Trigger.INITIAL, scheduled_for=now, now=now
             )
@@ -122,12 +138,12 @@ async def repair_runs(connection: Any, rows: Sequence[Any], trigger: Trigger, no
     """Make runs for gaps; one whose series is being worked on is looked at again in a minute."""
     series = await series_table.by_ids(connection, {row["series_id"] for row in rows})
     made = 0
-    for row in rows:
+    for place, row in enumerate(rows):
         span = TimeRange.of(row["start_time"], row["end_time"])
         run = new_run(series[row["series_id"]], span, None, gap_id=row["gap_id"])
-        found = await run_table.insert(
-            connection, [run], kind="REPAIR", trigger=trigger, scheduled_for=row["next_attempt_at"] or now, now=now
-        )
+        # Gaps of one series that were found together are due together, and the slot of each run is its own.
+        slot = (row["next_attempt_at"] or now) + dt.timedelta(microseconds=place)
+        found = await run_table.insert(connection, [run], kind="REPAIR", trigger=trigger, scheduled_for=slot, now=now)
         if found:
             await connection.execute(SQL["gap_repairing"], [row["gap_id"]], now)
         else:

@@ -30,6 +30,7 @@ LEASE_S = 30.0
 LOOK_S = 1.0
 """A worker looks this often for runs whose notification was lost or whose time comes."""
 _AFTER_FAILURE_S = 0.5
+_GIVEN_BACK_S = 5.0
 _TROUBLE = (DatabaseUnavailable, DeadlineExceeded, asyncpg.PostgresError)
 
 Handler = Callable[[Work], Awaitable[Outcome | Failure]]
@@ -93,6 +94,8 @@ class RunWorker:
         self._worker = worker or worker_identity()
         self._jitter = jitter
         self._attempts: dict[int, _Attempt] = {}
+        self._dropped_at: float | None = None
+        """When the end of a run could not be written, so that it stands in the database as ours and nobody does it."""
         self.hint = Hint(clock)
         """Give it when there may be something to do or to cancel."""
 
@@ -129,6 +132,10 @@ class RunWorker:
         if not free:
             return []
         lease = dt.timedelta(seconds=self._lease_s)
+        if self._dropped_at is not None and self._clock.monotonic() - self._dropped_at >= _GIVEN_BACK_S:
+            # The database was away when they ended: they need not wait for their leases once it is back.
+            await self._database.execute(SQL["runs_give_back"], self._worker, self._clock.now(), list(self._attempts))
+            self._dropped_at = None
         async with self._database.transaction() as connection:
             claimed = await run_table.claim(connection, free, self._worker, self._clock.now(), lease)
             for taken in claimed.broken:
@@ -148,7 +155,8 @@ class RunWorker:
         except RunLost:
             _log.warning("run taken over by another worker", run_id=work.run_id)
         except _TROUBLE as error:
-            _log.warning("end of a run not written; its lease runs out", run_id=work.run_id, error=type(error).__name__)
+            _log.warning("end of a run not written; it begins again", run_id=work.run_id, error=type(error).__name__)
+            self._dropped_at = self._clock.monotonic()
         except asyncio.CancelledError:
             if attempt.stop != "asked":
                 if not attempt.stop:
@@ -165,9 +173,10 @@ class RunWorker:
             return Outcome(state=RunState.CANCELLED)
         try:
             return await self._handlers[work.kind](work)
-        except (RunLost, DatabaseUnavailable):
+        except RunLost:
             raise
         except QuasarError as error:
+            # Also of a database that is away or full: whether that can be written, the run's end will show.
             return Failure(error.reason, error.message, error.metadata, error.retry_after_s)
         except asyncpg.PostgresError as error:
             _log.error("run failed in the database", run_id=work.run_id, exc_info=error)

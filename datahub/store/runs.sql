@@ -58,6 +58,11 @@ returning run_id, cancel_requested;
 update collection_runs set state = 'PENDING', lease_until = null, updated_at = $2
 where worker = $1 and state in ('RUNNING', 'THROTTLED');
 
+-- name: runs_give_back
+-- Give back what a worker holds beside what it is doing.
+update collection_runs set state = 'PENDING', lease_until = null, updated_at = $2
+where worker = $1 and state in ('RUNNING', 'THROTTLED') and run_id <> all($3::bigint[]);
+
 -- name: workers_of_runs
 select distinct worker from collection_runs where state in ('RUNNING', 'THROTTLED') and worker is not null;
 

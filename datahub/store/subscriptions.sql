@@ -54,12 +54,12 @@ returning s.series_id;
 select (select count(*) from subscribed_series) as series, (select count(*) from collection_jobs) as jobs;
 
 -- name: new_series
--- Series whose history is wanted and was never asked for so far back.
+-- Series whose history is wanted and was never asked for so far back, beside some.
 select s.series_id, s.job_id, s.backfill_start, p.classified_from, x.provider
 from subscribed_series s
 join series x on x.series_id = s.series_id
 left join series_progress p on p.series_id = s.series_id
-where s.historical and s.active and s.job_id is not null and x.provider = any($1::text[])
+where s.historical and s.active and s.job_id is not null and x.provider = any($1::text[]) and s.series_id <> all($3::integer[])
   and (p.classified_from is null or s.backfill_start < p.classified_from)
   and not exists (
       select from collection_runs r
@@ -117,3 +117,33 @@ returning start_time, end_time, series_id;
 
 -- name: gap_by_id
 select * from gaps where gap_id = $1;
+
+-- name: fired_ahead
+-- The latest time at which a job has fired, if it lies after $1.
+select max(last_fire_at) from collection_jobs where last_fire_at > $1;
+
+-- name: jobs_fire_again
+update collection_jobs set next_fire_at = null, last_fire_at = null, updated_at = $1 where last_fire_at > $2 returning job_id;
+
+-- name: runs_of_the_future
+-- Runs that were planned for times that have not come are ended; leases that reach into them end now.
+update collection_runs
+set state = case when state in ('PENDING', 'BACKING_OFF') then 'SKIPPED' else state end,
+    finished_at = case when state in ('PENDING', 'BACKING_OFF') then $1 else finished_at end,
+    lease_until = case when state in ('RUNNING', 'THROTTLED') then least(lease_until, $1 + interval '1 minute') end,
+    updated_at = $1
+where state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF') and (created_at > $1 or lease_until > $1 + interval '1 hour');
+
+-- name: classified_ahead
+select p.series_id, p.classified_until from series_progress p join series s on s.series_id = p.series_id
+where p.classified_until > $1 and s.interval <> '' order by p.series_id;
+
+-- name: gaps_ahead
+delete from gaps where series_id = $1 and start_time >= $2 and state <> 'REPAIRED';
+
+-- name: gaps_of_the_future
+-- Gaps that were found while the clock was ahead are asked for now.
+update gaps set next_attempt_at = $1, detected_at = $1, updated_at = $1 where detected_at > $1 and state in ('OPEN', 'UNREPAIRABLE');
+
+-- name: classified_only_until
+update series_progress set classified_until = $2, classified_from = least(classified_from, $2) where series_id = $1;

@@ -56,10 +56,9 @@ class House:
     @asynccontextmanager
     async def replica(self, name: str = "one", source: ScriptedSource | None = None) -> AsyncIterator[RunWorker]:
         """Run a worker."""
-        chosen = source or self.source
 
-        async def sources(_provider: str) -> BarSource:
-            return chosen
+        async def sources(provider: str) -> BarSource:
+            return source or await self.source_of(provider)
 
         collector = BarCollector(self.database, self.writer, sources, self.clock)
         worker = RunWorker(
@@ -79,6 +78,10 @@ class House:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def source_of(self, _provider: str) -> BarSource:
+        """Return whom a replica asks."""
+        return self.source
 
     async def settled(self, *states: str) -> list[Mapping[str, object]]:
         """Wait until every run is in one of some states (or has ended) and return the runs."""

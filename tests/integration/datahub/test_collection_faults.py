@@ -22,7 +22,7 @@ from tests.integration.datahub.paged_vendor import BadPage, PagedVendor, add_pag
 from tests.integration.datahub.registry_rows import subscribe
 from tests.integration.services.conftest import Bearers, as_
 
-PATIENCE_S = 60
+PATIENCE_S = 40
 PAGES = 10
 
 
