@@ -45,6 +45,8 @@ class Delivery:
     """No source answered: what is missing is missing, also before the first bar."""
     lax: bool = False
     """Store rows whose prices are out of order or whose volume is negative: somebody released them."""
+    partial: bool = False
+    """It says nothing of what it lacks: where `answered` has no bar, what is known of the slot stays as it is."""
     only_new: bool = False
     """Leave bars that are stored as they are, whatever the delivery says of them."""
 

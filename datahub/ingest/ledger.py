@@ -85,6 +85,26 @@ def evidence_of(
     )
 
 
+def without_unknown(fresh: Sequence[LedgerRow], former: Sequence[LedgerRow], count: SlotCounter) -> list[LedgerRow]:
+    """Return the rows of a classified range without gaps in slots of which nothing was known before.
+
+    Args:
+        fresh: The rows of the range now.
+        former: The rows so far.
+        count: Counts expected slots, for gaps that were known in part.
+    """
+    rows: list[LedgerRow] = []
+    for row in fresh:
+        if row.state is not SlotState.GAP:
+            rows.append(row)
+            continue
+        for before in former:
+            known = row.span.intersect(before.span)
+            if known is not None and (slots := count(known.start_ns, known.end_ns)):
+                rows.append(replace(row, start_ns=known.start_ns, end_ns=known.end_ns, slots=slots))
+    return rows
+
+
 def rewritten(
     former: Sequence[LedgerRow], span: TimeRange, fresh: Sequence[LedgerRow], count: SlotCounter
 ) -> list[LedgerRow]:

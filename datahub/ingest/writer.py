@@ -16,7 +16,7 @@ from datahub.ingest.closes import with_closes
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.differences import differences, told
 from datahub.ingest.gaps import reconciled
-from datahub.ingest.ledger import MISSING_STATES, LedgerRow, evidence_of, ledger_rows, rewritten
+from datahub.ingest.ledger import MISSING_STATES, LedgerRow, evidence_of, ledger_rows, rewritten, without_unknown
 from datahub.ingest.quarantine import HeldRow, held_rows
 from datahub.ingest.room import Room
 from datahub.store import bar_table, ledger_table
@@ -37,6 +37,8 @@ PART_ROWS = 100_000
 INLINE_SLOTS = 50_000
 """Up to so many slots are classified where they are, some milliseconds; more in a thread, since the event loop has live
 streams to serve. What needs sessions always goes there: a market's first use loads a library, which takes seconds."""
+INLINE_HOLES = 500
+"""And if the bars have no more holes than that: each is a row of the ledger."""
 
 
 class BarWriter:
@@ -212,18 +214,18 @@ class _Storing:
             return
         observed = await self._observed(span, present)
         former = await ledger_table.around(self._connection, self._id, span)
-        if self._delivery.unanswered or (len(observed) and int(observed[0]) == span.start_ns):
+        if self._delivery.unanswered or self._delivery.partial or (len(observed) and int(observed[0]) == span.start_ns):
             earliest_ns = MIN_NS
         else:
             earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
             earliest_ns = to_ns(earliest) if earliest is not None else span.end_ns
-        few = span.length_ns <= INLINE_SLOTS * (series.interval.length_ns or NS_PER_DAY)
-        if few and series.calendar.always_open:
-            rows = _classified(self._delivery, span, observed, former, earliest_ns)
+        if series.calendar.always_open and _is_little(span, observed, series.interval.length_ns or NS_PER_DAY):
+            rows, whole = _classified(self._delivery, span, observed, former, earliest_ns)
         else:
-            rows = await asyncio.to_thread(_classified, self._delivery, span, observed, former, earliest_ns)
+            rows, whole = await asyncio.to_thread(_classified, self._delivery, span, observed, former, earliest_ns)
         await ledger_table.put(self._connection, self._id, former, rows, self._now)
-        await self._connection.execute(SQL["progress_classified"], self._id, span.start, span.end, self._now)
+        if whole:
+            await self._connection.execute(SQL["progress_classified"], self._id, span.start, span.end, self._now)
         await self._settle_gaps(span, [row for row in rows if row.state in MISSING_STATES])
 
     async def _observed(self, span: TimeRange, present: bool) -> Int64Array:
@@ -270,10 +272,16 @@ class _Storing:
         return len(rows)
 
 
+def _is_little(span: TimeRange, observed: Int64Array, slot_ns: int) -> bool:
+    """Tell whether a range is classified in some milliseconds: it has few slots, and few holes between its bars."""
+    few = span.length_ns <= INLINE_SLOTS * slot_ns
+    return few and int(np.count_nonzero(np.diff(observed) != slot_ns)) <= INLINE_HOLES
+
+
 def _classified(
     delivery: Delivery, span: TimeRange, observed: Int64Array, former: Sequence[LedgerRow], earliest_ns: int
-) -> list[LedgerRow]:
-    """Return the rows of the ledger over a range and around it.
+) -> tuple[list[LedgerRow], bool]:
+    """Return the rows of the ledger over a range and around it, and whether every slot of the range is in one.
 
     Args:
         delivery: What the source said.
@@ -295,7 +303,10 @@ def _classified(
         given_up=delivery.given_up,
     )
     coverage = classify(series.interval, span, expected, observed, evidence)
-    return rewritten(former, span, ledger_rows(coverage, delivery.source_series_id), series.expected_between)
+    found = ledger_rows(coverage, delivery.source_series_id)
+    fresh = without_unknown(found, former, series.expected_between) if delivery.partial else found
+    whole = sum(row.slots for row in fresh) == sum(row.slots for row in found)
+    return rewritten(former, span, fresh, series.expected_between), whole
 
 
 def _inside(time_ns: int, rows: list[Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # pyarrow takes a third of a second to load, and most service
     import pyarrow as pa
 
 BLOCK_ROWS = 20_000
+_BUFFER_BYTES = 1 << 20
+_LINE_CHARACTERS = 1 << 17
 _PRICES = ("open", "high", "low", "close")
 _OPTIONAL = ("trade_count", "vwap", "quote_volume", "adjusted_close", "dividend", "split_factor", "open_interest")
 FIELDS = (*KEYS, "open_time", "close_time", *_PRICES, "volume", *_OPTIONAL)
@@ -110,13 +113,20 @@ def blocks(file: IO[bytes], format: FileFormat, layout: Layout) -> Iterator[Bloc
 def _parquet(file: IO[bytes]) -> Iterator[_Raw]:
     import pyarrow.parquet as parquet
 
-    yield from _numbered(parquet.ParquetFile(file).iter_batches(batch_size=BLOCK_ROWS))
+    # With a buffer, a row group of any size is read piece by piece; without one its columns are read whole.
+    opened = parquet.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    yield from _numbered(opened.iter_batches(batch_size=BLOCK_ROWS))
 
 
 def _arrow(file: IO[bytes]) -> Iterator[_Raw]:
     import pyarrow as pa
 
-    with pa.ipc.open_stream(file) as batches:
+    # Mapped, so that a batch of any size costs no more memory than the rows that are looked at. Nothing closes the map
+    # but the end of the last column that looks into it.
+    if not file.seek(0, io.SEEK_END):
+        raise InvalidArgument("The file must be ARROW, was empty.")
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with pa.ipc.open_stream(pa.py_buffer(mapped)) as batches:
         yield from _numbered(batches)
 
 
@@ -134,9 +144,17 @@ def _csv(file: IO[bytes]) -> Iterator[_Raw]:
     """Yield rows by the number of their line, so that an editor finds them."""
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
-        yield from _lines(csv.reader(text, strict=True))
+        yield from _lines(csv.reader(_short(text), strict=True))
     finally:
-        text.detach()  # the file is its opener's, and is not to be closed with the text
+        if not file.closed:
+            text.detach()  # the file is its opener's, and is not to be closed with the text
+
+
+def _short(text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(_LINE_CHARACTERS):
+        if len(line) == _LINE_CHARACTERS:
+            raise csv.Error(f"a line has more than {_LINE_CHARACTERS} characters")
+        yield line
 
 
 def _lines(lines: Any) -> Iterator[_Raw]:

@@ -24,8 +24,8 @@ from datahub.store import series_table
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.model.bar_checks import Flaw, check_bars
-from quasar.model.bars import BarOrigin
-from quasar.model.instants import to_ns
+from quasar.model.bars import BarColumns, BarOrigin
+from quasar.model.instants import TimeRange, to_ns
 from quasar.ops.operation_context import OperationContext
 
 KIND: Final = "series.import"
@@ -183,9 +183,12 @@ class Imports:
             (int(rows.numbers[place]), row.detail) for place, row in zip(held_places.tolist(), held, strict=True)
         ]
         problems += [(each.number, each.held.detail) for each in rows.refused]
+        good = rows.columns[check.good] if not check.all_good else rows.columns
         delivery = Delivery(
             series=series,
-            columns=rows.columns[check.good] if not check.all_good else rows.columns,
+            columns=good,
+            answered=_covered(good, series),
+            partial=True,
             refused=[*held, *(each.held for each in rows.refused)],
             origin=BarOrigin.IMPORTED,
             revision_cause="import",
@@ -193,6 +196,14 @@ class Imports:
             only_new=plan.only_new,
         )
         return delivery, problems
+
+
+def _covered(columns: BarColumns, series: Series) -> TimeRange | None:
+    """Return the open times from the first slot to the last one that there are bars of; None: there are none."""
+    if not len(columns) or not series.interval.is_time:
+        return None
+    first, last = int(columns.open_time_ns.min()), int(columns.open_time_ns.max())
+    return TimeRange(first, series.interval.next_boundary_ns(last))
 
 
 def _following(reading: Iterator[Block]) -> Block | None:

@@ -25,7 +25,7 @@ from quasar.errors import DatabaseUnavailable
 from quasar.model import coverage
 from quasar.model.bars import BarColumns
 from quasar.model.coverage import Coverage, SlotState
-from quasar.model.instants import NS_PER_DAY, NS_PER_MINUTE, TimeRange
+from quasar.model.instants import NS_PER_DAY, NS_PER_MINUTE, TimeRange, from_ns
 from quasar.testing.clock import FakeClock
 
 DAY = TimeRange.of(dt.datetime(2026, 1, 2, tzinfo=dt.UTC), dt.datetime(2026, 1, 3, tzinfo=dt.UTC))
@@ -255,3 +255,24 @@ async def test_what_a_large_delivery_stored_before_it_broke_is_not_stored_again(
     assert await bench.ledger() == [(SlotState.OBSERVED, 1000)]
     assert await bench.store(minutes(DAY)) == Counts(fetched=1440, inserted=440, unchanged=1000)
     assert await bench.ledger() == [(SlotState.OBSERVED, 1440)]
+
+
+async def test_a_partial_delivery_fills_gaps_and_says_nothing_of_what_it_lacks(bench: Bench) -> None:
+    rows = minutes(DAY)
+    await bench.store(rows[np.r_[0:100, 110:200]], answered=TimeRange(DAY.start_ns, int(rows.open_time_ns[200])))
+    assert await bench.gaps() == [("OPEN", "INCOMPLETE_ANSWER", 10)]
+    span = TimeRange(int(rows.open_time_ns[105]), int(rows.open_time_ns[400]))
+    await bench.store(rows[np.r_[105:110, 150:160, 300:400]], answered=span, partial=True)
+    assert await bench.ledger() == [
+        (SlotState.OBSERVED, 100),
+        (SlotState.GAP, 5),
+        (SlotState.OBSERVED, 90 + 5),
+        (SlotState.OBSERVED, 100),
+    ]
+    assert await bench.gaps() == [("OPEN", "INCOMPLETE_ANSWER", 5)]
+    progress = await bench.database.fetchrow("select classified_from, classified_until from series_progress")
+    assert progress["classified_until"] == from_ns(int(rows.open_time_ns[200]))
+    rest = TimeRange(int(rows.open_time_ns[200]), int(rows.open_time_ns[300]))
+    await bench.store(rows[100:300], answered=TimeRange(int(rows.open_time_ns[100]), rest.end_ns), partial=True)
+    assert await bench.ledger() == [(SlotState.OBSERVED, 400)]
+    assert [state for state, _, _ in await bench.gaps()] == ["REPAIRED"]

@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import hashlib
 import io
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -15,6 +17,12 @@ import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 import pytest
 
+from datahub.ingest.room import Room
+from datahub.ingest.writer import BarWriter
+from datahub.reads import import_files
+from datahub.reads.imports import Imports
+from datahub.reads.uploads import Uploads
+from quasar.clock import SystemClock
 from quasar.config import DATAHUB
 from quasar.convert.columns import decode_bars
 from quasar.database.pool import Database
@@ -27,7 +35,7 @@ from quasar_proto.ops.v1 import operation_pb2
 from quasar_proto.ops.v1 import operation_service_pb2 as ops
 from quasar_proto.ops.v1.operation_service_pb2_grpc import OperationServiceStub
 from tests.integration.datahub.plugins import MANIFEST, STEADY
-from tests.integration.datahub.registry_rows import add_provider
+from tests.integration.datahub.registry_rows import add_provider, entry
 from tests.integration.services.conftest import Bearers, as_
 
 ROWS = 120
@@ -125,6 +133,81 @@ async def provider(database: Database) -> None:
 
 
 pytestmark = pytest.mark.usefixtures("provider")
+
+
+async def test_bars_that_were_imported_are_observed_by_the_ledger(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    lines = minutes().splitlines()
+    async with start(DATAHUB) as hub:
+        files = Files(hub, bearers)
+        await files.imported("\n".join([*lines[:50], *lines[60:]]).encode(), series=key("A"))
+        rows = await database.fetch("select state, slots from coverage order by start_time")
+        assert [(row["state"], row["slots"]) for row in rows] == [(1, 49), (1, ROWS - 59)]
+        assert await database.fetchval("select count(*) from gaps") == 0
+        await files.imported("\n".join([lines[0], *lines[50:60]]).encode(), series=key("A"))
+        rows = await database.fetch("select state, slots from coverage")
+        assert [(row["state"], row["slots"]) for row in rows] == [(1, ROWS)]
+
+
+class _Killed(BaseException):
+    """The process ends here."""
+
+
+class _Context:
+    """The operation of an import as its worker has it, in which the process is killed at a certain save."""
+
+    def __init__(self, request: dict[str, Any], checkpoint: dict[str, Any], *, killed_at: int = 0) -> None:
+        self.request = request
+        self.checkpoint = checkpoint
+        self.operation = SimpleNamespace(operation_id=None)
+        self._left = killed_at
+
+    async def save(self, checkpoint: dict[str, Any]) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise _Killed
+        self.checkpoint = json.loads(json.dumps(checkpoint))
+
+    def progress(self, *arguments: Any, **options: Any) -> None:
+        """Nobody watches."""
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4])
+async def test_an_import_that_is_killed_goes_on_and_stores_each_bar_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    monkeypatch.setattr(import_files, "BLOCK_ROWS", 50)
+    clock = SystemClock()
+    uploads = Uploads(database, clock)
+    data = minutes().encode()
+    upload = await uploads.create("bars.csv", len(data), "", "")
+    await uploads.append(str(upload.upload_id), 0, data)
+
+    async def providers() -> dict[str, Any]:
+        return {"steady": entry("steady")}
+
+    imports = Imports(database, uploads, BarWriter(database, Room(database), clock), providers, clock)
+    request = {
+        "upload_id": str(upload.upload_id),
+        "format": 0,
+        "series": ["steady", "A", "1min"],
+        "column_names": {},
+        "time_zone": "",
+        "times_are_closes": False,
+        "only_new": False,
+        "validate_only": False,
+    }
+    killed: Any = _Context(request, {}, killed_at=killed_at)
+    with pytest.raises(_Killed):
+        await imports.run(killed)
+    again: Any = _Context(request, killed.checkpoint)
+    done, _ = await imports.run(again)
+    assert (done.rows, done.inserted + done.unchanged, done.updated) == (ROWS, ROWS, 0)
+    assert await database.fetchval("select count(*) from historical_data") == ROWS
+    assert await database.fetchval("select count(*) from bar_revisions") == 0
+    assert [row["slots"] for row in await database.fetch("select slots from coverage")] == [ROWS]
+    assert await database.fetchval("select count(*) from uploads") == 0
 
 
 @pytest.mark.parametrize("format", [pb.DATA_FORMAT_PARQUET, pb.DATA_FORMAT_ARROW, pb.DATA_FORMAT_CSV])

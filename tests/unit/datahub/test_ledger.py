@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datahub.ingest.ledger import LedgerRow, rewritten
+from datahub.ingest.ledger import LedgerRow, rewritten, without_unknown
 from quasar.model.coverage import SlotState
 from quasar.model.instants import TimeRange
 
@@ -51,3 +51,10 @@ def test_bars_borrowed_from_different_series_stay_apart() -> None:
     mine = LedgerRow(0, 5, SlotState.REPAIRED, 5, 7)
     other = LedgerRow(5, 9, SlotState.REPAIRED, 4, 8)
     assert rewritten([mine], TimeRange(5, 9), [other], count) == [mine, other]
+
+
+def test_a_gap_is_known_only_where_something_was_known_before() -> None:
+    fresh = [row(0, 4), row(4, 8, GAP), row(8, 40), row(40, 44, GAP)]
+    assert without_unknown(fresh, [], count) == [row(0, 4), row(8, 40)]
+    known = without_unknown(fresh, [row(2, 5), row(7, 9, EMPTY)], count)
+    assert known == [row(0, 4), row(4, 5, GAP), row(7, 8, GAP), row(8, 40)]
