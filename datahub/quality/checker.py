@@ -77,10 +77,10 @@ class Checker:
         async with self._database.acquire() as connection:
             stored = await bar_table.times(connection, series.series_id, kept)
             ledger = await quality_table.ledger(connection, series.series_id, kept)
-        lost = _lost(series, kept, stored, ledger)
-        if not len(lost):
+        wrong, lost = _wrong(series, kept, stored, ledger)
+        if not len(wrong):
             return 0
-        gone = TimeRange(int(lost[0]), series.interval.next_boundary_ns(int(lost[-1])))
+        gone = TimeRange(int(wrong[0]), series.interval.next_boundary_ns(int(wrong[-1])))
         # What was given up or has no bars by the word of its source stays that; the rest becomes a gap.
         await self._writer.store(
             Delivery(
@@ -91,17 +91,21 @@ class Checker:
                 missing_cause="NOT_COLLECTED",
             )
         )
+        if lost:
+            await self._tell_lost(series, gone, lost)
+        return lost
+
+    async def _tell_lost(self, series: Series, gone: TimeRange, lost: int) -> None:
         async with self._database.transaction() as connection:
             await self._events.record(
                 connection,
                 "BarsLost",
-                f"{len(lost)} bars of {series.name} that were stored are gone; they are fetched again.",
+                f"{lost} bars of {series.name} that were stored are gone; they are fetched again.",
                 subject_type="series",
                 subject_name=str(series.name),
                 severity=Severity.ERROR,
-                data={"start": gone.start.isoformat(), "end": gone.end.isoformat(), "slots": len(lost)},
+                data={"start": gone.start.isoformat(), "end": gone.end.isoformat(), "slots": lost},
             )
-        return len(lost)
 
     async def _compared(self, series: Series, span: TimeRange, sample: Sample) -> list[Finding]:
         """Compare with series of other providers, and what a provider pushed with what its ticks say."""
@@ -173,11 +177,11 @@ def _kept(span: TimeRange, extent: quality_table.Extent, now_ns: int) -> TimeRan
     return kept
 
 
-def _lost(series: Series, span: TimeRange, stored: Int64Array, ledger: Sequence[LedgerRow]) -> Int64Array:
-    """Return the slots without a bar that the ledger has as stored, or has nothing of."""
+def _wrong(series: Series, span: TimeRange, stored: Int64Array, ledger: Sequence[LedgerRow]) -> tuple[Int64Array, int]:
+    """Return the slots that the ledger is wrong about or has nothing of, and of how many the bars are gone."""
     slots = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
-    absent = slots[~np.isin(slots, stored, assume_unique=True)]
-    if not len(absent):
-        return absent
-    accounted = ranges_of(ledger, *(state for state in SlotState if state not in _PRESENT))
-    return absent[~accounted.contains(absent)]
+    absent = ~np.isin(slots, stored, assume_unique=True)
+    known = ranges_of(ledger, *SlotState).contains(slots)
+    explained = ranges_of(ledger, *(state for state in SlotState if state not in _PRESENT)).contains(slots)
+    lost = absent & ~explained
+    return slots[lost | ~known], int(lost.sum())

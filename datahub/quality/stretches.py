@@ -6,7 +6,7 @@ import datetime as dt
 
 from datahub.series.series import Series
 from datahub.store.quality_table import Extent
-from quasar.model.instants import NS_PER_DAY, TimeRange, from_ns, to_ns
+from quasar.model.instants import NS_PER_DAY, TimeRange, to_ns
 
 _SLOTS = 50_000
 _LONGEST_NS = 20 * 366 * NS_PER_DAY
@@ -71,8 +71,3 @@ def _length_ns(series: Series) -> int:
 def reaches_end(span: TimeRange, everything: TimeRange) -> bool:
     """Tell whether a stretch reaches the newest of what there is."""
     return span.end_ns >= everything.end_ns
-
-
-def until(span: TimeRange) -> dt.datetime:
-    """Return where the next stretch begins."""
-    return from_ns(span.end_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import asyncpg
 
@@ -14,14 +15,13 @@ from quasar import logs
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import DatabaseUnavailable, DeadlineExceeded, QuasarError
+from quasar.model.instants import TimeRange
 from quasar.ops.hints import Hint
 
 SOON = dt.timedelta(seconds=2)
 """What a run of more than a bar or two brought is checked so long after it."""
 GATHERED = dt.timedelta(minutes=15)
 """What scheduled runs bring is gathered so long, so that minute bars are not checked every minute."""
-SWEEP_AGAIN = dt.timedelta(minutes=10)
-"""The history of a series is looked through again after so long at the earliest."""
 LOOK_S = 5.0
 _ENROL_S = 60.0
 _SWEEP_REST, _WANTED_REST = 100.0, 4.0
@@ -29,6 +29,15 @@ _SWEEP_REST, _WANTED_REST = 100.0, 4.0
 _TROUBLE = (DatabaseUnavailable, DeadlineExceeded, asyncpg.PostgresError)
 
 _log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One look at one series."""
+
+    series_id: int
+    rest_s: float
+    """How long to rest after it, so that looking costs little."""
 
 
 class QualityWatch:
@@ -47,75 +56,70 @@ class QualityWatch:
         """Check until cancelled."""
         while True:
             mark = self.hint.mark()
-            began = self._clock.monotonic()
             try:
-                claimed = await self.once()
+                looked = await self.once()
             except _TROUBLE as error:
                 _log.warning("quality not checked", error=type(error).__name__)
-                claimed = None
-            if claimed is None:
+                looked = None
+            if looked is None:
                 await self.hint.after(mark, LOOK_S)
-                continue
-            rest = _SWEEP_REST if claimed.wanted is None else _WANTED_REST
-            await self._clock.sleep(rest * (self._clock.monotonic() - began))
+            else:
+                await self._clock.sleep(looked.rest_s)
 
-    async def once(self) -> quality_table.Claim | None:
-        """Check what has waited longest, and return it; None: nothing is due."""
+    async def once(self) -> Looked | None:
+        """Check what has waited longest, and tell what that was; None: nothing is due."""
         now = self._clock.now()
         if self._clock.monotonic() - self._enrolled >= _ENROL_S:
             await self._database.execute(SQL["quality_enrol"], now)
             self._enrolled = self._clock.monotonic()
         async with self._database.transaction() as connection:
             claimed = await quality_table.claim(connection, now)
-        if claimed is not None:
-            try:
-                await self._check(claimed)
-            except QuasarError as error:
-                if isinstance(error, _TROUBLE):
-                    raise
-                _log.error("quality of a series cannot be checked", series=claimed.series_id, problem=error.message)
-        return claimed
+        if claimed is None:
+            return None
+        try:
+            return Looked(claimed.series_id, await self._check(claimed))
+        except QuasarError as error:
+            if isinstance(error, _TROUBLE):
+                raise
+            _log.error("quality of a series cannot be checked", series=claimed.series_id, problem=error.message)
+            return Looked(claimed.series_id, 0.0)
 
-    async def _check(self, claimed: quality_table.Claim) -> None:
+    async def _check(self, claimed: quality_table.Claim) -> float:
+        """Check what is to be checked of a series, and return how long to rest after it."""
+        began = self._clock.monotonic()
         async with self._database.acquire() as connection:
             series = (await series_table.by_ids(connection, [claimed.series_id]))[claimed.series_id]
             extent = await quality_table.extent(connection, claimed.series_id)
-        now = self._clock.now()
         everything = stretches.whole(extent, self._clock.time_ns()) if extent is not None else None
         if extent is None or everything is None:
-            await self._done(claimed, now + SWEEP_AGAIN, claimed.swept_until)
-            return
-        if claimed.wanted is not None:
-            spans = stretches.parts(series, claimed.wanted)
-        else:
-            spans = [stretches.next_stretch(series, everything, claimed.swept_until)]
-        for span in spans:
+            await self._done(claimed, None, None)
+            return 0.0
+        last: TimeRange | None = None
+        for span in stretches.parts(series, claimed.wanted) if claimed.wanted is not None else []:
             await self._checker.check(series, span, extent)
-        reached = stretches.reaches_end(spans[-1], everything)
-        swept_until = claimed.swept_until
-        swept = claimed.wanted is None and reached
-        if claimed.wanted is None:
-            swept_until = None if swept else stretches.until(spans[-1])
-        due = now + SWEEP_AGAIN if swept_until is None else now
-        checked_from = spans[-1].start if reached else None
-        await self._done(claimed, due, swept_until, swept=swept, checked_from=checked_from)
+            last = span
+        checked = self._clock.monotonic()
+        if claimed.sweep:
+            last = stretches.next_stretch(series, everything, claimed.swept_until)
+            await self._checker.check(series, last, extent)
+        await self._done(claimed, last, everything)
+        swept = self._clock.monotonic()
+        return _WANTED_REST * (checked - began) + _SWEEP_REST * (swept - checked)
 
-    async def _done(
-        self,
-        claimed: quality_table.Claim,
-        due: dt.datetime,
-        swept_until: dt.datetime | None,
-        *,
-        swept: bool = False,
-        checked_from: dt.datetime | None = None,
-    ) -> None:
+    async def _done(self, claimed: quality_table.Claim, last: TimeRange | None, everything: TimeRange | None) -> None:
+        now = self._clock.now()
+        reached = last is None or everything is None or stretches.reaches_end(last, everything)
+        sweep_at, swept_until = None, claimed.swept_until
+        if claimed.sweep:
+            swept_until = None if last is None or reached else last.end
+            sweep_at = now if swept_until is not None else now + quality_table.SWEEP_AGAIN
         async with self._database.transaction() as connection:
             await quality_table.done(
                 connection,
                 claimed,
-                due,
-                self._clock.now(),
+                now,
+                sweep_at=sweep_at,
                 swept_until=swept_until,
-                swept=swept,
-                checked_from=checked_from,
+                swept=claimed.sweep and reached,
+                checked_from=last.start if last is not None and reached else None,
             )

@@ -1,14 +1,14 @@
 -- name: quality_want
 -- Have what a run brought checked; what waits already grows.
-insert into quality_checks as q (series_id, due_at, since, until)
-values ($1, $4, $2, $3)
+insert into quality_checks as q (series_id, due_at, since, until, sweep_at)
+values ($1, $4, $2, $3, $5)
 on conflict (series_id) do update
 set due_at = least(q.due_at, excluded.due_at), since = least(q.since, excluded.since), until = greatest(q.until, excluded.until);
 
 -- name: quality_enrol
 -- Series with bars that nobody has checked so far.
-insert into quality_checks (series_id, due_at)
-select p.series_id, $1 from series_progress p join series s on s.series_id = p.series_id
+insert into quality_checks (series_id, due_at, sweep_at)
+select p.series_id, $1, $1 from series_progress p join series s on s.series_id = p.series_id
 where s.interval <> '' and p.rows > 0 and not exists (select from quality_checks q where q.series_id = p.series_id)
 on conflict do nothing;
 
@@ -23,7 +23,8 @@ returning *;
 update quality_checks
 set since = case when (since, until) is not distinct from ($2, $3) then null else since end,
     until = case when (since, until) is not distinct from ($2, $3) then null else until end,
-    due_at = case when (since, until) is not distinct from ($2, $3) then $4 else least(due_at, $5) end,
+    due_at = case when (since, until) is not distinct from ($2, $3) then coalesce($4, sweep_at) else least(due_at, $5) end,
+    sweep_at = coalesce($4, sweep_at),
     swept_until = $6,
     swept_at = coalesce($7, swept_at),
     checked_from = coalesce($8, checked_from),

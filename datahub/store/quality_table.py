@@ -18,6 +18,8 @@ from datahub.store.statements import SQL
 from quasar.database.copy import Column, Kind, RowFormat
 from quasar.model.instants import TimeRange, from_ns, ns_date, to_ns
 
+SWEEP_AGAIN = dt.timedelta(minutes=10)
+"""The history of a series is looked through again after so long at the earliest."""
 LEASE = dt.timedelta(minutes=10)
 """A check that nobody finished is begun again after it."""
 
@@ -34,9 +36,11 @@ class Claim:
 
     series_id: int
     wanted: TimeRange | None
-    """What runs brought; None: the next stretch of its whole history is looked at."""
+    """What runs brought; None: nothing."""
+    sweep: bool
+    """Whether the next stretch of its whole history is to be looked at."""
     swept_until: dt.datetime | None
-    """How far that has come."""
+    """How far that has come; None: it begins anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class Extent:
 
 async def want(connection: Any, series_id: int, span: TimeRange, due: dt.datetime) -> None:
     """Have a range of a series checked from a time on."""
-    await connection.execute(SQL["quality_want"], series_id, span.start, span.end, due)
+    await connection.execute(SQL["quality_want"], series_id, span.start, span.end, due, due + SWEEP_AGAIN)
 
 
 async def claim(connection: Any, now: dt.datetime) -> Claim | None:
@@ -62,27 +66,39 @@ async def claim(connection: Any, now: dt.datetime) -> Claim | None:
     if row is None:
         return None
     wanted = TimeRange.of(row["since"], row["until"]) if row["since"] is not None else None
-    return Claim(series_id=row["series_id"], wanted=wanted, swept_until=row["swept_until"])
+    return Claim(
+        series_id=row["series_id"], wanted=wanted, sweep=row["sweep_at"] <= now, swept_until=row["swept_until"]
+    )
 
 
 async def done(
     connection: Any,
     claimed: Claim,
-    due: dt.datetime,
     now: dt.datetime,
     *,
+    sweep_at: dt.datetime | None,
     swept_until: dt.datetime | None,
-    swept: bool = False,
-    checked_from: dt.datetime | None = None,
+    swept: bool,
+    checked_from: dt.datetime | None,
 ) -> None:
-    """Write that a series was checked and when it is due again."""
+    """Write that a series was checked.
+
+    Args:
+        connection: Inside a transaction.
+        claimed: What was claimed.
+        now: The present time.
+        sweep_at: When the look through its history goes on; None: as before.
+        swept_until: How far that has come; None: it begins anew.
+        swept: Whether it has come to the end.
+        checked_from: Begin of what was checked, if that reached the newest bar.
+    """
     wanted = claimed.wanted
     await connection.execute(
         SQL["quality_done"],
         claimed.series_id,
         wanted.start if wanted else None,
         wanted.end if wanted else None,
-        due,
+        sweep_at,
         now,
         swept_until,
         now if swept else None,

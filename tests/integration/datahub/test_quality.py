@@ -283,3 +283,17 @@ async def test_days_without_a_finding_are_told_when_they_are_wanted(
         request = pb.GetQualityReportRequest(series=[key("A")], include_clean_days=clean)
         (series,) = (await stub.GetQualityReport(request, **as_(bearers.viewer))).series
         assert (sum(day.observed_slots for day in series.days) >= 1190) is clean
+
+
+async def test_the_service_checks_what_it_collected(start: Any, bearers: Bearers, database: Database) -> None:
+    await prepare(database, "A")
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(MarketDataServiceStub)
+        request = pb.GetQualityReportRequest(series=[key("A")])
+        await stored(database, 1190)
+        report: Any = None
+        async with asyncio.timeout(40):
+            while report is None or not report.series[0].HasField("check_time"):
+                await asyncio.sleep(0.2)
+                report = await stub.GetQualityReport(request, **as_(bearers.viewer))
+        assert report.series[0].complete_ratio == 1.0
