@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from datahub.bus.opening import open_carrier
 from datahub.collection.backfill import Backfills
 from datahub.collection.clock_steps import ClockSteps
 from datahub.collection.collector import BarCollector
@@ -18,6 +19,7 @@ from datahub.collection.upkeep import Upkeep
 from datahub.collection.worker import RunWorker
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
+from datahub.live.leases import DatabaseLeases
 from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
 from datahub.quality.checker import Checker
@@ -36,6 +38,7 @@ from datahub.rpc.provider_messages import process_of
 from datahub.rpc.provider_service import ProviderService
 from datahub.rpc.validation import Validations
 from quasar.calendars import calendar_for
+from quasar.clock import SystemClock
 from quasar.config import Settings
 from quasar.database.listener import Listener
 from quasar.ops.plugin_processes import PluginProcess
@@ -49,6 +52,7 @@ from quasar.rpc.server import RpcServer
 
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
+    carrier = await open_carrier(settings, SystemClock(), stack)
     floor = await lay(settings, stack)
     runtime = await _runtime(floor, stack)
     room = Room(floor.database)
@@ -67,7 +71,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
     uploads = Uploads(floor.database, floor.clock)
     register_imports(floor.runner, Imports(floor.database, uploads, writer, runtime.refresh, floor.clock))
-    live = LiveHalf(floor.database, room, runtime, floor.clock, floor.background.start)
+    leases = DatabaseLeases(floor.database_url, floor.clock)
+    stack.push_async_callback(leases.close)
+    live = LiveHalf(
+        floor.database, room, runtime, floor.clock, floor.background.start, floor.events, writer, carrier, leases
+    )
     live.run(floor.server.draining)
     feeds = FeedPages(live.feeds, floor.clock, floor.server.draining)
     servicers: tuple[object, ...] = (

@@ -17,6 +17,7 @@
 | `QUASAR_MAX_MESSAGE_MB` | largest message received, in MiB | 16 |
 | `QUASAR_DRAIN_SECONDS` | time that calls in flight have to end at a stop | 10 |
 | `QUASAR_DATABASE_CONNECTIONS` | connections a service holds at most | 10 |
+| `QUASAR_BUS_URL` | NATS server (JetStream) between DataHub replicas, `nats://host:4222` | off |
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent | off |
 
 A value that holds a secret or comes from one may be given as `<variable>_FILE`, the path of a file with the value.
@@ -172,6 +173,8 @@ class Settings:
     """`host:port` of each service, by its name."""
     otlp_endpoint: str | None = None
     """Where OpenTelemetry spans are sent; None: none are made."""
+    bus_url: str | None = None
+    """NATS server that carries live data between DataHub replicas; None: it stays in the process."""
     log: LogSettings = field(default_factory=LogSettings)
     tls: TlsFiles = field(default_factory=TlsFiles)
     limits: Limits = field(default_factory=Limits)
@@ -197,6 +200,7 @@ class Settings:
             metrics_port=metrics or None,
             peers=peers(env),
             otlp_endpoint=env.text("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            bus_url=env.text("QUASAR_BUS_URL"),
             log=log_settings(env),
             tls=tls_files(env),
             limits=limits(env),

@@ -20,8 +20,8 @@ from typing import Final
 
 import psutil
 
+from datahub.bus.packing import packed, unpacked
 from datahub.stream.log import Entry
-from datahub.stream.topic import Content, Topic
 from quasar import logs
 
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
@@ -29,8 +29,6 @@ SEGMENT_BYTES: Final = 8 * 1024 * 1024
 
 _RECORD = struct.Struct("<II")
 """Length and CRC-32 of what follows."""
-_ENTRY = struct.Struct("<qqIBII")
-"""Position, time, series, content, rows, length of the field that follows."""
 _HEADER = "epoch.json"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _log = logs.get(__name__)
@@ -93,14 +91,7 @@ class Journal:
         """
         if self._broken:
             return
-        parts: list[bytes] = []
-        for one in entries:
-            topic = one.topic
-            parts.append(
-                _ENTRY.pack(one.position, one.time_ns, topic.series_id, topic.content, one.rows, len(one.field))
-            )
-            parts.append(one.field)
-        payload = b"".join(parts)
+        payload = packed(entries)
         try:
             self._write(_RECORD.pack(len(payload), zlib.crc32(payload)) + payload, entries[0].position)
         except OSError as error:
@@ -191,16 +182,6 @@ def _records(data: bytes) -> Iterator[tuple[int, list[Entry]]]:
             return
         at += _RECORD.size + length
         yield at, list(unpacked(payload))
-
-
-def unpacked(payload: bytes) -> Iterator[Entry]:
-    """Yield the entries of a record."""
-    at = 0
-    while at < len(payload):
-        position, time_ns, series_id, content, rows, length = _ENTRY.unpack_from(payload, at)
-        at += _ENTRY.size
-        yield Entry(position, Topic(series_id, Content(content)), payload[at : at + length], rows, time_ns)
-        at += length
 
 
 def _boot_id() -> str:

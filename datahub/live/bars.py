@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from quasar.model.bars import Bar, BarState
+from quasar.model.bars import Bar, BarOrigin, BarState
 from quasar.model.intervals import Interval
 from quasar.model.tick_bars import TimeBarBuilder, usable_trades
 from quasar.model.ticks import TickColumns
@@ -23,6 +23,9 @@ class BuiltBar:
     series_id: int
     interval: Interval
     bar: Bar
+    end_sequence: int = 0
+    """Number of the tick that filled it; 0: it is one of time."""
+    origin: BarOrigin = BarOrigin.LIVE_TICKS
 
 
 class SymbolBars:
@@ -41,7 +44,7 @@ class SymbolBars:
         """
         self._series = dict(series)
         self._builders = {interval: TimeBarBuilder(interval) for interval in series}
-        self._complete_from_ns = complete_from_ns
+        self._complete_from_ns = dict.fromkeys(series, complete_from_ns)
         self._told: dict[Interval, tuple[int, int | None]] = {}
 
     @property
@@ -49,9 +52,14 @@ class SymbolBars:
         """The intervals that are built."""
         return self._builders
 
-    def add_interval(self, interval: Interval, series_id: int) -> None:
+    def complete_from_ns(self, interval: Interval) -> int:
+        """Return since when every trade of an interval's bars is known."""
+        return self._complete_from_ns[interval]
+
+    def add_interval(self, interval: Interval, series_id: int, now_ns: int) -> None:
         """Build another interval from now on."""
         if interval not in self._builders:
+            self._complete_from_ns[interval] = now_ns
             self._series[interval] = series_id
             self._builders[interval] = TimeBarBuilder(interval)
 
@@ -69,6 +77,19 @@ class SymbolBars:
             changed = ((interval, builder.add_rows(rows)) for interval, builder in self._builders.items())
         return [built for interval, bars in changed if bars for built in self._whole(interval, bars)]
 
+    def restore(self, trades: TickColumns, closed: Mapping[int, int]) -> None:
+        """Take trades of a former life of the process, whose bars were told.
+
+        Args:
+            trades: In the order of arrival.
+            closed: Open time of the last bar that was closed then, by series.
+        """
+        self.add(trades)
+        for interval, builder in self._builders.items():
+            forming, close_ns = builder.forming, builder.next_close_ns
+            if forming is not None and close_ns and forming.open_time_ns <= closed.get(self._series[interval], 0):
+                builder.advance(close_ns)
+
     def advance(self, now_ns: int) -> list[BuiltBar]:
         """Close what is over."""
         return [
@@ -84,7 +105,7 @@ class SymbolBars:
             if self._series[interval] not in wanted:
                 continue
             bar = builder.forming
-            if bar is None or bar.open_time_ns < self._complete_from_ns:
+            if bar is None or bar.open_time_ns < self._complete_from_ns[interval]:
                 continue
             mark = (bar.open_time_ns, bar.trade_count)
             if self._told.get(interval) != mark:
@@ -96,5 +117,5 @@ class SymbolBars:
         return [
             BuiltBar(self._series[interval], interval, bar)
             for bar in bars
-            if bar.open_time_ns >= self._complete_from_ns and bar.state is not BarState.FORMING
+            if bar.open_time_ns >= self._complete_from_ns[interval] and bar.state is not BarState.FORMING
         ]

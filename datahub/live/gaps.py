@@ -57,9 +57,11 @@ class FeedGaps:
         self._unwritten: list[FeedGap] = []
         self._writing = asyncio.Lock()
 
-    async def open(self, series_id: int, name: SeriesName, start_ns: int, evidence: str) -> FeedGap:
+    async def open(
+        self, series_id: int, name: SeriesName, start_ns: int, evidence: str, cause: str = "FEED_INTERRUPTED"
+    ) -> FeedGap:
         """Record a hole that has just begun."""
-        gap = FeedGap(gap_id=0, series_id=series_id, name=name, start_ns=start_ns, evidence=evidence)
+        gap = FeedGap(gap_id=0, series_id=series_id, name=name, start_ns=start_ns, evidence=evidence, cause=cause)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 gap = replace(gap, gap_id=await self._insert(gap))

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import struct
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
+
+from datahub.bus.outlet import Outlet
 from datahub.live.bars import BuiltBar, SymbolBars
+from datahub.live.chunks import bar_field, kind_of, tick_field
+from datahub.live.coverage import SETTLED_NS, Stretch
+from datahub.live.event_bars import Progress
+from datahub.live.followed import FetchTicks, FollowedSymbol
 from datahub.live.gaps import FeedGap, FeedGaps
+from datahub.live.past import Past, Unstored, event_intervals, time_intervals
 from datahub.live.prices import PriceBoard
 from datahub.live.seam import RecentTrades, missed
 from datahub.live.storage import LiveStore
 from datahub.live.symbols import LiveSeries
-from datahub.stream.envelope import BARS, TICKS
-from datahub.stream.hub import Hub
+from datahub.live.vendor_bars import Disagreement, VendorBars
+from datahub.series.series import Series
 from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
 from quasar import errors, logs
 from quasar.clock import Clock
-from quasar.convert import wire
-from quasar.convert.columns import TICK_CHUNK, BarChunk, TickChunk, encode_bars, encode_ticks
-from quasar.convert.wire import Buffer, WireType
+from quasar.convert.wire import Buffer
 from quasar.model.bars import BarColumns
-from quasar.model.columns import MISSING
 from quasar.model.intervals import Interval
 from quasar.model.ticks import TickColumns, TickKind
 
@@ -36,72 +38,22 @@ SETTLE_S = 1.0
 
 _log = logs.get(__name__)
 _MINUTE = Interval.parse("1min")
-_NS = struct.Struct("<q")
-_FIELD = wire.tag(TICKS, WireType.LENGTH)
-_PUBLISH = wire.tag(TICK_CHUNK.columns["publish_time_ns"][0], WireType.LENGTH)
-_FIRST = wire.tag(TICK_CHUNK.numbers["first_sequence"], WireType.VARINT)
 _BREAK = TickColumns.empty()
 """Stands among the ticks that wait where the feed was interrupted again."""
-
-
-class FetchTicks(Protocol):
-    """Asks a provider for ticks of the past."""
-
-    async def __call__(self, symbol: str, start_ns: int, end_ns: int, after_trade_id: int | None) -> TickColumns:
-        """Return the ticks of a symbol in [start, end).
-
-        Raises:
-            QuasarError: The provider has none, or failed.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEnd:
-    """Where the stored ticks of a series end."""
-
-    sequence: int = 0
-    """Of the last tick of any kind."""
-    event_ns: int = 0
-    """Event time of the last trade; 0: none is stored."""
-    trade_id: int = MISSING
-    """The venue's id of that trade."""
-
-
-@dataclass(slots=True)
-class _Symbol:
-    series: LiveSeries
-    sequence: int
-    last_ns: int
-    """Event time of the newest trade; 0: there is none."""
-    recent: RecentTrades
-    broken: bool = True
-    """The next tick comes after a hole, whether or not anything was missed in it."""
-    waiting: list[TickColumns] = field(default_factory=list)
-    filling: bool = False
-    bars: SymbolBars | None = None
-    gap: FeedGap | None = None
-    last_row_ns: int = 0
-    interrupted_by: str = ""
-    """What interrupted the feed while a hole was being filled."""
-    refill: tuple[float, FetchTicks] | None = None
-    """When to fill the hole although no tick came after it, and whom to ask."""
-
-    def first_waiting(self) -> TickColumns | None:
-        """Return the first trades that wait, if they came before another interruption."""
-        for ticks in self.waiting:
-            if not len(ticks):
-                return None
-            if _kind_of(ticks) is TickKind.TRADE:
-                return ticks
-        return None
 
 
 class LiveIngest:
     """Takes in the ticks of all feeds of this process."""
 
     def __init__(
-        self, hub: Hub, board: PriceBoard, store: LiveStore, gaps: FeedGaps, clock: Clock, start: Callable[..., None]
+        self,
+        hub: Outlet,
+        board: PriceBoard,
+        store: LiveStore,
+        gaps: FeedGaps,
+        clock: Clock,
+        start: Callable[..., None],
+        disagree: Callable[[Disagreement], None] = lambda _: None,
     ) -> None:
         """Bring together where ticks go.
 
@@ -112,6 +64,7 @@ class LiveIngest:
             gaps: Records holes.
             clock: The time.
             start: Runs a task beside: `start(coroutine, name)`.
+            disagree: Hears of bars that a vendor pushed and that differ from ours.
         """
         self._hub = hub
         self._board = board
@@ -119,7 +72,8 @@ class LiveIngest:
         self._gaps = gaps
         self._clock = clock
         self._start = start
-        self._symbols: dict[int, _Symbol] = {}
+        self._symbols: dict[int, FollowedSymbol] = {}
+        self._vendor_bars = VendorBars(clock, disagree)
 
     async def stored(self) -> None:
         """Wait until everything that was taken in is stored.
@@ -134,28 +88,67 @@ class LiveIngest:
         """Tell whether a symbol is taken in."""
         return series_id in self._symbols
 
-    def follow(self, series: LiveSeries, stored: StoredEnd) -> None:
+    def follow(self, series: LiveSeries, past: Past) -> None:
         """Take in a symbol from now on.
 
         Args:
             series: Its series.
-            stored: Where its stored ticks end.
+            past: What is known of it from before this process.
         """
-        known = self._symbols.get(series.ticks.series_id)
-        if known is None:
-            recent = RecentTrades(stored.trade_id)
-            self._symbols[series.ticks.series_id] = _Symbol(series, stored.sequence, stored.event_ns, recent)
-            return
-        known.series = series
-        if known.bars is not None:
-            for interval, bars in series.bars.items():
-                known.bars.add_interval(interval, bars.series_id)
+        symbol = self._symbols.get(series.ticks.series_id)
+        if symbol is None:
+            end = past.end
+            symbol = FollowedSymbol(series, end.sequence, end.event_ns, RecentTrades(end.trade_id), gap=past.gap)
+            self._symbols[series.ticks.series_id] = symbol
+            if len(past.trades):
+                symbol.bars = SymbolBars(time_intervals(series), past.complete_from_ns)
+                symbol.bars.restore(past.trades, past.closed)
+        symbol.series = series
+        if symbol.bars is not None:
+            for interval, series_id in time_intervals(series).items():
+                symbol.bars.add_interval(interval, series_id, self._clock.time_ns())
+        self._follow_events(symbol, past)
+
+    def _follow_events(self, symbol: FollowedSymbol, past: Past) -> None:
+        new = {at: series_id for at, series_id in event_intervals(symbol.series).items() if at not in symbol.events}
+        for interval, series_id in new.items():
+            progress = past.progress.get(series_id)
+            if progress is None:
+                progress = Progress(symbol.sequence)
+                self._store.add_progress({series_id: progress}, self._clock.time_ns())
+            symbol.events.begin(interval, series_id, progress)
+        if new:
+            # Those of a former life were told in it; they may not have been stored.
+            self._store.add_bars(symbol.events.add(past.trades, past.sequences))
+
+    def restore(self, series: LiveSeries, unstored: Unstored) -> None:
+        """Store what was published in a former life of this process and may not have been stored."""
+        for chunk in unstored.ticks:
+            self._board.update(chunk.series_id, chunk.columns)
+            if series.store_ticks:
+                self._store.add_ticks(chunk.series_id, chunk.columns, chunk.first_sequence)
+        self._store.add_bars(unstored.bars)
 
     def forget(self, series_id: int) -> None:
         """Take in a symbol no longer."""
         symbol = self._symbols.pop(series_id, None)
         if symbol is not None:
             self._hub.forget(symbol.series.all_ids)
+            self._vendor_bars.forget(symbol.series.all_ids)
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Yield where the bars of time that are subscribed live, and only live, are whole."""
+        now_ns = self._clock.time_ns()
+        for symbol in self._symbols.values():
+            series = symbol.series
+            for interval, bars in series.bars.items():
+                if not interval.is_time or str(interval) not in series.subscribed - series.collected:
+                    continue
+                if symbol.bars is not None and symbol.last_ns:
+                    if symbol.gap is None and not symbol.filling:
+                        yield Stretch(bars, symbol.bars.complete_from_ns(interval), now_ns - SETTLED_NS)
+                elif (pushed := self._vendor_bars.stretch(bars.series_id)) is not None:
+                    yield Stretch(bars, *pushed)
 
     def last_row_ns(self, series_id: int) -> int:
         """Return when the last row of a series of ticks came; 0: none did."""
@@ -168,8 +161,11 @@ class LiveIngest:
         if not wanted:
             return
         for symbol in self._symbols.values():
-            if symbol.bars is not None and not wanted.isdisjoint(symbol.series.all_ids):
+            if wanted.isdisjoint(symbol.series.all_ids):
+                continue
+            if symbol.bars is not None:
                 self._publish_bars(symbol.bars.forming(wanted), Content.FORMING_BARS)
+            self._publish_bars(symbol.events.forming(wanted), Content.FORMING_BARS)
 
     def tick(self) -> None:
         """Do what time alone brings: close bars, also where nothing trades, and fill holes that no tick ends.
@@ -182,19 +178,34 @@ class LiveIngest:
                 self._begin_to_fill(symbol, symbol.refill[1])
             if symbol.bars is not None and not symbol.filling and symbol.gap is None:
                 self._take_bars(symbol.bars.advance(now))
+        self._take_vendor_bars(self._vendor_bars.advance(now))
 
-    async def interrupted(self, series_ids: Sequence[int], why: str) -> None:
-        """Note that ticks may be missed from now on; readers are told at once."""
+    async def interrupted(self, series_ids: Sequence[int], why: str, cause: str = "FEED_INTERRUPTED") -> None:
+        """Note that ticks may be missed from now on; readers are told at once.
+
+        Args:
+            series_ids: Series of ticks.
+            why: For people.
+            cause: A word of the contract's `GapCause`.
+        """
         for series_id in series_ids:
             symbol = self._symbols.get(series_id)
             if symbol is None:
                 continue
             symbol.broken, symbol.refill = True, None
+            self._vendor_bars.interrupted(symbol.series.all_ids)
             if symbol.filling:
                 symbol.interrupted_by = why
                 symbol.waiting.append(_BREAK)
-            elif symbol.bars is not None and symbol.gap is None:
-                symbol.gap = await self._open_gap(symbol, why)
+            elif (symbol.last_row_ns or symbol.last_ns) and symbol.gap is None:
+                symbol.gap = await self._open_gap(symbol, why, cause)
+
+    async def left_out(self, series_id: int, why: str) -> None:
+        """Tell readers that something was stored and not published, so that nobody can get it from a stream."""
+        for symbol in [one for one in self._symbols.values() if series_id in one.series.all_ids]:
+            gap = await self._open_gap(symbol, why, "OVERLOAD")
+            evidence = "it is stored: read what lies between from the store"
+            await self._gaps.close(gap, self._clock.time_ns(), repaired=False, evidence=evidence)
 
     def resumed(self, series_ids: Iterable[int], fetch: FetchTicks) -> None:
         """Note that ticks come again: a hole is filled soon also where nothing trades."""
@@ -220,19 +231,40 @@ class LiveIngest:
         if symbol.filling:
             symbol.waiting.append(ticks)
             return
-        if symbol.broken and _kind_of(ticks) is TickKind.TRADE:
+        if symbol.broken and kind_of(ticks) is TickKind.TRADE:
             symbol.waiting.append(ticks)
             self._begin_to_fill(symbol, fetch)
             return
         self._process(symbol, ticks, encoded)
 
-    def _begin_to_fill(self, symbol: _Symbol, fetch: FetchTicks) -> None:
+    def take_pushed(self, series_id: int, series: Series, bars: BarColumns) -> None:
+        """Take bars that a vendor pushed.
+
+        Args:
+            series_id: The series of ticks of their symbol.
+            series: Their own series.
+            bars: The bars; forming ones are over when a later one comes.
+        """
+        symbol = self._symbols.get(series_id)
+        if symbol is not None:
+            symbol.last_row_ns = self._clock.time_ns()
+            self._take_vendor_bars(self._vendor_bars.push(series, bars))
+
+    def _take_vendor_bars(self, built: Sequence[BuiltBar]) -> None:
+        """Store bars of a vendor; where nothing is built from ticks, readers get them too."""
+        if not built:
+            return
+        self._store.add_bars(built)
+        ticking = {at for one in self._symbols.values() if one.last_ns for at in one.series.all_ids}
+        self._publish_bars([one for one in built if one.series_id not in ticking], Content.CLOSED_BARS)
+
+    def _begin_to_fill(self, symbol: FollowedSymbol, fetch: FetchTicks) -> None:
         symbol.refill = None
         if not symbol.filling:
             symbol.filling = True
             self._start(self._fill(symbol, fetch), f"refill {symbol.series.ticks.name}")
 
-    async def _fill(self, symbol: _Symbol, fetch: FetchTicks) -> None:
+    async def _fill(self, symbol: FollowedSymbol, fetch: FetchTicks) -> None:
         """Fetch what was missed, then let what waits through, in order.
 
         A hole is only known to be over when a trade came after it. Without one what is there is fetched all the same,
@@ -254,7 +286,7 @@ class LiveIngest:
         finally:
             symbol.filling = False
 
-    def _let_through(self, symbol: _Symbol) -> None:
+    def _let_through(self, symbol: FollowedSymbol) -> None:
         """Take in what waits, up to the next interruption."""
         while symbol.waiting:
             ticks = symbol.waiting.pop(0)
@@ -262,7 +294,7 @@ class LiveIngest:
                 return
             self._process(symbol, ticks)
 
-    async def _fill_once(self, symbol: _Symbol, fetch: FetchTicks, first: TickColumns | None) -> None:
+    async def _fill_once(self, symbol: FollowedSymbol, fetch: FetchTicks, first: TickColumns | None) -> None:
         until_ns = int(first.event_time_ns[0]) + 1 if first is not None else self._clock.time_ns()
         too_long = symbol.last_ns > 0 and until_ns - symbol.last_ns > LONGEST_REFILL_NS
         since_ns = symbol.last_ns if symbol.last_ns and not too_long else until_ns - 1
@@ -272,9 +304,10 @@ class LiveIngest:
         before = TickColumns.empty() if first is None else first
         between = missed(fetched, (symbol.last_ns, symbol.recent.newest), before)
         if symbol.bars is None or problem or too_long:
-            ids = {interval: series.series_id for interval, series in symbol.series.bars.items()}
-            symbol.bars = SymbolBars(ids, until_ns - 1 if problem else start_ns)
+            symbol.bars = SymbolBars(time_intervals(symbol.series), until_ns - 1 if problem else start_ns)
             self._take_bars(symbol.bars.add(fetched[fetched.event_time_ns <= symbol.last_ns]))
+            if problem or too_long:
+                self._store.add_progress(symbol.events.cut(symbol.sequence), self._clock.time_ns())
         if too_long and not problem:
             problem = f"longer than {LONGEST_REFILL_NS // 3_600_000_000_000} h; fetch its bars instead"
         if problem and symbol.last_ns and symbol.gap is None:
@@ -284,11 +317,13 @@ class LiveIngest:
             self._process(symbol, between)
         await self._end_gap(symbol, until_ns, problem, len(between))
 
-    async def _open_gap(self, symbol: _Symbol, why: str) -> FeedGap:
+    async def _open_gap(self, symbol: FollowedSymbol, why: str, cause: str = "FEED_INTERRUPTED") -> FeedGap:
         ticks = symbol.series.ticks
-        return await self._gaps.open(ticks.series_id, ticks.name, symbol.last_ns, why)
+        return await self._gaps.open(ticks.series_id, ticks.name, symbol.last_ns or symbol.last_row_ns, why, cause)
 
-    async def _fetched(self, symbol: _Symbol, fetch: FetchTicks, start_ns: int, end_ns: int) -> tuple[TickColumns, str]:
+    async def _fetched(
+        self, symbol: FollowedSymbol, fetch: FetchTicks, start_ns: int, end_ns: int
+    ) -> tuple[TickColumns, str]:
         """Return what the provider has, and why it has nothing, or not in time."""
         why = "the provider did not answer"
         try:
@@ -304,16 +339,16 @@ class LiveIngest:
         except errors.QuasarError as error:
             return TickColumns.empty(), error.message
 
-    async def _end_gap(self, symbol: _Symbol, end_ns: int, problem: str, refilled: int) -> None:
+    async def _end_gap(self, symbol: FollowedSymbol, end_ns: int, problem: str, refilled: int) -> None:
         gap, symbol.gap = symbol.gap, None
         if gap is None:
             return
         evidence = problem or f"{refilled} ticks refilled from the provider's history"
         await self._gaps.close(gap, end_ns, repaired=not problem, evidence=evidence, refilled=refilled)
 
-    def _process(self, symbol: _Symbol, given: TickColumns, encoded: Buffer | None = None) -> None:
+    def _process(self, symbol: FollowedSymbol, given: TickColumns, encoded: Buffer | None = None) -> None:
         series_id = symbol.series.ticks.series_id
-        kind = _kind_of(given)
+        kind = kind_of(given)
         ticks = symbol.recent.fresh(given)
         rows = len(ticks)
         if not rows:
@@ -321,7 +356,7 @@ class LiveIngest:
         first = symbol.sequence + 1
         symbol.sequence += rows
         unchanged = encoded if ticks is given else None
-        field_bytes = _published(series_id, ticks, first, self._clock.time_ns(), unchanged)
+        field_bytes = tick_field(series_id, ticks, first, self._clock.time_ns(), unchanged)
         self._hub.publish(Topic(series_id, CONTENT_OF_KIND[kind]), field_bytes, rows)
         self._board.update(series_id, ticks)
         if symbol.series.store_ticks:
@@ -330,27 +365,15 @@ class LiveIngest:
             symbol.last_ns = max(symbol.last_ns, int(ticks.event_time_ns[-1]))
             if symbol.bars is not None:
                 self._take_bars(symbol.bars.add(ticks))
+            if symbol.events.any:
+                self._take_bars(symbol.events.add(ticks, np.arange(first, first + rows)))
 
     def _take_bars(self, built: Sequence[BuiltBar]) -> None:
         if built:
             self._store.add_bars(built)
+            self._vendor_bars.own(built)
             self._publish_bars(built, Content.CLOSED_BARS)
 
     def _publish_bars(self, built: Sequence[BuiltBar], content: Content) -> None:
         for one in built:
-            chunk = encode_bars(BarChunk(one.series_id, BarColumns.from_bars([one.bar])))
-            self._hub.publish(Topic(one.series_id, content), wire.embedded(BARS, chunk), 1)
-
-
-def _published(series_id: int, ticks: TickColumns, first: int, now_ns: int, encoded: Buffer | None) -> bytes:
-    """Return a chunk as a field of an envelope: what is appended to an encoded message is part of it."""
-    if ticks.publish_time_ns is not None:
-        ticks, encoded = replace(ticks, publish_time_ns=None), None
-    chunk = encode_ticks(TickChunk(series_id, ticks)) if encoded is None else encoded
-    rows = len(ticks)
-    tail = b"".join((_PUBLISH, wire.varint(8 * rows), _NS.pack(now_ns) * rows, _FIRST, wire.varint(first)))
-    return b"".join((_FIELD, wire.varint(len(chunk) + len(tail)), chunk, tail))
-
-
-def _kind_of(ticks: TickColumns) -> TickKind:
-    return TickKind.TRADE if ticks.kind is None else TickKind(int(ticks.kind[0]))
+            self._hub.publish(Topic(one.series_id, content), bar_field(one), 1)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from datahub.live.bars import BuiltBar
+from datahub.live.event_bars import Progress
 from datahub.store.statements import SQL
 from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.database.copy import Column, RowFormat
 from quasar.database.pool import Database
-from quasar.model.bars import BarOrigin
 from quasar.model.columns import MISSING
 from quasar.model.instants import from_ns
 from quasar.model.ticks import TickColumns, TickKind
 
 FLUSH_S = 0.25
+LAST_S = 2.0
+"""How long the last write at a stop may take."""
 LARGEST_BACKLOG = 2_000_000
 """Ticks that wait while the database is away; what comes beyond is told as a gap and not kept."""
 
@@ -74,6 +77,7 @@ class LiveStore:
         self._clock = clock
         self._ticks: list[StoredTicks] = []
         self._bars: list[BuiltBar] = []
+        self._progress: dict[int, tuple[int, int]] = {}
         self._rows = 0
         self._writing = asyncio.Lock()
         self._unsure = False
@@ -95,8 +99,21 @@ class LiveStore:
         """Take bars that closed or were revised."""
         self._bars.extend(bars)
 
+    def add_progress(self, progress: Mapping[int, Progress], now_ns: int) -> None:
+        """Take how far bars are that trades fill, by series, where no bar tells it."""
+        self._progress.update((series_id, (one.sequence, now_ns)) for series_id, one in progress.items())
+
     async def run(self) -> None:
-        """Write for ever."""
+        """Write for ever, and once more at the end."""
+        try:
+            await self._run()
+        finally:
+            # Not in time: the journal has it, and it is stored at the next start.
+            with contextlib.suppress(errors.DatabaseUnavailable, errors.DeadlineExceeded, TimeoutError):
+                async with asyncio.timeout(LAST_S):
+                    await self.flush()
+
+    async def _run(self) -> None:
         while True:
             await self._clock.sleep(FLUSH_S)
             try:
@@ -115,10 +132,10 @@ class LiveStore:
             DeadlineExceeded: It is too slow.
         """
         async with self._writing:
-            ticks, bars = self._ticks, self._bars
-            if not ticks and not bars:
+            ticks, bars, progress = self._ticks, self._bars, self._progress
+            if not (ticks or bars or progress):
                 return
-            self._ticks, self._bars = [], []
+            self._ticks, self._bars, self._progress = [], [], {}
             taken = sum(len(part.columns) for part in ticks)
             try:
                 await self._make_room(ticks, bars)
@@ -129,8 +146,11 @@ class LiveStore:
                         await _copy_ticks(connection, new)
                     if bars:
                         await _put_bars(connection, bars)
+                    if progress := progress | _filled_by(bars):
+                        await _put_progress(connection, progress, bars)
             except BaseException:
                 self._ticks, self._bars = ticks + self._ticks, bars + self._bars
+                self._progress = progress | self._progress
                 self._unsure = True
                 raise
             self._unsure = False
@@ -216,9 +236,28 @@ def _values(part: StoredTicks) -> dict[str, Any]:
     return values
 
 
+def _filled_by(bars: Sequence[BuiltBar]) -> dict[int, tuple[int, int]]:
+    """Return the tick that filled the last bar, and the end of that bar, by series of bars that trades fill."""
+    return {
+        built.series_id: (built.end_sequence, built.bar.close_time_ns or built.bar.open_time_ns)
+        for built in bars
+        if built.end_sequence
+    }
+
+
+async def _put_progress(connection: Any, progress: Mapping[int, tuple[int, int]], bars: Sequence[BuiltBar]) -> None:
+    await connection.execute(
+        SQL["tick_progress_put"],
+        list(progress),
+        [from_ns(time_ns) for _, time_ns in progress.values()],
+        [sequence for sequence, _ in progress.values()],
+        [sum(built.series_id == series_id for built in bars) for series_id in progress],
+    )
+
+
 async def _put_bars(connection: Any, bars: Sequence[BuiltBar]) -> None:
     # A bar that closed and was revised within one flush is written once, as it is now.
-    latest = {(built.series_id, built.bar.open_time_ns): built for built in bars}
+    latest = {(built.series_id, built.bar.open_time_ns, built.origin): built for built in bars}
     rows = [
         (
             built.series_id,
@@ -231,7 +270,7 @@ async def _put_bars(connection: Any, bars: Sequence[BuiltBar]) -> None:
             built.bar.volume,
             built.bar.trade_count,
             built.bar.vwap,
-            int(BarOrigin.LIVE_TICKS),
+            int(built.origin),
         )
         for built in latest.values()
     ]

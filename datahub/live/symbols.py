@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from datahub.series.series import Series, SeriesName
@@ -32,6 +32,10 @@ class LiveSeries:
     ticks: Series
     bars: Mapping[Interval, Series]
     store_ticks: bool = True
+    subscribed: frozenset[str] = frozenset()
+    """Intervals that somebody subscribed to; the vendor is asked to push bars of these."""
+    collected: frozenset[str] = frozenset()
+    """Those of them whose history is collected."""
     all_ids: frozenset[int] = field(default_factory=frozenset)
 
 
@@ -47,11 +51,16 @@ class LiveSymbols:
         """Read what is subscribed now, creating the series of ticks and of built bars that are missing."""
         async with self._database.transaction() as connection:
             wanted: dict[LiveName, tuple[set[str], bool]] = {}
+            subscribed: dict[LiveName, set[str]] = {}
+            collected: dict[LiveName, set[str]] = {}
             for row in await connection.fetch(SQL["live_wanted"]):
-                intervals, stored = wanted.get(LiveName(row["provider"], row["symbol"]), (set(ALWAYS_BUILT), False))
-                wanted[LiveName(row["provider"], row["symbol"])] = (
-                    intervals | {row["interval"]} if _is_built(row["interval"]) else intervals,
-                    stored or row["store_ticks"],
+                name, interval = LiveName(row["provider"], row["symbol"]), row["interval"]
+                intervals, stored = wanted.get(name, (set(ALWAYS_BUILT), False))
+                subscribed.setdefault(name, set()).update([interval] if interval else [])
+                collected.setdefault(name, set()).update([interval] if row["historical"] else [])
+                wanted[name] = (
+                    intervals | {interval} if interval else intervals,
+                    stored or row["store_ticks"] or _needs_ticks(interval),
                 )
             names = [
                 SeriesName(name.provider, name.symbol, interval)
@@ -59,7 +68,14 @@ class LiveSymbols:
                 for interval in ("", *sorted(intervals))
             ]
             found = await series_table.ensure(connection, names)
-        self.current = {name: _series(name, intervals, stored, found) for name, (intervals, stored) in wanted.items()}
+        self.current = {
+            name: replace(
+                _series(name, intervals, stored, found),
+                subscribed=frozenset(subscribed[name]),
+                collected=frozenset(collected[name]),
+            )
+            for name, (intervals, stored) in wanted.items()
+        }
         return self.current
 
     def of_provider(self, provider: str) -> list[LiveSeries]:
@@ -72,12 +88,13 @@ class LiveSymbols:
         return frozenset(name.provider for name in self.current)
 
 
-def _is_built(interval: str) -> bool:
-    return bool(interval) and Interval.parse(interval).is_time
+def _needs_ticks(interval: str) -> bool:
+    """Tell whether bars are continued from stored ticks: those that trades fill are."""
+    return bool(interval) and not Interval.parse(interval).is_time
 
 
 def _series(name: LiveName, intervals: Iterable[str], stored: bool, found: Mapping[SeriesName, Series]) -> LiveSeries:
     ticks = found[SeriesName(name.provider, name.symbol, "")]
     bars = {Interval.parse(code): found[SeriesName(name.provider, name.symbol, code)] for code in sorted(intervals)}
     ids = frozenset({ticks.series_id, *(series.series_id for series in bars.values())})
-    return LiveSeries(name, ticks, bars, stored, ids)
+    return LiveSeries(name, ticks, bars, stored, all_ids=ids)

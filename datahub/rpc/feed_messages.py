@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from datahub.live.feeds import ProviderFeed
 from datahub.live.hours import Hours
+from datahub.live.provider_feed import ProviderFeed
 from datahub.live.states import QUIET_NS, STALE_NS, FeedFacts, FeedState, SymbolFacts
 from datahub.live.symbols import LiveSeries
 from datahub.rpc.series_messages import series_key

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from datahub.live.feeds import Feeds, ProviderFeed
+from datahub.live.feeds import Feeds
 from datahub.live.hours import MarketHours
+from datahub.live.provider_feed import ProviderFeed
 from datahub.live.states import FeedState
 from datahub.live.symbols import LiveName
 from datahub.rpc.feed_messages import feed_message, symbol_message

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from datahub.bus.journal import Journal
+from datahub.bus.outlet import Outlet
+from datahub.ingest.writer import BarWriter
+from datahub.live.coverage import LiveCoverage
 from datahub.live.feeds import Feeds
 from datahub.live.gaps import FeedGap, FeedGaps
 from datahub.live.ingest import LiveIngest
+from datahub.live.leases import Leases
 from datahub.live.prices import PriceBoard
+from datahub.live.recovery import Recovered
 from datahub.live.storage import LiveStore, MakesRoom
 from datahub.live.symbols import LiveSymbols
+from datahub.live.vendor_bars import Disagreements
 from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.live_messages import gap_message
 from datahub.rpc.live_selectors import LiveSelectors
@@ -23,7 +30,13 @@ from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
 from quasar.convert import wire
 from quasar.database.pool import Database
+from quasar.ops.events import Events
 
+if TYPE_CHECKING:
+    from datahub.bus.jetstream import JetStreamBus  # its library is optional
+
+HOLES_S = 1.0
+"""What the bus left out is told so often."""
 Start = Callable[..., Any]
 """Runs a task beside: `start(coroutine, name)`."""
 
@@ -32,19 +45,57 @@ class LiveHalf:
     """The live half of a DataHub."""
 
     def __init__(
-        self, database: Database, storage: MakesRoom, runtime: ProviderRuntime, clock: Clock, start: Start
+        self,
+        database: Database,
+        storage: MakesRoom,
+        runtime: ProviderRuntime,
+        clock: Clock,
+        start: Start,
+        events: Events,
+        writer: BarWriter,
+        carrier: Journal | JetStreamBus | None = None,
+        leases: Leases | None = None,
     ) -> None:
-        """Put it together; `run` starts it."""
-        self.hub = Hub(LiveLog(clock.time_ns() // 1_000_000), clock)
+        """Put it together; `run` starts it.
+
+        Args:
+            database: Where symbols, ticks and bars are.
+            storage: Makes partitions.
+            runtime: The providers.
+            clock: The time.
+            start: Runs a task beside.
+            events: Where disagreements of bars are told.
+            writer: Enters coverage into the ledger.
+            carrier: Keeps what is published, or carries it to other replicas; without one a cursor ends with this
+                process.
+            leases: Which feeds run here; for replicas that share a bus.
+        """
+        journal = carrier if isinstance(carrier, Journal) else None
+        self._bus = None if isinstance(carrier, Journal) else carrier
+        self._start = start
+        self._clock = clock
+        self.hub = _hub(journal, clock) if self._bus is None else _hub_of_bus(self._bus, clock)
+        self._outlet: Outlet = self._bus or self.hub
         self.board = PriceBoard()
         self.store = LiveStore(database, storage, clock)
         self.gaps = FeedGaps(database, self._tell)
-        self.ingest = LiveIngest(self.hub, self.board, self.store, self.gaps, clock, start)
-        self.feeds = Feeds(LiveSymbols(database), runtime, self.ingest, database, clock, self.hub.wake_all)
+        self.disagreements = Disagreements(database, events, clock)
+        self.ingest = LiveIngest(self._outlet, self.board, self.store, self.gaps, clock, start, self.disagreements.tell)
+        self.coverage = LiveCoverage(self.ingest.stretches, self.ingest.stored, writer.store, clock)
+        self.feeds = Feeds(
+            LiveSymbols(database),
+            runtime,
+            self.ingest,
+            database,
+            clock,
+            self.hub.wake_all,
+            self._recover,
+            leases if self._bus is not None else None,
+            self._bus.remote if self._bus is not None else None,
+        )
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
-        self.service = LiveService(self.hub, self.board, self.feeds, self.ingest, selectors, clock)
-        self._start = start
-        self._clock = clock
+        ready = self._bus.caught_up if self._bus is not None else None
+        self.service = LiveService(self.hub, self.board, self.feeds, self.ingest, selectors, clock, ready)
 
     def run(self, draining: asyncio.Event) -> None:
         """Start feeds, fan-out and storage; they run until the background ends.
@@ -55,11 +106,52 @@ class LiveHalf:
         self._start(self.hub.run(), "fan-out")
         self._start(self.store.run(), "live storage")
         self._start(self.gaps.run(self._clock), "gaps of feeds")
-        self._start(self.feeds.run(), "feeds")
+        self._start(self.disagreements.run(), "disagreements of bars")
+        self._start(self.coverage.run(), "coverage of live series")
+        self._start(self._run_feeds(), "feeds")
         self._start(self.service.publish_forming(), "forming bars")
         self._start(self.service.drain(draining), "drain of streams")
+        if self._bus is not None:
+            self._start(self._bus.send(), "bus, outwards")
+            self._start(self._bus.read(self.hub, self.board), "bus, inwards")
+            self._start(self._bus.tell_feeds(self.feeds.told), "feeds told")
+            self._start(self._bus.hear_feeds(self.feeds.note_change), "feeds heard")
+            self._start(self._tell_holes(self._bus), "holes of the bus")
+
+    async def _run_feeds(self) -> None:
+        """Run feeds once what was published before is known: it may not be stored."""
+        if self._bus is not None:
+            await self._bus.caught_up.wait()
+        await self.feeds.run()
+
+    async def _tell_holes(self, bus: JetStreamBus) -> None:
+        """Tell readers of what the bus could not carry: it is stored, and no stream has it."""
+        while True:
+            await self._clock.sleep(HOLES_S)
+            for series_id in bus.take_holes():
+                await self.ingest.left_out(series_id, "the bus between replicas was away for too long")
+
+    def _recover(self) -> Recovered:
+        """Return what the log holds: what is published of a symbol before it is followed here may not be stored."""
+        return Recovered(self.hub.log.after(self.hub.log.earliest))
 
     def _tell(self, gap: FeedGap) -> None:
-        self.hub.publish(
+        self._outlet.publish(
             Topic(gap.series_id, Content.GAPS), wire.embedded(GAPS, gap_message(gap).SerializeToString()), 1
         )
+
+
+def _hub(journal: Journal | None, clock: Clock) -> Hub:
+    """Return a hub that goes on where the journal ends."""
+    if journal is None:
+        return Hub(LiveLog(clock.time_ns() // 1_000_000), clock)
+    hub = Hub(LiveLog(journal.epoch, position=journal.start), clock, journal.keep)
+    for entry in journal.entries:
+        hub.restore(entry)
+    journal.forget_entries()
+    return hub
+
+
+def _hub_of_bus(bus: JetStreamBus, clock: Clock) -> Hub:
+    """Return a hub whose positions are those of the bus."""
+    return Hub(LiveLog(bus.epoch, position=bus.start), clock)

@@ -21,7 +21,7 @@ from datahub.rpc.live_stream import USUAL_HEARTBEAT_S, MarketDataStream, Session
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
 from datahub.stream.reader import Policy
-from datahub.stream.topic import Topic
+from datahub.stream.topic import Content, Topic
 from quasar import errors
 from quasar.clock import Clock
 from quasar.rpc.wellknown import seconds, timestamp_ns
@@ -29,6 +29,8 @@ from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
 USUAL_WATCH_S: Final = 0.5
+BEHIND_S: Final = 2.0
+"""How long a replica may be behind another one."""
 FORMING_S: Final = 0.2
 
 
@@ -36,9 +38,17 @@ class LiveService:
     """Answers from the hub, the board and the feeds."""
 
     def __init__(
-        self, hub: Hub, board: PriceBoard, feeds: Feeds, ingest: LiveIngest, selectors: LiveSelectors, clock: Clock
+        self,
+        hub: Hub,
+        board: PriceBoard,
+        feeds: Feeds,
+        ingest: LiveIngest,
+        selectors: LiveSelectors,
+        clock: Clock,
+        ready: asyncio.Event | None = None,
     ) -> None:
-        """Bring together what is streamed and where it is found."""
+        """Bring together what is streamed and where it is found; `ready` is set when the log holds what was kept."""
+        self._ready = ready
         self._hub = hub
         self._board = board
         self._feeds = feeds
@@ -55,7 +65,14 @@ class LiveService:
         while True:
             await self._clock.sleep(FORMING_S)
             self._ingest.tick()
-            if len(self._sessions):
+            if self._feeds.shared:
+                # Nobody here knows what the readers of other replicas select.
+                self._ingest.forming(
+                    Topic(bar.series_id, Content.FORMING_BARS)
+                    for live in self._feeds.symbols.current.values()
+                    for bar in live.bars.values()
+                )
+            elif len(self._sessions):
                 wanted = frozenset[Topic]().union(*(each.reader.topics for each in self._sessions.all()))
                 self._ingest.forming(wanted)
 
@@ -69,6 +86,7 @@ class LiveService:
 
     async def stream_market_data(self, request: pb.StreamMarketDataRequest) -> AsyncGenerator[bytes, None]:
         """Yield encoded envelopes until the client leaves, is too slow, or the service stops."""
+        await self._reached(request.cursor)
         selection = await self._selectors.selection(request.selectors)
         conflate = request.delivery_policy == stream_pb2.DELIVERY_POLICY_CONFLATE
         policy = Policy.CONFLATE if conflate else Policy.LOSSLESS
@@ -85,6 +103,16 @@ class LiveService:
             self._hub.leave(session.reader)
             self._sessions.close(session)
 
+    async def _reached(self, cursor: str) -> None:
+        """Wait until the log is as far as a cursor that another replica gave out, if it is a moment behind it."""
+        if self._ready is None:
+            return
+        await self._ready.wait()
+        log, until = self._hub.log, self._clock.monotonic() + BEHIND_S
+        wanted = Cursor.parse(cursor) if cursor else log.head
+        while wanted.epoch == log.epoch and wanted.position > log.position and self._clock.monotonic() < until:
+            await self._clock.sleep(0.01)
+
     @property
     def revision(self) -> int:
         """Grows whenever the state of a feed or of a symbol changes."""
@@ -100,16 +128,17 @@ class LiveService:
         facts = self._feeds.facts_of(live.name)
         if facts is None:
             return SymbolStatus(FeedState.DOWN)
-        last_ns = self._ingest.last_row_ns(live.ticks.series_id)
+        series_id = live.ticks.series_id
+        last_ns = max(self._ingest.last_row_ns(series_id), self._feeds.remote.rows_ns.get(series_id, 0))
         state = facts.symbol_state(live.name.symbol, last_ns, self._clock.time_ns())
         return SymbolStatus(state, facts.refused.get(live.name.symbol))
 
     def health(self, providers: Iterable[str]) -> list[feed_pb2.FeedHealth]:
         """Return how feeds are."""
         return [
-            live_messages.feed_health(feed.facts, len(feed.series), self._clock)
+            live_messages.feed_health(facts, len(self._feeds.symbols.of_provider(provider)), self._clock)
             for provider in providers
-            if (feed := self._feeds.running.get(provider)) is not None
+            if (facts := self._feeds.facts_of_provider(provider)) is not None
         ]
 
     async def update_subscriptions(self, request: pb.UpdateSubscriptionsRequest) -> pb.UpdateSubscriptionsResponse:

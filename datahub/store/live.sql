@@ -1,6 +1,6 @@
 -- name: live_wanted
 -- What live data is subscribed: bar series and, by an empty interval, ticks alone.
-select s.series_id, s.provider, s.symbol, s.interval, w.store_ticks
+select s.series_id, s.provider, s.symbol, s.interval, w.store_ticks, w.historical
 from subscribed_series w join series s using (series_id)
 where w.live and w.active
 order by s.provider, s.symbol, s.interval;
@@ -14,6 +14,48 @@ left join lateral (
     select k.event_time, k.event_ns, k.trade_id from ticks k
     where k.series_id = n.series_id and k.kind = 1 order by k.event_time desc, k.sequence desc limit 1
 ) t on true;
+
+-- name: live_standing
+-- How far live bars of some series are: the last one, and for bars that trades fill the tick that filled it.
+select n.series_id, p.last_sequence, p.watermark, l.open_time as last_open
+from unnest($1::integer[]) n(series_id)
+left join series_progress p on p.series_id = n.series_id
+left join lateral (
+    select d.open_time from live_data d where d.series_id = n.series_id and d.origin = 3 order by d.open_time desc limit 1
+) l on true;
+
+-- name: live_complete_from
+-- Whether ticks of a series go back beyond a time, and where the last hole after it that nobody filled ends.
+select n.series_id, exists (select from ticks t where t.series_id = n.series_id and t.kind = 1 and t.event_time < n.since) as older,
+       (select max(g.end_time) from gaps g
+        where g.series_id = n.series_id and g.state = 'UNREPAIRABLE' and g.end_time >= n.since) as hole_end
+from unnest($1::integer[], $2::timestamptz[]) n(series_id, since);
+
+-- name: live_past
+-- Trades since a time of each series, and those after a number from another time on, in the order of their numbers.
+select t.series_id, t.event_time, t.event_ns, t.sequence, t.flags, coalesce(t.price, 'NaN'::float8) as price,
+       coalesce(t.size, 'NaN'::float8) as size
+from unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::timestamptz[]) n(series_id, since, number, earliest)
+join ticks t on t.series_id = n.series_id
+where t.kind = 1 and t.event_time >= n.earliest and (t.event_time >= n.since or t.sequence > n.number)
+  and t.event_time >= (select min(e) from unnest($4::timestamptz[]) e)
+order by t.series_id, t.sequence;
+
+-- name: feed_gaps_open
+-- The newest hole of each series of ticks that still grows.
+select distinct on (g.series_id) g.gap_id, g.series_id, g.start_time, g.cause from gaps g
+where g.series_id = any($1::integer[]) and g.state = 'OPEN' and g.end_time is null
+order by g.series_id, g.gap_id desc;
+
+-- name: feed_lease_take
+-- Take the lease of a provider's feed for this session; false: another one has it.
+select pg_try_advisory_lock(hashtextextended('quasar.feed', 0)::bigint # hashtextextended($1::text, 1));
+
+-- name: feed_lease_end
+select pg_advisory_unlock(hashtextextended('quasar.feed', 0)::bigint # hashtextextended($1::text, 1));
+
+-- name: feed_leases_alive
+select 1;
 
 -- name: tick_sequences
 select series_id, last_sequence from series_progress where series_id = any($1::integer[]);

@@ -108,7 +108,7 @@ class Stream:
         self.client.take(envelope)
         return True
 
-    async def until(self, condition: Callable[[], object], seconds: float = 40.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
         """Read until something holds."""
         async with asyncio.timeout(seconds):
             while not condition():

@@ -10,8 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datahub.live.followed import FetchTicks
 from datahub.live.gaps import FeedGap
-from datahub.live.ingest import FetchTicks, LiveIngest, StoredEnd
+from datahub.live.ingest import LiveIngest
+from datahub.live.past import Past
 from datahub.live.prices import PriceBoard
 from datahub.live.storage import LiveStore
 from datahub.live.symbols import LiveName, LiveSeries
@@ -45,7 +47,7 @@ class Told:
 
     states: list[str] = field(default_factory=list)
 
-    async def open(self, series_id: int, name: SeriesName, start_ns: int, evidence: str) -> FeedGap:
+    async def open(self, series_id: int, name: SeriesName, start_ns: int, evidence: str, cause: str) -> FeedGap:
         self.states.append("OPEN")
         return FeedGap(gap_id=1, series_id=series_id, name=name, start_ns=start_ns, evidence=evidence)
 
@@ -73,7 +75,7 @@ class Feed:
             group.create_task(work, name=name)
 
         self.ingest = LiveIngest(self.hub, PriceBoard(), store, gaps, self.clock, start)
-        self.ingest.follow(SERIES, StoredEnd())
+        self.ingest.follow(SERIES, Past())
 
     async def fetch(self, symbol: str, start_ns: int, end_ns: int, after_trade_id: int | None) -> TickColumns:
         self.asked += 1

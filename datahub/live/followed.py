@@ -1,0 +1,58 @@
+"""One live symbol on its way through the ingest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from datahub.live.bars import SymbolBars
+from datahub.live.chunks import kind_of
+from datahub.live.event_bars import EventBars
+from datahub.live.gaps import FeedGap
+from datahub.live.seam import RecentTrades
+from datahub.live.symbols import LiveSeries
+from quasar.model.ticks import TickColumns, TickKind
+
+
+class FetchTicks(Protocol):
+    """Asks a provider for ticks of the past."""
+
+    async def __call__(self, symbol: str, start_ns: int, end_ns: int, after_trade_id: int | None) -> TickColumns:
+        """Return the ticks of a symbol in [start, end).
+
+        Raises:
+            QuasarError: The provider has none, or failed.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class FollowedSymbol:
+    """What is known of one symbol that is taken in."""
+
+    series: LiveSeries
+    sequence: int
+    last_ns: int
+    """Event time of the newest trade; 0: there is none."""
+    recent: RecentTrades
+    broken: bool = True
+    """The next tick comes after a hole, whether or not anything was missed in it."""
+    waiting: list[TickColumns] = field(default_factory=list)
+    filling: bool = False
+    bars: SymbolBars | None = None
+    events: EventBars = field(default_factory=EventBars)
+    gap: FeedGap | None = None
+    last_row_ns: int = 0
+    interrupted_by: str = ""
+    """What interrupted the feed while a hole was being filled."""
+    refill: tuple[float, FetchTicks] | None = None
+    """When to fill the hole although no tick came after it, and whom to ask."""
+
+    def first_waiting(self) -> TickColumns | None:
+        """Return the first trades that wait, if they came before another interruption."""
+        for ticks in self.waiting:
+            if not len(ticks):
+                return None
+            if kind_of(ticks) is TickKind.TRADE:
+                return ticks
+        return None
