@@ -137,17 +137,10 @@ async def _in_process(rate: int) -> float:
         return None
 
     sink = LiveStream({"X": 1}, {}, write, time.time_ns, 4096)
-
-    async def flush() -> None:
-        while True:
-            await asyncio.sleep(0.005)
-            await sink.flush()
-
-    flushing = asyncio.create_task(flush())
-    async for item in provider.live(Feed([LiveSymbol("X")])):
-        sink.put(item)
-        if time.perf_counter() - began >= SECONDS:
-            break
+    pumping = asyncio.create_task(provider.pump(Feed([LiveSymbol("X")]), sink))
+    flushing = asyncio.create_task(sink.run(0.02))
+    await asyncio.sleep(SECONDS)
+    pumping.cancel()
     flushing.cancel()
     return (time.process_time() - before) / (time.perf_counter() - began)
 

@@ -269,9 +269,14 @@ class Provider:
 
     async def pump(self, feed: Feed, sink: Sink) -> None:
         """Push what happens into `sink` until cancelled; overridden by sources that are driven by messages."""
+        put, ready = sink.put, sink.ready
+        turn = 0
         async for item in self.live(feed):
-            sink.put(item)
-            await sink.ready()
+            put(item)
+            turn += 1
+            # Asking after every single tick would cost as much as taking it.
+            if not turn & 31 or type(item) is not tuple or type(item[-1]) is not Tick:
+                await ready()
 
     def apply_preferences(self, values: Mapping[str, object]) -> None:
         """Put preferences in force, all or none; what is not given has its default.

@@ -190,7 +190,7 @@ class ProviderHandle:
         symbols: Sequence[LiveSymbol],
         *,
         series_ids: Mapping[tuple[str, str], int] | None = None,
-        flush_s: float = 0.005,
+        flush_s: float = 0.02,
     ) -> AsyncGenerator[LiveBatch, None]:
         """Yield live data until closed. The stream survives restarts and swaps; what happens is told in notices.
 

@@ -21,6 +21,9 @@ from quasar_proto.plugin.v1 import provider_pb2
 
 _WRONG: Final = (TypeError, ValueError, OverflowError, errors.InvalidArgument)
 """What columns raise for a value of the wrong type."""
+_FULL_ROWS: Final = 400
+"""Rows that make a message worth its cost."""
+_LEAST_S: Final = 0.004
 _MOST_ROWS: Final = 400_000
 """Rows that are kept for a slow reader: about 64 MiB. What comes beyond is left out and told as a gap."""
 
@@ -58,6 +61,7 @@ class LiveStream:
         self._sequence = 0
         self._left_out = 0
         self._unknown = 0
+        self._waiting = asyncio.Event()
         self.rows = 0
         """Rows that wait to be sent."""
 
@@ -80,10 +84,14 @@ class LiveStream:
                 held[0].append(rows)
                 held[1].append(self._time_ns())
                 self.rows += 1
+                if self.rows == 1:
+                    self._waiting.set()
             else:
                 self._put_rest(item)
+                self._waiting.set()
         elif isinstance(item, SymbolNotice | ConnectionNotice | GapNotice | RejectedRow):
             self._notices.append(item)
+            self._waiting.set()
         else:
             raise TypeError(_FORMS.format(type(item).__name__))
 
@@ -104,8 +112,31 @@ class LiveStream:
         if self.rows >= self._batch_rows:
             await self.flush()
 
+    async def run(self, most_s: float) -> None:
+        """Send what comes until cancelled: what comes after a silence at once, what comes quickly in batches.
+
+        A message costs as much processor time as gathering a hundred ticks, so that a batch holds a few hundred where
+        waiting for them takes no longer than `most_s`.
+
+        Args:
+            most_s: How long rows are gathered at most before they are sent.
+        """
+        clock = asyncio.get_running_loop().time
+        least_s = min(_LEAST_S, most_s)
+        last = clock()
+        due = last
+        while True:
+            await self._waiting.wait()
+            await asyncio.sleep(max(0.0, due - clock()))
+            rows = self.rows
+            await self.flush()
+            now = clock()
+            full_s = _FULL_ROWS * (now - last) / rows if rows else most_s
+            last, due = now, now + min(most_s, max(least_s, full_s))
+
     async def flush(self) -> None:
         """Send what waits."""
+        self._waiting.clear()
         async with self._lock:
             if self.rows or self._notices or self._left_out:
                 await self._write(self._message())

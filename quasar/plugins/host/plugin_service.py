@@ -48,7 +48,8 @@ class PluginService:
     async def Health(self, request: plugin_pb2.HealthRequest, rpc: Rpc) -> plugin_pb2.HealthResponse:
         """Say how the plug-in is."""
         runtime = self._runtime
-        answer = plugin_pb2.HealthResponse(in_flight=runtime.in_flight, buffered_bytes=runtime.buffered_bytes)
+        waiting = sum(buffer() for buffer in runtime.buffers.values())
+        answer = plugin_pb2.HealthResponse(in_flight=runtime.in_flight, buffered_bytes=waiting)
         answer.loop_lag.FromNanoseconds(int(runtime.lag_s * 1e9))
         if runtime.stopping.is_set():
             answer.state = plugin_pb2.PLUGIN_STATE_STOPPING

@@ -33,6 +33,7 @@ _BATCH_SYMBOLS: Final = 1_000
 _RECONNECTS: Final = 30
 _MOST_TICKS: Final = 50_000_000
 _LEAST_CAP: Final = 100_000
+_ROW_BYTES: Final = 160
 
 
 class ProviderService:
@@ -95,11 +96,12 @@ class ProviderService:
         rows = request.batch_rows or _LIVE_ROWS
         sink = LiveStream(stream.tick_ids, stream.bar_ids, rpc.write, clock.time_ns, rows)
         self._streams[request.stream_id] = stream
+        self._runtime.buffers[request.stream_id] = lambda: sink.rows * _ROW_BYTES
         WORK.set(request.stream_id)
         try:
             with self._runtime.working():
                 async with asyncio.TaskGroup() as group:
-                    flushing = group.create_task(self._flush(sink, max(0.001, flush_s)))
+                    flushing = group.create_task(sink.run(max(0.001, flush_s)))
                     pumping = group.create_task(provider.pump(stream.feed, sink))
                     stopping = group.create_task(self._runtime.stopping.wait())
                     await asyncio.wait([pumping, stopping, flushing], return_when=asyncio.FIRST_COMPLETED)
@@ -109,13 +111,7 @@ class ProviderService:
             if not self._runtime.stopping.is_set():
                 raise errors.PluginFailed("live must go on until it is cancelled, was at its end")
         finally:
-            del self._streams[request.stream_id]
-
-    async def _flush(self, sink: LiveStream, interval_s: float) -> None:
-        while True:
-            await asyncio.sleep(interval_s)
-            await sink.flush()
-            self._runtime.buffered_bytes = sink.rows * 160
+            del self._streams[request.stream_id], self._runtime.buffers[request.stream_id]
 
     async def UpdateLiveSubscriptions(
         self, request: provider_pb2.UpdateLiveSubscriptionsRequest, rpc: Rpc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -36,7 +36,8 @@ class Runtime:
         self.grace_s = 0.0
         self.generation = 0
         self.in_flight = 0
-        self.buffered_bytes = 0
+        self.buffers: dict[str, Callable[[], int]] = {}
+        """Of each live stream, how many bytes wait to be sent."""
         self.lag_s = 0.0
         self._found: type[Any] | None = None
         self._failure: errors.QuasarError | None = None
