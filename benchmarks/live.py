@@ -1,7 +1,8 @@
 """Live streams at given rates: how far they reach, how late a tick is, and what a stalled reader does to the others.
 
-The server and the clients are those of `benchmarks.streams`. A tick's delay is counted from when it is handed to the
-ingest until the client has it as a numpy column. The bars are for two cores of which nobody else uses anything.
+The server and the clients are those of `benchmarks.live_server` and `benchmarks.streams`. A tick's delay is counted
+from when it is handed to the ingest until the client has it as a numpy column. The bars are for two cores of which
+nobody else uses anything: the server has one of them, the clients the other.
 
 Command: `python -m benchmarks.live` (about two minutes).
 """
@@ -16,9 +17,12 @@ from typing import Any
 import grpc
 import numpy as np
 
+from benchmarks.live_server import SYMBOLS
 from benchmarks.streams import (
+    Connections,
     Measured,
     Readers,
+    chunks_of,
     measure,
     on_own_core,
     selection,
@@ -32,9 +36,13 @@ WARM_S = 4.0
 """Until the log is full and memory has settled."""
 RATE = 50_000
 HUNDRED = 100
+IDLE = 1_000
+IDLE_RATE = 100
+"""Ticks per second of all symbols while nearly all subscribers wait."""
 
 
-def _row(name: str, value: float, unit: str, bar: str, holds: bool, **peer: Any) -> dict[str, Any]:
+def row(name: str, value: float, unit: str, bar: str, holds: bool | None, **peer: Any) -> dict[str, Any]:
+    """Return one figure."""
     return {
         "issue": "live",
         "name": name,
@@ -50,7 +58,7 @@ def _row(name: str, value: float, unit: str, bar: str, holds: bool, **peer: Any)
 
 async def _at(rate: int, count: int, *, flush_ms: int = 0, seconds: float = SECONDS) -> Measured:
     """Measure so many readers at a rate."""
-    with server_process("hub", str(rate), str(count)) as server:
+    with server_process("hub", f"--rate={rate}", f"--readers={count}") as server:
         return await measure(server, count, selection(flush_ms=flush_ms), seconds, warm_s=WARM_S)
 
 
@@ -61,9 +69,11 @@ async def _bare(count: int) -> float:
 
 async def _stalled(stall: bool) -> tuple[Measured, dict[str, int]]:
     """Measure 99 readers beside one more that conflates and, if wished, takes nothing for the whole time."""
-    with server_process("hub", str(RATE), str(HUNDRED)) as server:
+    with server_process("hub", f"--rate={RATE}", f"--readers={HUNDRED}") as server:
         async with AsyncExitStack() as stack:
-            readers = Readers(server.port, 1, selection(stream_pb2.DELIVERY_POLICY_CONFLATE), stack)
+            connections = Connections(server.port, stack)
+            # Flushed as often as can be: what the connection swallows while nobody reads is full in a second or two.
+            readers = Readers(connections, 1, selection(stream_pb2.DELIVERY_POLICY_CONFLATE, flush_ms=1))
             (call,) = await readers.open()
             healthy = asyncio.create_task(measure(server, HUNDRED - 1, selection(), SECONDS, warm_s=WARM_S))
             reading = None if stall else asyncio.create_task(readers.read(0, call))
@@ -76,22 +86,47 @@ async def _stalled(stall: bool) -> tuple[Measured, dict[str, int]]:
 
 
 async def _dropped(call: Any) -> dict[str, int]:
-    """Read a stalled stream up to its first report of drops: rows that came, were counted as dropped, were numbered."""
-    got = dropped = last = 0
+    """Read a stalled stream up to its report of the stall: rows that came, were counted as dropped, were numbered."""
+    got = dropped = last = most = 0
     first = None
     async with asyncio.timeout(10):
         while (raw := await call.read()) is not grpc.aio.EOF:
-            envelope = pb.StreamMarketDataResponse.FromString(raw)
-            one = [chunk for chunk in envelope.ticks if chunk.series_id == 1]
+            one = [chunk for chunk in chunks_of(raw) if chunk.series_id == 1]
             for chunk in one:
                 first = chunk.first_sequence if first is None else first
-                got += len(chunk.event_time_ns)
-                last = chunk.first_sequence + len(chunk.event_time_ns)
-            dropped += sum(each.dropped for each in envelope.dropped if each.series_id == 1)
-            if dropped and one:
+                got += len(chunk.columns)
+                last = chunk.first_sequence + len(chunk.columns)
+            told = pb.StreamMarketDataResponse.FromString(raw).dropped
+            now = sum(each.dropped for each in told if each.series_id == 1)
+            dropped, most = dropped + now, max(most, now)
+            if most >= RATE // SYMBOLS and one:
                 break
     call.cancel()
     return {"got": got, "dropped": dropped, "numbered": last - (first or 0)}
+
+
+async def _idle() -> float:
+    """Return what the server's memory grows by with so many subscribers of one symbol each, each on its connection."""
+    with server_process("hub", f"--rate={IDLE_RATE}", "--readers=1") as server:
+        async with AsyncExitStack() as stack:
+            connections = Connections(server.port, stack, shared_by=1)
+            first = Readers(connections, 1, selection(symbols=[0]))
+            reading = [asyncio.create_task(first.read(0, (await first.open())[0]))]
+            await asyncio.sleep(WARM_S)
+            before = server.memory_mib()
+            for number in range(1, IDLE):
+                more = Readers(connections, 1, selection(symbols=[number % SYMBOLS]))
+                reading.append(asyncio.create_task(more.read(0, (await more.open())[0])))
+                if number % 50 == 0:
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(WARM_S)
+            grown = server.memory_mib() - before
+            if any(task.done() for task in reading):
+                raise RuntimeError("a stream of an idle subscriber ended")
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+    return grown
 
 
 def _p99(measured: Measured) -> float:
@@ -105,8 +140,8 @@ def _one_reader() -> list[dict[str, Any]]:
     peer = "bare grpc.aio, one message per tick"
     ratio = round(fast.rows / bare, 1)
     return [
-        _row("one feed to one subscriber", fast.rows, "ticks/s", ">= 500000", fast.rows >= 500_000),
-        _row(
+        row("one feed to one subscriber", fast.rows, "ticks/s", ">= 500000", fast.rows >= 500_000),
+        row(
             "the same beside a plain stream",
             fast.rows,
             "ticks/s",
@@ -116,7 +151,7 @@ def _one_reader() -> list[dict[str, Any]]:
             against_value=round(bare),
             ratio=ratio,
         ),
-        _row(f"p99 delay of a tick at {RATE} ticks/s", _p99(steady), "ms", "<= 20", _p99(steady) <= 20),
+        row(f"p99 delay of a tick at {RATE} ticks/s", _p99(steady), "ms", "<= 20", _p99(steady) <= 20),
     ]
 
 
@@ -126,10 +161,10 @@ def _hundred_readers() -> list[dict[str, Any]]:
     bare = on_own_core(_bare(HUNDRED))
     ratio = round(steady.deliveries / bare, 1)
     grown = steady.memory_mib[1] - steady.memory_mib[0]
-    kept_up = not double.ended and double.rows >= 0.99 * 2 * RATE
+    kept_up = not double.ended and double.rows >= 0.99 * 2 * RATE and double.deliveries >= 0.99 * 2 * RATE * HUNDRED
     peer = "bare grpc.aio, one message per tick"
     return [
-        _row(
+        row(
             f"{RATE} ticks/s to {HUNDRED} subscribers",
             steady.deliveries,
             "deliveries/s",
@@ -139,9 +174,11 @@ def _hundred_readers() -> list[dict[str, Any]]:
             against_value=round(bare),
             ratio=ratio,
         ),
-        _row("their p99 delay", _p99(steady), "ms", "<= 60", _p99(steady) <= 60 and not steady.ended),
-        _row("growth of the server's memory meanwhile", grown, "MiB", "<= 64", grown <= 64),
-        _row(f"{2 * RATE} ticks/s to {HUNDRED} subscribers", double.rows, "ticks/s", f">= {1.98 * RATE:g}", kept_up),
+        row("their p99 delay", _p99(steady), "ms", "<= 60", _p99(steady) <= 60 and not steady.ended),
+        row("growth of the server's memory meanwhile", grown, "MiB", "<= 64", grown <= 64),
+        row("share of its core that the server used", 100 * steady.load[0], "%", "", None),
+        row("share of its core that the load used", 100 * steady.load[1], "%", "", None),
+        row(f"{2 * RATE} ticks/s to {HUNDRED} subscribers", double.rows, "ticks/s", f">= {1.98 * RATE:g}", kept_up),
     ]
 
 
@@ -152,17 +189,22 @@ def _one_stalled() -> list[dict[str, Any]]:
     grown = beside.memory_mib[1] - beside.memory_mib[0] - (alone.memory_mib[1] - alone.memory_mib[0])
     exact = counts["got"] + counts["dropped"] == counts["numbered"]
     return [
-        _row("change of the p99 delay of 99 readers beside a stalled one", 100 * change, "%", "< 5", change < 0.05),
-        _row("memory that the stalled reader takes", grown, "MiB", "< 64", grown < 64),
-        _row("rows of one series that it missed, as counted", counts["dropped"], "rows", "exact", exact),
+        row("change of the p99 delay of 99 readers beside a stalled one", 100 * change, "%", "< 5", change < 0.05),
+        row("memory that the stalled reader takes", grown, "MiB", "< 64", grown < 64),
+        row("rows of one series that it missed, as counted", counts["dropped"], "rows", "exact", exact),
     ]
+
+
+def _many_idle() -> list[dict[str, Any]]:
+    grown = on_own_core(_idle())
+    return [row(f"memory of {IDLE} subscribers that mostly wait", grown, "MiB", "<= 250", grown <= 250)]
 
 
 def rows() -> list[dict[str, Any]]:
     """Measure everything and return one row for each figure."""
-    return [*_one_reader(), *_hundred_readers(), *_one_stalled()]
+    return [*_one_reader(), *_hundred_readers(), *_one_stalled(), *_many_idle()]
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(json.dumps(row))
+    for each in rows():
+        print(json.dumps(each))
