@@ -114,7 +114,7 @@ def test_it_declares_what_it_is(name: str) -> None:
     assert all(secret.description for secret in declared.secrets)
 
 
-@pytest.mark.parametrize("name", VENDORS.keys() & BUILTIN.keys())
+@pytest.mark.parametrize("name", sorted(VENDORS.keys() & BUILTIN.keys()))
 def test_its_vendor_is_reached_over_tls_unless_an_operator_says_otherwise(name: str) -> None:
     addresses = [str(one.default) for one in manifest(name).preferences if one.path.endswith("url") and one.default]
     assert all(address.startswith(("https://", "wss://")) for address in addresses)
