@@ -209,7 +209,11 @@ class Ccxt(Provider):
         async with self._opening:
             if self._rest is None:
                 made = self._made()
-                await self._ask(made.load_markets())
+                try:
+                    await self._ask(made.load_markets())
+                except BaseException:
+                    await made.close()
+                    raise
                 self._rest = made
         return self._rest
 

@@ -50,8 +50,9 @@ def load(exchange: str) -> type[Any]:
     _prepare()
     for package in ("ccxt.pro", "ccxt.async_support"):
         if exchange.isidentifier() and importlib.util.find_spec(f"{package}.{exchange}") is not None:
-            found: type[Any] = getattr(importlib.import_module(f"{package}.{exchange}"), exchange)
-            return found
+            found = getattr(importlib.import_module(f"{package}.{exchange}"), exchange, None)
+            if isinstance(found, type):
+                return found
     raise errors.InvalidArgument(
         f"preference exchange must be an id of ccxt such as kraken or binance, was {exchange!r}"
     )
@@ -121,6 +122,8 @@ def paced(kind: type[Any], attempts: Attempts) -> type[Any]:
 
 def told(error: Exception, wait_s: float | None = None) -> Exception:
     """Return an error of ccxt as one that the platform acts on; others as they are."""
+    if isinstance(error, errors.QuasarError):
+        return error
     ccxt: Any = sys.modules["ccxt"]
     text = " ".join(str(error).split())[:_IN_ERROR] or type(error).__name__
     if not isinstance(error, ccxt.BaseError):
@@ -138,8 +141,9 @@ def told(error: Exception, wait_s: float | None = None) -> Exception:
 
 def passing(error: BaseException) -> bool:
     """Tell whether another connection may cure the error."""
-    ccxt: Any = sys.modules["ccxt"]
-    return isinstance(error, ccxt.NetworkError | errors.VendorFailed | OSError | TimeoutError)
+    if isinstance(error, errors.QuasarError | OSError | TimeoutError):
+        return isinstance(error, errors.VendorFailed | OSError | TimeoutError)
+    return isinstance(error, sys.modules["ccxt"].NetworkError)
 
 
 def session(connections: int) -> aiohttp.ClientSession:

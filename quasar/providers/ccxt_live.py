@@ -36,7 +36,8 @@ _WATCH_S: Final = 1.0
 _GRACE_S: Final = 3.0
 """How long nothing must be refused for a subscription to count as taken; ccxt keeps the answer to itself."""
 _BUDGET_WINDOW_S: Final = 600.0
-_REMEMBERED: Final = 2_000
+_REMEMBERED: Final = 4_000
+"""Trades a symbol; ccxt holds a thousand."""
 _MS_NS: Final = 1_000_000
 
 Watch = Callable[[], Awaitable[list[LiveItem]]]
@@ -53,7 +54,7 @@ class Watching:
         self._connection = 0
         self._attempts: deque[float] = deque()
         self._began_ns = provider.clock.time_ns()
-        self._seen: dict[str, deque[str]] = {}
+        self._seen: dict[str, dict[str, None]] = {}
         self._tops: dict[str, tuple[Any, ...]] = {}
 
     async def run(self) -> None:
@@ -102,16 +103,22 @@ class Watching:
         self._sink.put(ConnectionNotice(state, self._connection, self._provider.exchange, **fields))
 
     def fresh_trades(self, symbol: str, rows: list[dict[str, Any]]) -> Iterator[LiveItem]:
-        """Return trades that were not told yet; exchanges begin each subscription with some of the past."""
+        """Return trades that were not told yet, oldest first.
+
+        Exchanges begin each subscription with some of the past; what is older than the feed is left out.
+        """
         from quasar.providers.ccxt import parse_trade
 
-        seen = self._seen.setdefault(symbol, deque(maxlen=_REMEMBERED))
-        for row in rows:
-            item, key = parse_trade(row), str(row.get("id") or row)
-            if key in seen or (isinstance(item, Tick) and item.event_time_ns < self._began_ns // _MS_NS * _MS_NS):
+        seen, begin_ms = self._seen.setdefault(symbol, {}), self._began_ns // _MS_NS
+        fresh = [row for row in rows if (row.get("timestamp") or begin_ms) >= begin_ms and _key(row) not in seen]
+        for row in sorted(fresh, key=_order):
+            if _key(row) in seen:
                 continue
-            seen.append(key)
+            seen[_key(row)] = None
+            item = parse_trade(row)
             yield item if isinstance(item, RejectedRow) else (symbol, item)
+        for old in list(seen)[: max(0, len(seen) - _REMEMBERED)]:
+            del seen[old]
 
     def fresh_top(self, symbol: str, book: Any, now_ns: int) -> Iterator[LiveItem]:
         """Return the best bid and ask of a book when they changed."""
@@ -231,7 +238,9 @@ class _Session:
             self._sink.put(SymbolNotice(symbol, SymbolState.SUBSCRIBED))
 
     async def _trades(self, symbol: str) -> list[LiveItem]:
-        return list(self._watching.fresh_trades(symbol, await self._exchange.watch_trades(symbol)))
+        await self._exchange.watch_trades(symbol)
+        # ccxt returns what it held when it woke this task; its cache has what came since, too.
+        return list(self._watching.fresh_trades(symbol, self._exchange.trades.get(symbol) or []))
 
     async def _top(self, symbol: str) -> list[LiveItem]:
         book = await self._exchange.watch_order_book(symbol)
@@ -245,6 +254,16 @@ class _Session:
         rows = (self._exchange.ohlcvs.get(symbol) or {}).get(frame) or []
         found = parse_ohlcv(rows[-2:], Interval.parse(code), self._clock.time_ns())
         return [(symbol, code, bar) for bar in found if isinstance(bar, Bar)]
+
+
+def _order(row: dict[str, Any]) -> tuple[float, int]:
+    """Return what sorts trades: their milliseconds, and within one their ids, which snapshots have newest first."""
+    number = str(row.get("id") or "")
+    return row.get("timestamp") or 0, int(number) if number.isdecimal() else 0
+
+
+def _key(row: dict[str, Any]) -> str:
+    return str(row.get("id") or row)
 
 
 def _leaf(error: Exception) -> Exception:

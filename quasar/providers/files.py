@@ -170,9 +170,14 @@ def read_bars(path: Path) -> BarColumns:
     """Read a file of bars, in order of time, one for each time.
 
     Raises:
-        InvalidArgument: A column is missing or a time cannot be read; the message names file and column.
+        InvalidArgument: The file, a column of it or a time cannot be read; the message names it.
     """
-    table = _table(path)
+    import pyarrow as pa
+
+    try:
+        table = _table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidArgument(f"{path.name} cannot be read, it may be half written: {error}") from error
     names = {name.lower().strip(): name for name in table.column_names}
     time_name = next((names[name] for name in _TIME_NAMES if name in names), None)
     missing = [name for name in ("open", "high", "low", "close") if name not in names]
@@ -205,9 +210,13 @@ def _table(path: Path) -> pa.Table:
 
 
 def _floats(table: pa.Table, name: str) -> FloatArray:
+    import pyarrow as pa
     import pyarrow.compute as compute
 
-    column = compute.cast(table.column(name), "float64")
+    try:
+        column = compute.cast(table.column(name), "float64")
+    except pa.ArrowException as error:
+        raise InvalidArgument(f"column {name} must hold numbers: {error}") from error
     values: FloatArray = column.to_numpy().astype(np.float64)
     return values
 

@@ -189,7 +189,9 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.options.connections),
+                # The system's resolver, and not the one that aiohttp takes once another library brings it along: that
+                # one reads other files than a container and a jail have.
+                connector=aiohttp.TCPConnector(limit=self.options.connections, resolver=aiohttp.ThreadedResolver()),
                 timeout=aiohttp.ClientTimeout(total=self.options.timeout_s),
                 headers=dict(self.options.headers),
             )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import sys
 from collections.abc import AsyncIterator
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -21,18 +23,24 @@ from quasar.provider import (
     Context,
     EmptyRange,
     Feed,
+    GapCause,
+    GapNotice,
     LiveItem,
     LiveSymbol,
     SymbolNotice,
     SymbolState,
     Tick,
+    TickFlag,
+    TickKind,
     TickRequest,
     UnknownSymbol,
 )
 from quasar.providers.eodhd import Eodhd
 from quasar.providers.kraken import Kraken
 from quasar.providers.market import MINUTE_NS, Market
-from quasar.testing.vendors import EodhdServer, KrakenServer, SimulatedExchange
+from quasar.testing.local_server import FAULTS
+from quasar.testing.vendors import EodhdServer, KrakenServer, RecordedExchange, SimulatedExchange
+from tests.integration.providers.collecting import pumping
 from tests.unit.recorded import recorded
 
 
@@ -163,3 +171,109 @@ def test_columns_and_rows_of_the_market_agree() -> None:
     again = TickColumns.from_ticks(trades.ticks())
     np.testing.assert_array_equal(again.event_time_ns, trades.event_time_ns)
     assert EmptyRange(0, 1).no_trade is False
+
+
+# The simulated exchange, with faults on demand.
+
+
+async def test_a_wrong_checksum_is_told_and_a_new_snapshot_brings_the_book_back(
+    kraken: Kraken, server: KrakenServer
+) -> None:
+    async with pumping(kraken, LiveSymbol("BTC/USD", trades=False, book_top=True)) as (sink, feed):
+        await sink.until(lambda found: len(found.ticks(TickKind.BOOK_TOP)) >= 2)
+        server.faults.wrong_checksums = 1
+        await sink.until(lambda found: any(n.state is SymbolState.CHECKSUM_FAILED for n in found.notices(SymbolNotice)))
+        assert [gap.cause for gap in sink.notices(GapNotice)] == [GapCause.SEQUENCE_BROKEN]
+        before = len(sink.ticks(TickKind.BOOK_TOP))
+        feed.resync(["BTC/USD"])
+        await sink.until(lambda found: len(found.ticks(TickKind.BOOK_TOP)) >= before + 2)
+        assert sink.ticks(TickKind.BOOK_TOP)[before].flags & TickFlag.SNAPSHOT
+        assert server.connections == 1
+
+
+async def test_trades_that_are_held_back_arrive_at_once_and_all(kraken: Kraken, server: KrakenServer) -> None:
+    server.faults.burst_s = 2.5
+    async with pumping(kraken, LiveSymbol("BTC/USD")) as (sink, _):
+        await sink.until(lambda found: len(found.ticks()) >= 4)
+    ticks = sink.ticks()
+    truth = Market().trades("BTC/USD", ticks[0].event_time_ns, ticks[-1].event_time_ns + 1)
+    assert truth.trade_id is not None
+    assert [tick.trade_id for tick in ticks] == truth.trade_id.tolist()
+
+
+async def test_duplicate_and_late_trades_are_what_the_faults_say(kraken: Kraken, server: KrakenServer) -> None:
+    server.faults.duplicate_trades = True
+    async with pumping(kraken, LiveSymbol("BTC/USD")) as (sink, _):
+        await sink.until(lambda found: len(found.ticks()) >= 4)
+        ids = [tick.trade_id for tick in sink.ticks()]
+        assert ids[0] == ids[1]
+        server.faults.duplicate_trades, server.faults.late_trades = False, True
+        server.faults.burst_s = 2.1
+        before = len(ids)
+        await sink.until(lambda found: len(found.ticks()) >= before + 8)
+        times = [tick.event_time_ns for tick in sink.ticks()[before:]]
+        assert times != sorted(times)
+
+
+async def test_faults_are_switched_over_http_while_it_runs(server: KrakenServer) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{server.rest_url}{FAULTS}", json={"silent": True, "refuse_symbols": ["A/B"]}) as done:
+            assert (await done.json())["silent"] is True
+        assert server.faults.silent
+        assert server.faults.refuse_symbols == frozenset({"A/B"})
+        async with session.post(f"{server.rest_url}{FAULTS}", json={"slient": True}) as done:
+            assert done.status == 400
+            assert "faults are" in await done.text()
+
+
+async def test_the_simulated_exchange_runs_by_itself() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-m", "quasar.testing", "--port", "0", stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        first = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().split()
+        async with aiohttp.ClientSession() as session, session.get(first[1]) as answer:
+            assert "BTCUSD" in (await answer.json())["result"]
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_bars_of_the_feed_are_those_of_its_trades(kraken: Kraken, server: KrakenServer) -> None:
+    wanted = LiveSymbol("BTC/USD", trades=False, intervals=("1min", "5min"))
+    async with pumping(kraken, wanted) as (sink, _):
+        await sink.until(lambda found: len(found.bars()) >= 20)
+    closed = sink.bars()[0]
+    truth = Market().minute_bars("BTC/USD", closed.open_time_ns, closed.open_time_ns + 1)
+    assert (closed.open, closed.high, closed.low, closed.close) == (
+        truth.open[0], truth.high[0], truth.low[0], truth.close[0]
+    )  # fmt: skip
+    assert {bar.state for bar in sink.bars()} == {BarState.FORMING}
+
+
+@pytest.mark.parametrize(
+    ("channel", "path", "symbol"),
+    [
+        ("book", "kraken/ws_v2/btcusd_book25_trade_session_part1.jsonl", "BTC/USD"),
+        ("ohlc", "kraken/ws_v2/ohlc1m_btcusdt_session.jsonl", "BTC/USDT"),
+    ],
+)
+async def test_recorded_sessions_are_played_as_they_were(channel: str, path: str, symbol: str) -> None:
+    lines = [json.loads(line) for line in recorded(path).read_text().splitlines()]
+    texts = [line["payload"] if "payload" in line else json.dumps(line) for line in lines]
+    frames = [text for text in texts if json.loads(text).get("channel") == channel]
+    pairs = {symbol: {"wsname": symbol, "altname": symbol, "base": "BTC", "quote": "USD"}}
+    async with KrakenServer(RecordedExchange(pairs, frames={(channel, symbol): frames})) as server:
+        places = {"rest_url": server.rest_url, "websocket_url": server.websocket_url, "book_depth": 25}
+        provider = Kraken(Context(), places)
+        await provider.start()
+        wanted = LiveSymbol(symbol, trades=False, book_top=channel == "book", intervals=("1min",))
+        async with pumping(provider, wanted) as (sink, _):
+            if channel == "book":
+                await sink.until(lambda found: len(found.ticks(TickKind.BOOK_TOP)) >= 3)
+                assert not sink.notices(GapNotice)
+            else:
+                await sink.until(lambda found: len(found.bars()) >= 10)
+                minutes = {bar.open_time.strftime("%H:%M") for bar in sink.bars()}
+                assert not {"17:36", "17:37", "17:42"} & minutes

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from quasar.model.instants import day_ns
-from quasar.provider import Bar, BarRequest, Instrument, RejectedRow
-from quasar.providers.eodhd import Eodhd, parse_dated, parse_intraday
+from quasar.model.instants import day_ns, to_ns
+from quasar.model.intervals import Interval
+from quasar.provider import Bar, BarRequest, BarState, Instrument, RejectedRow
+from quasar.providers.eodhd import Eodhd, adjusted, parse_dated, parse_intraday
 from tests.unit.recorded import recorded
 
 
@@ -92,3 +93,60 @@ def test_a_row_with_a_missing_price_is_told_apart() -> None:
     assert all(isinstance(item, RejectedRow) for item in items)
     assert isinstance(items[0], RejectedRow)
     assert items[0].time_ns == day_ns(dt.date(2025, 1, 2))
+
+
+NOON = to_ns(dt.datetime(2025, 10, 1, 12, tzinfo=dt.UTC))  # a Wednesday
+PRICES: dict[str, Any] = {"open": 10, "high": 12, "low": 8, "close": 10, "adjusted_close": 5, "volume": 7}
+
+
+@pytest.mark.parametrize(
+    ("interval", "date", "opens", "state"),
+    [
+        ("1w", "2025-09-26", "2025-09-22", BarState.CLOSED),
+        ("1w", "2025-09-29", "2025-09-29", BarState.FORMING),
+        ("1w", "2025-10-01", "2025-09-29", BarState.FORMING),
+        ("1M", "2025-09-30", "2025-09-01", BarState.CLOSED),
+        ("1M", "2025-10-01", "2025-10-01", BarState.FORMING),
+    ],
+)
+def test_weeks_and_months_begin_with_their_first_day_and_end_when_they_are_over(
+    interval: str, date: str, opens: str, state: BarState
+) -> None:
+    (bar,) = parse_dated([{"date": date, **PRICES}], Interval.parse(interval), NOON)
+    assert isinstance(bar, Bar)
+    assert (bar.open_time.date().isoformat(), bar.state) == (opens, state)
+
+
+def test_the_day_of_a_market_that_never_closes_is_over_at_midnight() -> None:
+    row = {"date": "2025-10-01", **PRICES}
+    (share,) = parse_dated([row], now_ns=NOON)
+    (coin,) = parse_dated([row], now_ns=NOON, ends_daily=False)
+    assert isinstance(share, Bar)
+    assert isinstance(coin, Bar)
+    assert (share.state, coin.state) == (BarState.CLOSED, BarState.FORMING)
+
+
+def test_adjusted_prices_keep_their_proportions() -> None:
+    (bar,) = parse_dated([{"date": "2025-10-01", **PRICES}])
+    assert isinstance(bar, Bar)
+    half = adjusted(bar)
+    assert (half.open, half.high, half.low, half.close, half.volume) == (5.0, 6.0, 4.0, 5.0, 7.0)
+    assert adjusted(half) == half
+    assert adjusted(Bar(0, 1, 1, 1, 1)) == Bar(0, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("exchange", "asked"), [("XASX", "AU"), ("AU", "AU"), ("XNAS", "US"), ("WAR", "WAR")])
+async def test_symbols_of_any_exchange_are_asked_for_by_its_code_or_its_mic(exchange: str, asked: str) -> None:
+    urls: list[str] = []
+
+    class Listening(Eodhd):
+        async def _get(self, path: str, params: Any, subject: str) -> list[Any]:
+            urls.append(path)
+            return [
+                {"Code": "A", "Exchange": "NASDAQ" if asked == "US" else asked, "Type": "Common Stock"},
+                {"Code": "B", "Exchange": "NYSE" if asked == "US" else asked, "Type": "Common Stock"},
+            ]
+
+    found = [item.symbol async for item in Listening().symbols(exchange) if isinstance(item, Instrument)]
+    assert urls == [f"exchange-symbol-list/{asked}"]
+    assert found == (["A.US"] if exchange == "XNAS" else [f"A.{asked}", f"B.{asked}"])

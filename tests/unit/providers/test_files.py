@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from quasar.errors import InvalidArgument
-from quasar.provider import BarColumns, BarRequest, UnknownSymbol, Unsupported
+from quasar.provider import (
+    BarColumns,
+    BarRequest,
+    BarState,
+    Context,
+    Feed,
+    LiveSymbol,
+    SymbolState,
+    UnknownSymbol,
+    Unsupported,
+)
 from quasar.providers.files import Files, read_bars
+from quasar.testing.clock import FakeClock
 from tests.unit.recorded import recorded
 
 EVER = 1 << 62
@@ -73,3 +86,61 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
         await bars(source, "X", "1min")
     with pytest.raises(InvalidArgument, match="folder must name a folder"):
         await bars(await provider(tmp_path / "nowhere"), "X", "1d")
+
+
+async def test_a_parquet_file_is_read_with_its_own_times(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    times = pa.array([1_700_000_040_000_000_000], pa.timestamp("ns", "UTC"))
+    one = pa.array([1.5])
+    table = pa.table({"open_time": times, "open": one, "high": one, "low": one, "close": one, "volume": one})
+    pq.write_table(table, tmp_path / "BTC_USD-1min.parquet")
+    found = await bars(await provider(tmp_path), "BTC/USD", "1min")
+    assert found.open_time_ns.tolist() == [1_700_000_040_000_000_000]
+
+
+async def test_the_row_of_an_interval_that_is_not_over_is_forming(tmp_path: Path) -> None:
+    (tmp_path / "X-1d.csv").write_text("time,open,high,low,close\n2026-01-04,1,2,0.5,1\n2026-01-05,1,2,0.5,1\n")
+    source = Files(Context(clock=FakeClock()), {"folder": str(tmp_path)})  # 5 January 2026, 00:00 UTC
+    await source.start()
+    found = await bars(source, "X", "1d")
+    assert [found.bar(row).state for row in range(2)] == [BarState.CLOSED, BarState.FORMING]
+
+
+async def test_the_folder_is_watched_and_what_is_added_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "X-1d.csv"
+    path.write_text("time,open,high,low,close\n2025-01-02,1,2,0.5,1\n")
+    clock = FakeClock()
+    source = Files(Context(clock=clock), {"folder": str(tmp_path), "poll": 1.0})
+    await source.start()
+    feed = Feed([LiveSymbol("X", intervals=("1d",)), LiveSymbol("Y", intervals=("1d",)), LiveSymbol("X2")])
+    items: list[Any] = []
+
+    async def read() -> None:
+        async for item in source.live(feed):
+            items.append(item)  # noqa: PERF401 - it never ends
+
+    async def look(text: str = "") -> list[Any]:
+        items.clear()
+        if text:
+            path.write_text(path.read_text() + text)
+        await clock.advance(1.0)
+        await clock.wait_for_sleepers(1)
+        return list(items)
+
+    task = asyncio.create_task(read())
+    await clock.wait_for_sleepers(1)
+    states = {(item.symbol, item.state) for item in items}
+    assert states == {
+        ("X", SymbolState.SUBSCRIBED),
+        ("Y", SymbolState.REFUSED),
+        ("X2", SymbolState.REFUSED),
+    }
+    assert await look() == []
+    ((symbol, interval, added),) = await look("2025-01-03,1,2,0.5,3\n")
+    assert (symbol, interval, added.close.tolist()) == ("X", "1d", [3.0])
+    assert await look("2025-01-04,1,2") == []  # half written
+    ((_, _, added),) = await look(",0.5,4\n")
+    assert added.close.tolist() == [4.0]
+    task.cancel()
