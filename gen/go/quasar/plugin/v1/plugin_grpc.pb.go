@@ -9,9 +9,11 @@
 // How a plug-in is run. A service starts one process for each class and gives it two Unix sockets by environment: it has to serve gRPC
 // without TLS on `QUASAR_PLUGIN_SOCKET`, and may call `PluginHost` on `QUASAR_PLUGIN_HOST_SOCKET`. Both lie in a folder that only the two
 // can open: the socket is the identity, there are no tokens, and the roles at the methods say only that no user of the platform ever calls
-// them. The order of calls is `Describe`, `Configure`, then the service of the plug-in's kind (`ProviderPlugin`, `BrokerPlugin` or
-// `StrategyPlugin`) and `Configure` again at every change of settings. A plug-in has to answer `Describe` and `Health` within a second of
-// listening, also while it works. It ends itself when its host socket is closed.
+// them. A program in another language finds both open already, since its jail lets it make no Unix sockets: descriptor 3 listens at
+// `QUASAR_PLUGIN_SOCKET`, descriptor 4 is connected to `QUASAR_PLUGIN_HOST_SOCKET`. The order of calls is `Describe`, `Configure`, then
+// the service of the plug-in's kind (`ProviderPlugin`, `BrokerPlugin` or `StrategyPlugin`) and `Configure` again at every change of
+// settings. A plug-in has to answer `Describe` and `Health` within a second of listening, also while it works. It ends itself when its
+// host socket is closed.
 //
 // Errors. A plug-in answers with a gRPC status and `google.rpc.ErrorInfo{domain: "quasar"}` whose reason is PLUGIN_FAILED for an error of
 // its own code, VENDOR_FAILED for one of the vendor (with `RetryInfo` when the vendor said how long to wait), INVALID_ARGUMENT or
