@@ -21,6 +21,7 @@ from quasar.model.ticks import Tick
 from quasar.plugins.archive import read_sources
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.errands import Errands
+from quasar.plugins.foreign import foreign_of
 from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
@@ -71,7 +72,13 @@ def _usual(offered: Sequence[str]) -> str:
 
 def chosen_kind(kind: str | None, file_name: str, source: bytes) -> Kind:
     """Return what a file holds: what was said, else what its classes extend."""
-    return Kind(kind) if kind else kind_of(read_sources(file_name, source)[0])
+    if kind:
+        return Kind(kind)
+    try:
+        foreign = foreign_of(file_name, source)
+    except errors.CodeRejected:
+        return Kind.PROVIDER  # the check says what is wrong
+    return foreign.kind if foreign is not None else kind_of(read_sources(file_name, source)[0])
 
 
 def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from quasar import errors
 from quasar.plugins.code import CodeVersion
+from quasar.plugins.foreign import foreign_of
 from quasar.sdk.declarations import Host
 
 _SCHEMES = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -24,7 +25,7 @@ def declared_ports(code: CodeVersion) -> tuple[int, ...]:
     An operator who stores a URL as a preference wants it to be reached. Hosts that are computed are not found here;
     the process that tells them in its manifest is started again with them.
     """
-    found = set(code.ports if code.ports is not None else _in_source(code))
+    found = set(code.ports if code.ports is not None else _in_upload(code))
     return tuple(sorted(found | set(ports_of_urls(code.preferences))))
 
 
@@ -41,6 +42,14 @@ def ports_of_urls(values: Mapping[str, Any]) -> Iterator[int]:
                 continue
             if port:
                 yield port
+
+
+def _in_upload(code: CodeVersion) -> set[int]:
+    try:
+        foreign = foreign_of(code.file_name, code.source)
+    except errors.CodeRejected:
+        return set()  # the process will say so
+    return _in_source(code) if foreign is None else {host.port for host in foreign.hosts}
 
 
 def _in_source(code: CodeVersion) -> set[int]:

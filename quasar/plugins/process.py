@@ -22,6 +22,7 @@ from quasar.plugins.code import CodeVersion
 from quasar.plugins.containment import Cause, exit_words
 from quasar.plugins.errands import Errands
 from quasar.plugins.folders import chosen_folders, make_folder
+from quasar.plugins.foreign import foreign_of, unpack
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.manifest import Manifest
@@ -187,6 +188,8 @@ class PluginProcess:
 
     def _spec(self, folder: Path) -> Spec:
         code = self.code
+        foreign = foreign_of(code.file_name, code.source)
+        programs = folder / "program"
         return Spec(
             kind=code.kind.value,
             name=code.name,
@@ -200,6 +203,8 @@ class PluginProcess:
             run_folder=str(folder),
             scratch=str(folder / "scratch"),
             ports=self._open_ports(),
+            command=unpack(foreign, code.source, programs) if foreign is not None else (),
+            program_folder=str(programs),
             readable=chosen_folders(code),
             limits=self.limits,
             log_level=self._settings.log_level,

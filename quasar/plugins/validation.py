@@ -10,6 +10,8 @@ from quasar import errors
 from quasar.clock import Clock, SystemClock
 from quasar.plugins.archive import read_sources
 from quasar.plugins.code import CodeVersion
+from quasar.plugins.foreign import FILE as FOREIGN
+from quasar.plugins.foreign import foreign_of
 from quasar.plugins.jail.spec import Limits
 from quasar.plugins.manifest import Kind
 from quasar.plugins.reading.code import read_code
@@ -52,7 +54,7 @@ async def validate(
     stage, trial, symbols = Stage.ARCHIVE, Trial(), 1
     if not _has_errors(findings):
         stage = Stage.STATIC
-        symbols, read = read_code(kind, texts)
+        symbols, read = _read(kind, file_name, source, texts)
         findings += read
     if not _has_errors(findings) and not static_only:
         code = CodeVersion(
@@ -78,6 +80,23 @@ async def validate(
         peak_memory_bytes=trial.peak_memory_bytes,
         output=trial.output,
     )
+
+
+def _read(kind: Kind, file_name: str, source: bytes, texts: Mapping[str, str]) -> tuple[int, list[Finding]]:
+    """Read what can be read without running it; of a program in another language that is how it is started."""
+    remedy = "see docs/howto/write-a-plug-in-in-another-language.md"
+    try:
+        foreign = foreign_of(file_name, source)
+    except errors.CodeRejected as error:
+        return 1, [
+            Finding(severity=Severity.ERROR, rule="bad-plugin-toml", message=error.message, remedy=remedy, file=FOREIGN)
+        ]
+    if foreign is None:
+        return read_code(kind, texts)
+    if foreign.kind is not kind:
+        text = f"kind in {FOREIGN} must be {kind.value}, as it was uploaded, was {foreign.kind.value}"
+        return 1, [Finding(severity=Severity.ERROR, rule="wrong-kind", message=text, remedy=remedy, file=FOREIGN)]
+    return 1, []
 
 
 def need(report: Report) -> None:

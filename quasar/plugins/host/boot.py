@@ -20,6 +20,10 @@ def main() -> None:
     """Confine this process, then serve the plug-in until the service ends it."""
     spec = Spec.from_json(os.environ.pop(VARIABLE))
     posture = confine(spec)
+    if spec.command:
+        from quasar.plugins.host.launch import launch
+
+        launch(spec, posture)
     from quasar.plugins.host.application import run  # loads gRPC and its threads, which are to be in the jail
 
     run(spec, posture)

@@ -48,6 +48,7 @@ _SYSTEM_READABLE: Final = (
     "/proc/sys/net/core/somaxconn",
 )
 _DNS_PORT: Final = 53
+_LOADERS: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu")
 _STACK_ROOM: Final = 256 * 1024 * 1024
 
 
@@ -69,6 +70,7 @@ def confine(spec: Spec) -> list[PostureItem]:
     if version:
         rules = [(path, landlock.READ) for path in (*readable, *_SYSTEM_READABLE)]
         rules += [(spec.scratch, landlock.WRITE), (spec.run_folder, landlock.READ | landlock.MAKE_SOCK)]
+        rules += _program_rules(spec)
         rules += [("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE)]
         ports = (*spec.ports, _DNS_PORT) if spec.ports else ()
         items += landlock.restrict(version, rules, ports)
@@ -80,6 +82,15 @@ def confine(spec: Spec) -> list[PostureItem]:
     return items
 
 
+def _program_rules(spec: Spec) -> list[tuple[str, int]]:
+    """Return what a program in another language needs to run: itself, its files, the system's loader."""
+    if not spec.command:
+        return []
+    loaders = [str(path) for folder in _LOADERS for path in Path(folder).glob("ld-*")]
+    runs = landlock.READ | landlock.EXECUTE
+    return [(path, runs) for path in (spec.program_folder, spec.command[0], *loaders)]
+
+
 def seal(spec: Spec) -> list[PostureItem]:
     """Take the second step, when the two sockets are there: no processes, no local sockets. Returns what holds."""
     os.nice(spec.limits.nice)  # the platform's own modules were loaded at the usual pace
@@ -87,17 +98,28 @@ def seal(spec: Spec) -> list[PostureItem]:
         missing = "no seccomp filter for this machine"
         return [PostureItem("processes", False, missing), PostureItem("local sockets", False, missing)]
     try:
-        seccomp.apply(network=bool(spec.ports))
+        seccomp.apply(network=bool(spec.ports), programs=bool(spec.command))
     except OSError as error:
         missing = f"the kernel refused the seccomp filter: {error.strerror}"
         return [PostureItem("processes", False, missing), PostureItem("local sockets", False, missing)]
     return [
-        PostureItem("processes", True, "seccomp: threads only, no forks, no other programs"),
+        PostureItem(
+            "processes", True, f"seccomp: threads only, no forks{'' if spec.command else ', no other programs'}"
+        ),
+        *_programs(spec),
         PostureItem("local sockets", True, "seccomp: no Unix sockets beside those to the service"),
         PostureItem(
             "udp", not spec.ports, "for name resolution to any host" if spec.ports else "seccomp: no IP sockets"
         ),
     ]
+
+
+def _programs(spec: Spec) -> list[PostureItem]:
+    if not spec.command:
+        return []
+    if not landlock.abi():
+        return [PostureItem("programs", False, "it may become any program of this machine: the kernel has no Landlock")]
+    return [PostureItem("programs", True, "Landlock: becomes nothing but its own program")]
 
 
 def _python_folders(spec: Spec) -> list[str]:

@@ -21,12 +21,13 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446  # the same on every architecture
 _VERSION_FLAG = 1
 _RULE_PATH, _RULE_PORT = 1, 2
 
+EXECUTE: Final = 1 << 0
 READ_FILE: Final = 1 << 2
 READ_DIR: Final = 1 << 3
 WRITE_FILE: Final = 1 << 1
 TRUNCATE: Final = 1 << 14
 MAKE_SOCK: Final = 1 << 9
-_OF_FILES = 1 << 0 | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
+_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
 """Rights that make sense for a file; the others are for folders only."""
 _RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1

@@ -95,17 +95,18 @@ def supported() -> bool:
     return sys.platform.startswith("linux") and platform.machine() in _TABLES
 
 
-def apply(*, network: bool) -> None:
+def apply(*, network: bool, programs: bool = False) -> None:
     """Filter the system calls of every thread of this process, for good.
 
     Args:
         network: Whether IP sockets may be made.
+        programs: Whether this process may become another program, once or more; Landlock says which.
 
     Raises:
         OSError: The kernel refused.
     """
     table = _TABLES[platform.machine()]
-    program = _program(table, os.getpid(), network=network)
+    program = _program(table, os.getpid(), network=network, programs=programs)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     filters = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("=H6xQ", len(program), ctypes.addressof(filters))
@@ -116,14 +117,16 @@ def apply(*, network: bool) -> None:
 _Instruction = tuple[int, int, int, int]
 
 
-def _program(table: Table, pid: int, *, network: bool) -> list[_Instruction]:
+def _program(table: Table, pid: int, *, network: bool, programs: bool) -> list[_Instruction]:
     program: list[_Instruction] = [
         (_LOAD, 0, 0, _ARCH),
         (_EQUAL, 1, 0, table.audit),
         (_RETURN, 0, 0, _KILL),  # another architecture's numbers mean other calls
         (_LOAD, 0, 0, _NUMBER),
     ]
-    for number in table.denied.values():
+    for name, number in table.denied.items():
+        if programs and name == "execve":
+            continue
         program += _when(number, [_refuse(errno.EPERM)])
     program += _when(table.clone3, [_refuse(errno.ENOSYS)])  # its flags are out of sight; glibc falls back to clone
     program += _when(table.clone, _threads_only())

@@ -60,6 +60,10 @@ class Spec:
     """Folder that it may write to."""
     ports: tuple[int, ...] = ()
     """TCP ports that it may connect to; empty: no network."""
+    command: tuple[str, ...] = ()
+    """Of a program in another language, its path first; empty: Python."""
+    program_folder: str = ""
+    """Where the files of such a program lie."""
     readable: tuple[str, ...] = ()
     """Further files and folders that it may read."""
     limits: Limits = field(default_factory=Limits)
@@ -78,4 +82,5 @@ class Spec:
         values["limits"] = Limits(**values["limits"])
         values["ports"] = tuple(values["ports"])
         values["readable"] = tuple(values["readable"])
+        values["command"] = tuple(values["command"])
         return cls(**values)

@@ -1,0 +1,161 @@
+"""A plug-in in Go, packed as an operator packs it: checked, run in the jail, killed with its limits, never trusted."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from quasar import errors
+from quasar.cli.dev import dev
+from quasar.plugins.code import CodeVersion
+from quasar.plugins.foreign import foreign_of
+from quasar.plugins.jail import landlock, seccomp
+from quasar.plugins.manifest import Kind
+from quasar.plugins.ports import declared_ports
+from quasar.plugins.provider import BarRequest, LiveSymbol
+from quasar.plugins.validation import validate
+from tests.integration.plugins.conftest import Plugins
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "plugins" / "go"
+DAY = 86_400_000_000_000
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def tides(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The example, built and packed as its first lines say."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("there is no Go toolchain to build the example with")
+    program = tmp_path_factory.mktemp("go") / "tides"
+    command = [go, "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags=-s -w", "-o", str(program), "."]
+    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    built = subprocess.run(command, cwd=EXAMPLE, env=env, capture_output=True, text=True, timeout=300, check=False)
+    if built.returncode and "GOPROXY=off" in built.stderr:
+        pytest.skip("the Go modules of the example are not on this machine; run `go mod download` in its folder")
+    assert built.returncode == 0, built.stderr
+    return packed({"plugin.toml": (EXAMPLE / "plugin.toml").read_bytes(), "tides": program.read_bytes()})
+
+
+def kernel_says(pid: int, *fields: str) -> list[str]:
+    """Return what the kernel tells of a process."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return [lines[name].strip() for name in fields]
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Path:
+    """A folder that everybody may write to, as far as its permissions go."""
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+def code(source: bytes) -> CodeVersion:
+    return CodeVersion(kind=Kind.PROVIDER, name="tides", source=source, file_name="tides.zip")
+
+
+async def test_history_live_data_and_symbols_come_through_the_same_host(plugins: Plugins, tides: bytes) -> None:
+    provider = await plugins.pool.provider(code(tides))
+    assert (provider.manifest.language, provider.manifest.intervals) == ("go", ("1d",))
+    wanted = [BarRequest("MOON", "1d", 0, 10 * DAY), BarRequest("STAR", "1d", 0, DAY)]
+    batches = [batch async for batch in provider.fetch_bars(wanted)]
+    columns = next(batch.columns for batch in batches if batch.columns is not None)
+    assert columns.open_time_ns.tolist() == [day * DAY for day in range(10)]
+    assert (columns.open[1:] == columns.close[:-1]).all()
+    refused = next(batch.error for batch in batches if batch.request == 1 and batch.done)
+    assert "MOON or SUN" in str(refused)
+    assert [one.symbol async for page in provider.list_symbols() for one in page] == ["MOON", "SUN"]
+    ids: list[int] = []
+    async for batch in provider.stream_live([LiveSymbol("MOON")]):
+        ids += [n for chunk in batch.tick_chunks if chunk.columns.trade_id is not None for n in chunk.columns.trade_id]
+        if len(ids) >= 5:
+            break
+    assert ids == list(range(1, len(ids) + 1))
+
+
+async def test_it_is_jailed_stopped_when_asked_and_started_again_when_it_dies(plugins: Plugins, tides: bytes) -> None:
+    provider = await plugins.pool.provider(code(tides))
+    process = provider.keeper.process
+    assert process is not None
+    assert kernel_says(process.pid, "Name") == ["tides"]
+    posture = {item.measure: item for item in process.posture}
+    assert posture["filesystem"].enforced == posture["programs"].enforced == (landlock.abi() > 0)
+    assert posture["local sockets"].enforced == seccomp.supported()
+    if seccomp.supported():
+        assert kernel_says(process.pid, "Seccomp", "NoNewPrivs") == ["2", "1"]
+    process._kill()
+    await process.ended.wait()
+    second = await provider.keeper.ready()
+    assert second.pid != process.pid
+    await plugins.pool.stop(Kind.PROVIDER, "tides")
+    assert second.ended.is_set()
+    assert len(plugins.notices) == 1
+
+
+async def test_it_passes_validation_and_is_small_enough_to_upload(tides: bytes) -> None:
+    report = await validate(Kind.PROVIDER, "tides.zip", tides)
+    assert report.passed, report.findings
+    assert report.manifest is not None
+    assert report.manifest.name == "tides"
+    assert len(tides) < 4 * 1024 * 1024
+
+
+def test_quasar_dev_shows_its_bars(tides: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "tides.zip"
+    path.write_bytes(tides)
+    words = ["bars", str(path), "MOON", "--start", "2026-01-01", "--end", "2026-01-04", "--json"]
+    shown = CliRunner().invoke(dev, words, catch_exceptions=False)
+    assert [row["open_time"][:10] for row in json.loads(shown.stdout)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+
+
+def test_the_hosts_of_the_description_are_the_ports_that_the_jail_opens() -> None:
+    text = b'kind = "provider"\ncommand = ["./run"]\nhosts = ["a.example.com", "b.example.com:9443"]\n'
+    assert declared_ports(code(packed({"plugin.toml": text, "run": b""}))) == (443, 9443)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind = 1", "kind in plugin.toml must be provider, broker or strategy"),
+        ('kind = "provider"', "command in plugin.toml must be a list"),
+        ('kind = "provider"\ncommand = ["./other"]', "must name a file of the zip, was ./other"),
+        ('kind = "provider"\ncommand = ["/bin/sh"]', "must begin with ./ or be the name of a program"),
+        ('kind = "provider"\ncommand = ["./run"]\nhosts = ["a:b:c"]', "hosts in plugin.toml"),
+        ("kind =", "plugin.toml must be TOML"),
+    ],
+)
+async def test_a_description_that_breaks_a_rule_is_refused_with_the_rule(text: str, words: str) -> None:
+    source = packed({"plugin.toml": text.encode(), "run": b"#!"})
+    with pytest.raises(errors.CodeRejected, match=words):
+        foreign_of("x.zip", source)
+    report = await validate(Kind.PROVIDER, "x.zip", source)
+    assert (report.passed, report.findings[0].rule) == (False, "bad-plugin-toml")
+
+
+@pytest.mark.skipif(landlock.abi() < 1 or not seccomp.supported(), reason="the kernel lacks Landlock or seccomp")
+async def test_a_program_that_does_not_serve_is_told_so_and_reaches_nothing(
+    plugins: Plugins, open_folder: Path
+) -> None:
+    text = b'kind = "provider"\ncommand = ["sh", "loop.sh"]\n'
+    escaped = open_folder / "escaped"
+    source = packed({"plugin.toml": text, "loop.sh": f"echo outside > {escaped}; exec id\n".encode()})
+    with pytest.raises(errors.PluginFailed, match="ended by itself with exit code 126"):
+        await plugins.pool.provider(code(source))
+    assert not escaped.exists()
