@@ -42,6 +42,8 @@ LARGEST_OUTBOX: Final = 256 * 1024 * 1024
 AGAIN_S: Final = 0.5
 TELL_S: Final = 1.0
 """The state of feeds is told so often."""
+HEARTBEAT_S: Final = 1.0
+"""The server says so often that it is there; after two that are missing reading begins anew."""
 SHIFT: Final = 16
 """Bits of a position that number the entries of one message."""
 
@@ -164,7 +166,11 @@ class JetStreamBus:
         while True:
             try:
                 subscription = await self._stream.subscribe(
-                    SUBJECT, ordered_consumer=True, config=_begin(following), pending_bytes_limit=LARGEST_OUTBOX
+                    SUBJECT,
+                    ordered_consumer=True,
+                    config=_begin(following),
+                    idle_heartbeat=HEARTBEAT_S,
+                    pending_bytes_limit=LARGEST_OUTBOX,
                 )
                 try:
                     async for message in subscription.messages:

@@ -15,7 +15,8 @@ from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.database.pool import connect
 
-_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, errors.DatabaseUnavailable)
+_CUT = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_BROKEN = (errors.DatabaseUnavailable, asyncpg.PostgresError, *_CUT)
 _log = logs.get(__name__)
 GRACE_S: Final = 6.0
 """A lease that another replica held is used so long after it was taken: longer than that one takes to look."""

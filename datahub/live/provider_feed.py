@@ -16,7 +16,15 @@ from quasar.clock import Clock
 from quasar.model.ticks import TickColumns
 from quasar.plugins.batches import LiveBatch
 from quasar.plugins.provider import ProviderHandle
-from quasar.sdk.notices import ConnectionNotice, ConnectionState, GapNotice, RejectedRow, SymbolNotice, SymbolState
+from quasar.sdk.notices import (
+    ConnectionNotice,
+    ConnectionState,
+    GapCause,
+    GapNotice,
+    RejectedRow,
+    SymbolNotice,
+    SymbolState,
+)
 from quasar.sdk.requests import LiveSymbol, TickRequest
 
 FIRST_WAIT_S = 1.0
@@ -229,7 +237,11 @@ class ProviderFeed:
         elif isinstance(notice, GapNotice):
             self.facts.gaps += 1
             chosen = [self._series[notice.symbol]] if notice.symbol in self._series else list(self._series.values())
-            await self._ingest.interrupted([one.ticks.series_id for one in chosen], notice.detail or "feed interrupted")
+            ids = [one.ticks.series_id for one in chosen]
+            cause = notice.cause or GapCause.FEED_INTERRUPTED
+            await self._ingest.interrupted(ids, notice.detail or "feed interrupted", cause.name)
+            if cause is not GapCause.FEED_INTERRUPTED:
+                self._ingest.resumed(ids, self._fetch)  # the connection stands
         elif isinstance(notice, SymbolNotice):
             self._symbol(notice)
         else:

@@ -22,7 +22,9 @@ ANSWER_S = 3.0
 """Time that the database has to answer."""
 
 _REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
-_TROUBLE = (QuasarError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# A connection that is cut in the middle of an answer is in no state that its library knows.
+_CUT = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_TROUBLE = (QuasarError, asyncpg.PostgresError, *_CUT)
 
 
 class DatabaseReadiness:

@@ -128,5 +128,8 @@ def by_time(bars: BarColumns) -> dict[int, tuple[float, ...]]:
 
 
 def without_a_hole(ids: list[int] | Int64Array) -> bool:
-    """Tell whether ids count up by one from the first to the last."""
-    return bool(len(ids)) and list(ids) == list(range(int(ids[0]), int(ids[0]) + len(ids)))
+    """Tell whether ids count up by one from the first to the last; say where they do not."""
+    found = np.asarray(ids)
+    wrong = np.flatnonzero(np.diff(found) != 1)
+    assert not len(wrong), f"row {wrong[0]} of {len(found)}: {found[max(0, wrong[0] - 2) : wrong[0] + 4].tolist()}"
+    return bool(len(found))

@@ -110,7 +110,7 @@ async def test_a_line_that_stalls_is_a_gap_although_it_stays_open(play: Play) ->
 @pytest.mark.parametrize(
     ("found", "replaced", "told"),
     [
-        (b'"trade_id"', b'"tr\xff\xfe_id"', ""),  # no text any more: the connection ends
+        (b'"trade_id"', b'"tra\xff\xfe_id"', ""),  # no text any more: the connection ends
         (b'"price"', b'"pr##e"', "price"),  # a trade without a price
         (b'{"channel": "trade"', b'{"channel": :trade"', ""),  # no JSON any more
     ],

@@ -14,7 +14,7 @@ import pytest
 
 from quasar import errors
 from quasar.clock import SystemClock
-from quasar.config import DATAHUB, Home
+from quasar.config import DATAHUB
 from quasar.database.pool import Database
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from quasar_proto.datahub.v1 import provider_service_pb2 as providers
@@ -29,7 +29,7 @@ from tests.integration.datahub.live.feeds import (
     until_stored,
     without_a_hole,
 )
-from tests.integration.services.conftest import Bearers, as_
+from tests.integration.services.conftest import Bearers, as_, running, settings_for
 
 pytest.importorskip("nats", reason="the library nats-py is absent; install the extra `nats`")
 WANTED = symbols("fast", "BTC/USD", contents=(TRADES, CLOSED), intervals=["1min"])
@@ -82,17 +82,19 @@ async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
 class Replicas:
     """DataHubs on one database and one bus."""
 
-    def __init__(self, start: Any, nats: NatsServer, folder: Path) -> None:
-        self._start = start
+    def __init__(self, nats: NatsServer, folder: Path, database_url: str, context: Path) -> None:
         self._nats = nats
         self._folder = folder
+        self._database_url = database_url
+        self._context = context
         self._stacks: list[AsyncExitStack] = []
 
     async def one(self) -> tuple[Any, AsyncExitStack]:
         """Start another one; return it and what ends it."""
         stack = AsyncExitStack()
-        home = Home(self._folder / f"replica-{len(self._stacks)}")
-        hub = await stack.enter_async_context(self._start(DATAHUB, bus_url=self._nats.url, home=home))
+        home = self._folder / f"replica-{len(self._stacks)}"
+        settings = settings_for(DATAHUB, home, self._database_url, self._context, bus_url=self._nats.url)
+        hub = await stack.enter_async_context(running(settings))
         self._stacks.append(stack)
         return hub, stack
 
@@ -103,9 +105,11 @@ class Replicas:
 
 
 @pytest.fixture
-async def replicas(start: Any, nats: NatsServer, tmp_path: Path) -> AsyncIterator[Replicas]:
+async def replicas(
+    nats: NatsServer, tmp_path: Path, database_url: str, system_context_file: Path
+) -> AsyncIterator[Replicas]:
     """Return what starts DataHubs."""
-    made = Replicas(start, nats, tmp_path)
+    made = Replicas(nats, tmp_path, database_url, system_context_file)
     yield made
     await made.end()
 
