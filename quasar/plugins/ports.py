@@ -25,7 +25,7 @@ def declared_ports(code: CodeVersion) -> tuple[int, ...]:
     An operator who stores a URL as a preference wants it to be reached. Hosts that are computed are not found here;
     the process that tells them in its manifest is started again with them.
     """
-    found = set(code.ports if code.ports is not None else _in_upload(code))
+    found = set(code.ports if code.ports is not None else _in_source(code)) | _described(code)
     return tuple(sorted(found | set(ports_of_urls(code.preferences))))
 
 
@@ -44,12 +44,13 @@ def ports_of_urls(values: Mapping[str, Any]) -> Iterator[int]:
                 yield port
 
 
-def _in_upload(code: CodeVersion) -> set[int]:
+def _described(code: CodeVersion) -> set[int]:
+    """Return the ports in the description of a program in another language."""
     try:
         foreign = foreign_of(code.file_name, code.source)
     except errors.CodeRejected:
         return set()  # the process will say so
-    return _in_source(code) if foreign is None else {host.port for host in foreign.hosts}
+    return {host.port for host in foreign.hosts} if foreign is not None else set()
 
 
 def _in_source(code: CodeVersion) -> set[int]:
