@@ -1,9 +1,24 @@
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { Asset } from "@quasar/client/registry/v1/asset";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useId, useState, type FormEvent } from "react";
 import { toast } from "sonner";
 import { assets, code, subscriptions } from "../../rpc/clients.ts";
 import { Button, Choice, Dialog, Failed, Field } from "../../ui/kit.tsx";
+
+const SHOWN = 20;
+
+/** The first assets that pass a filter. A page of a long list may be short, or empty, and still not be the last. */
+async function firstAssets(filter: string, signal: AbortSignal): Promise<Asset[]> {
+  const found: Asset[] = [];
+  let pageToken = "";
+  do {
+    const page = await assets.listAssets({ filter, pageSize: SHOWN, pageToken }, { signal });
+    found.push(...page.assets);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "" && found.length < SHOWN);
+  return found;
+}
 
 export function NewSubscription({ open, onClose, onDone }: { open: boolean; onClose: () => void; onDone: () => void }) {
   const [provider, setProvider] = useState("");
@@ -21,13 +36,8 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
   const typed = symbols.split(",").at(-1)?.trim() ?? "";
   const known = useQuery({
     queryKey: ["assets", provider, typed],
-    queryFn: async () =>
-      (
-        await assets.listAssets({
-          filter: `source.name = ${JSON.stringify(provider)} AND symbol : ${JSON.stringify(typed)}`,
-          pageSize: 20,
-        })
-      ).assets,
+    queryFn: ({ signal }) =>
+      firstAssets(`source.name = ${JSON.stringify(provider)} AND symbol : ${JSON.stringify(typed)}`, signal),
     enabled: open && provider !== "" && typed.length > 1,
   });
   const create = useMutation({
