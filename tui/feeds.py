@@ -16,7 +16,7 @@ from quasar_client.ops import v1 as ops
 from quasar_client.registry import v1 as registry
 from quasar_client.strategy import v1 as strategy
 from tui.session import Session
-from tui.store import Store
+from tui.store import LOG_LINES, Store
 
 SERVICES: Final = ("registry", "datahub", "strategy")
 LONGEST_WAIT_S: Final = 15.0
@@ -111,10 +111,10 @@ class Feeds:
             self._store.put_metrics(service, message.metrics)
 
     async def _logs(self, service: str) -> None:
-        request = ops.WatchLogsRequest(min_level="info", tail=200)
+        request = ops.WatchLogsRequest(min_level="info", tail=LOG_LINES)
         stream = self._session.stream("ops.v1.SystemService/WatchLogs", request, ops.WatchLogsResponse, service=service)
         async for message in self._each(f"{service} log", stream):
-            self._store.logs.extend(message.records)
+            self._store.logs.extend(record for record in message.records if not _routine(record))
             self._store.loaded.add("logs")
 
     async def _events(self) -> None:
@@ -342,3 +342,9 @@ class Commands:
 
 def _time(nanoseconds: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(nanoseconds / 1e9, dt.UTC)
+
+
+def _routine(record: Any) -> bool:
+    """Tell whether a line of the log only says that a call went well: the console alone makes some each second."""
+    fields = record.fields.to_dict() if record.fields else {}
+    return bool(record.event == "call ended" and fields.get("code") == "OK" and record.level == "info")

@@ -41,6 +41,7 @@ _TONE_OF: Final = {
     "serving": "good",
     "running": "good",
     "live": "good",
+    "connecting": "info",
     "succeeded": "good",
     "current": "good",
     "filled": "good",
@@ -103,7 +104,9 @@ def pulse_rows(store: Store, now: dt.datetime) -> Rows:
     """One row a service, then one a part of it."""
     for service in ("registry", "datahub", "strategy"):
         info, metrics = store.systems.get(service), store.metrics.get(service)
-        word = show.word(info.state) if info else "unreachable"
+        link = store.links.get(f"{service} state")
+        asking = "systems" not in store.loaded or (link is not None and link.state == "connecting")
+        word = show.word(info.state) if info else "connecting" if asking else "unreachable"
         cells = _texts(
             Text(service, style="bold"),
             state(word),
@@ -320,7 +323,11 @@ def order_rows(store: Store, now: dt.datetime) -> Rows:
 
 
 def _number(message: Any) -> str:
-    return str(message.value) if message is not None and message.value else show.MISSING
+    if message is None or not message.value:
+        return show.MISSING
+    text = str(message.value)
+    # Zeros behind the point say nothing: 100.00000000 is 100.
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def log_rows(store: Store, _now: dt.datetime) -> Rows:

@@ -28,6 +28,26 @@ def test_a_service_that_does_not_answer_is_a_fault_and_keeps_its_row() -> None:
     assert not rows["registry"].fault
 
 
+def test_a_service_that_was_not_asked_yet_is_no_fault() -> None:
+    rows = list(VIEWS[0].build(Store(), NOW))
+    assert all("connecting" in row.text and not row.fault for row in rows)
+    store = busy()
+    del store.systems["datahub"]
+    store.link("datahub state")
+    (datahub,) = [row for row in VIEWS[0].build(store, NOW) if row.key == "datahub"]
+    assert "connecting" in datahub.text
+
+
+def test_quantities_are_exact_and_without_idle_zeros() -> None:
+    view = view_of("ord")
+    assert view is not None
+    store = busy()
+    for text, shown in (("100.00000000", "100"), ("0.00010", "0.0001"), ("1200", "1200")):
+        store.orders["o-1"].spec.quantity.value = text
+        (row,) = view.build(store, NOW)
+        assert str(row.cells[4]) == shown
+
+
 def test_a_price_that_rose_says_so_and_a_stale_one_needs_a_look() -> None:
     view = view_of("ticks")
     assert view is not None
