@@ -40,6 +40,7 @@ check: setup node_modules/.ready  #-- style, types, import rules, contract, fres
 	$(RUN)/python scripts/check_docs.py
 ifneq ($(NODE),)
 	@npm run --silent --workspace web check
+	@npm run --silent --workspace examples/clients/typescript check
 endif
 
 gen: setup node_modules/.ready  #-- write gen/ and the API reference from proto/
