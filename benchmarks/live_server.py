@@ -1,7 +1,7 @@
 """Server processes for measurements of live streams: the live half of the DataHub, and a plain program beside it.
 
-The live half is what runs in production: decoding of what a plug-in sends, ingest, prices, bars, log, hub, envelopes,
-authentication, and storage if wished; only the feed is replaced, by a source that hands over encoded columns.
+The live half is what runs in production: decoding of what a plug-in sends, ingest, prices, bars, log, journal, hub,
+envelopes, authentication, and storage if wished; only the feed is replaced, by a source of encoded columns.
 
 Command: `python -m benchmarks.live_server hub --rate 50000 --readers 100`; it prints its port.
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +24,7 @@ import uvloop
 
 from benchmarks.market_database import market_database
 from benchmarks.unary import pin
+from datahub.bus.journal import Journal
 from datahub.ingest.room import Room
 from datahub.live.feeds import Feeds
 from datahub.live.gaps import FeedGaps
@@ -165,7 +168,9 @@ async def serve_hub(options: argparse.Namespace) -> None:
         # Without storage nothing asks for a database: ticks are not kept, and nobody subscribes.
         database: Any = stored
         pin(0, 0)  # before there are threads; PostgreSQL runs already and may be anywhere
-        hub = Hub(LiveLog(clock.time_ns() // 1_000_000, max_bytes=options.log_mib << 20), clock)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quasar-bench-")))
+        journal = Journal(folder, clock.time_ns(), max_bytes=options.log_mib << 20)
+        hub = Hub(LiveLog(journal.epoch, max_bytes=options.log_mib << 20), clock, journal.keep)
         series, board = await _symbols(stored), PriceBoard()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -8,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datahub.stream.batch import PORTION_BYTES, Portion
-from datahub.stream.hub import Hub
+from datahub.stream.envelope import envelope, numbered, sealed
+from datahub.stream.hub import FLUSH_S, WRITES_PER_S, Hub
 from datahub.stream.log import Cursor, LiveLog
-from datahub.stream.reader import Bounds, Policy
+from datahub.stream.reader import Bounds, Policy, Reader
 from datahub.stream.topic import Content, Topic
 from quasar import errors
 from quasar.testing.clock import FakeClock
+from quasar_proto.datahub.v1 import market_data_pb2
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
 BTC = Topic(1, Content.TRADES)
 ETH = Topic(2, Content.TRADES)
@@ -217,3 +222,123 @@ def test_a_series_that_is_given_up_is_in_no_later_snapshot() -> None:
     put(target, ETH, 2)
     target.forget([BTC.series_id])
     assert numbers(joined(target.snapshot(frozenset({BTC, ETH})))) == [2]
+
+
+def offered(reader: Reader) -> Portion:
+    portion = reader.take()
+    assert portion is not None
+    return portion
+
+
+def test_readers_of_one_selection_share_one_envelope_and_others_do_not() -> None:
+    target = hub()
+    first, second = (target.join(frozenset({BTC}), Policy.LOSSLESS) for _ in range(2))
+    conflating = target.join(frozenset({BTC}), Policy.CONFLATE)
+    other = target.join(frozenset({BTC, ETH}), Policy.LOSSLESS)
+    put(target, BTC, 1)
+    target.flush()
+    one, two, three, another = (offered(reader).batch for reader in (first, second, conflating, other))
+    assert one is not None
+    assert another is not None
+    assert one is two is three, "nothing was left out for the conflating one"
+    assert one.sealed is one.sealed
+    assert another is not one
+
+
+def test_conflating_readers_that_keep_up_share_what_was_thinned_once_and_count_it_each() -> None:
+    target = hub()
+    readers = [target.join(frozenset({BTC}), Policy.CONFLATE) for _ in range(2)]
+    for number in range(5):
+        put(target, BTC, number, rows=2)
+    target.flush()
+    portions = [offered(reader) for reader in readers]
+    assert portions[0].batch is portions[1].batch is not None
+    assert numbers(portions[0].payload) == [4]
+    assert [reader.reported() for reader in readers] == [{BTC: (8, 8)}] * 2
+
+
+def test_a_sealed_envelope_reads_like_one_that_was_made_for_the_reader() -> None:
+    cursor = Cursor(7, 300)
+    payload = pb.StreamMarketDataResponse(ticks=[market_data_pb2.TickChunk(series_id=3)]).SerializeToString()
+    shared = pb.StreamMarketDataResponse.FromString(numbered(200, sealed(cursor, 5, payload)))
+    own = pb.StreamMarketDataResponse.FromString(envelope(200, cursor, 5, payload))
+    assert shared == own
+    assert (own.epoch, own.sequence, own.cursor, own.publish_time_ns) == (7, 200, str(cursor), 5)
+    assert own.ticks[0].series_id == 3
+
+
+async def test_data_is_gathered_for_as_long_as_the_reader_wishes() -> None:
+    clock = FakeClock()
+    target = Hub(LiveLog(7), clock)
+    slow = target.join(frozenset({BTC}), Policy.LOSSLESS, flush_s=0.1)
+    quick = target.join(frozenset({BTC}), Policy.LOSSLESS, flush_s=FLUSH_S)
+    got: dict[Reader, list[list[int]]] = {slow: [], quick: []}
+    await clock.advance(1.0)
+    for number in range(40):
+        put(target, BTC, number)
+        await clock.advance(FLUSH_S)
+        target.flush_due()
+        for reader, taken in got.items():
+            if portion := reader.take():
+                taken.append(numbers(portion.payload))
+    assert got[quick] == [[number] for number in range(40)]
+    assert got[slow] == [[0], list(range(1, 21))], "after a silence at once, then what 100 ms brought"
+
+
+async def test_more_busy_readers_than_one_core_can_write_to_are_written_to_less_often() -> None:
+    clock = FakeClock()
+    target = Hub(LiveLog(7), clock)
+    readers = [target.join(frozenset({BTC}), Policy.LOSSLESS) for _ in range(WRITES_PER_S // 10)]
+    writes = 0
+    for number in range(200):
+        put(target, BTC, number)
+        await clock.advance(FLUSH_S)
+        target.flush_due()
+        writes += sum(reader.take() is not None for reader in readers)
+    assert writes == pytest.approx(WRITES_PER_S, rel=0.15)  # in one second
+
+
+def test_what_is_gathered_is_handed_over_early_when_it_fills_a_message() -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC}), Policy.LOSSLESS, flush_s=60.0)
+    for number in range(3):
+        target.publish(BTC, bytes([number]) * (PORTION_BYTES // 2), 1)
+    assert len(offered(reader).payload) == PORTION_BYTES
+
+
+def test_what_a_stalled_conflating_reader_has_waiting_comes_in_messages_that_a_client_takes() -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC, BTC_BARS}), Policy.CONFLATE)
+    size = PORTION_BYTES // 4
+    for number in range(10):
+        target.publish(BTC_BARS, bytes([number]) * size, 1)
+        target.publish(BTC, bytes([100 + number]) * size, 1)
+        target.flush()
+    taken = []
+    while portion := reader.take():
+        taken.append(portion)
+        assert len(portion.payload) <= PORTION_BYTES
+    assert [payload[0] for p in taken for payload in in_pieces(p.payload, size)] == [*range(10), 109]
+    assert reader.reported() == {BTC: (9, 9)}
+    rest = joined(target.replay(frozenset({BTC_BARS}), Cursor(7, taken[0].last_position)))
+    assert rest[0] == taken[1].payload[0], "its cursor is that of what it has"
+
+
+def in_pieces(payload: bytes, size: int) -> list[bytes]:
+    return [payload[at : at + size] for at in range(0, len(payload), size)]
+
+
+async def test_a_wait_ends_when_something_comes_or_its_time_is_over_however_often_it_was_waited_for() -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC}), Policy.LOSSLESS)
+    for number in range(50):
+        put(target, BTC, number)
+        asyncio.get_running_loop().call_soon(target.flush)
+        assert await reader.wait(0.05)
+        assert reader.take() is not None
+    begun = time.monotonic()
+    assert not await reader.wait(0.05)
+    assert 0.04 < time.monotonic() - begun < 5.0
+    reader.wake()
+    assert await reader.wait(60.0)
+    target.leave(reader)
