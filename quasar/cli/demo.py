@@ -8,6 +8,7 @@ import os
 import click
 
 from quasar.config import GATEWAY, Settings
+from quasar.supervisor import invocation
 
 
 @click.command()
@@ -25,7 +26,7 @@ def demo() -> None:
         "\nLook at it:\n"
         f"  the page      {scheme}://{_host(settings)}:{settings.port}\n"
         f"  its token     {settings.home.admin_token}\n"
-        "  the console   quasar tui\n"
+        f"  the console   {invocation.command()} tui\n"
         "  the programs  examples/clients, docs/howto/grpcurl.md"
     )
 

@@ -15,6 +15,7 @@ from quasar.errors import StartupError
 from quasar.ops.identity import platform_version
 from quasar.ops.rotation import demand_no_rotation
 from quasar.secrets import SystemContext
+from quasar.supervisor import invocation
 from quasar.supervisor.admin_token import ensure_admin_token
 from quasar.supervisor.child import Program
 from quasar.supervisor.database import DatabaseKeeper
@@ -224,7 +225,10 @@ class Platform:
         log = self._home.logs / "quasar.log"
         rows = {"database": database, "token": self._home.admin_token, "home": self._home.path, "log": log}
         lines += [f"  {name:<10} {value}" for name, value in rows.items()]
-        lines.append("\nNext: `quasar demo` in another terminal; `quasar status` tells how it is; Ctrl-C stops it.\n")
+        quasar = invocation.command()
+        lines.append(
+            f"\nNext: `{quasar} demo` in another terminal; `{quasar} status` tells how it is; Ctrl-C stops it.\n"
+        )
         return "\n".join(lines)
 
     async def _end_database(self) -> None:
