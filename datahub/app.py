@@ -53,6 +53,8 @@ from quasar.rpc.server import RpcServer
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     """Return the server, not started; what was opened is closed with the stack."""
     carrier = await open_carrier(settings, SystemClock(), stack)
+    leases = DatabaseLeases()
+    stack.push_async_callback(leases.close)  # after the feeds have ended
     floor = await lay(settings, stack)
     runtime = await _runtime(floor, stack)
     room = Room(floor.database)
@@ -71,8 +73,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     register(floor.runner, backfills, GapRepairs(floor.database, steering, floor.clock), runtime.refresh)
     uploads = Uploads(floor.database, floor.clock)
     register_imports(floor.runner, Imports(floor.database, uploads, writer, runtime.refresh, floor.clock))
-    leases = DatabaseLeases(floor.database_url, floor.clock)
-    stack.push_async_callback(leases.close)
+    leases.use(floor.database_url)
     live = LiveHalf(
         floor.database, room, runtime, floor.clock, floor.background.start, floor.events, writer, carrier, leases
     )

@@ -13,13 +13,16 @@ from datahub.live.past import Past, read_past, recovered_past
 from datahub.live.provider_feed import ProviderFeed
 from datahub.live.recovery import Recovered
 from datahub.live.remote import facts_of as remote_facts
-from datahub.live.remote import told
+from datahub.live.remote import runs_elsewhere, told
 from datahub.live.states import FeedFacts
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
 from datahub.providers.runtime import ProviderRuntime
 from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.database.pool import Database
+
+WAIT_S = 1.0
+"""A feed whose lease is held and that still runs elsewhere is looked at so often."""
 
 _log = logs.get(__name__)
 
@@ -54,6 +57,7 @@ class Feeds:
         """
         self._recover = recover
         self._recovers = True
+        self._waits = False
         self._leases = leases or EveryFeed()
         self.shared = leases is not None
         """Whether other replicas run some of the feeds."""
@@ -108,7 +112,7 @@ class Feeds:
                     if not read.done():
                         read.set_result(None)
                 try:
-                    async with asyncio.timeout(every_s):
+                    async with asyncio.timeout(WAIT_S if self._waits else every_s):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
@@ -116,7 +120,9 @@ class Feeds:
     async def _reconcile(self, group: asyncio.TaskGroup) -> None:
         former = self.symbols.current.keys()
         current = await self.symbols.refresh()
-        here = await self._leases.hold(self.symbols.providers)
+        held = await self._leases.hold(self.symbols.providers)
+        here = frozenset(provider for provider in held if self._may_run(provider))
+        self._waits = here != held
         await self._follow({name: series for name, series in current.items() if name.provider in here})
         if current.keys() != former:
             self.symbols_revision += 1
@@ -135,6 +141,10 @@ class Feeds:
             await feed.want(wanted)
             self.running[provider] = feed
             self._tasks[provider] = group.create_task(feed.run(), name=f"feed {provider}")
+
+    def _may_run(self, provider: str) -> bool:
+        """Tell whether a feed runs here, or no other replica tells of it any more."""
+        return provider in self.running or not runs_elsewhere(self.remote, provider, self._clock.time_ns())
 
     def note_change(self) -> None:
         """Note that a feed, here or elsewhere, or one of its symbols is in another state."""
@@ -155,7 +165,7 @@ class Feeds:
         for series in new:
             series_id = series.ticks.series_id
             past[series_id], unstored = recovered_past(past[series_id], series, recovered)
-            self._ingest.restore(series, unstored)
+            self._ingest.restore(series, unstored, show=not self.shared)
         for series in current.values():
             self._ingest.follow(series, past.get(series.ticks.series_id, Past()))
         began = [series_id for series_id, known in past.items() if known.end.event_ns]

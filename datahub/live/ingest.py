@@ -121,10 +121,17 @@ class LiveIngest:
             # Those of a former life were told in it; they may not have been stored.
             self._store.add_bars(symbol.events.add(past.trades, past.sequences))
 
-    def restore(self, series: LiveSeries, unstored: Unstored) -> None:
-        """Store what was published in a former life of this process and may not have been stored."""
+    def restore(self, series: LiveSeries, unstored: Unstored, *, show: bool = True) -> None:
+        """Store what was published in a former life of this process and may not have been stored.
+
+        Args:
+            series: Of which symbol.
+            unstored: What was published.
+            show: Take prices from it; False: they were taken when it came over the bus.
+        """
         for chunk in unstored.ticks:
-            self._board.update(chunk.series_id, chunk.columns)
+            if show:
+                self._board.update(chunk.series_id, chunk.columns)
             if series.store_ticks:
                 self._store.add_ticks(chunk.series_id, chunk.columns, chunk.first_sequence)
         self._store.add_bars(unstored.bars)

@@ -6,20 +6,17 @@ A lease is a session lock of PostgreSQL on a connection of its own: it ends with
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import asyncpg
 
 from datahub.store.statements import SQL
 from quasar import errors, logs
-from quasar.clock import Clock
 from quasar.database.pool import connect
 
 _CUT = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _BROKEN = (errors.DatabaseUnavailable, asyncpg.PostgresError, *_CUT)
 _log = logs.get(__name__)
-GRACE_S: Final = 6.0
-"""A lease that another replica held is used so long after it was taken: longer than that one takes to look."""
 
 
 class Leases(Protocol):
@@ -48,30 +45,29 @@ class EveryFeed:
 class DatabaseLeases:
     """Leases that replicas share through their database."""
 
-    def __init__(self, database_url: str, clock: Clock) -> None:
+    def __init__(self) -> None:
+        """Begin without a database; `use` names it."""
+        self._url = ""
+        self._connection: Any = None
+        self._held: frozenset[str] = frozenset()
+
+    def use(self, database_url: str) -> None:
         """Lock in a database, by a direct address."""
         self._url = database_url
-        self._clock = clock
-        self._connection: Any = None
-        self._held: set[str] = set()
-        self._refused: set[str] = set()
-        """Held by another replica at the last look."""
-        self._taken_over: dict[str, float] = {}
-        """When leases were taken that another replica held before."""
 
     async def hold(self, providers: Iterable[str]) -> frozenset[str]:
         """Return the providers whose lease is held; those that nobody holds are taken.
 
-        A lease that another replica has given up is used a little later: that one may have lost its connection alone,
-        and sees it at its next look. While the database is away what was held is held on.
+        While the database is away what was held is held on. Another replica may have it then for a moment: who takes a
+        lease waits until nobody tells of the feed any more.
         """
-        wanted = set(providers)
+        wanted = frozenset(providers)
         try:
-            return frozenset(await self._look(wanted))
+            self._held = await self._look(wanted)
         except _BROKEN as error:
             _log.warning("leases of feeds not renewed", problem=str(error) or type(error).__name__)
             await self.close()
-            return frozenset(self._held & wanted)
+        return self._held & wanted
 
     async def close(self) -> None:
         """Give everything up."""
@@ -79,26 +75,18 @@ class DatabaseLeases:
         if connection is not None:
             connection.terminate()
 
-    async def _look(self, wanted: set[str]) -> set[str]:
+    async def _look(self, wanted: frozenset[str]) -> frozenset[str]:
+        held = self._held
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._url, application_name="quasar-datahub-leases")
-            self._taken_over.clear()
-            locked: set[str] = set()
+            held = frozenset()
         else:
-            locked = self._held | self._taken_over.keys()
             await self._connection.fetchval(SQL["feed_leases_alive"])
-        for provider in sorted(locked - wanted):
+        for provider in sorted(held - wanted):
             await self._connection.fetchval(SQL["feed_lease_end"], provider)
-            self._taken_over.pop(provider, None)
-        for provider in sorted(wanted - locked):
-            if not await self._connection.fetchval(SQL["feed_lease_take"], provider):
-                self._refused.add(provider)
-                continue
-            locked.add(provider)
-            if provider in self._refused:
-                self._refused.discard(provider)
-                self._taken_over[provider] = self._clock.monotonic()
-        now = self._clock.monotonic()
-        self._taken_over = {at: since for at, since in self._taken_over.items() if now - since < GRACE_S}
-        self._held = (locked & wanted) - self._taken_over.keys()
-        return self._held
+        taken = [
+            provider
+            for provider in sorted(wanted - held)
+            if await self._connection.fetchval(SQL["feed_lease_take"], provider)
+        ]
+        return (held & wanted) | frozenset(taken)

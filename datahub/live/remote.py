@@ -10,6 +10,8 @@ from datahub.live.states import FeedFacts
 
 BELIEVED_NS: Final = 10_000_000_000
 """A replica that has told nothing for so long has no feeds any more."""
+TOLD_NS: Final = 3_000_000_000
+"""Who has told of a feed within so long runs it."""
 _TOLD: Final = ("connected", "detail", "since_ns", "last_message_ns", "connects", "host", "rows", "gaps", "down")
 
 
@@ -24,6 +26,11 @@ def facts_of(remote: RemoteFeeds, provider: str, now_ns: int) -> FeedFacts | Non
     if not known or now_ns - heard_ns > BELIEVED_NS:
         return None
     return _facts(provider, known)
+
+
+def runs_elsewhere(remote: RemoteFeeds, provider: str, now_ns: int) -> bool:
+    """Tell whether another replica runs the feed of a provider."""
+    return now_ns - remote.facts.get(provider, (0, {}))[0] < TOLD_NS
 
 
 def _facts(provider: str, known: Mapping[str, Any]) -> FeedFacts:

@@ -35,6 +35,8 @@ from quasar.ops.events import Events
 if TYPE_CHECKING:
     from datahub.bus.jetstream import JetStreamBus  # its library is optional
 
+HEARD_S = 1.5
+"""After so long every other replica has told of its feeds."""
 HOLES_S = 1.0
 """What the bus left out is told so often."""
 Start = Callable[..., Any]
@@ -122,6 +124,7 @@ class LiveHalf:
         """Run feeds once what was published before is known: it may not be stored."""
         if self._bus is not None:
             await self._bus.caught_up.wait()
+            await self._clock.sleep(HEARD_S)
         await self.feeds.run()
 
     async def _tell_holes(self, bus: JetStreamBus) -> None:
