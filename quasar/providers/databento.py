@@ -204,7 +204,6 @@ def bars_of(rows: Any, length: Interval, known_until_ns: int) -> BarColumns:
         open_time_ns=times,
         **{name: _prices(rows[name]) for name in ("open", "high", "low", "close")},
         volume=rows["volume"].astype(np.float64),
-        close_time_ns=ends,
         state=np.where(ends > known_until_ns, BarState.FORMING, BarState.CLOSED).astype(np.uint8),
     )
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # pyarrow takes a third of a second to load, and listing file
 SUFFIXES: Final = (".csv", ".csv.gz", ".parquet", ".feather")
 # A nameless column is the index of a data frame that was written without a name for it.
 _TIME_NAMES: Final = ("open_time", "time", "timestamp", "ts", "date", "datetime", "")
+_DAY: Final = Interval.parse("1d")
 _Stamp = tuple[int, int]  # time and size, by which a changed file is told
 _NAMED = re.compile(r"^(?P<symbol>.+)-(?P<interval>[0-9]+[A-Za-z]+)$")
 
@@ -115,12 +116,14 @@ class Files(Provider):
         return [(symbol, code, self._dated(fresh, length))] if len(fresh) else []
 
     def _dated(self, columns: BarColumns, length: Interval) -> BarColumns:
-        if not len(columns):
+        """Return the bars with their states.
+
+        A day ends with its session, which the platform knows and a file does not: days are left as they are.
+        """
+        if not len(columns) or length == _DAY:
             return columns
-        closed = columns.with_close_times(length)
-        assert closed.close_time_ns is not None
-        forming = closed.close_time_ns > self.clock.time_ns()
-        return replace(closed, state=np.where(forming, BarState.FORMING, BarState.CLOSED).astype(np.uint8))
+        forming = length.closes(columns.open_time_ns) > self.clock.time_ns()
+        return replace(columns, state=np.where(forming, BarState.FORMING, BarState.CLOSED).astype(np.uint8))
 
     def _source(self, symbol: str, length: Interval) -> _Source:
         sources = [source for source in self._sources() if source.symbol == symbol]

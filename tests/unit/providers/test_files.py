@@ -101,11 +101,15 @@ async def test_a_parquet_file_is_read_with_its_own_times(tmp_path: Path) -> None
 
 
 async def test_the_row_of_an_interval_that_is_not_over_is_forming(tmp_path: Path) -> None:
-    (tmp_path / "X-1d.csv").write_text("time,open,high,low,close\n2026-01-04,1,2,0.5,1\n2026-01-05,1,2,0.5,1\n")
+    rows = "time,open,high,low,close\n2026-01-04T23:00:00,1,2,0.5,1\n2026-01-05T00:00:00,1,2,0.5,1\n"
+    (tmp_path / "X-1h.csv").write_text(rows)
+    (tmp_path / "X-1d.csv").write_text(rows.replace("T23:00:00", "").replace("T00:00:00", ""))
     source = Files(Context(clock=FakeClock()), {"folder": str(tmp_path)})  # 5 January 2026, 00:00 UTC
     await source.start()
-    found = await bars(source, "X", "1d")
-    assert [found.bar(row).state for row in range(2)] == [BarState.CLOSED, BarState.FORMING]
+    hours, days = await bars(source, "X", "1h"), await bars(source, "X", "1d")
+    assert [hours.bar(row).state for row in range(2)] == [BarState.CLOSED, BarState.FORMING]
+    assert [days.bar(row).state for row in range(2)] == [BarState.CLOSED, BarState.CLOSED]  # the platform knows
+    assert days.close_time_ns is None
 
 
 async def test_the_folder_is_watched_and_what_is_added_is_told_once(tmp_path: Path) -> None:
