@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import email.utils
 import json
@@ -242,7 +243,8 @@ class _Target:
         elif self.body is not None:
             found["data"] = self.body
         if self.auth is not None:
-            found["auth"] = aiohttp.BasicAuth(*self.auth)
+            word = base64.b64encode(":".join(self.auth).encode()).decode()
+            found["headers"] = {**(self.headers or {}), "Authorization": f"Basic {word}"}
         return found
 
     def __str__(self) -> str:
