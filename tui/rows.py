@@ -333,7 +333,9 @@ def _number(message: Any) -> str:
 def log_rows(store: Store, _now: dt.datetime) -> Rows:
     """One row a line, the newest first."""
     styles = {"error": "red", "critical": "red", "warning": "yellow", "debug": "dim"}
-    for line in reversed(store.logs):
+    oldest = dt.datetime.min.replace(tzinfo=dt.UTC)
+    # Each service sends the end of its log at once: what came last is not what happened last.
+    for line in sorted(store.logs, key=lambda one: one.time or oldest, reverse=True):
         fields = " ".join(f"{key}={value}" for key, value in (line.fields.to_dict() if line.fields else {}).items())
         style = styles.get(line.level, "")
         key = f"{line.service}/{line.sequence}"

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tui.stores import NOW, busy
+from quasar_client.ops import v1 as ops
+from tests.tui.stores import NOW, at, busy
 from tui import filters
 from tui.store import Store
 from tui.views import VIEWS, view_of
@@ -36,6 +37,15 @@ def test_a_service_that_was_not_asked_yet_is_no_fault() -> None:
     store.link("datahub state")
     (datahub,) = [row for row in VIEWS[0].build(store, NOW) if row.key == "datahub"]
     assert "connecting" in datahub.text
+
+
+def test_log_lines_of_all_services_stand_in_the_order_of_their_times() -> None:
+    view = view_of("logs")
+    assert view is not None
+    store = Store()
+    for number, (service, seconds) in enumerate((("registry", 9), ("registry", 3), ("datahub", 6))):
+        store.logs.append(ops.LogRecord(service=service, sequence=number, time=at(seconds=seconds), event="said"))
+    assert [row.key for row in view.build(store, NOW)] == ["registry/1", "datahub/2", "registry/0"]
 
 
 def test_quantities_are_exact_and_without_idle_zeros() -> None:
