@@ -137,7 +137,7 @@ def test_the_hosts_of_the_description_are_the_ports_that_the_jail_opens() -> Non
         ('kind = "provider"', "command in plugin.toml must be a list"),
         ('kind = "provider"\ncommand = ["./other"]', "must name a file of the zip, was ./other"),
         ('kind = "provider"\ncommand = ["/bin/sh"]', "must begin with ./ or be the name of a program"),
-        ('kind = "provider"\ncommand = ["./run"]\nhosts = ["a:b:c"]', "hosts in plugin.toml"),
+        ('kind = "provider"\ncommand = ["./run"]\nhosts = ["a:99999"]', "hosts in plugin.toml"),
         ("kind =", "plugin.toml must be TOML"),
     ],
 )
