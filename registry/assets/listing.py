@@ -112,9 +112,7 @@ ASSETS: Final = Listing(
         edge="asset_edge",
         passed="asset_passed",
         crowd="asset_crowd",
-        orders=frozenset(
-            {*BY_SOURCES, "symbol", "symbol desc", "name", "name desc", "update_time", "update_time desc"}
-        ),
+        orders=frozenset({*BY_SOURCES, "symbol", "symbol desc", "name", "name desc"}),
         scattered=frozenset({"symbol", "symbol desc", "name", "name desc"}),
         lookups={
             "symbol": "",

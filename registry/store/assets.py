@@ -114,7 +114,8 @@ async def merge(connection: Any, code_id: int, rows: Sequence[AssetRow], now: dt
     await connection.execute(SQL["asset_analyze_staged"])
     if any(row.source_identity for row in rows):
         await connection.execute(SQL["asset_stage_identities"], now)
-    await connection.execute(SQL["asset_stage_manual"], code_id)
+    if await connection.fetchval(SQL["asset_has_manual"], code_id):
+        await connection.execute(SQL["asset_stage_manual"], code_id)
     counts = await connection.fetchrow(SQL["asset_merge"], code_id, now)
     return Merged(counts["added"], counts["updated"], counts["known"] - counts["updated"], counts["returned"])
 

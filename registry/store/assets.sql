@@ -53,6 +53,9 @@ set identity_id = coalesce(
 )
 where s.source_identity <> '';
 
+-- name: asset_has_manual
+select exists (select from assets where code_id = $1 and manual_fields <> '{}');
+
 -- name: asset_stage_manual
 -- Fields that somebody set by hand are not the source's to change.
 update staged_assets s

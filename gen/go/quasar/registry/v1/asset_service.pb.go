@@ -217,7 +217,7 @@ type ListAssetsRequest struct {
 	// direction. Source and symbol are appended, so that the order is total. Default: `source.kind, source.name, symbol`.
 	//
 	// Among more than 100,000 assets (of the sources that the filter names) these orders are answered: the default, `source.name`, `source.kind`,
-	// `symbol`, `name` and `update_time`, each also with `desc`; others are INVALID_FILTER unless the filter names a `symbol`, `identity_id` or
+	// `symbol` and `name`, the last four also with `desc`; others are INVALID_FILTER unless the filter names a `symbol`, `identity_id` or
 	// `common_symbol`. A page looks at some thousand assets only: behind a filter that few pass it may hold fewer than `page_size`, even none, with
 	// a token to go on from.
 	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
