@@ -47,8 +47,8 @@ export function figure(page, label) {
 }
 
 /** Waits until a locator's text is another one, and returns that. */
-export async function changed(locator, before) {
-    for (const ends = Date.now() + 20_000; Date.now() < ends;) {
+export async function changed(locator, before, patienceMs = 20_000) {
+    for (const ends = Date.now() + patienceMs; Date.now() < ends;) {
         const now = await locator.innerText();
         if (now !== before && now !== "–") return now;
         await locator.page().waitForTimeout(50);

@@ -6,7 +6,10 @@ await drive(async (page) => {
     await page.goto(`${base}/strategies`);
     const row = page.getByRole("table", { name: "Instances" }).getByRole("row").filter({ hasText: "Paper cross" });
     const state = async (word) => {
-        await row.getByText(new RegExp(`${word}$`)).first().waitFor();
+        await row
+            .getByText(new RegExp(`${word}$`))
+            .first()
+            .waitFor();
         return word;
     };
     const seen = [await state("stopped")];

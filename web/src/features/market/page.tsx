@@ -22,6 +22,9 @@ import { withToday } from "./today.ts";
 const CandleChart = lazy(() => import("./chart.tsx").then((module) => ({ default: module.CandleChart })));
 const INTERVALS = ["1min", "5min", "15min", "1h", "1d"];
 const HISTORY = 1000;
+/** A hole is read again from the vendor within this time; until then the page looks again every so often. */
+const SETTLES_MS = 120_000;
+const REREAD_MS = 10_000;
 const WEEK_MS = 7 * 86_400_000;
 
 interface Live {
@@ -30,6 +33,8 @@ interface Live {
   refused: string;
   feed: FeedState;
   cursor: string;
+  /** Milliseconds since 1970 until which stored bars may still be mended: there was a break, or a hole. */
+  unsettledUntil: number;
 }
 
 const START: Live = {
@@ -38,18 +43,22 @@ const START: Live = {
   refused: "",
   feed: FeedState.UNSPECIFIED,
   cursor: "",
+  unsettledUntil: 0,
 };
 
 function applied(live: Live, message: StreamMarketDataResponse): Live {
   const rejected = message.statuses.find((item) => item.state === SubscriptionStatusState.REJECTED);
   const accepted = message.statuses.some((item) => item.state !== SubscriptionStatusState.REJECTED);
-  const feed = message.statuses.at(-1)?.feedState ?? message.heartbeats.at(-1)?.feeds[0]?.state;
+  const told = message.statuses.at(-1)?.feedState ?? message.heartbeats.at(-1)?.feeds[0]?.state;
+  // A feed that brings bars is live, whatever the last word on it was; heartbeats come only when nothing else does.
+  const feed = message.bars.length > 0 ? FeedState.LIVE : told;
   return {
     ...live,
     cursor: message.cursor || live.cursor,
     candles: merged(live.candles, message.bars.flatMap(candlesOf)),
     refused: rejected ? rejected.message : accepted ? "" : live.refused,
     feed: feed ?? live.feed,
+    unsettledUntil: message.gaps.length > 0 ? Date.now() + SETTLES_MS : live.unsettledUntil,
   };
 }
 
@@ -109,8 +118,23 @@ function useCandles(provider: string, symbol: string, interval: string, enabled 
       }
     },
     (message) => store.set(applied(store.get(), message)),
-    (status) => store.set({ ...store.get(), status }),
+    (status) => {
+      const unsettledUntil = status.link === "reconnecting" ? Date.now() + SETTLES_MS : store.get().unsettledUntil;
+      store.set({ ...store.get(), status, unsettledUntil });
+    },
   );
+  const { refetch } = history;
+  useEffect(() => {
+    const look = async () => {
+      if (Date.now() > store.get().unsettledUntil || store.get().status.link !== "live") return;
+      const newest = (await refetch()).data?.at(-1)?.time ?? 0;
+      // What the stream told of minutes that are over may lack what happened while it was broken.
+      const now = store.get();
+      store.set({ ...now, candles: now.candles.filter((candle) => candle.time >= newest) });
+    };
+    const timer = setInterval(() => void look(), REREAD_MS);
+    return () => clearInterval(timer);
+  }, [store, refetch]);
   const live = useStore(store);
   const candles = useMemo(() => merged(history.data ?? [], live.candles), [history.data, live.candles]);
   return { history, live, candles, series: key };
