@@ -53,6 +53,8 @@ class ProviderFeed:
         self._handle: ProviderHandle | None = None
         self._attempt: asyncio.Timeout | None = None
         self._asked_anew = False
+        self._number = 0
+        """Of the vendor's connection."""
         self._unread = ""
         """What the vendor sent and nobody could read, since the last look."""
         self._unread_until_ns = 0
@@ -269,7 +271,10 @@ class ProviderFeed:
         before = self.facts.connected
         self.facts.host = notice.host or self.facts.host
         if notice.state is ConnectionState.CONNECTED:
-            self._connected()
+            # It is told every second that the connection stands.
+            if not self.facts.connected or notice.connection != self._number:
+                self._connected()
+            self._number = notice.connection
         elif notice.state in (ConnectionState.DISCONNECTED, ConnectionState.REFUSED):
             self.facts.connected = False
             self.facts.detail = notice.error
