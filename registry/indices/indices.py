@@ -95,7 +95,7 @@ class Indices:
         async with self._ground.database.transaction() as connection:
             for row in await connection.fetch(SQL["index_reconcile"], self._ground.clock.now()):
                 happening = _happening(
-                    "IndexCreated", row["name"], "came to be with its provider", {"type": "PROVIDER"}
+                    "IndexCreated", row["name"], "came to be with its provider", {"after": {"type": "PROVIDER"}}
                 )
                 await self._ground.record(connection, happening, None)
 
@@ -145,7 +145,7 @@ class Indices:
                 wanted = await wanted_members(connection, members)
                 await table.write(connection, held, difference({}, wanted, now), now, now)
                 found = await self._held(connection, name, "")
-                data = {"type": "USER", "members": len(wanted)}
+                data = {"after": {"type": "USER", "members": len(wanted)}}
                 await self._ground.record(connection, _happening("IndexCreated", name, "was created", data), actor)
                 await self._ground.tell(connection, f"indices/{name}")
                 if validate_only:

@@ -228,7 +228,12 @@ async def _reject(
         message=f"{asset.label} is not {' nor '.join(rejected)}.",
         subject_type="asset",
         subject_name=asset.label,
-        data={"proposal_id": str(proposal.proposal_id), "rejected": rejected, "reason": choice.reason},
+        data={
+            "proposal_id": str(proposal.proposal_id),
+            "before": {"proposed": rejected},
+            "after": {"rejected": rejected},
+            "reason": choice.reason,
+        },
     )
     await ground.record(connection, happening, actor)
 

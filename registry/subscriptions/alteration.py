@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from quasar.errors import FieldViolation, InvalidArgument, QuasarError
 from quasar.filters import condition
@@ -34,6 +34,8 @@ CHANGEABLE_TOGETHER = CHANGEABLE[2:]
 """What an update of many may change."""
 _IN_WISH = {"selector": "selection"}
 _VERBS = {State.PAUSED: "paused", State.ACTIVE: "resumed"}
+TOLD: Final = 100
+"""Subscriptions whose former state the event of a batch holds."""
 _KINDS = {State.PAUSED: "Paused", State.ACTIVE: "Resumed"}
 
 
@@ -150,7 +152,10 @@ async def update_all(
             after = {path: getattr(values, path) for path in mask}
             data = counted(changed, matched=len(ids), changed=len(changed))
             message = f"{len(changed)} subscriptions were changed."
-            data = {**data, "after": after}
+            before = {
+                str(one.subscription_id): {path: getattr(one.wish, path) for path in mask} for one in differing[:TOLD]
+            }
+            data = {**data, "before": before, "after": after}
             await record(ground, connection, "SubscriptionsUpdated", message, data=data, actor=actor)
     return Changed(len(ids), len(differing))
 
@@ -235,7 +240,12 @@ async def set_state_of_all(
         others = [one for one in await table.by_ids(connection, ids) if one.state is not state]
         if not validate_only and others:
             changed = await table.set_state(connection, ids, state, reason, ground.clock.now())
-            data = {**counted(changed, matched=len(ids), changed=len(changed)), "reason": reason or None}
+            data = {
+                **counted(changed, matched=len(ids), changed=len(changed)),
+                "before": {"states": sorted({str(one.state) for one in others})},
+                "after": {"state": str(state)},
+                "reason": reason or None,
+            }
             message = f"{len(changed)} subscriptions were {_VERBS[state]}."
             await record(ground, connection, f"Subscriptions{_KINDS[state]}", message, data=data, actor=actor)
     return Changed(len(ids), len(others))
@@ -275,8 +285,9 @@ async def delete_all(ground: Ground, named: Named, actor: Actor | None, *, valid
         ids = await _named(connection, named)
         released = await table.series_released(connection, ids)
         if not validate_only and ids:
+            gone = [one.document() for one in await table.by_ids(connection, ids[:TOLD])]
             await table.delete(connection, ids)
-            data = {**counted(ids, deleted=len(ids)), "series_released": released}
+            data = {**counted(ids, deleted=len(ids)), "before": {"subscriptions": gone}, "series_released": released}
             message = f"{len(ids)} subscriptions were removed."
             await record(ground, connection, "SubscriptionsDeleted", message, data=data, actor=actor)
     return len(ids), released
