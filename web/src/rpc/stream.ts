@@ -137,15 +137,15 @@ export function whileSeen(work: (signal: AbortSignal) => void): () => void {
   };
 }
 
-/** Follows a stream while the component is mounted and seen; `key` says when it is another stream, empty: none. */
+/** Follows a stream while the component is mounted and seen; `key` says when it is another stream, null: none. */
 export function useFollow<T>(
-  key: string,
+  key: string | null,
   open: Open<T>,
   onMessage: (message: T) => void,
   onStatus: (status: LinkStatus) => void,
 ): void {
   useEffect(() => {
-    if (!key) return;
+    if (key === null) return;
     return whileSeen((signal) => void follow(open, onMessage, onStatus, signal));
     // The callbacks belong to the key: a new key brings new ones.
     // oxlint-disable-next-line react-hooks/exhaustive-deps

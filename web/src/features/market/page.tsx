@@ -105,7 +105,7 @@ function useCandles(provider: string, symbol: string, interval: string, enabled 
     );
   };
   useFollow(
-    enabled ? id : "",
+    enabled ? id : null,
     async function* (signal) {
       try {
         yield* stream(signal);
