@@ -23,7 +23,7 @@ GROUPS: Final = {
     "skeleton": ("ingest", "reads", "streams", "backtest", "strategy", "gateway"),
     "registry": ("registry",),
     "plugins": ("plugins",),
-    "collection": ("ingest", "reads", "collection"),
+    "collection": ("ingest", "reads", "coverage", "collection"),
     "live": ("live", "live_resume", "live_store"),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

@@ -50,7 +50,6 @@ _PRICES = ("open", "high", "low", "close", "volume")
 _QUERY = (
     f"select open_time, close_time, {', '.join(_PRICES)} from historical_data where series_id = $1 order by open_time"
 )
-_LATEST = 10_000
 
 
 async def _median(work: Callable[[], Awaitable[int]], repeats: int) -> float:
@@ -138,16 +137,6 @@ async def _over_json(client: aiohttp.ClientSession, url: str) -> int:
         return len(await response.json())
 
 
-async def _latest_s(database: Database) -> float:
-    """Return the seconds that the latest bar of many series takes."""
-    ids = [row["series_id"] for row in await database.fetch("select series_id from bar_last")]
-    begun = time.perf_counter()
-    found = await database.fetch("select * from bar_last where series_id = any($1::integer[])", ids)
-    spent = time.perf_counter() - begun
-    assert len(found) >= _LATEST
-    return spent
-
-
 async def _measure(count: int, repeats: int) -> list[dict[str, Any]]:
     async with market_database() as database:
         writer = BarWriter(database, Room(database), SystemClock())
@@ -161,20 +150,9 @@ async def _measure(count: int, repeats: int) -> list[dict[str, Any]]:
             streamed = await _median(lambda: _over_grpc(channel, one), repeats)
         async with _json_endpoint(database, one) as url, aiohttp.ClientSession() as client:
             plain = await _median(lambda: _over_json(client, url), 1)
-        await database.execute(
-            "insert into series (provider, symbol, interval) "
-            "select 'bench', 'L' || n, '1min' from generate_series(1, $1) n",
-            _LATEST,
-        )
-        await database.execute(
-            "insert into bar_last select series_id, now(), now(), 1, 1, 1, 1, 1, 1, now() "
-            "from series where symbol like 'L%'"
-        )
-        latest = statistics.median([await _latest_s(database) for _ in range(5)])
     return [
         row("collection", "ReadBars to numpy columns", streamed, "rows/s", "local COPY TO to numpy", local, 0.50),
         row("collection", "ReadBars to numpy columns", streamed, "rows/s", "JSON over HTTP", plain, 10.0),
-        row("collection", "latest bars a second at 10,000 series", 1 / latest, "1/s", "100 ms each", 10.0, 1.0),
     ]
 
 

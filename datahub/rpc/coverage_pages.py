@@ -148,9 +148,10 @@ class CoveragePages:
         rows: dict[int, list[Any]] = {}
         for row in await self._database.fetch(SQL["coverage_rows"], ids, span.start, span.end):
             rows.setdefault(row["series_id"], []).append(row)
+        counted: _Counted = {}
         for one in series:
             found = rows.get(one.series_id, [])
-            response.series.append(_SeriesCoverage(one, request, found, progress[one.series_id]).message())
+            response.series.append(_SeriesCoverage(one, request, found, progress[one.series_id], counted).message())
 
     async def _totals(self, request: pb.GetCoverageRequest, response: pb.GetCoverageResponse) -> None:
         counts: dict[SlotState, int] = {}
@@ -168,10 +169,16 @@ class CoveragePages:
             response.complete_ratio = sum(counts.get(state, 0) for state in _COMPLETE) / expected
 
 
+_Counted = dict[tuple[str, str, TimeRange], int]
+
+
 class _SeriesCoverage:
     """The coverage of one series over a range."""
 
-    def __init__(self, series: Series, request: pb.GetCoverageRequest, rows: Sequence[Any], progress: Any) -> None:
+    def __init__(
+        self, series: Series, request: pb.GetCoverageRequest, rows: Sequence[Any], progress: Any, counted: _Counted
+    ) -> None:
+        self._counted = counted
         self._series = series
         self._request = request
         self._rows = [(ledger_row(row), row["source_provider"]) for row in rows]
@@ -211,19 +218,23 @@ class _SeriesCoverage:
         """Count the slots of a range by state; closed ones follow from the calendar."""
         counts: dict[SlotState, int] = {}
         for row, _ in self._rows:
-            part = row.span.intersect(span)
-            if part is not None:
-                slots = row.slots if part == row.span else self._expected_in(part)
-                counts[row.state] = counts.get(row.state, 0) + slots
+            if row.start_ns >= span.start_ns and row.end_ns <= span.end_ns:
+                counts[row.state] = counts.get(row.state, 0) + row.slots
+            elif (part := row.span.intersect(span)) is not None:
+                counts[row.state] = counts.get(row.state, 0) + self._expected_in(part)
         interval, calendar = self._series.interval, self._series.calendar
         if interval.is_time and not calendar.always_open:
-            closed = len(interval.slots(span.start_ns, span.end_ns)) - self._expected_in(span)
+            closed = interval.slot_count(span.start_ns, span.end_ns) - self._expected_in(span)
             if closed > 0:
                 counts[SlotState.CLOSED] = closed
         return counts
 
     def _expected_in(self, span: TimeRange) -> int:
-        return self._series.expected_between(span.start_ns, span.end_ns)
+        """Count expected slots; series of one market at one interval share what was counted for one answer."""
+        key = (self._series.calendar.name, self._series.name.interval, span)
+        if key not in self._counted:
+            self._counted[key] = self._series.expected_between(span.start_ns, span.end_ns)
+        return self._counted[key]
 
     def _add_ranges(self, message: collection_pb2.SeriesCoverage) -> None:
         wanted = {SlotState(state) for state in self._request.states}

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from datahub.reads.query import BarQuery, Source
 from datahub.reads.readable import Readable
 from datahub.reads.resampling import BarSource
 from datahub.rpc.readable_series import ReadableFinder, readable_id, readable_info
-from datahub.rpc.series_messages import SeriesFinder, described, series_key
+from datahub.rpc.series_messages import SeriesFinder, described, series_key, series_name
 from datahub.series.series import Series, SeriesName
+from datahub.store import bar_table, series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
-from quasar.errors import QuasarError
+from quasar.errors import InvalidArgument
 from quasar.model.bars import BarColumns, BarOrigin, BarState
-from quasar.model.instants import to_ns
+from quasar.model.columns import Int64Array
 from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
@@ -43,26 +48,49 @@ class LatestBars:
         """Return the newest bar of many series."""
         response = pb.GetLatestBarsResponse()
         references = await self._references(request)
-        found = await self._finder.find_all(references)
-        ids = [each.series_id for each in found if isinstance(each, Series)]
-        rows = {row["series_id"]: row for row in await self._latest(ids, request.source)}
-        computed = await self._computed(request, references, found, rows)
-        for place, each in enumerate(found):
-            row = rows.get(each.series_id) if isinstance(each, Series) else None
-            if row is not None and isinstance(each, Series):
-                _add_row(response.bars, each.series_id, row)
-                if request.include_series_info:
-                    response.series.append(readable_info(Readable(each)))
-            elif place in computed:
-                readable, bars = computed[place]
-                _add_bar(response.bars, readable_id(readable, place), bars)
-                # Their numbers hold within this answer only, so without this nobody could tell which is which.
-                response.series.append(readable_info(readable, place))
-            else:
-                why = "no bar stored" if isinstance(each, Series) else "unknown series"
-                requested = str(each.name) if isinstance(each, Series) else described(references[place])
-                response.missing.add(requested=requested, message=why)
+        async with self._database.acquire() as connection:
+            ids = await _ids(connection, references)
+            rows = await self._latest(connection, [one for one in ids if one], request.source)
+        order = np.argsort(rows["series_id"], kind="stable")
+        known = rows["series_id"][order]
+        found = np.searchsorted(known, ids)
+        stored = np.append(known, -1)[found] == ids
+        await self._add_others(request, references, np.flatnonzero(~stored).tolist(), response)
+        places = order[found[stored]]
+        _add_rows(response.bars, {name: values[places] for name, values in rows.items()})
+        if request.include_series_info:
+            async with self._database.acquire() as connection:
+                series = await series_table.by_ids(connection, known.tolist())
+            response.series.extend(readable_info(Readable(series[one])) for one in rows["series_id"][places].tolist())
         return response
+
+    async def _add_others(
+        self,
+        request: pb.GetLatestBarsRequest,
+        references: Sequence[market_data_pb2.SeriesReference],
+        places: Sequence[int],
+        response: pb.GetLatestBarsResponse,
+    ) -> None:
+        """Add series that hold no bar: computed where a finer one holds some, and missing otherwise."""
+        if not places:
+            return
+        query = BarQuery(known_at=self._clock.now(), source=Source(request.source or Source.MERGED))
+        asked = [references[place] for place in places]
+        found = await self._finder.find_all(asked)
+        readables = await self._readable.find_all(asked)
+        for place, series, readable in zip(places, found, readables, strict=True):
+            bars = BarColumns.empty()
+            if isinstance(readable, Readable) and readable.target is not None:
+                forming = request.include_forming
+                bars = await self._source.newest(readable, query, 1, include_forming=forming)
+                if len(bars):
+                    _add_bar(response.bars, readable_id(readable, place), bars)
+                    # Their numbers hold within this answer only, so without this nobody could tell which is which.
+                    response.series.append(readable_info(readable, place))
+            if not len(bars):
+                why = "no bar stored" if isinstance(series, Series) else "unknown series"
+                requested = str(series.name) if isinstance(series, Series) else described(references[place])
+                response.missing.add(requested=requested, message=why)
 
     async def _references(self, request: pb.GetLatestBarsRequest) -> list[market_data_pb2.SeriesReference]:
         references = list(request.series)
@@ -73,47 +101,36 @@ class LatestBars:
                     references.append(market_data_pb2.SeriesReference(key=key))
         return references
 
-    async def _latest(self, ids: Sequence[int], source: int) -> list[Any]:
+    async def _latest(self, connection: Any, ids: Sequence[int], source: int) -> Mapping[str, npt.NDArray[Any]]:
         if source in (0, Source.MERGED):
-            return await self._database.fetch(SQL["latest_bars"], ids)
+            return await bar_table.newest(connection, SQL["latest_bars"], ids)
         origin = 0 if source == Source.HISTORICAL else source - 1
         since = self._clock.now() - _RECENT
-        return await self._database.fetch(SQL["latest_bars_of_source"], ids, origin, since)
-
-    async def _computed(
-        self,
-        request: pb.GetLatestBarsRequest,
-        references: Sequence[market_data_pb2.SeriesReference],
-        found: Sequence[Series | QuasarError],
-        rows: Mapping[int, Any],
-    ) -> dict[int, tuple[Readable, BarColumns]]:
-        """Return the newest bar, by place, of series that hold none and that a finer one stands in for."""
-        places = [
-            place for place, each in enumerate(found) if not (isinstance(each, Series) and each.series_id in rows)
-        ]
-        if not places:
-            return {}
-        query = BarQuery(known_at=self._clock.now(), source=Source(request.source or Source.MERGED))
-        computed: dict[int, tuple[Readable, BarColumns]] = {}
-        readables = await self._readable.find_all([references[place] for place in places])
-        for place, readable in zip(places, readables, strict=True):
-            if isinstance(readable, Readable) and readable.target is not None:
-                forming = request.include_forming
-                bars = await self._source.newest(readable, query, 1, include_forming=forming)
-                if len(bars):
-                    computed[place] = (readable, bars)
-        return computed
+        return await bar_table.newest(connection, SQL["latest_bars_of_source"], ids, origin, since)
 
 
-def _add_row(section: market_data_pb2.BarCrossSection, series_id: int, row: Any) -> None:
-    section.series_id.append(series_id)
-    section.open_time_ns.append(to_ns(row["open_time"]))
-    section.close_time_ns.append(to_ns(row["close_time"]))
-    for name in ("open", "high", "low", "close"):
-        getattr(section, name).append(row[name])
-    section.volume.append(float("nan") if row["volume"] is None else row["volume"])
-    section.state.append(market_data_pb2.BAR_STATE_CLOSED)
-    section.origin.append(row["origin"])
+async def _ids(connection: Any, references: Sequence[market_data_pb2.SeriesReference]) -> Int64Array:
+    """Return the id of each series that is named by id or by key, 0 where it is not to be had so simply."""
+    ids = np.zeros(len(references), np.int64)
+    names: dict[int, SeriesName] = {}
+    for place, reference in enumerate(references):
+        if reference.series_id:
+            ids[place] = reference.series_id
+        elif reference.HasField("key"):
+            with suppress(InvalidArgument):  # told with what is missing
+                names[place] = series_name(reference.key)
+    ids[list(names)] = await series_table.ids_by_names(connection, list(names.values()))
+    return ids
+
+
+def _add_rows(section: market_data_pb2.BarCrossSection, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+    section.series_id.extend(rows["series_id"].tolist())
+    for name in ("open_time", "close_time"):
+        getattr(section, f"{name}_ns").extend((rows[name] * 1_000).tolist())
+    for name in ("open", "high", "low", "close", "volume"):
+        getattr(section, name).extend(rows[name].tolist())
+    section.state.extend([market_data_pb2.BAR_STATE_CLOSED] * len(rows["series_id"]))
+    section.origin.extend(rows["origin"].tolist())
 
 
 def _add_bar(section: market_data_pb2.BarCrossSection, series_id: int, bars: BarColumns) -> None:

@@ -33,6 +33,15 @@ _MANY = 1_000
 _INLINE_BYTES = 4 << 20
 _INLINE_TIMES = 200_000
 _MISSING: Mapping[Kind, str] = {"int8": "-1", "float8": "'NaN'::float8"}
+_NEWEST = RowFormat(
+    [
+        Column("series_id", "int4"),
+        Column("open_time", "timestamptz"),
+        Column("close_time", "timestamptz"),
+        *(Column(name, "float8") for name in REQUIRED),
+        Column("origin", "int2"),
+    ]
+)
 _TIMES = RowFormat([Column("open_time", "timestamptz")])
 
 
@@ -150,6 +159,17 @@ async def _keeps_more(connection: Any, series_id: int, span: TimeRange, optional
     statement = SQL["keeps_more"].format(optional=" or ".join(untold))
     found: bool = await connection.fetchval(statement, series_id, span.start, span.end)
     return found
+
+
+async def newest(connection: Any, statement: str, *arguments: Any) -> Mapping[str, npt.NDArray[Any]]:
+    """Return the newest bar of each of some series in columns: `series_id`, times in microseconds, values, `origin`.
+
+    Args:
+        connection: Where to look.
+        statement: One of the statements `latest_bars…`.
+        arguments: Its parameters.
+    """
+    return _NEWEST.decode(await copy_out(connection, statement, *arguments)).columns
 
 
 async def put_last(connection: Any, series_id: int, columns: BarColumns, origin: int, known_at: dt.datetime) -> None:

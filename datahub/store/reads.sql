@@ -99,13 +99,14 @@ order by r.known_until desc, r.open_time desc, r.revision desc
 limit $7;
 
 -- name: latest_bars
-select l.* from bar_last l where l.series_id = any($1::integer[]);
+select l.series_id, l.open_time, l.close_time, l.open, l.high, l.low, l.close, coalesce(l.volume, 'NaN'::float8) as volume, l.origin
+from bar_last l where l.series_id = any($1::integer[]);
 
 -- name: latest_bars_of_source
 -- The newest bar of each series among those of one source.
 select x.series_id, b.* from unnest($1::integer[]) x(series_id)
 cross join lateral (
-    select open_time, close_time, open, high, low, close, volume, origin from bars v
+    select open_time, close_time, open, high, low, close, coalesce(volume, 'NaN'::float8) as volume, origin from bars v
     where v.series_id = x.series_id and v.open_time >= $3 and case $2 when 0 then not v.live else v.live and v.origin = $2 end
     order by v.open_time desc limit 1
 ) b;

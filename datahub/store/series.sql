@@ -7,6 +7,12 @@ select f.*, n.place
 from unnest($1::text[], $2::text[], $3::text[]) with ordinality n(provider, symbol, interval, place)
 join series_facts f on f.provider = n.provider and f.symbol = n.symbol and f.interval = n.interval;
 
+-- name: series_ids_by_names
+-- The ids alone, for answers that need no more of their series.
+select s.series_id, n.place
+from unnest($1::text[], $2::text[], $3::text[]) with ordinality n(provider, symbol, interval, place)
+join series s on s.provider = n.provider and s.symbol = n.symbol and s.interval = n.interval;
+
 -- name: series_insert
 -- Create the series that are missing. A name that somebody else creates at the same time is left to them.
 insert into series (provider, symbol, interval, calendar)

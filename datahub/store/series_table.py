@@ -25,6 +25,15 @@ async def by_names(connection: Any, names: Collection[SeriesName]) -> dict[Serie
     return {series.name: series for series in found}
 
 
+async def ids_by_names(connection: Any, names: Sequence[SeriesName]) -> list[int]:
+    """Return the id of each name, 0 where there is no such series, in order."""
+    ids = [0] * len(names)
+    if names:
+        for row in await connection.fetch(SQL["series_ids_by_names"], *_columns(names)):
+            ids[row["place"] - 1] = row["series_id"]
+    return ids
+
+
 async def ensure(
     connection: Any, names: Sequence[SeriesName], calendars: Mapping[str, str] | None = None
 ) -> dict[SeriesName, Series]:

@@ -129,9 +129,7 @@ class Calendar:
         if not self.always_open:
             first_ns, end_ns = interval.floor_ns(span.start_ns), interval.next_boundary_ns(span.end_ns)
             return self._around(first_ns, end_ns).slot_count(interval, span)
-        if not interval.length_ns:
-            return len(interval.slots(span.start_ns, span.end_ns))
-        return (interval.ceil_ns(span.end_ns) - interval.ceil_ns(span.start_ns)) // interval.length_ns
+        return interval.slot_count(span.start_ns, span.end_ns)
 
     def _next(self, after_ns: int, *, opens: bool) -> dt.datetime | None:
         if self.always_open:

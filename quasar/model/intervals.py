@@ -197,6 +197,13 @@ class Interval:
         starts = _month_starts_ns(months)
         return starts[starts < last]
 
+    def slot_count(self, start: Instant, end: Instant) -> int:
+        """Return how many slots `slots` has, without building them."""
+        if not self.length_ns:
+            return len(self.slots(start, end))
+        first, last = self.ceil_ns(to_ns(start, "start")), self.ceil_ns(to_ns(end, "end"))
+        return max(0, last - first) // self.length_ns
+
     def _need_time(self) -> None:
         if not self.is_time:
             raise violation("interval", "cut by time to have boundaries", self.code)

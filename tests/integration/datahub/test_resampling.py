@@ -250,6 +250,13 @@ async def test_the_page_of_a_market_shows_intervals_that_nobody_collects(
         assert list(latest.bars.open_time_ns) == [BEGIN.end_ns - NS_PER_HOUR, BEGIN.end_ns - NS_PER_MINUTE]
         assert [info.key.interval for info in latest.series] == ["1h"]
         assert [each.message for each in latest.missing] == ["unknown series"]
+        by_id = market.SeriesReference(series_id=series.series_id)
+        again = await client.call(
+            "GetLatestBars", pb.GetLatestBarsRequest(series=[by_id, key("A", "1min")], include_series_info=True)
+        )
+        assert list(again.bars.series_id) == [series.series_id] * 2
+        assert list(again.bars.close) == [fine.close[-1]] * 2
+        assert [info.key.symbol for info in again.series] == ["A"] * 2
 
 
 async def test_pages_of_computed_bars_follow_each_other_and_take_filters(
