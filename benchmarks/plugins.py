@@ -22,7 +22,8 @@ from quasar.plugins.provider import BarRequest, LiveSymbol, ProviderHandle
 
 SECONDS = 3.0
 ROUNDS = 3
-IDLE = 10
+IDLE = 50
+STARTING = 4
 BARS = 2_000_000
 
 SOURCE = b'''
@@ -176,7 +177,13 @@ async def _idle_memory() -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         async with PluginPool(Path(folder)) as pool:
-            handles = [await pool.provider(_code(f"bench{number}")) for number in range(IDLE)]
+            room = asyncio.Semaphore(STARTING)
+
+            async def start(number: int) -> ProviderHandle:
+                async with room:
+                    return await pool.provider(_code(f"bench{number}"))
+
+            handles = await asyncio.gather(*(start(number) for number in range(IDLE)))
             await asyncio.sleep(2.0)
             pids = [handle.keeper.process.pid for handle in handles if handle.keeper.process is not None]
             return statistics.median(psutil.Process(pid).memory_full_info().uss for pid in pids) / 2**20

@@ -43,6 +43,7 @@ from quasar.config import Settings
 from quasar.database.listener import Listener
 from quasar.ops.plugin_processes import PluginProcess
 from quasar.ops.workers import worker_identity
+from quasar.plugins.incidents import Incidents
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
 from quasar.providers import BUILTIN
@@ -114,7 +115,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
 
 async def _runtime(floor: Floor, stack: AsyncExitStack) -> ProviderRuntime:
     folder = floor.settings.home.path / "code" / "datahub"
-    pool = PluginPool(folder, settings=ProcessSettings(service="datahub"), clock=floor.clock)
+    incidents = Incidents(floor.database, floor.events, floor.clock)
+    floor.background.start(incidents.run(), "incidents")
+    process = ProcessSettings(service="datahub")
+    pool = PluginPool(folder, settings=process, clock=floor.clock, on_containment=incidents.note)
     await stack.enter_async_context(pool)
     directory = ProviderDirectory(floor.database, floor.context, manifest_of, BUILTIN)
     return ProviderRuntime(directory, pool)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from quasar.config import Settings
+from quasar.plugins.incidents import Incidents
 from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
@@ -73,7 +74,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     live = await peers.connect(floor, "datahub", stack, live=True)
     process = ProcessSettings(service=floor.service, log_level=settings.log.level)
     folder = settings.home.path / "strategy_code"
-    pool = await stack.enter_async_context(PluginPool(folder, settings=process, clock=floor.clock))
+    incidents = Incidents(floor.database, floor.events, floor.clock)
+    floor.background.start(incidents.run(), "incidents")
+    pool = await stack.enter_async_context(
+        PluginPool(folder, settings=process, clock=floor.clock, on_containment=incidents.note)
+    )
     directory = StrategyDirectory(floor.database, floor.context)
     parts = _trading(floor, DatahubBars(datahub), DatahubLive(live), directory, pool)
     servicers: tuple[object, ...] = (

@@ -141,9 +141,9 @@ class Scrubber:
 
     def url(self, url: str) -> str:
         """Return a URL without secrets: no user, and nothing under telling names in its query."""
-        parts = urlsplit(url)
+        parts = urlsplit(self.text(url))
         host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, self.text(parts.path), urlencode(self.query(parts.query)), ""))
+        return urlunsplit((parts.scheme, host, parts.path, urlencode(self.query(parts.query)), ""))
 
     def query(self, query: str) -> list[tuple[str, str]]:
         """Return the parameters of a query without secrets."""
@@ -218,6 +218,10 @@ class Recorder:
     def closed(self, connection: int) -> None:
         """Keep that a connection ended."""
         self._write("closed", connection=connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def _body(self, body: str | bytes, name: str, encoded: str) -> dict[str, str]:
         try:

@@ -61,6 +61,10 @@ class Wire(Protocol):
         """Hear of the end of a connection."""
         ...
 
+    def close(self) -> None:
+        """Hear of the end of the process."""
+        ...
+
 
 class Detour:
     """Leads every connection to a server on this machine that plays a recording."""
@@ -95,6 +99,9 @@ class Detour:
 
     def closed(self, connection: int) -> None:
         """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def with_query(url: str, params: Mapping[str, str | int | float | None] | None) -> str:

@@ -72,6 +72,8 @@ async def serve(spec: Spec, posture: list[PostureItem]) -> None:
             await server.stop(0.2)
             beat.cancel()
             watch.cancel()
+    if context.wire is not None:
+        context.wire.close()
     os._exit(0)  # threads that the author's code left behind must not keep the process
 
 

@@ -211,6 +211,88 @@ async def test_a_blocked_event_loop_is_killed_and_neighbours_go_on_meanwhile(plu
     await spinning.keeper.ready()
 
 
+ATTACKS = {
+    "spinning": """
+        async def bars(self, request):
+            import threading
+            def spin():
+                while True:
+                    pass
+            for _ in range(4):
+                threading.Thread(target=spin, daemon=True).start()
+            await asyncio.sleep(60)
+            yield
+        """,
+    "forking": """
+        async def bars(self, request):
+            while True:
+                try:
+                    os.fork()
+                except OSError:
+                    await asyncio.sleep(0)
+            yield
+        """,
+    "writing": """
+        async def bars(self, request):
+            while True:
+                print("x" * 1024)
+                await asyncio.sleep(0)
+            yield
+        """,
+    "leaking": """
+        async def bars(self, request):
+            held = []
+            while True:
+                held.append(np.ones(1 << 20))
+                await asyncio.sleep(0.02)
+            yield
+        """,
+}
+
+
+async def latencies(provider: ProviderHandle, count: int) -> list[float]:
+    """Return how long fetches of one bar take, seconds."""
+    found = []
+    for _ in range(count):
+        began = asyncio.get_running_loop().time()
+        assert await finish(provider) is None
+        found.append(asyncio.get_running_loop().time() - began)
+    return found
+
+
+async def test_neighbours_keep_their_latency_while_others_attack(plugins: Plugins) -> None:
+    neighbour = await plugins.provider(
+        """
+        async def bars(self, request):
+            yield Bar(0, 1.0, 1.0, 1.0, 1.0)
+        """,
+        "neighbour",
+    )
+    pid = neighbour.keeper.process.pid if neighbour.keeper.process else 0
+    quiet = float(np.median(await latencies(neighbour, 30)))
+    attackers = [await plugins.provider(body, name) for name, body in ATTACKS.items()]
+    async with asyncio.TaskGroup() as group:
+        attacking = [group.create_task(finish(attacker)) for attacker in attackers]
+        await asyncio.sleep(0.5)
+        during = float(np.median(await latencies(neighbour, 60)))
+        for task in attacking:
+            task.cancel()
+    assert during < max(10 * quiet, 0.1), f"{quiet * 1e3:.1f} ms before, {during * 1e3:.1f} ms during"
+    assert neighbour.keeper.process is not None
+    assert neighbour.keeper.process.pid == pid
+    assert "neighbour" not in {notice.name for notice in plugins.notices}
+
+
+@needs_landlock
+async def test_it_cannot_change_its_own_code_or_write_outside_its_scratch_folder(plugins: Plugins) -> None:
+    code = "pathlib.Path(__import__('quasar').__file__).write_text('x')"
+    assert (await attempt(plugins, code)).startswith("PermissionError")
+    assert (await attempt(plugins, "pathlib.Path('/tmp/quasar-escaped').write_text('x')", "b")).startswith(
+        "PermissionError"
+    )
+    assert (await attempt(plugins, "pathlib.Path('mine.txt').write_text('x')", "c")) == "DONE 1"
+
+
 async def test_leaving_by_os_exit_is_told_with_its_code(plugins: Plugins) -> None:
     provider = await plugins.provider(
         """

@@ -1,0 +1,69 @@
+"""The writer of a live stream: at once after a silence, in batches under load, nothing lost or out of order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from quasar.convert.plugin_batches import LIVE_TICKS, taken_apart
+from quasar.plugins.host.live import LiveStream
+from quasar.plugins.live_call import decode
+from quasar.provider import Tick
+
+NAMES = {1: ("A", "")}
+
+
+def ids(message: bytes) -> list[int]:
+    return [
+        number
+        for chunk in decode(message, NAMES).tick_chunks
+        if chunk.columns.trade_id is not None
+        for number in chunk.columns.trade_id.tolist()
+    ]
+
+
+def tick(number: int) -> tuple[str, Tick]:
+    return ("A", Tick(number, price=1.0, trade_id=number))
+
+
+async def test_the_first_tick_after_a_silence_is_not_held_back() -> None:
+    written: asyncio.Queue[bytes] = asyncio.Queue()
+    sink = LiveStream({"A": 1}, {}, written.put, time.time_ns, 4096)
+    running = asyncio.create_task(sink.run(30.0))
+    await asyncio.sleep(0)
+    for number in (1, 2):
+        sink.put(tick(number))  # both came in one message of the vendor: they leave in one
+    async with asyncio.timeout(5.0):  # far less than the 30 s for which it may gather
+        assert ids(await written.get()) == [1, 2]
+    running.cancel()
+
+
+async def test_ticks_that_follow_wait_for_a_batch_but_no_longer_than_they_may() -> None:
+    written: list[bytes] = []
+
+    async def write(message: bytes) -> None:
+        written.append(message)
+
+    sink = LiveStream({"A": 1}, {}, write, time.time_ns, 4096)
+    running = asyncio.create_task(sink.run(0.05))
+    for number in range(200):
+        sink.put(tick(number))
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.2)
+    running.cancel()
+    assert [number for message in written for number in ids(message)] == list(range(200))
+    assert len(written) < 50
+    assert len(taken_apart(written[0], (LIVE_TICKS,))[0][LIVE_TICKS]) == 1
+
+
+async def test_a_full_batch_goes_without_waiting_for_its_time() -> None:
+    written: list[bytes] = []
+
+    async def write(message: bytes) -> None:
+        written.append(message)
+
+    sink = LiveStream({"A": 1}, {}, write, time.time_ns, 10)
+    for number in range(25):
+        sink.put(tick(number))
+        await sink.ready()
+    assert [len(ids(message)) for message in written] == [10, 10]
