@@ -25,7 +25,12 @@ from quasar.ops.events import Events
 from quasar.ops.roles import Role
 from quasar.ops.tokens import Tokens
 from quasar_proto.common.v1 import code_pb2, values_pb2
-from quasar_proto.datahub.v1 import collection_pb2, market_data_service_pb2_grpc, provider_service_pb2_grpc
+from quasar_proto.datahub.v1 import (
+    collection_pb2,
+    market_data_service_pb2_grpc,
+    provider_pb2,
+    provider_service_pb2_grpc,
+)
 from quasar_proto.datahub.v1 import collection_service_pb2 as collection
 from quasar_proto.datahub.v1 import collection_service_pb2_grpc as collection_grpc
 from quasar_proto.datahub.v1 import market_data_service_pb2 as market_data
@@ -126,6 +131,8 @@ class PlayedDataHub(
     reload: Callable[[str], provider.ReloadProviderResponse] | grpc.StatusCode = lambda name: (
         provider.ReloadProviderResponse(outcome=provider.RELOAD_OUTCOME_SWAPPED)
     )
+    symbols: dict[str, list[str]] = field(default_factory=dict)
+    """What each provider lists."""
     together: asyncio.Barrier | None = None
     """When set: as many validations as it has parties end at once."""
 
@@ -144,6 +151,10 @@ class PlayedDataHub(
             await context.abort(self.reload, "no such provider")
         assert callable(self.reload)
         return self.reload(request.name)
+
+    async def ListProviderSymbols(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        listed = [provider_pb2.ProviderSymbol(symbol=symbol, asset_class=1) for symbol in self.symbols[request.name]]  # type: ignore[arg-type]  # enum values are integers
+        yield provider.ListProviderSymbolsResponse(symbols=listed, total=len(listed))
 
     async def BatchGetSubscriptionStates(self, request: Any, context: Any) -> Any:
         answer = collection.BatchGetSubscriptionStatesResponse()
