@@ -67,7 +67,7 @@ class BarCollector:
             failure = await self._fetch(work, series, TimeRange(start, work.span.end_ns), advance)
             if failure is not None:
                 return failure
-        if work.gap_id is not None:
+        if work.gap_ids:
             await self._repair.complete(work, series, advance)
         return await self._outcome(work, series, quarantined)
 
@@ -90,7 +90,7 @@ class BarCollector:
                     run_id=work.run_id,
                 )
             )
-        if work.gap_id is not None:
+        if work.gap_ids:
             await self._repair.note(work, f"{series.name.provider}: the run did not end", self._clock.now())
         return await self._missing(series, work.span)
 
@@ -103,7 +103,7 @@ class BarCollector:
             columns=BarColumns.empty(),
             run_id=work.run_id,
             operation_id=work.operation_id,
-            repaired_from=series.name.provider if work.gap_id is not None else "",
+            repaired_from=series.name.provider if work.gap_ids else "",
         )
         return await Fetching(self._writer, self._clock, advance).fetch(source, bar_request(series, span), delivery)
 

@@ -16,12 +16,14 @@ from datahub.store import run_table, series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
-from quasar.model.instants import TimeRange, to_ns
+from quasar.model.instants import NS_PER_DAY, TimeRange, to_ns
 from quasar.model.intervals import Interval
 from quasar.schedule import Coalesce, MisfirePolicy, due_times
 
 NEW_SERIES_AT_ONCE = 1_000
 GAPS_AT_ONCE = 200
+TOGETHER_SLOTS = 5_000
+"""Gaps within so many slots are asked for with one request: a page or a few of what vendors answer."""
 WAITING_S = 60.0
 """New series that have nothing to fetch are looked at again after so long."""
 _LATEST = MisfirePolicy(coalesce=Coalesce.LATEST)
@@ -106,6 +108,7 @@ class Planner:
         now = self._clock.now()
         if self._clock.monotonic() >= self._waiting_until:
             self._waiting.clear()
+            await self._database.execute(SQL["gaps_stranded"], now)
             self._waiting_until = self._clock.monotonic() + WAITING_S
         async with self._database.transaction() as connection:
             await connection.execute(SQL["lock_refresh"])
@@ -134,22 +137,48 @@ class Planner:
             return await repair_runs(connection, rows, Trigger.REPAIR, now) if rows else 0
 
 
-async def repair_runs(connection: Any, rows: Sequence[Any], trigger: Trigger, now: dt.datetime) -> int:
-    """Make runs for gaps; one whose series is being worked on is looked at again in a minute."""
+async def repair_runs(
+    connection: Any, rows: Sequence[Any], trigger: Trigger, now: dt.datetime, *, own_provider_only: bool = False
+) -> int:
+    """Make runs for gaps; those whose series is being worked on are looked at again in a minute."""
     series = await series_table.by_ids(connection, {row["series_id"] for row in rows})
     made = 0
-    for place, row in enumerate(rows):
-        span = TimeRange.of(row["start_time"], row["end_time"])
-        run = new_run(series[row["series_id"]], span, None, gap_id=row["gap_id"])
+    for place, group in enumerate(_neighbours(rows, series)):
+        ids = [row["gap_id"] for row in group]
+        span = TimeRange.of(group[0]["start_time"], max(row["end_time"] for row in group))
+        run = new_run(series[group[0]["series_id"]], span, None, gap_ids=tuple(ids))
         # Gaps of one series that were found together are due together, and the slot of each run is its own.
-        slot = (row["next_attempt_at"] or now) + dt.timedelta(microseconds=place)
-        found = await run_table.insert(connection, [run], kind="REPAIR", trigger=trigger, scheduled_for=slot, now=now)
+        slot = (group[0]["next_attempt_at"] or now) + dt.timedelta(microseconds=place)
+        found = await run_table.insert(
+            connection,
+            [run],
+            kind="REPAIR",
+            trigger=trigger,
+            scheduled_for=slot,
+            now=now,
+            own_provider_only=own_provider_only,
+        )
         if found:
-            await connection.execute(SQL["gap_repairing"], [row["gap_id"]], now)
+            await connection.execute(SQL["gap_repairing"], ids, now)
         else:
-            await connection.execute(SQL["gap_postpone"], [row["gap_id"]], now + dt.timedelta(minutes=1))
+            await connection.execute(SQL["gap_postpone"], ids, now + dt.timedelta(minutes=1))
         made += len(found)
     return made
+
+
+def _neighbours(rows: Sequence[Any], series: Mapping[int, Series]) -> list[list[Any]]:
+    """Return gaps in groups: those of one series that lie near each other are asked for with one request."""
+    groups: list[list[Any]] = []
+    for row in sorted(rows, key=lambda each: (each["series_id"], each["start_time"])):
+        last = groups[-1] if groups else None
+        if last is not None and last[0]["series_id"] == row["series_id"] and last[0]["end_time"] < row["end_time"]:
+            one = series[row["series_id"]]
+            reach = to_ns(row["end_time"]) - to_ns(last[0]["start_time"])
+            if one.interval.is_time and reach <= TOGETHER_SLOTS * (one.interval.length_ns or NS_PER_DAY * 31):
+                last.append(row)
+                continue
+        groups.append([row])
+    return groups
 
 
 async def due_runs(connection: Any, job_id: int, entry: ProviderEntry, now: dt.datetime) -> list[NewRun]:
@@ -193,7 +222,7 @@ def _first_span(series: Series, entry: ProviderEntry, row: Any, now: dt.datetime
     return TimeRange(start_ns, end_ns) if start_ns < end_ns else None
 
 
-def new_run(series: Series, span: TimeRange, job_id: int | None, *, gap_id: int | None = None) -> NewRun:
+def new_run(series: Series, span: TimeRange, job_id: int | None, *, gap_ids: tuple[int, ...] = ()) -> NewRun:
     """Return a run for a range of a series."""
     slots = series.expected_between(span.start_ns, span.end_ns)
     return NewRun(
@@ -201,6 +230,6 @@ def new_run(series: Series, span: TimeRange, job_id: int | None, *, gap_id: int 
         series_id=series.series_id,
         span=span,
         job_id=job_id,
-        gap_id=gap_id,
+        gap_ids=gap_ids,
         slots=slots,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from datahub.collection.answers import BarSource
 from datahub.collection.fetching import Fetching
@@ -27,7 +28,7 @@ BORROW_AFTER = 1
 
 
 class Repair:
-    """Completes the repair of one gap after its own provider was asked."""
+    """Completes the repair of gaps after their own provider was asked."""
 
     def __init__(
         self,
@@ -43,27 +44,28 @@ class Repair:
         self._clock = clock
 
     async def complete(self, work: Work, series: Series, advance: Callable[[int, Progress], Awaitable[None]]) -> None:
-        """Borrow what is still missing, and note what became of the gap."""
-        gap = await self._database.fetchrow(SQL["gap_by_id"], work.gap_id)
-        if gap is None or gap["state"] == "REPAIRED":
-            return
+        """Borrow what is still missing, and note what became of the gaps."""
         said = [f"{series.name.provider}: nothing"]
-        if gap["attempts"] >= BORROW_AFTER:
-            said += await self._borrow(work, series, TimeRange.of(gap["start_time"], gap["end_time"]), advance)
+        lent = [gap for gap in await self._open(work) if gap["attempts"] >= BORROW_AFTER]
+        if lent and not work.own_provider_only:
+            reach = TimeRange.of(min(gap["start_time"] for gap in lent), max(gap["end_time"] for gap in lent))
+            said += await self._borrow(work, series, reach, advance)
         await self.note(work, "; ".join(said), self._clock.now())
 
     async def note(self, work: Work, answer: str, now: dt.datetime) -> None:
-        """Write that a gap was asked for in vain; after enough attempts it is given up for a while."""
-        gap = await self._database.fetchrow(SQL["gap_by_id"], work.gap_id)
-        if gap is None or gap["state"] == "REPAIRED":
-            return
-        attempts = gap["attempts"] + 1
-        given_up = attempts >= ATTEMPTS_BEFORE_SLOW
-        state, due = "UNREPAIRABLE" if given_up else "OPEN", next_attempt(attempts, now)
-        evidence = [{"time": now.isoformat(), "answer": answer}]
-        await self._database.execute(SQL["gap_attempted"], work.gap_id, state, due, work.run_id, now, evidence)
-        if given_up:
-            await self._mark(work, TimeRange.of(gap["start_time"], gap["end_time"]))
+        """Write of each gap that it was asked for in vain; after enough attempts it is given up for a while."""
+        for gap in await self._open(work):
+            attempts = gap["attempts"] + 1
+            given_up = attempts >= ATTEMPTS_BEFORE_SLOW
+            state, due = "UNREPAIRABLE" if given_up else "OPEN", next_attempt(attempts, now)
+            evidence = [{"time": now.isoformat(), "answer": answer}]
+            await self._database.execute(SQL["gap_attempted"], gap["gap_id"], state, due, work.run_id, now, evidence)
+            if given_up:
+                await self._mark(work, TimeRange.of(gap["start_time"], gap["end_time"]))
+
+    async def _open(self, work: Work) -> list[Any]:
+        """Return the gaps of a run that are not repaired."""
+        return await self._database.fetch(SQL["gaps_left"], list(work.gap_ids))
 
     async def _mark(self, work: Work, span: TimeRange) -> None:
         async with self._database.acquire() as connection:
@@ -88,8 +90,7 @@ class Repair:
         said: list[str] = []
         for other in others:
             said.append(await self._borrow_from(other, work, series, span, advance))
-            gap = await self._database.fetchrow(SQL["gap_by_id"], work.gap_id)
-            if gap is None or gap["state"] == "REPAIRED":
+            if not await self._open(work):
                 break
         return said
 
@@ -111,6 +112,8 @@ class Repair:
             origin=BarOrigin.REPAIRED,
             source_series_id=other.series_id,
             repaired_from=other.name.provider,
+            # Between the gaps are bars of its own.
+            only_new=True,
         )
         request = BarRequest(
             other.name.symbol, other.name.interval, span.start_ns, span.end_ns, other.external_id, other.exchange

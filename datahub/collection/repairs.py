@@ -42,7 +42,8 @@ class GapRepairs:
         gap_ids = [int(each) for each in context.request["gaps"]]
         if not context.checkpoint:
             before = {row["gap_id"]: row["missing_slots"] for row in await self._gaps(gap_ids)}
-            await self._steering.repair(gap_ids)
+            own_only = bool(context.request.get("own_provider_only"))
+            await self._steering.repair(gap_ids, own_provider_only=own_only)
             await context.save({"before": {str(gap): slots for gap, slots in before.items()}})
         before_slots: Mapping[str, int] = context.checkpoint["before"]
         while True:

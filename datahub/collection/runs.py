@@ -79,7 +79,8 @@ class NewRun:
     span: TimeRange
     """Open times to fetch."""
     job_id: int | None = None
-    gap_id: int | None = None
+    gap_ids: tuple[int, ...] = ()
+    """The gaps of the series that it repairs."""
     slots: int = 0
     """Slots in the range in which a bar is expected."""
 
@@ -96,7 +97,10 @@ class Work:
     span: TimeRange | None
     index_name: str
     job_id: int | None
-    gap_id: int | None
+    gap_ids: tuple[int, ...]
+    """The gaps that it repairs."""
+    own_provider_only: bool
+    """Whether a repair must not borrow from other providers."""
     attempt: int
     max_attempts: int
     worker: str

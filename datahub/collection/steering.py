@@ -195,12 +195,12 @@ class Steering:
             await connection.execute(SQL["notify_collection"], "work")
         return row, waiting
 
-    async def repair(self, gap_ids: Sequence[int]) -> int:
+    async def repair(self, gap_ids: Sequence[int], *, own_provider_only: bool = False) -> int:
         """Make runs for gaps, whatever their next attempt, and return how many."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             rows = await connection.fetch(SQL["gaps_to_repair"], list(gap_ids))
-            return await repair_runs(connection, rows, Trigger.MANUAL, now)
+            return await repair_runs(connection, rows, Trigger.MANUAL, now, own_provider_only=own_provider_only)
 
     async def _run(self, connection: Any, run_id: int) -> Any:
         row = await connection.fetchrow(SQL["run_lock"], run_id)

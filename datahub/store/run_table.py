@@ -28,6 +28,7 @@ async def insert(
     now: dt.datetime,
     batch_id: uuid.UUID | None = None,
     operation_id: uuid.UUID | None = None,
+    own_provider_only: bool = False,
 ) -> list[int]:
     """Record runs for one slot of time and return those that are new."""
     if not runs:
@@ -46,8 +47,9 @@ async def insert(
         [run.provider for run in runs],
         [run.span.start for run in runs],
         [run.span.end for run in runs],
-        [run.gap_id for run in runs],
+        [",".join(map(str, run.gap_ids)) for run in runs],
         [run.slots for run in runs],
+        own_provider_only,
     )
     if rows:
         await connection.execute(SQL["notify_collection"], "work")
@@ -196,7 +198,8 @@ def work_of(row: Any) -> Work:
         span=span,
         index_name=row["index_name"],
         job_id=row["job_id"],
-        gap_id=row["gap_id"],
+        gap_ids=tuple(row["gap_ids"]),
+        own_provider_only=row["own_provider_only"],
         attempt=row["attempts"],
         max_attempts=row["max_attempts"],
         worker=row["worker"],

@@ -1,12 +1,13 @@
 -- name: runs_insert
 -- Record runs. A slot that has a run already, and a series that is being worked on, are left out.
 insert into collection_runs (
-    job_id, kind, trigger, series_id, provider, range_start, range_end, scheduled_for, batch_id, operation_id, gap_id, slots_total,
-    max_attempts, created_at, updated_at
+    job_id, kind, trigger, series_id, provider, range_start, range_end, scheduled_for, batch_id, operation_id, gap_id, gap_ids, slots_total,
+    max_attempts, created_at, updated_at, own_provider_only
 )
-select n.job_id, $1, $2, n.series_id, n.provider, n.range_start, n.range_end, $3, $4, $5, n.gap_id, n.slots, $6, $7, $7
-from unnest($8::bigint[], $9::integer[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::bigint[])
-    n(job_id, series_id, provider, range_start, range_end, gap_id, slots)
+select n.job_id, $1, $2, n.series_id, n.provider, n.range_start, n.range_end, $3, $4, $5, (string_to_array(n.gap_ids, ','))[1]::bigint,
+       string_to_array(n.gap_ids, ',')::bigint[], n.slots, $6, $7, $7, $15
+from unnest($8::bigint[], $9::integer[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::bigint[])
+    n(job_id, series_id, provider, range_start, range_end, gap_ids, slots)
 where not exists (
     select from collection_runs r
     where r.series_id = n.series_id and r.state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')

@@ -115,8 +115,18 @@ set state = $2, attempts = attempts + 1, next_attempt_at = $3, run_id = $4, upda
 where gap_id = $1 and state <> 'REPAIRED'
 returning start_time, end_time, series_id;
 
--- name: gap_by_id
-select * from gaps where gap_id = $1;
+-- name: gaps_left
+-- Those of some gaps that are not repaired.
+select * from gaps where gap_id = any($1::bigint[]) and state <> 'REPAIRED' order by start_time;
+
+-- name: gaps_stranded
+-- Gaps whose run has ended without a word about them are open again.
+update gaps g set state = 'OPEN', updated_at = $1, next_attempt_at = $1
+where g.state = 'REPAIRING' and g.end_time is not null and exists (select from series s where s.series_id = g.series_id and s.interval <> '')
+  and not exists (
+      select from collection_runs r
+      where r.series_id = g.series_id and r.kind = 'REPAIR' and r.state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')
+  );
 
 -- name: fired_ahead
 -- The latest time at which a job has fired, if it lies after $1.

@@ -150,20 +150,50 @@ async def test_a_series_may_begin_long_before_the_calendars_of_the_package_do(ho
     assert first == dt.datetime(2001, 9, 17, tzinfo=dt.UTC)
 
 
-async def test_gaps_that_were_found_together_are_asked_for_together(house: House) -> None:
+async def test_gaps_that_lie_near_each_other_are_asked_for_with_one_request(house: House) -> None:
     holes = np.r_[0:20, 30:50, 60:80, 90:120]
-    house.source.scripts["A"] = [
-        lambda request: [part(bars_of(request)[holes]), DONE],
-        lambda r: [part(bars_of(r)), DONE],
-    ]
+    first: Any = lambda request: [part(bars_of(request)[holes]), DONE]  # noqa: E731
+    house.source.scripts["A"] = [first, lambda request: [part(bars_of(request)), DONE]]
     await house.subscribe("A", cron="0 0 1 1 *")
     await house.plan()
     await house.work()
     assert len(await house.gaps()) == 3
     await house.clock.advance(61)
-    assert await house.plan() == 3
+    assert await house.plan() == 1
+    run = (await house.work())[-1]
+    assert (run["state"], run["inserted"], run["unchanged"]) == ("SUCCEEDED", 30, 40)
+    assert {state for state, _, _ in await house.gaps()} == {"REPAIRED"}
+    assert await house.database.fetchval("select sum(slots) from coverage where state = 6") == 30
+
+
+async def test_gaps_that_lie_far_apart_have_runs_of_their_own(house: House) -> None:
+    far = 10_000
+    first: Any = lambda request: [part(bars_of(request)[np.r_[0:20, 30:far, far + 5 : far + 60]]), DONE]  # noqa: E731
+    house.source.scripts["A"] = [first, lambda request: [part(bars_of(request)), DONE]]
+    start = NOW.replace(second=0) - dt.timedelta(minutes=far + 60)
+    await house.subscribe("A", cron="0 0 1 1 *", start=start)
+    await house.plan()
     await house.work()
-    assert await house.bars() == 120
+    await house.clock.advance(61)
+    assert await house.plan() == 2
+    assert [run["inserted"] for run in (await house.work())[1:]] == [10, 5]
+
+
+async def test_a_gap_whose_run_was_cancelled_is_asked_for_again(house: House) -> None:
+    half: Any = lambda request: [part(bars_of(request)[:60]), DONE]  # noqa: E731
+    house.source.scripts["A"] = [half, lambda request: [part(bars_of(request)), DONE]]
+    await house.subscribe("A", cron="0 0 1 1 *")
+    await house.plan()
+    await house.work()
+    await house.clock.advance(61)
+    await house.plan()
+    await house.database.execute(
+        "update collection_runs set state = 'CANCELLED', finished_at = now() where kind = 'REPAIR'"
+    )
+    await house.clock.advance(61)
+    await house.plan()
+    await house.work()
+    assert [state for state, _, _ in await house.gaps()] == ["REPAIRED"]
 
 
 async def test_series_that_have_nothing_to_fetch_do_not_stand_in_the_way(house: House) -> None:
