@@ -1,7 +1,7 @@
 """What collection costs: ten thousand subscriptions with nothing to do, and the memory of a long backfill.
 
 Both are measured on the DataHub as it runs in production, a process of its own beside a durable PostgreSQL of its own.
-The backfill goes through a provider in its jailed process. 50 million bars take minutes, so that by default 20 million
+The backfill goes through a provider in its jailed process. 50 million bars take minutes, so that by default 10 million
 are fetched and the growth for each further million is what is held against the limit; QUASAR_BENCH_BARS=50000000
 fetches them all.
 
@@ -38,7 +38,7 @@ from quasar.secrets import SystemContext
 SUBSCRIPTIONS = 10_000
 IDLE_S = 60.0
 WARM_S = 25.0
-BARS = int(os.environ.get("QUASAR_BENCH_BARS", "20000000"))
+BARS = int(os.environ.get("QUASAR_BENCH_BARS", "10000000"))
 MINUTES_OF_A_YEAR = 366 * 24 * 60
 _LIMIT_CORE = 5.0
 _LIMIT_MIB_A_MILLION = 1.0
