@@ -48,9 +48,9 @@ class LatestBars:
         """Return the newest bar of many series."""
         response = pb.GetLatestBarsResponse()
         references = await self._references(request)
+        ids = await self._ids(references)
         async with self._database.acquire() as connection:
-            ids = await _ids(connection, references)
-            rows = await self._latest(connection, [one for one in ids if one], request.source)
+            rows = await self._latest(connection, [one for one in ids.tolist() if one], request.source)
         order = np.argsort(rows["series_id"], kind="stable")
         known = rows["series_id"][order]
         found = np.searchsorted(known, ids)
@@ -101,26 +101,33 @@ class LatestBars:
                     references.append(market_data_pb2.SeriesReference(key=key))
         return references
 
+    async def _ids(self, references: Sequence[market_data_pb2.SeriesReference]) -> Int64Array:
+        """Return the id of each series, 0 where there is none; what else is known of them is not read."""
+        ids = np.zeros(len(references), np.int64)
+        names: dict[int, SeriesName] = {}
+        others: list[int] = []
+        for place, reference in enumerate(references):
+            if reference.series_id:
+                ids[place] = reference.series_id
+            elif reference.HasField("key"):
+                with suppress(InvalidArgument):  # told with what is missing
+                    names[place] = series_name(reference.key)
+            else:
+                others.append(place)
+        if names:
+            async with self._database.acquire() as connection:
+                ids[list(names)] = await series_table.ids_by_names(connection, list(names.values()))
+        if others:
+            found = await self._finder.find_all([references[place] for place in others])
+            ids[others] = [one.series_id if isinstance(one, Series) else 0 for one in found]
+        return ids
+
     async def _latest(self, connection: Any, ids: Sequence[int], source: int) -> Mapping[str, npt.NDArray[Any]]:
         if source in (0, Source.MERGED):
             return await bar_table.newest(connection, SQL["latest_bars"], ids)
         origin = 0 if source == Source.HISTORICAL else source - 1
         since = self._clock.now() - _RECENT
         return await bar_table.newest(connection, SQL["latest_bars_of_source"], ids, origin, since)
-
-
-async def _ids(connection: Any, references: Sequence[market_data_pb2.SeriesReference]) -> Int64Array:
-    """Return the id of each series that is named by id or by key, 0 where it is not to be had so simply."""
-    ids = np.zeros(len(references), np.int64)
-    names: dict[int, SeriesName] = {}
-    for place, reference in enumerate(references):
-        if reference.series_id:
-            ids[place] = reference.series_id
-        elif reference.HasField("key"):
-            with suppress(InvalidArgument):  # told with what is missing
-                names[place] = series_name(reference.key)
-    ids[list(names)] = await series_table.ids_by_names(connection, list(names.values()))
-    return ids
 
 
 def _add_rows(section: market_data_pb2.BarCrossSection, rows: Mapping[str, npt.NDArray[Any]]) -> None:
