@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import grpc
@@ -332,6 +333,27 @@ async def test_a_deletion_lists_what_would_be_lost_and_needs_force(stage: Stage)
     assert impact.series_kept == 1
     assert refused.reason == "FAILED_PRECONDITION"
     assert "1 subscriptions, 2 mappings, 1 secrets" in refused.message
+
+
+async def test_a_deletion_and_a_new_version_keep_every_bar(stage: Stage) -> None:
+    await provide(stage, symbols=("A",))
+    series = await stage.database.fetchval(
+        "insert into datahub.series (provider, symbol, interval) values ('alpha', 'A', '1d') returning series_id"
+    )
+    days = dt.datetime(2026, 1, 5, tzinfo=dt.UTC), dt.datetime(2026, 1, 8, tzinfo=dt.UTC)
+    await stage.database.execute("select ops.ensure_partitions('datahub.historical_data', $1, $2)", *days)
+    await stage.database.execute(
+        "insert into datahub.historical_data (series_id, open_time, close_time, open, high, low, close) "
+        "select $1, t, t + interval '1 day', 1, 1, 1, 1 from generate_series($2::timestamptz, $3, interval '1 day') t",
+        series,
+        days[0],
+        days[1] - dt.timedelta(days=1),
+    )
+    await upload(stage, source("alpha", intervals=["1d"]))
+    await stage.code.DeleteCode(pb.DeleteCodeRequest(ref=ALPHA, force=True))
+
+    kept = "select count(*) from datahub.historical_data join datahub.series using (series_id) where provider = 'alpha'"
+    assert await stage.database.fetchval(kept) == 3
 
 
 async def test_a_deletion_leaves_indices_their_members_and_frees_the_name(stage: Stage) -> None:
