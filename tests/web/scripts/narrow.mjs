@@ -3,15 +3,16 @@
 import { base, drive } from "./browser.mjs";
 
 const WIDTH = 390;
+const table = (name) => (page) => page.getByRole("table", { name });
 const PLACES = {
-    overview: ["/", "Overview"],
-    providers: ["/providers", "Providers"],
-    subscriptions: ["/subscriptions", "Subscriptions"],
-    markets: ["/markets", "Markets"],
-    market: ["/markets/simulated/BTC%2FUSD?i=1min", "BTC/USD"],
-    runs: ["/runs", "Runs and gaps"],
-    strategies: ["/strategies", "Strategies"],
-    events: ["/events", "Events"],
+    overview: ["/", (page) => page.getByText("serving").nth(5)],
+    providers: ["/providers", table("Providers")],
+    subscriptions: ["/subscriptions", table("Subscriptions")],
+    markets: ["/markets", table("Markets")],
+    market: ["/markets/simulated/BTC%2FUSD?i=1min", (page) => page.getByRole("figure")],
+    runs: ["/runs", table("Runs")],
+    strategies: ["/strategies", (page) => page.getByText("Open orders")],
+    events: ["/events", table("Events")],
 };
 const [folder] = process.argv.slice(2);
 
@@ -48,13 +49,9 @@ function beyond(width) {
 await drive(async (page) => {
     await page.setViewportSize({ width: WIDTH, height: 844 });
     const found = {};
-    for (const [name, [path, heading]] of Object.entries(PLACES)) {
+    for (const [name, [path, ready]] of Object.entries(PLACES)) {
         await page.goto(base + path);
-        await page.getByRole("heading", { name: heading, exact: true }).waitFor();
-        await page
-            .getByText(/^Loading/)
-            .first()
-            .waitFor({ state: "detached" });
+        await ready(page).first().waitFor();
         found[name] = await page.evaluate(beyond, WIDTH);
         if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage: false });
     }

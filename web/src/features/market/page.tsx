@@ -17,10 +17,12 @@ import { useFollow, useStore, useStreamStore, type LinkStatus } from "../../rpc/
 import { Button, classes, Empty, Failed, Figure, Loading, Page, Panel, Result, State, Table } from "../../ui/kit.tsx";
 import { LinkPill } from "../../ui/link.tsx";
 import { candleOf, candlesOf, merged, type Candle } from "./candles.ts";
-import { withToday } from "./today.ts";
+import { withMinutes, withToday } from "./today.ts";
 
 const CandleChart = lazy(() => import("./chart.tsx").then((module) => ({ default: module.CandleChart })));
 const INTERVALS = ["1min", "5min", "15min", "1h", "1d"];
+/** Lengths of what minutes tell of. */
+const SECONDS: Record<string, number> = { "5min": 300, "15min": 900, "1h": 3_600, "1d": 86_400 };
 const HISTORY = 1000;
 /** A hole is read again from the vendor within this time; until then the page looks again every so often. */
 const SETTLES_MS = 120_000;
@@ -140,14 +142,24 @@ function useCandles(provider: string, symbol: string, interval: string, enabled 
   return { history, live, candles, series: key };
 }
 
+/** Candles whose newest one moves whatever forms it: minutes tell of an hour, hours of a day that is collected when it is over. */
+function useNewest(provider: string, symbol: string, interval: string, own: Candle[]): Candle[] {
+  const seconds = SECONDS[interval];
+  const minutes = useCandles(provider, symbol, "1min", seconds !== undefined).candles;
+  const hours = useCandles(provider, symbol, "1h", interval === "1d").candles;
+  return useMemo(() => {
+    if (seconds === undefined) return own;
+    const begun = interval === "1d" ? withToday(own, withMinutes(hours, minutes, 3_600)) : own;
+    return withMinutes(begun, minutes, seconds);
+  }, [interval, seconds, own, hours, minutes]);
+}
+
 export function MarketPage() {
   const { provider, symbol } = market.useParams();
   const { i: interval } = market.useSearch();
   const navigate = useNavigate();
   const { history, live, candles: own, series } = useCandles(provider, symbol, interval);
-  // Days are most often collected after they are over; their hours tell of the one that goes on.
-  const hours = useCandles(provider, symbol, "1h", interval === "1d").candles;
-  const candles = useMemo(() => (interval === "1d" ? withToday(own, hours) : own), [interval, own, hours]);
+  const candles = useNewest(provider, symbol, interval, own);
   const description = useDescription(provider, symbol, interval);
   const decimals = description.data?.series?.priceDecimals;
   const [asTable, setAsTable] = useState(false);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Candle } from "./candles.ts";
-import { DAY_S, withToday } from "./today.ts";
+import { DAY_S, withMinutes, withToday } from "./today.ts";
 
 const hour = (time: number, open: number, high: number, low: number, close: number): Candle => ({
   time,
@@ -31,5 +31,25 @@ describe("the day that is not over", () => {
   test("adds nothing where there are no hours, or no day to go on from", () => {
     expect(withToday(days, [])).toBe(days);
     expect(withToday([], [hour(0, 1, 1, 1, 1)])).toEqual([]);
+  });
+});
+
+describe("the newest candle", () => {
+  const own = [hour(0, 1, 2, 1, 2), { ...hour(3600, 2, 4, 2, 3), volume: 25 }];
+
+  test("takes up the minutes that have come since it was read", () => {
+    const minutes = [hour(3540, 9, 99, 0, 9), hour(3600, 2, 3, 2, 3), hour(3660, 3, 7, 3, 5)];
+    const joined = { time: 3600, open: 2, high: 7, low: 2, close: 5, volume: 25 };
+    expect(withMinutes(own, minutes, 3600)).toEqual([own[0], joined]);
+  });
+
+  test("is begun by the minutes of the next one", () => {
+    const found = withMinutes(own, [hour(7200, 3, 3, 3, 3), hour(7260, 3, 6, 3, 6)], 3600);
+    expect(found.slice(2)).toEqual([{ time: 7200, open: 3, high: 6, low: 3, close: 6, volume: 20 }]);
+  });
+
+  test("stays without minutes, or with those of before", () => {
+    expect(withMinutes(own, [], 3600)).toBe(own);
+    expect(withMinutes(own, [hour(60, 1, 1, 1, 1)], 3600)).toBe(own);
   });
 });

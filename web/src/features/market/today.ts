@@ -34,3 +34,22 @@ export function withToday(days: Candle[], hours: Candle[]): Candle[] {
   const added = [...later].map(([time, own]) => folded(time, own)).filter((candle) => candle !== null);
   return added.length ? [...days, ...added] : days;
 }
+
+/**
+ * Candles of `seconds` each, the newest one brought up to the minutes that have come since.
+ * The DataHub forms bars that it saw from their begin: after a start in mid-hour the hour is told of by its minutes only.
+ */
+export function withMinutes(own: Candle[], minutes: Candle[], seconds: number): Candle[] {
+  const [last, newest] = [own.at(-1), minutes.at(-1)];
+  if (!last || !newest) return own;
+  const begin = newest.time - (newest.time % seconds);
+  const made = folded(
+    begin,
+    minutes.filter((minute) => minute.time >= begin),
+  );
+  if (!made || begin < last.time) return own;
+  if (begin > last.time) return [...own, made];
+  const { open, high, low, volume } = last;
+  const joined = { ...made, open, high: Math.max(high, made.high), low: Math.min(low, made.low) };
+  return [...own.slice(0, -1), { ...joined, volume: Math.max(volume, made.volume) }];
+}
