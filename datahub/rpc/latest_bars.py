@@ -13,7 +13,7 @@ import numpy.typing as npt
 from datahub.reads.query import BarQuery, Source
 from datahub.reads.readable import Readable
 from datahub.reads.resampling import BarSource
-from datahub.rpc.readable_series import ReadableFinder, readable_id, readable_info
+from datahub.rpc.readable_series import FIRST_COMPUTED_ID, ReadableFinder, readable_id, readable_info
 from datahub.rpc.series_messages import SeriesFinder, described, series_key, series_name
 from datahub.series.series import Series, SeriesName
 from datahub.store import bar_table, series_table
@@ -108,7 +108,8 @@ class LatestBars:
         others: list[int] = []
         for place, reference in enumerate(references):
             if reference.series_id:
-                ids[place] = reference.series_id
+                stored = reference.series_id < FIRST_COMPUTED_ID
+                ids[place] = reference.series_id if stored else 0
             elif reference.HasField("key"):
                 with suppress(InvalidArgument):  # told with what is missing
                     names[place] = series_name(reference.key)

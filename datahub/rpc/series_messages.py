@@ -18,6 +18,9 @@ from quasar.rpc.wellknown import instant
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import market_data_pb2 as pb
 
+_LAST_ID = (1 << 31) - 1
+"""Numbers beyond are those of computed series, which hold within one answer only."""
+
 
 class SeriesFinder:
     """Finds the series that requests name."""
@@ -47,8 +50,10 @@ class SeriesFinder:
             for place, reference in enumerate(references):
                 try:
                     kind = reference.WhichOneof("reference")
-                    if kind == "series_id":
+                    if kind == "series_id" and reference.series_id <= _LAST_ID:
                         ids[place] = reference.series_id
+                    elif kind == "series_id":
+                        found[place] = missing(described(reference))
                     elif kind == "key":
                         names[place] = series_name(reference.key)
                     else:
