@@ -28,6 +28,8 @@ from tests.integration.services.conftest import Bearers
 __all__ = ["hub"]
 CODES = ("40tick", "5volume", "200000value")
 _BOTH = """
+from dataclasses import replace
+
 from quasar.provider import Provider
 from quasar.providers.market import MINUTE_NS, Market
 
@@ -54,7 +56,7 @@ class Both(Provider):
                 yield symbol, self._market.trades(symbol, start, start + MINUTE_NS)
                 bars = self._market.minute_bars(symbol, start, start + MINUTE_NS)
                 if minute == 2:
-                    bars.close[:] = bars.high
+                    bars = replace(bars, close=bars.high)
                 yield symbol, "1min", bars
             await self.clock.sleep(0.5)
 """
