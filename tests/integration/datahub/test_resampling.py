@@ -37,6 +37,7 @@ from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from quasar_proto.datahub.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from strategy_engine.backtests.records import ReadTerms, WantedSeries
 from strategy_engine.rpc.datahub_bars import DatahubBars
+from tests.integration.datahub.registry_rows import add_provider
 from tests.integration.services.conftest import Bearers, as_
 
 MINUTE, FIVE, HOUR, DAY = (Interval.parse(code) for code in ("1min", "5min", "1h", "1d"))
@@ -298,3 +299,46 @@ async def test_a_strategy_is_given_bars_of_an_interval_that_nobody_collects(
             (newest,) = await DatahubBars(channel).newest(wanted, 5)
     assert (loaded.facts.interval, same(loaded.bars, hours)) == ("1h", True)
     assert same(newest.bars, hours[-5:])
+
+
+async def map_to_common(database: Database, symbol: str, common: str) -> None:
+    """Map a symbol of the vendor to a common symbol."""
+    code_id = await add_provider(database, "vendor")
+    asset = await database.fetchval(
+        "insert into registry.assets (code_id, symbol) values ($1, $2) returning asset_id", code_id, symbol
+    )
+    common_id = await database.fetchval(
+        "insert into registry.common_symbols (symbol) values ($1) returning common_symbol_id", common
+    )
+    await database.execute(
+        "insert into registry.asset_mapping (asset_id, code_id, common_symbol_id, origin) "
+        "values ($1, $2, $3, 'MANUAL')",
+        asset,
+        code_id,
+        common_id,
+    )
+
+
+async def test_a_common_symbol_is_read_at_intervals_that_are_stored_and_that_are_not(
+    start: Any, bearers: Bearers, store: Store
+) -> None:
+    fine = minutes(BEGIN)
+    await store.put(await store.series("A"), fine)
+    await map_to_common(store.database, "A", "ALPHA")
+    common = [
+        market.SeriesReference(common=market.CommonSeries(common_symbol="alpha", interval=code))
+        for code in ("1min", "1h")
+    ]
+    async with start(DATAHUB) as hub:
+        client = Client(hub, bearers)
+        read, infos, ended, _ = await client.read(series=common)
+        assert [end.rows for end in ended] == [len(fine), len(fine) // 60]
+        lent = market.SeriesReference(series_id=infos[1].series_id)
+        _, _, unknown, _ = await client.read(series=[lent])
+        assert unknown[0].error.code == grpc.StatusCode.NOT_FOUND.value[0]
+        assert (await client.call("GetLatestBars", pb.GetLatestBarsRequest(series=[lent]))).missing
+        assert [info.key.interval for info in infos] == ["1min", "1h"]
+        assert same(read[len(fine) :], aggregate(fine, MINUTE, HOUR))
+        latest = await client.call("GetLatestBars", pb.GetLatestBarsRequest(series=common))
+        assert sorted(latest.bars.open_time_ns) == [BEGIN.end_ns - NS_PER_HOUR, BEGIN.end_ns - NS_PER_MINUTE]
+        assert not latest.missing
