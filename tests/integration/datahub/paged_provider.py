@@ -25,7 +25,8 @@ class Paged(Provider):
         start = request.start_ns
         while start < request.end_ns:
             end = min(start + PAGE_ROWS * MINUTE_NS, request.end_ns)
-            terms = {"symbol": request.symbol, "start": start, "end": end}
-            for time, *prices in (await self.http.json(f"{self.base_url}/bars", terms))["rows"]:
-                yield Bar(int(time), *(float(price) for price in prices))
+            terms: dict[str, str | int | float | None] = {"symbol": request.symbol, "start": start, "end": end}
+            page = await self.http.json(f"{self.base_url}/bars", terms)
+            for time, opened, high, low, close, volume in page["rows"]:
+                yield Bar(int(time), float(opened), float(high), float(low), float(close), float(volume))
             start = end

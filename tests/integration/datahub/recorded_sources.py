@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from quasar.model.ticks import TickColumns
+from quasar.testing.kraken_exchanges import Levels
 from tests.unit.recorded import recorded
 
 _NEW_YORK = ZoneInfo("America/New_York")
@@ -51,6 +52,14 @@ class RecordedKrakenExchange:
     def trades(self, symbol: str, start_ns: int, end_ns: int) -> TickColumns:
         """Return nothing: the recording has none."""
         return TickColumns.empty()
+
+    def book(self, symbol: str, depth: int, now_ns: int) -> Levels | None:
+        """Return none: the recording has none."""
+        return None
+
+    def frames(self, channel: str, symbol: str) -> Sequence[str]:
+        """Return none: the recording is of REST."""
+        return ()
 
 
 def fill_folder(folder: Path) -> None:

@@ -55,7 +55,7 @@ async def test_an_interval_that_is_added_has_a_history_of_its_own(house: House) 
 
 async def test_a_hole_before_the_last_bar_is_asked_for_again(house: House) -> None:
     whole = [lambda request: [part(bars_of(request)[np.r_[0:40, 60:120]]), DONE], lambda r: [part(bars_of(r)), DONE]]
-    house.source.scripts["A"] = whole  # type: ignore[assignment]
+    house.source.scripts["A"] = whole
     await house.subscribe("A", cron="0 0 1 1 *")
     await house.plan()
     await house.work()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 from typing import Any
 
@@ -98,7 +99,7 @@ async def test_a_spike_is_found_once_the_price_turned_back(house: Watched) -> No
         steady["close"][100] = steady["high"][100] = 103.0
         steady["high"] = steady["high"] + 0.02
         steady["low"] = steady["low"] - 0.02
-        return [part(type(bars)(bars.open_time_ns, *steady.values(), bars.volume)), DONE]
+        return [part(dataclasses.replace(bars, **steady)), DONE]
 
     house.source.scripts["A"] = [spiked]
     await house.collected("A")

@@ -130,7 +130,7 @@ def test_prices_that_stand_still_are_stale() -> None:
 def test_a_market_that_often_stands_still_is_not_stale_for_standing_still() -> None:
     clean = walk(1_200)
     levels = np.repeat(np.linspace(100, 101, 100), 12)
-    steps = dataclasses.replace(clean, **dict.fromkeys(("open", "high", "low", "close"), levels))
+    steps = dataclasses.replace(clean, open=levels, high=levels, low=levels, close=levels)
     assert checks.stale(steps, MINUTE) == []
 
 
