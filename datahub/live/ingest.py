@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -363,11 +364,12 @@ class LiveIngest:
         first = symbol.sequence + 1
         symbol.sequence += rows
         unchanged = encoded if ticks is given else None
-        field_bytes = tick_field(series_id, ticks, first, self._clock.time_ns(), unchanged)
+        now_ns = self._clock.time_ns()
+        field_bytes = tick_field(series_id, ticks, first, now_ns, unchanged)
         self._hub.publish(Topic(series_id, CONTENT_OF_KIND[kind]), field_bytes, rows)
         self._board.update(series_id, ticks)
         if symbol.series.store_ticks:
-            self._store.add_ticks(series_id, ticks, first)
+            self._store.add_ticks(series_id, replace(ticks, publish_time_ns=np.full(rows, now_ns)), first)
         if kind is TickKind.TRADE:
             symbol.last_ns = max(symbol.last_ns, int(ticks.event_time_ns[-1]))
             if symbol.bars is not None:

@@ -40,6 +40,8 @@ _ROWS = RowFormat(
         Column("receive_ns", "int2"),
         Column("event_time", "timestamptz"),
         Column("receive_time", "timestamptz"),
+        Column("publish_ns", "int2"),
+        Column("publish_time", "timestamptz"),
         Column("sequence", "int8"),
         Column("kind", "int2"),
         Column("side", "int2"),
@@ -195,7 +197,8 @@ async def _copy_ticks(connection: Any, given: Sequence[StoredTicks]) -> None:
     columns = [_values(part) for part in parts]
     values = {name: np.concatenate([one[name] for one in columns]) for name in _ROWS.names}
     rows = len(values["series_id"])
-    nulls = {name: np.isnan(values[name]) for name in _FLOATS} | {name: values[name] == MISSING for name in _IDS}
+    nulls = {name: np.isnan(values[name]) for name in _FLOATS}
+    nulls |= {name: values[name] == MISSING for name in (*_IDS, "publish_time")}
     source = _ROWS.encode(values, rows, nulls)
     await connection.copy_to_table("ticks", schema_name="datahub", columns=_ROWS.names, source=source, format="binary")
     ends = {part.series_id: part for part in parts}
@@ -213,7 +216,10 @@ async def _copy_ticks(connection: Any, given: Sequence[StoredTicks]) -> None:
 
 def _values(part: StoredTicks) -> dict[str, Any]:
     ticks, rows = part.columns, len(part.columns)
-    received = ticks.event_time_ns if ticks.receive_time_ns is None else ticks.receive_time_ns
+    received = np.full(rows, MISSING) if ticks.receive_time_ns is None else ticks.receive_time_ns
+    received = np.where(received == MISSING, ticks.event_time_ns, received)  # stands for none; the column takes no null
+    # MISSING stays what it is when it is divided, and has no nanoseconds.
+    published = np.full(rows, MISSING) if ticks.publish_time_ns is None else ticks.publish_time_ns
     kinds = np.full(rows, TickKind.TRADE, np.int16) if ticks.kind is None else ticks.kind.astype(np.int16)
     zeros = np.zeros(rows, np.int16)
     values: dict[str, Any] = {
@@ -222,6 +228,8 @@ def _values(part: StoredTicks) -> dict[str, Any]:
         "receive_ns": (received % 1_000).astype(np.int16),
         "event_time": ticks.event_time_ns // 1_000,
         "receive_time": received // 1_000,
+        "publish_ns": np.where(published == MISSING, 0, published % 1_000).astype(np.int16),
+        "publish_time": published // 1_000,
         "sequence": np.arange(part.first_sequence, part.first_sequence + rows, dtype=np.int64),
         "kind": kinds,
         "side": zeros if ticks.side is None else ticks.side.astype(np.int16),

@@ -22,10 +22,12 @@ from quasar.model.ticks import Side, TickColumns, TickFlag, TickKind
 
 _PRICES = ("open", "high", "low", "close", "volume")
 _WHOLE = ("trade_count", "origin", "source_series_id")
+_TICK_TIMES = ("event", "receive", "publish")
 _TICK_NUMBERS = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_size")
 _TICK_KINDS: Mapping[str, Kind] = {
     "event_time": "instant",
     "receive_time": "instant",
+    "publish_time": "instant",
     "kind": "text",
     "side": "text",
     **dict.fromkeys(_TICK_NUMBERS, "float"),
@@ -139,7 +141,7 @@ def _bar_columns(bars: BarColumns, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _tick_columns(ticks: TickColumns) -> Mapping[str, Any]:
-    columns: dict[str, Any] = {"event_time": ticks.event_time_ns, "receive_time": ticks.receive_time_ns}
+    columns: dict[str, Any] = {f"{name}_time": getattr(ticks, f"{name}_time_ns") for name in _TICK_TIMES}
     for name in (*_TICK_NUMBERS, "venue_sequence", "trade_id"):
         columns[name] = getattr(ticks, name)
     columns["kind"] = _KIND_WORDS[_or_none(ticks.kind, len(ticks), TickKind.TRADE)]

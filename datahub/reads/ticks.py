@@ -12,6 +12,7 @@ from datahub.store import bar_table
 from datahub.store.statements import SQL
 from quasar.database.copy import Column, RowFormat
 from quasar.database.pool import Database
+from quasar.model.columns import MISSING
 from quasar.model.instants import TimeRange, from_ns
 from quasar.model.ticks import TickColumns, TickKind
 
@@ -27,6 +28,8 @@ _FORMAT: Final = RowFormat(
         Column("event_ns", "int2"),
         Column("receive_time", "timestamptz"),
         Column("receive_ns", "int2"),
+        Column("publish_time", "timestamptz"),
+        Column("publish_ns", "int2"),
         Column("sequence", "int8"),
         *(Column(name, "int2") for name in _BYTES),
         *(Column(name, "float8") for name in _FLOATS),
@@ -119,9 +122,15 @@ def _page(columns: Any) -> TickPage | None:
     if not len(columns["sequence"]):
         return None
     event_ns = columns["event_time"] * 1_000 + columns["event_ns"]
+    # The event time stands for ticks that were not received but fetched, the epoch for those that were not published.
+    receive_ns = columns["receive_time"] * 1_000 + columns["receive_ns"]
+    receive_ns = np.where(receive_ns == event_ns, MISSING, receive_ns)
+    publish_ns = columns["publish_time"] * 1_000 + columns["publish_ns"]
+    publish_ns = np.where(publish_ns > 0, publish_ns, MISSING)
     ticks = TickColumns(
         event_time_ns=event_ns,
-        receive_time_ns=columns["receive_time"] * 1_000 + columns["receive_ns"],
+        receive_time_ns=receive_ns if (receive_ns != MISSING).any() else None,
+        publish_time_ns=publish_ns if (publish_ns != MISSING).any() else None,
         **{name: columns[name].astype(np.uint8) for name in _BYTES if columns[name].any()},
         **{name: columns[name] for name in _FLOATS if not np.isnan(columns[name]).all()},
         **{name: columns[name] for name in _INTEGERS if (columns[name] >= 0).any()},

@@ -170,6 +170,8 @@ def _tick(tick: Tick) -> market_data_pb2.Tick:
     message.event_time.FromNanoseconds(tick.event_time_ns)
     if tick.receive_time_ns is not None:
         message.receive_time.FromNanoseconds(tick.receive_time_ns)
+    if tick.publish_time_ns is not None:
+        message.publish_time.FromNanoseconds(tick.publish_time_ns)
     for name in _NUMBERS:
         value = getattr(tick, name)
         if value is not None:

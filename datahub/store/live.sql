@@ -124,7 +124,7 @@ order by 1, 2;
 
 -- name: read_ticks
 -- A page of ticks behind a place. {direction} is asc or desc, {beyond} the comparison that goes with it.
-select t.event_time, t.event_ns, t.receive_time, t.receive_ns, t.sequence, t.kind, t.side, t.flags,
+select t.event_time, t.event_ns, t.receive_time, t.receive_ns, coalesce(t.publish_time, 'epoch') as publish_time, t.publish_ns, t.sequence, t.kind, t.side, t.flags,
        coalesce(t.price, 'NaN'::float8) as price, coalesce(t.size, 'NaN'::float8) as size,
        coalesce(t.bid_price, 'NaN'::float8) as bid_price, coalesce(t.bid_size, 'NaN'::float8) as bid_size,
        coalesce(t.ask_price, 'NaN'::float8) as ask_price, coalesce(t.ask_size, 'NaN'::float8) as ask_size,

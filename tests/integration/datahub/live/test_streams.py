@@ -233,6 +233,11 @@ async def test_stored_ticks_are_read_in_columns_with_a_cursor_and_as_pages(
         rows: list[int] = []
         while True:
             answer = await stub.ListTicks(page, **as_(bearers.viewer))
+            for tick in answer.ticks:
+                fetched = market_data_pb2.TICK_FLAG_REFILLED in tick.flags
+                assert tick.HasField("receive_time") != fetched
+                assert tick.publish_time.ToNanoseconds() >= tick.receive_time.ToNanoseconds()
+                assert tick.HasField("publish_time")
             rows += [int(tick.trade_id) for tick in answer.ticks]
             page.page_token = answer.next_page_token
             if not page.page_token:
