@@ -313,9 +313,14 @@ class PluginProcess:
 
     async def _wait(self) -> None:
         assert self._process is not None
-        code = await self._process.wait()
+        self._end(await self._process.wait())
+
+    def _end(self, code: int) -> None:
+        """Tell once that the process has ended."""
+        if self.ended.is_set():
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what it may have left behind where forks are possible
+            os.killpg(self.pid, signal.SIGKILL)  # what it may have left behind where forks are possible
         self._mark(Cause.CRASHED if code else Cause.EXITED, exit_words(code))
         self.detail = self.detail or exit_words(code)
         self.state = "ended"
@@ -383,9 +388,9 @@ class PluginProcess:
         return Unauthorised(known.message) if known.metadata.get("refused") == "true" else known
 
     async def _close(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            await self.stop("service stops")
+        if self._process is not None:
             if self._process.returncode is None:
-                self._kill()
-                await self._process.wait()
+                await self.stop("service stops")
+            self._kill()
+            self._end(await self._process.wait())  # `_wait` may be cancelled before it learns of the end
         await self._stack.aclose()

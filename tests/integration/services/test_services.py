@@ -19,8 +19,6 @@ from quasar_proto.ops.v1 import system_service_pb2 as pb
 from quasar_proto.strategy.v1 import (
     backtest_service_pb2,
     backtest_service_pb2_grpc,
-    policy_service_pb2,
-    policy_service_pb2_grpc,
 )
 from tests.integration.services.conftest import SERVICES, Bearers, Running, Start, as_
 
@@ -108,11 +106,9 @@ async def test_only_those_who_may_are_let_in(part: Part, start: Start, bearers: 
 
 async def test_what_has_no_implementation_says_so_with_details(start: Start, bearers: Bearers) -> None:
     async with start(STRATEGY) as service:
-        stub = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
-        code, info = await failure(
-            stub.GetPolicyUsage(policy_service_pb2.GetPolicyUsageRequest(), **as_(bearers.viewer))
-        )
-        small, _ = await failure(stub.GetPolicyUsage(policy_service_pb2.GetPolicyUsageRequest(), timeout=PATIENCE_S))
+        stub = service.stub(backtest_service_pb2_grpc.BacktestServiceStub)
+        code, info = await failure(stub.ListSweeps(backtest_service_pb2.ListSweepsRequest(), **as_(bearers.viewer)))
+        small, _ = await failure(stub.ListSweeps(backtest_service_pb2.ListSweepsRequest(), timeout=PATIENCE_S))
     assert (code, info.reason, info.domain) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "quasar")
     assert small is grpc.StatusCode.UNAUTHENTICATED
 
