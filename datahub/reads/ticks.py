@@ -14,7 +14,7 @@ from quasar.database.copy import Column, RowFormat
 from quasar.database.pool import Database
 from quasar.model.columns import MISSING
 from quasar.model.instants import TimeRange, from_ns
-from quasar.model.ticks import TickColumns, TickKind
+from quasar.model.ticks import TickColumns, TickFlag, TickKind
 
 PAGE_ROWS: Final = 20_000
 """Rows of one statement."""
@@ -122,9 +122,9 @@ def _page(columns: Any) -> TickPage | None:
     if not len(columns["sequence"]):
         return None
     event_ns = columns["event_time"] * 1_000 + columns["event_ns"]
-    # The event time stands for ticks that were not received but fetched, the epoch for those that were not published.
+    # Ticks that were not received but fetched hold their event time there; the epoch stands for not published.
     receive_ns = columns["receive_time"] * 1_000 + columns["receive_ns"]
-    receive_ns = np.where(receive_ns == event_ns, MISSING, receive_ns)
+    receive_ns = np.where(columns["flags"] & TickFlag.REFILLED, MISSING, receive_ns)
     publish_ns = columns["publish_time"] * 1_000 + columns["publish_ns"]
     publish_ns = np.where(publish_ns > 0, publish_ns, MISSING)
     ticks = TickColumns(
