@@ -64,7 +64,11 @@ join registry.index_memberships b on b.index_id = a.index_id and b.membership_id
 SELECTED_TWICE = """
 select provider, interval, selection_key from registry.provider_subscription group by 1, 2, 3 having count(*) > 1
 """
-NOBODY_DID_IT = "select id, kind from ops.events where actor = '' and kind not in ('CodeInstalled', 'IndexCreated')"
+NOBODY_DID_IT = """
+select id, kind from ops.events
+where actor = '' and kind not in ('CodeInstalled', 'IndexCreated')  -- what the platform does by itself at its start,
+  and kind not in ('IndexSynced', 'IndexSyncFailed', 'OperationFailed')  -- and when a scheduled sync falls due
+"""
 INVARIANTS: Final = {
     "every active version exists and its code is not deleted": NO_SUCH_VERSION,
     "the newest version is counted": NOT_THE_LATEST,
