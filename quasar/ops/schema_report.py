@@ -15,6 +15,8 @@ from quasar.database.storage import StorageMode, database_size, storage_mode
 REMEMBERED_S = 10.0
 """Measuring the size asks the file system about every table, so the answer is kept for a moment."""
 
+_TOLD = 5
+"""How many missing migrations are named."""
 _SQL = load_statements("quasar.ops.store")
 
 
@@ -49,13 +51,12 @@ class SchemaReport:
         """
         exists = await self._database.fetchval(_SQL["schema_exists"])
         rows = await self._database.fetch(_SQL["migrations_recorded"]) if exists else []
-        recorded = {row["version"] for row in rows}
-        if not set(self._wanted) - recorded:
+        lacking = sorted(set(self._wanted) - {row["version"] for row in rows})
+        if not lacking:
             return ""
-        newest = max(recorded, default=0)
-        return (
-            f"the database has the migrations up to {newest:04d}, needed are {self._wanted[-1]:04d}: quasar db migrate"
-        )
+        # A later build may bring a migration with a lower number than one that is applied: tell which, not up to where.
+        told = ", ".join(f"{version:04d}" for version in lacking[:_TOLD]) + (" …" if len(lacking) > _TOLD else "")
+        return f"the database lacks {len(lacking)} migrations ({told}): quasar db migrate"
 
     async def storage(self) -> StorageReport | None:
         """Return how the database keeps time series, its size and its last migration; None while it has no schema.
