@@ -3,7 +3,8 @@
 What: when nothing is held and the close is above the highest high of the `length` bars before, buys `quantity` at the
 next open with a stop `stop_ratio` below and a target `target_ratio` above the close; the first exit that fills
 cancels the other. Needs: one symbol, any interval, `length` bars of history; no secrets, no network.
-Command: `make up`, then upload it on the page under Strategies and back-test it there.
+Command: `quasar dev backtest bracket_breakout.py --data SYMBOL-INTERVAL.csv`, or upload it on the
+page under Strategies and back-test it there.
 """
 
 from __future__ import annotations

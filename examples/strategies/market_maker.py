@@ -3,7 +3,8 @@
 What: after each bar cancels its quotes, then bids `spread` below and offers `spread` above the close, `quantity`
 each, as long as the position stays within `inventory`. Needs: one symbol, short intervals, an account that may sell
 short; no secrets, no network.
-Command: `make up`, then upload it on the page under Strategies and back-test it there.
+Command: `quasar dev backtest market_maker.py --data SYMBOL-INTERVAL.csv`, or upload it on the
+page under Strategies and back-test it there.
 """
 
 from __future__ import annotations

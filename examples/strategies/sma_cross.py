@@ -2,7 +2,8 @@
 
 What: buys `quantity` at the next open when SMA(fast) is above SMA(slow) and nothing is held; sells all when it is
 below. Needs: one symbol, any interval, `slow` bars of history; no secrets, no network.
-Command: `make up`, then upload it on the page under Strategies and back-test it there.
+Command: `quasar dev backtest sma_cross.py --data SYMBOL-INTERVAL.csv`, or upload it on the
+page under Strategies and back-test it there.
 """
 
 from __future__ import annotations
