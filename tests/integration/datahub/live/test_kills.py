@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quasar.clock import SystemClock
 from quasar.config import DATAHUB
@@ -59,10 +60,25 @@ class DataHubProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "datahub", env=self._environment, stdin=asyncio.subprocess.DEVNULL
         )
-        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)]
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 200),
+            ("grpc.use_local_subchannel_pool", 1),  # a connection to the killed process must not be taken again
+        ]
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=options)
         async with asyncio.timeout(40):
             await self.channel.channel_ready()
+            while not await self._answers():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def _answers(self) -> bool:
+        """Tell whether a call gets through; a first connection may be cut while the process starts."""
+        stub: Any = self.stub(health_pb2_grpc.HealthStub)
+        try:
+            await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is not grpc.StatusCode.UNAVAILABLE
+        return True
 
     def stub(self, kind: Any) -> Any:
         """A bare generated stub."""
