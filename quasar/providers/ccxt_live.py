@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +27,7 @@ from quasar.provider import (
     Unsupported,
 )
 from quasar.providers.ccxt_library import passing, told
+from quasar.sdk.reconnecting import Reconnects, first_leaf
 
 if TYPE_CHECKING:
     from quasar.providers.ccxt import Ccxt
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _WATCH_S: Final = 1.0
 _GRACE_S: Final = 3.0
 """How long nothing must be refused for a subscription to count as taken; ccxt keeps the answer to itself."""
-_BUDGET_WINDOW_S: Final = 600.0
 _REMEMBERED: Final = 4_000
 """Trades a symbol; ccxt holds a thousand."""
 _MS_NS: Final = 1_000_000
@@ -52,7 +51,7 @@ class Watching:
         self._feed = feed
         self._sink = sink
         self._connection = 0
-        self._attempts: deque[float] = deque()
+        self._reconnects = Reconnects(provider.context, feed, self._report)
         self._began_ns = provider.clock.time_ns()
         self._seen: dict[str, dict[str, None]] = {}
         self._tops: dict[str, tuple[Any, ...]] = {}
@@ -73,7 +72,7 @@ class Watching:
                 await session.run()
                 continue  # the platform asked for a new connection
             except Exception as raised:
-                error = _leaf(raised)
+                error = first_leaf(raised)
                 known = told(error)
                 if isinstance(known, Unauthorised) or not passing(error):
                     raise known from None
@@ -81,23 +80,7 @@ class Watching:
             text = self._provider.context.redact(" ".join(str(known).split()) or type(known).__name__)
             if session is not None and session.received_ns:
                 self._sink.put(GapNotice(cause=GapCause.FEED_INTERRUPTED, detail=text))
-            await self._pause(failures, text)
-
-    async def _pause(self, failures: int, error: str) -> None:
-        clock = self._provider.clock
-        self._attempts.append(clock.monotonic())
-        while self._attempts[0] < clock.monotonic() - _BUDGET_WINDOW_S:
-            self._attempts.popleft()
-        if len(self._attempts) > self._feed.reconnect_budget:
-            self._report(ConnectionState.REFUSED, error=f"too many reconnects in ten minutes, the last: {error}")
-            while not (await self._feed.changed()).reconnect:
-                continue  # other changes are in `feed.symbols` already
-            self._attempts.clear()
-            return
-        wait = self._provider.context.jitter.wait_s(failures)
-        next_ns = clock.time_ns() + int(wait * 1e9)
-        self._report(ConnectionState.DISCONNECTED, error=error, next_attempt_ns=next_ns)
-        await clock.sleep(wait)
+            await self._reconnects.pause(failures, text)
 
     def _report(self, state: ConnectionState, **fields: Any) -> None:
         self._sink.put(ConnectionNotice(state, self._connection, self._provider.exchange, **fields))
@@ -160,7 +143,7 @@ class _Session:
                 group.create_task(self._follow(group))
                 group.create_task(self._report())
         except ExceptionGroup as raised:
-            if not isinstance(_leaf(raised), _Reconnect):
+            if not isinstance(first_leaf(raised), _Reconnect):
                 raise
         finally:
             await self._exchange.close()
@@ -264,9 +247,3 @@ def _order(row: dict[str, Any]) -> tuple[float, int]:
 
 def _key(row: dict[str, Any]) -> str:
     return str(row.get("id") or row)
-
-
-def _leaf(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
@@ -27,13 +26,13 @@ from quasar.sdk.notices import (
     SymbolState,
 )
 from quasar.sdk.patience import Patience
+from quasar.sdk.reconnecting import Reconnects, first_leaf
 from quasar.sdk.requests import LiveSymbol
 from quasar.sdk.wire import Wire
 
 Message = str | bytes | Mapping[str, Any] | list[Any]
 """What is sent; mappings and lists are sent as JSON."""
 
-_BUDGET_WINDOW_S: Final = 600.0
 _WATCH_S: Final = 1.0
 _TRIES: Final = 3
 """How often a subscription is sent before it counts as refused."""
@@ -93,7 +92,7 @@ class WebSocketFeed:
         self._context = context
         self._connection = 0
         self._host = ""
-        self._attempts: deque[float] = deque()
+        self._reconnects = Reconnects(context, feed, self._report)
 
     async def run(self) -> None:
         """Connect, and connect again.
@@ -111,30 +110,14 @@ class WebSocketFeed:
                 await session.run()
                 continue  # the platform asked for a new connection
             except Exception as raised:
-                error = _leaf(raised)
+                error = first_leaf(raised)
                 if isinstance(error, Unauthorised) or not isinstance(error, _PASSING):
                     raise error from None
             failures += 1
             text = self._context.redact(_words(error))
             if session is not None:
                 self._sink.put(GapNotice(cause=GapCause.FEED_INTERRUPTED, detail=text))
-            await self._pause(failures, text)
-
-    async def _pause(self, failures: int, error: str) -> None:
-        clock = self._context.clock
-        now = clock.monotonic()
-        self._attempts.append(now)
-        while self._attempts and self._attempts[0] < now - _BUDGET_WINDOW_S:
-            self._attempts.popleft()
-        if len(self._attempts) > self._feed.reconnect_budget:
-            self._report(ConnectionState.REFUSED, error=f"too many reconnects in ten minutes, the last: {error}")
-            while not (await self._feed.changed()).reconnect:
-                continue  # other changes are in `feed.symbols` already
-            self._attempts.clear()
-            return
-        wait = self._context.jitter.wait_s(failures)
-        self._report(ConnectionState.DISCONNECTED, error=error, next_attempt_ns=clock.time_ns() + int(wait * 1e9))
-        await clock.sleep(wait)
+            await self._reconnects.pause(failures, text)
 
     async def _connect(self) -> _Session:
         url = await self._dialect.endpoint()
@@ -225,7 +208,7 @@ class _Session:
                 group.create_task(self._follow())
                 group.create_task(self._watch())
         except ExceptionGroup as group_error:
-            if not isinstance(_leaf(group_error), _Reconnect):
+            if not isinstance(first_leaf(group_error), _Reconnect):
                 raise
         finally:
             if self._tap is not None:
@@ -324,12 +307,6 @@ class _Session:
         if self._tap is not None:
             self._tap.sent(text)
         await self._socket.send(text)
-
-
-def _leaf(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _words(error: BaseException) -> str:
