@@ -113,6 +113,9 @@ class Console(App[None]):
 
     def repaint(self) -> None:
         """Bring the screen in step with the store, at most four times a second and only when something changed."""
+        # The timer is the app's own and outlives the screen's widgets for a moment while the console closes.
+        if len(self.query("#banner, #table, #state")) < 3:
+            return
         now = self.clock.monotonic()
         self._banner()
         if self._paused or (self._painted == self.store.changes and now - self._painted_at < 1.0):

@@ -125,3 +125,10 @@ def test_views_look_as_they_did(snap_compare: object, alias: str, size: tuple[in
         await pilot.pause()  # type: ignore[attr-defined]
 
     assert snap_compare(console(), terminal_size=size, run_before=opened)  # type: ignore[operator]
+
+
+async def test_a_repaint_while_the_console_closes_is_harmless() -> None:
+    app = console()
+    async with app.run_test(size=(160, 40)):
+        await app.query_one("#banner").remove()
+        app.repaint()
