@@ -292,7 +292,7 @@ type Manifest struct {
 	// Providers: the intervals that can be fetched or streamed, in canonical form, finest first. Strategies: the intervals that the strategy can
 	// run on; empty means any.
 	Intervals []string `protobuf:"bytes,11,rep,name=intervals,proto3" json:"intervals,omitempty"`
-	// Providers: whether single ticks (trades or quotes) can be streamed.
+	// Providers: whether single ticks can be streamed; `tick_kinds` says which.
 	StreamsTicks bool `protobuf:"varint,12,opt,name=streams_ticks,json=streamsTicks,proto3" json:"streams_ticks,omitempty"`
 	// Providers and brokers: the asset classes that the class handles. Empty: any.
 	AssetClasses []AssetClass `protobuf:"varint,13,rep,packed,name=asset_classes,json=assetClasses,proto3,enum=quasar.common.v1.AssetClass" json:"asset_classes,omitempty"`
@@ -312,6 +312,9 @@ type Manifest struct {
 	DefaultCalendar string `protobuf:"bytes,19,opt,name=default_calendar,json=defaultCalendar,proto3" json:"default_calendar,omitempty"`
 	// Index providers: the names of the indices that the class answers for. Empty: one index that is named like the provider.
 	Indices []string `protobuf:"bytes,20,rep,name=indices,proto3" json:"indices,omitempty"`
+	// Live providers: the kinds of ticks that can be streamed, in lower case ("trade", "quote", "book_top"). Empty: trades where `streams_ticks`
+	// is set.
+	TickKinds []string `protobuf:"bytes,21,rep,name=tick_kinds,json=tickKinds,proto3" json:"tick_kinds,omitempty"`
 	// The preferences (for a strategy: its parameters) that the class takes, in the order in which the class declares them.
 	Preferences []*PreferenceField `protobuf:"bytes,30,rep,name=preferences,proto3" json:"preferences,omitempty"`
 	// The secrets that the class takes. Values are never part of a manifest.
@@ -489,6 +492,13 @@ func (x *Manifest) GetDefaultCalendar() string {
 func (x *Manifest) GetIndices() []string {
 	if x != nil {
 		return x.Indices
+	}
+	return nil
+}
+
+func (x *Manifest) GetTickKinds() []string {
+	if x != nil {
+		return x.TickKinds
 	}
 	return nil
 }
@@ -1188,7 +1198,7 @@ const file_quasar_common_v1_code_proto_rawDesc = "" +
 	"\aCodeRef\x12:\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.quasar.common.v1.CodeKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1d\n" +
-	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"\xae\v\n" +
+	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"\xe1\v\n" +
 	"\bManifest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18d2\x19^[A-Za-z][A-Za-z0-9_.-]*$R\x04name\x12:\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1a.quasar.common.v1.CodeKindB\n" +
@@ -1216,7 +1226,9 @@ const file_quasar_common_v1_code_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\vconcurrency\x12V\n" +
 	"\x11publication_delay\x18\x12 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x10publicationDelay\x122\n" +
 	"\x10default_calendar\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18 R\x0fdefaultCalendar\x12+\n" +
-	"\aindices\x18\x14 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xe8\a\"\x06r\x04\x10\x01\x18dR\aindices\x12N\n" +
+	"\aindices\x18\x14 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xe8\a\"\x06r\x04\x10\x01\x18dR\aindices\x121\n" +
+	"\n" +
+	"tick_kinds\x18\x15 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\b\x18\x01\"\x06r\x04\x10\x01\x18 R\ttickKinds\x12N\n" +
 	"\vpreferences\x18\x1e \x03(\v2!.quasar.common.v1.PreferenceFieldB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\vpreferences\x12A\n" +
 	"\asecrets\x18\x1f \x03(\v2\x1d.quasar.common.v1.SecretFieldB\b\xbaH\x05\x92\x01\x02\x10@R\asecrets\x12-\n" +
 	"\vwarmup_bars\x18( \x01(\x05B\f\xbaH\t\x1a\a\x18\x80\xad\xe2\x04(\x00R\n" +

@@ -136,8 +136,10 @@ type Feed struct {
 	ChecksumFailures int64 `protobuf:"varint,17,opt,name=checksum_failures,json=checksumFailures,proto3" json:"checksum_failures,omitempty"`
 	// When the next connection attempt is made; absent unless one is due.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The DataHub process that runs it.
+	InstanceId    string `protobuf:"bytes,19,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Feed) Reset() {
@@ -294,6 +296,13 @@ func (x *Feed) GetNextAttemptTime() *timestamppb.Timestamp {
 		return x.NextAttemptTime
 	}
 	return nil
+}
+
+func (x *Feed) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
 }
 
 // How many symbols are in one state.
@@ -655,7 +664,7 @@ var File_quasar_datahub_v1_feed_proto protoreflect.FileDescriptor
 
 const file_quasar_datahub_v1_feed_proto_rawDesc = "" +
 	"\n" +
-	"\x1cquasar/datahub/v1/feed.proto\x12\x11quasar.datahub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/values.proto\"\xae\x06\n" +
+	"\x1cquasar/datahub/v1/feed.proto\x12\x11quasar.datahub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/values.proto\"\xcf\x06\n" +
 	"\x04Feed\x12\x17\n" +
 	"\afeed_id\x18\x01 \x01(\tR\x06feedId\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x122\n" +
@@ -678,7 +687,9 @@ const file_quasar_datahub_v1_feed_proto_rawDesc = "" +
 	"\rsymbol_states\x18\x0f \x03(\v2!.quasar.datahub.v1.FeedStateCountR\fsymbolStates\x12\x12\n" +
 	"\x04gaps\x18\x10 \x01(\x03R\x04gaps\x12+\n" +
 	"\x11checksum_failures\x18\x11 \x01(\x03R\x10checksumFailures\x12F\n" +
-	"\x11next_attempt_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\"Z\n" +
+	"\x11next_attempt_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x1f\n" +
+	"\vinstance_id\x18\x13 \x01(\tR\n" +
+	"instanceId\"Z\n" +
 	"\x0eFeedStateCount\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.quasar.datahub.v1.FeedStateR\x05state\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\"\x89\x04\n" +

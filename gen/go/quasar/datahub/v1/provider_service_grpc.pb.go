@@ -74,7 +74,7 @@ type ProviderServiceClient interface {
 	// Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does
 	// not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
 	FetchBars(ctx context.Context, in *FetchBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchBarsResponse], error)
-	// Lists live connections. INVALID_FILTER; INVALID_CURSOR.
+	// Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR.
 	ListFeeds(ctx context.Context, in *ListFeedsRequest, opts ...grpc.CallOption) (*ListFeedsResponse, error)
 	// Lists the symbols on live connections and how each is. INVALID_FILTER; INVALID_CURSOR.
 	ListSymbolFeeds(ctx context.Context, in *ListSymbolFeedsRequest, opts ...grpc.CallOption) (*ListSymbolFeedsResponse, error)
@@ -82,7 +82,8 @@ type ProviderServiceClient interface {
 	// (watch again: there is nothing to resume). INVALID_FILTER.
 	WatchFeeds(ctx context.Context, in *WatchFeedsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchFeedsResponse], error)
 	// Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-	// reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+	// reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+	// when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
 	ReconnectFeed(ctx context.Context, in *ReconnectFeedRequest, opts ...grpc.CallOption) (*ReconnectFeedResponse, error)
 }
 
@@ -289,7 +290,7 @@ type ProviderServiceServer interface {
 	// Fetches bars from a provider to look at them; nothing is stored, rate limits apply. Each symbol that fails says so in its end and does
 	// not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
 	FetchBars(*FetchBarsRequest, grpc.ServerStreamingServer[FetchBarsResponse]) error
-	// Lists live connections. INVALID_FILTER; INVALID_CURSOR.
+	// Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR.
 	ListFeeds(context.Context, *ListFeedsRequest) (*ListFeedsResponse, error)
 	// Lists the symbols on live connections and how each is. INVALID_FILTER; INVALID_CURSOR.
 	ListSymbolFeeds(context.Context, *ListSymbolFeedsRequest) (*ListSymbolFeedsResponse, error)
@@ -297,7 +298,8 @@ type ProviderServiceServer interface {
 	// (watch again: there is nothing to resume). INVALID_FILTER.
 	WatchFeeds(*WatchFeedsRequest, grpc.ServerStreamingServer[WatchFeedsResponse]) error
 	// Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-	// reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+	// reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+	// when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
 	ReconnectFeed(context.Context, *ReconnectFeedRequest) (*ReconnectFeedResponse, error)
 	mustEmbedUnimplementedProviderServiceServer()
 }

@@ -575,7 +575,10 @@ type NewSubscription struct {
 	// What somebody wrote about it; empty when nothing.
 	Note string `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`
 	// Create it paused.
-	Paused        bool `protobuf:"varint,11,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,11,opt,name=paused,proto3" json:"paused,omitempty"`
+	// The kinds of ticks that the live feed is asked for; several subscriptions of a symbol add up. Empty: trades. Bars are made of trades, which
+	// are therefore asked for too where `interval` is not empty. Needs `live`, and a provider that streams them.
+	TickKinds     []v11.TickKind `protobuf:"varint,12,rep,packed,name=tick_kinds,json=tickKinds,proto3,enum=quasar.datahub.v1.TickKind" json:"tick_kinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -687,6 +690,13 @@ func (x *NewSubscription) GetPaused() bool {
 	return false
 }
 
+func (x *NewSubscription) GetTickKinds() []v11.TickKind {
+	if x != nil {
+		return x.TickKinds
+	}
+	return nil
+}
+
 // That market data of one provider is to be collected at one interval.
 type Subscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -726,7 +736,10 @@ type Subscription struct {
 	// Who created it.
 	CreatedBy *v1.Actor `protobuf:"bytes,17,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// Changes with every change of the subscription; send it back to make sure that nothing changed in between.
-	Etag          string `protobuf:"bytes,18,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,18,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The kinds of ticks that the live feed is asked for; several subscriptions of a symbol add up. Empty: trades. Bars are made of trades, which
+	// are therefore asked for too where `interval` is not empty. Needs `live`, and a provider that streams them.
+	TickKinds     []v11.TickKind `protobuf:"varint,19,rep,packed,name=tick_kinds,json=tickKinds,proto3,enum=quasar.datahub.v1.TickKind" json:"tick_kinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -885,6 +898,13 @@ func (x *Subscription) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Subscription) GetTickKinds() []v11.TickKind {
+	if x != nil {
+		return x.TickKinds
+	}
+	return nil
 }
 
 // How a subscription is doing, over all of its series.
@@ -1153,7 +1173,9 @@ type SubscribedSeries struct {
 	// What was to be resolved ("META", "index cci30"); empty unless `unresolved` is set.
 	UnresolvedName string `protobuf:"bytes,13,opt,name=unresolved_name,json=unresolvedName,proto3" json:"unresolved_name,omitempty"`
 	// How it is doing, from the DataHub. Absent when it was not asked for, and when the DataHub does not answer.
-	Status        *SubscriptionStatus `protobuf:"bytes,14,opt,name=status,proto3" json:"status,omitempty"`
+	Status *SubscriptionStatus `protobuf:"bytes,14,opt,name=status,proto3" json:"status,omitempty"`
+	// The kinds of ticks that its live feed is asked for: what its subscriptions want together. Empty without `live`.
+	TickKinds     []v11.TickKind `protobuf:"varint,15,rep,packed,name=tick_kinds,json=tickKinds,proto3,enum=quasar.datahub.v1.TickKind" json:"tick_kinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1282,6 +1304,13 @@ func (x *SubscribedSeries) GetUnresolvedName() string {
 func (x *SubscribedSeries) GetStatus() *SubscriptionStatus {
 	if x != nil {
 		return x.Status
+	}
+	return nil
+}
+
+func (x *SubscribedSeries) GetTickKinds() []v11.TickKind {
+	if x != nil {
+		return x.TickKinds
 	}
 	return nil
 }
@@ -1490,7 +1519,7 @@ var File_quasar_registry_v1_subscription_proto protoreflect.FileDescriptor
 
 const file_quasar_registry_v1_subscription_proto_rawDesc = "" +
 	"\n" +
-	"%quasar/registry/v1/subscription.proto\x12\x12quasar.registry.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/values.proto\x1a\x1cquasar/datahub/v1/feed.proto\">\n" +
+	"%quasar/registry/v1/subscription.proto\x12\x12quasar.registry.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dquasar/common/v1/values.proto\x1a\x1cquasar/datahub/v1/feed.proto\x1a#quasar/datahub/v1/market_data.proto\">\n" +
 	"\n" +
 	"SymbolList\x120\n" +
 	"\asymbols\x18\x01 \x03(\tB\x16\xbaH\x13\x92\x01\x10\b\x01\x10\x90N\x18\x01\"\ar\x05\x10\x01\x18\xc8\x01R\asymbols\"Q\n" +
@@ -1511,7 +1540,7 @@ const file_quasar_registry_v1_subscription_proto_rawDesc = "" +
 	"\x0ecommon_symbols\x18\x04 \x01(\v2$.quasar.registry.v1.CommonSymbolListH\x00R\rcommonSymbols\x12!\n" +
 	"\x05index\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dH\x00R\x05index\x12;\n" +
 	"\x06assets\x18\x06 \x01(\v2!.quasar.registry.v1.AssetSelectorH\x00R\x06assetsB\x12\n" +
-	"\tselection\x12\x05\xbaH\x02\b\x01\"\xb0\x03\n" +
+	"\tselection\x12\x05\xbaH\x02\b\x01\"\x81\x04\n" +
 	"\x0fNewSubscription\x12%\n" +
 	"\bprovider\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\bprovider\x12@\n" +
 	"\bselector\x18\x02 \x01(\v2\x1c.quasar.registry.v1.SelectorB\x06\xbaH\x03\xc8\x01\x01R\bselector\x12#\n" +
@@ -1527,7 +1556,9 @@ const file_quasar_registry_v1_subscription_proto_rawDesc = "" +
 	"\x0ebackfill_start\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rbackfillStart\x12\x1c\n" +
 	"\x04note\x18\n" +
 	" \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04note\x12\x16\n" +
-	"\x06paused\x18\v \x01(\bR\x06paused\"\xa7\x06\n" +
+	"\x06paused\x18\v \x01(\bR\x06paused\x12O\n" +
+	"\n" +
+	"tick_kinds\x18\f \x03(\x0e2\x1b.quasar.datahub.v1.TickKindB\x13\xbaH\x10\x92\x01\r\x10\b\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\ttickKinds\"\xf8\x06\n" +
 	"\fSubscription\x124\n" +
 	"\x0fsubscription_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x0esubscriptionId\x12#\n" +
 	"\bprovider\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\bprovider\x128\n" +
@@ -1553,7 +1584,9 @@ const file_quasar_registry_v1_subscription_proto_rawDesc = "" +
 	"updateTime\x126\n" +
 	"\n" +
 	"created_by\x18\x11 \x01(\v2\x17.quasar.common.v1.ActorR\tcreatedBy\x12\x12\n" +
-	"\x04etag\x18\x12 \x01(\tR\x04etag\"\xb6\x06\n" +
+	"\x04etag\x18\x12 \x01(\tR\x04etag\x12O\n" +
+	"\n" +
+	"tick_kinds\x18\x13 \x03(\x0e2\x1b.quasar.datahub.v1.TickKindB\x13\xbaH\x10\x92\x01\r\x10\b\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\ttickKinds\"\xb6\x06\n" +
 	"\x12SubscriptionStatus\x12>\n" +
 	"\x06health\x18\x01 \x01(\x0e2&.quasar.registry.v1.SubscriptionHealthR\x06health\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12!\n" +
@@ -1576,7 +1609,7 @@ const file_quasar_registry_v1_subscription_proto_rawDesc = "" +
 	"\tread_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\breadTime\"c\n" +
 	"\vHealthCount\x12>\n" +
 	"\x06health\x18\x01 \x01(\x0e2&.quasar.registry.v1.SubscriptionHealthR\x06health\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count\"\x84\x05\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"\xc0\x05\n" +
 	"\x10SubscribedSeries\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.quasar.common.v1.SeriesKeyR\x03key\x12#\n" +
 	"\rcommon_symbol\x18\x02 \x01(\tR\fcommonSymbol\x12\x1a\n" +
@@ -1598,7 +1631,9 @@ const file_quasar_registry_v1_subscription_proto_rawDesc = "" +
 	"unresolved\x18\f \x01(\x0e2#.quasar.registry.v1.UnresolvedCauseR\n" +
 	"unresolved\x12'\n" +
 	"\x0funresolved_name\x18\r \x01(\tR\x0eunresolvedName\x12>\n" +
-	"\x06status\x18\x0e \x01(\v2&.quasar.registry.v1.SubscriptionStatusR\x06status\"A\n" +
+	"\x06status\x18\x0e \x01(\v2&.quasar.registry.v1.SubscriptionStatusR\x06status\x12:\n" +
+	"\n" +
+	"tick_kinds\x18\x0f \x03(\x0e2\x1b.quasar.datahub.v1.TickKindR\ttickKinds\"A\n" +
 	"\x0eCollectionCron\x12\x12\n" +
 	"\x04cron\x18\x01 \x01(\tR\x04cron\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xba\x05\n" +
@@ -1675,10 +1710,11 @@ var file_quasar_registry_v1_subscription_proto_goTypes = []any{
 	(*SubscriptionPreview)(nil),   // 13: quasar.registry.v1.SubscriptionPreview
 	(v1.AssetClass)(0),            // 14: quasar.common.v1.AssetClass
 	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*v1.Actor)(nil),              // 16: quasar.common.v1.Actor
-	(v11.FeedState)(0),            // 17: quasar.datahub.v1.FeedState
-	(*v1.SeriesKey)(nil),          // 18: quasar.common.v1.SeriesKey
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(v11.TickKind)(0),             // 16: quasar.datahub.v1.TickKind
+	(*v1.Actor)(nil),              // 17: quasar.common.v1.Actor
+	(v11.FeedState)(0),            // 18: quasar.datahub.v1.FeedState
+	(*v1.SeriesKey)(nil),          // 19: quasar.common.v1.SeriesKey
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
 }
 var file_quasar_registry_v1_subscription_proto_depIdxs = []int32{
 	14, // 0: quasar.registry.v1.AssetSelector.asset_classes:type_name -> quasar.common.v1.AssetClass
@@ -1687,39 +1723,42 @@ var file_quasar_registry_v1_subscription_proto_depIdxs = []int32{
 	5,  // 3: quasar.registry.v1.Selector.assets:type_name -> quasar.registry.v1.AssetSelector
 	6,  // 4: quasar.registry.v1.NewSubscription.selector:type_name -> quasar.registry.v1.Selector
 	15, // 5: quasar.registry.v1.NewSubscription.backfill_start:type_name -> google.protobuf.Timestamp
-	6,  // 6: quasar.registry.v1.Subscription.selector:type_name -> quasar.registry.v1.Selector
-	15, // 7: quasar.registry.v1.Subscription.backfill_start:type_name -> google.protobuf.Timestamp
-	0,  // 8: quasar.registry.v1.Subscription.state:type_name -> quasar.registry.v1.SubscriptionState
-	9,  // 9: quasar.registry.v1.Subscription.status:type_name -> quasar.registry.v1.SubscriptionStatus
-	15, // 10: quasar.registry.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
-	15, // 11: quasar.registry.v1.Subscription.update_time:type_name -> google.protobuf.Timestamp
-	16, // 12: quasar.registry.v1.Subscription.created_by:type_name -> quasar.common.v1.Actor
-	1,  // 13: quasar.registry.v1.SubscriptionStatus.health:type_name -> quasar.registry.v1.SubscriptionHealth
-	10, // 14: quasar.registry.v1.SubscriptionStatus.healths:type_name -> quasar.registry.v1.HealthCount
-	15, // 15: quasar.registry.v1.SubscriptionStatus.last_bar_time:type_name -> google.protobuf.Timestamp
-	15, // 16: quasar.registry.v1.SubscriptionStatus.oldest_last_bar_time:type_name -> google.protobuf.Timestamp
-	15, // 17: quasar.registry.v1.SubscriptionStatus.next_run_time:type_name -> google.protobuf.Timestamp
-	15, // 18: quasar.registry.v1.SubscriptionStatus.last_run_time:type_name -> google.protobuf.Timestamp
-	17, // 19: quasar.registry.v1.SubscriptionStatus.feed_state:type_name -> quasar.datahub.v1.FeedState
-	15, // 20: quasar.registry.v1.SubscriptionStatus.last_tick_time:type_name -> google.protobuf.Timestamp
-	15, // 21: quasar.registry.v1.SubscriptionStatus.read_time:type_name -> google.protobuf.Timestamp
-	1,  // 22: quasar.registry.v1.HealthCount.health:type_name -> quasar.registry.v1.SubscriptionHealth
-	18, // 23: quasar.registry.v1.SubscribedSeries.key:type_name -> quasar.common.v1.SeriesKey
-	14, // 24: quasar.registry.v1.SubscribedSeries.asset_class:type_name -> quasar.common.v1.AssetClass
-	12, // 25: quasar.registry.v1.SubscribedSeries.crons:type_name -> quasar.registry.v1.CollectionCron
-	15, // 26: quasar.registry.v1.SubscribedSeries.backfill_start:type_name -> google.protobuf.Timestamp
-	2,  // 27: quasar.registry.v1.SubscribedSeries.unresolved:type_name -> quasar.registry.v1.UnresolvedCause
-	9,  // 28: quasar.registry.v1.SubscribedSeries.status:type_name -> quasar.registry.v1.SubscriptionStatus
-	8,  // 29: quasar.registry.v1.SubscriptionPreview.subscription:type_name -> quasar.registry.v1.Subscription
-	11, // 30: quasar.registry.v1.SubscriptionPreview.series:type_name -> quasar.registry.v1.SubscribedSeries
-	11, // 31: quasar.registry.v1.SubscriptionPreview.unresolved:type_name -> quasar.registry.v1.SubscribedSeries
-	15, // 32: quasar.registry.v1.SubscriptionPreview.next_run_times:type_name -> google.protobuf.Timestamp
-	19, // 33: quasar.registry.v1.SubscriptionPreview.estimated_duration:type_name -> google.protobuf.Duration
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	16, // 6: quasar.registry.v1.NewSubscription.tick_kinds:type_name -> quasar.datahub.v1.TickKind
+	6,  // 7: quasar.registry.v1.Subscription.selector:type_name -> quasar.registry.v1.Selector
+	15, // 8: quasar.registry.v1.Subscription.backfill_start:type_name -> google.protobuf.Timestamp
+	0,  // 9: quasar.registry.v1.Subscription.state:type_name -> quasar.registry.v1.SubscriptionState
+	9,  // 10: quasar.registry.v1.Subscription.status:type_name -> quasar.registry.v1.SubscriptionStatus
+	15, // 11: quasar.registry.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
+	15, // 12: quasar.registry.v1.Subscription.update_time:type_name -> google.protobuf.Timestamp
+	17, // 13: quasar.registry.v1.Subscription.created_by:type_name -> quasar.common.v1.Actor
+	16, // 14: quasar.registry.v1.Subscription.tick_kinds:type_name -> quasar.datahub.v1.TickKind
+	1,  // 15: quasar.registry.v1.SubscriptionStatus.health:type_name -> quasar.registry.v1.SubscriptionHealth
+	10, // 16: quasar.registry.v1.SubscriptionStatus.healths:type_name -> quasar.registry.v1.HealthCount
+	15, // 17: quasar.registry.v1.SubscriptionStatus.last_bar_time:type_name -> google.protobuf.Timestamp
+	15, // 18: quasar.registry.v1.SubscriptionStatus.oldest_last_bar_time:type_name -> google.protobuf.Timestamp
+	15, // 19: quasar.registry.v1.SubscriptionStatus.next_run_time:type_name -> google.protobuf.Timestamp
+	15, // 20: quasar.registry.v1.SubscriptionStatus.last_run_time:type_name -> google.protobuf.Timestamp
+	18, // 21: quasar.registry.v1.SubscriptionStatus.feed_state:type_name -> quasar.datahub.v1.FeedState
+	15, // 22: quasar.registry.v1.SubscriptionStatus.last_tick_time:type_name -> google.protobuf.Timestamp
+	15, // 23: quasar.registry.v1.SubscriptionStatus.read_time:type_name -> google.protobuf.Timestamp
+	1,  // 24: quasar.registry.v1.HealthCount.health:type_name -> quasar.registry.v1.SubscriptionHealth
+	19, // 25: quasar.registry.v1.SubscribedSeries.key:type_name -> quasar.common.v1.SeriesKey
+	14, // 26: quasar.registry.v1.SubscribedSeries.asset_class:type_name -> quasar.common.v1.AssetClass
+	12, // 27: quasar.registry.v1.SubscribedSeries.crons:type_name -> quasar.registry.v1.CollectionCron
+	15, // 28: quasar.registry.v1.SubscribedSeries.backfill_start:type_name -> google.protobuf.Timestamp
+	2,  // 29: quasar.registry.v1.SubscribedSeries.unresolved:type_name -> quasar.registry.v1.UnresolvedCause
+	9,  // 30: quasar.registry.v1.SubscribedSeries.status:type_name -> quasar.registry.v1.SubscriptionStatus
+	16, // 31: quasar.registry.v1.SubscribedSeries.tick_kinds:type_name -> quasar.datahub.v1.TickKind
+	8,  // 32: quasar.registry.v1.SubscriptionPreview.subscription:type_name -> quasar.registry.v1.Subscription
+	11, // 33: quasar.registry.v1.SubscriptionPreview.series:type_name -> quasar.registry.v1.SubscribedSeries
+	11, // 34: quasar.registry.v1.SubscriptionPreview.unresolved:type_name -> quasar.registry.v1.SubscribedSeries
+	15, // 35: quasar.registry.v1.SubscriptionPreview.next_run_times:type_name -> google.protobuf.Timestamp
+	20, // 36: quasar.registry.v1.SubscriptionPreview.estimated_duration:type_name -> google.protobuf.Duration
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_quasar_registry_v1_subscription_proto_init() }

@@ -476,8 +476,8 @@ type ListSubscriptionsRequest struct {
 	// `next_page_token` of the page before.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// AIP-160 subset over `provider`, `symbol`, `common_symbol`, `index` (what the selector names), `selection` (its kind: "symbol", "symbols",
-	// "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `state`, `backfill_start`, `note`,
-	// `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
+	// "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `tick_kinds` (`:` asks
+	// for one of them), `state`, `backfill_start`, `note`, `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Several of `provider`, `symbol`, `interval`, `state`, `create_time`, `update_time`, each with an optional `desc`. Default: `provider,
 	// symbol, interval`; selections without a single symbol sort by what they name.
@@ -908,8 +908,8 @@ type UpdateSubscriptionRequest struct {
 	// The subscription: `subscription_id` names it, the fields of the mask hold the new values, `etag` may be set to make sure that nothing
 	// changed in between. Fields outside the mask are ignored.
 	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	// What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`. The provider
-	// cannot be changed.
+	// What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`,
+	// `note`. The provider cannot be changed.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Check only; nothing changes.
 	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -1466,7 +1466,7 @@ type BatchUpdateSubscriptionsRequest struct {
 	Subscriptions *SubscriptionSet `protobuf:"bytes,1,opt,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	// The new values of the fields of the mask; everything else is ignored.
 	Values *Subscription `protobuf:"bytes,2,opt,name=values,proto3" json:"values,omitempty"`
-	// What to change: `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`.
+	// What to change: `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`, `note`.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Only say how many would change; nothing changes.
 	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`

@@ -946,7 +946,7 @@ class Manifest(betterproto2.Message):
 
     streams_ticks: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
     """
-    Providers: whether single ticks (trades or quotes) can be streamed.
+    Providers: whether single ticks can be streamed; `tick_kinds` says which.
     """
 
     asset_classes: "list[AssetClass]" = betterproto2.field(13, betterproto2.TYPE_ENUM, repeated=True)
@@ -991,6 +991,12 @@ class Manifest(betterproto2.Message):
     indices: "list[str]" = betterproto2.field(20, betterproto2.TYPE_STRING, repeated=True)
     """
     Index providers: the names of the indices that the class answers for. Empty: one index that is named like the provider.
+    """
+
+    tick_kinds: "list[str]" = betterproto2.field(21, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Live providers: the kinds of ticks that can be streamed, in lower case ("trade", "quote", "book_top"). Empty: trades where `streams_ticks`
+    is set.
     """
 
     preferences: "list[PreferenceField]" = betterproto2.field(30, betterproto2.TYPE_MESSAGE, repeated=True)

@@ -3195,6 +3195,11 @@ class Feed(betterproto2.Message):
     When the next connection attempt is made; absent unless one is due.
     """
 
+    instance_id: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
+    """
+    The DataHub process that runs it.
+    """
+
 
 default_message_pool.register_message("quasar.datahub.v1", "Feed", Feed)
 

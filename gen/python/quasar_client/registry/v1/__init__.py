@@ -2424,7 +2424,7 @@ class BatchUpdateSubscriptionsRequest(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What to change: `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`.
+    What to change: `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`, `note`.
     """
 
     validate_only: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
@@ -5442,8 +5442,8 @@ class ListSubscriptionsRequest(betterproto2.Message):
     filter: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     AIP-160 subset over `provider`, `symbol`, `common_symbol`, `index` (what the selector names), `selection` (its kind: "symbol", "symbols",
-    "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `state`, `backfill_start`, `note`,
-    `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
+    "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `tick_kinds` (`:` asks
+    for one of them), `state`, `backfill_start`, `note`, `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
     """
 
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -6235,6 +6235,12 @@ class NewSubscription(betterproto2.Message):
     paused: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
     """
     Create it paused.
+    """
+
+    tick_kinds: "list[__datahub__v1__.TickKind]" = betterproto2.field(12, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    The kinds of ticks that the live feed is asked for; several subscriptions of a symbol add up. Empty: trades. Bars are made of trades, which
+    are therefore asked for too where `interval` is not empty. Needs `live`, and a provider that streams them.
     """
 
 
@@ -7301,6 +7307,11 @@ class SubscribedSeries(betterproto2.Message):
     How it is doing, from the DataHub. Absent when it was not asked for, and when the DataHub does not answer.
     """
 
+    tick_kinds: "list[__datahub__v1__.TickKind]" = betterproto2.field(15, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    The kinds of ticks that its live feed is asked for: what its subscriptions want together. Empty without `live`.
+    """
+
 
 default_message_pool.register_message("quasar.registry.v1", "SubscribedSeries", SubscribedSeries)
 
@@ -7408,6 +7419,12 @@ class Subscription(betterproto2.Message):
     etag: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
     """
     Changes with every change of the subscription; send it back to make sure that nothing changed in between.
+    """
+
+    tick_kinds: "list[__datahub__v1__.TickKind]" = betterproto2.field(19, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    The kinds of ticks that the live feed is asked for; several subscriptions of a symbol add up. Empty: trades. Bars are made of trades, which
+    are therefore asked for too where `interval` is not empty. Needs `live`, and a provider that streams them.
     """
 
 
@@ -8338,8 +8355,8 @@ class UpdateSubscriptionRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`. The provider
-    cannot be changed.
+    What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`,
+    `note`. The provider cannot be changed.
     """
 
     validate_only: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)

@@ -173,6 +173,7 @@ class Manifest(_message.Message):
     PUBLICATION_DELAY_FIELD_NUMBER: _builtins.int
     DEFAULT_CALENDAR_FIELD_NUMBER: _builtins.int
     INDICES_FIELD_NUMBER: _builtins.int
+    TICK_KINDS_FIELD_NUMBER: _builtins.int
     PREFERENCES_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
     WARMUP_BARS_FIELD_NUMBER: _builtins.int
@@ -199,7 +200,7 @@ class Manifest(_message.Message):
     language: _builtins.str
     """The language of the code: "python", or what a plug-in in another language declares ("go", "node")."""
     streams_ticks: _builtins.bool
-    """Providers: whether single ticks (trades or quotes) can be streamed."""
+    """Providers: whether single ticks can be streamed; `tick_kinds` says which."""
     concurrency: _builtins.int
     """Providers and brokers: how many requests may be in flight at once. 0: the platform's default (5)."""
     default_calendar: _builtins.str
@@ -251,6 +252,12 @@ class Manifest(_message.Message):
         """Index providers: the names of the indices that the class answers for. Empty: one index that is named like the provider."""
 
     @_builtins.property
+    def tick_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Live providers: the kinds of ticks that can be streamed, in lower case ("trade", "quote", "book_top"). Empty: trades where `streams_ticks`
+        is set.
+        """
+
+    @_builtins.property
     def preferences(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreferenceField]:
         """The preferences (for a strategy: its parameters) that the class takes, in the order in which the class declares them."""
 
@@ -288,6 +295,7 @@ class Manifest(_message.Message):
         publication_delay: _duration_pb2.Duration | None = ...,
         default_calendar: _builtins.str = ...,
         indices: _abc.Iterable[_builtins.str] | None = ...,
+        tick_kinds: _abc.Iterable[_builtins.str] | None = ...,
         preferences: _abc.Iterable[Global___PreferenceField] | None = ...,
         secrets: _abc.Iterable[Global___SecretField] | None = ...,
         warmup_bars: _builtins.int = ...,
@@ -298,7 +306,7 @@ class Manifest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["publication_delay", b"publication_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_classes", b"asset_classes", "author_version", b"author_version", "capabilities", b"capabilities", "class_name", b"class_name", "concurrency", b"concurrency", "default_calendar", b"default_calendar", "description", b"description", "history_depths", b"history_depths", "hosts", b"hosts", "indices", b"indices", "intervals", b"intervals", "kind", b"kind", "language", b"language", "module_path", b"module_path", "name", b"name", "order_types", b"order_types", "paper", b"paper", "preferences", b"preferences", "publication_delay", b"publication_delay", "rate_limits", b"rate_limits", "sdk_version", b"sdk_version", "secrets", b"secrets", "streams_ticks", b"streams_ticks", "times_in_force", b"times_in_force", "wants_ticks", b"wants_ticks", "warmup_bars", b"warmup_bars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_classes", b"asset_classes", "author_version", b"author_version", "capabilities", b"capabilities", "class_name", b"class_name", "concurrency", b"concurrency", "default_calendar", b"default_calendar", "description", b"description", "history_depths", b"history_depths", "hosts", b"hosts", "indices", b"indices", "intervals", b"intervals", "kind", b"kind", "language", b"language", "module_path", b"module_path", "name", b"name", "order_types", b"order_types", "paper", b"paper", "preferences", b"preferences", "publication_delay", b"publication_delay", "rate_limits", b"rate_limits", "sdk_version", b"sdk_version", "secrets", b"secrets", "streams_ticks", b"streams_ticks", "tick_kinds", b"tick_kinds", "times_in_force", b"times_in_force", "wants_ticks", b"wants_ticks", "warmup_bars", b"warmup_bars"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

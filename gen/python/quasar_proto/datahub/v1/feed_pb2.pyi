@@ -88,6 +88,7 @@ class Feed(_message.Message):
     GAPS_FIELD_NUMBER: _builtins.int
     CHECKSUM_FAILURES_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
     feed_id: _builtins.str
     """Identity within the DataHub ("kraken/0"): the provider and the number of the connection."""
     provider: _builtins.str
@@ -110,6 +111,8 @@ class Feed(_message.Message):
     """Holes found since the provider started."""
     checksum_failures: _builtins.int
     """Book checksums that did not hold since the provider started; each led to a synchronisation of its symbol."""
+    instance_id: _builtins.str
+    """The DataHub process that runs it."""
     @_builtins.property
     def state_since(self) -> _timestamp_pb2.Timestamp:
         """Since when it is in this state."""
@@ -161,10 +164,11 @@ class Feed(_message.Message):
         gaps: _builtins.int = ...,
         checksum_failures: _builtins.int = ...,
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        instance_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "lag_p50", b"lag_p50", "lag_p99", b"lag_p99", "last_message_time", b"last_message_time", "next_attempt_time", b"next_attempt_time", "state_since", b"state_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum_failures", b"checksum_failures", "connect_time", b"connect_time", "detail", b"detail", "feed_id", b"feed_id", "gaps", b"gaps", "host", b"host", "lag_p50", b"lag_p50", "lag_p99", b"lag_p99", "last_message_time", b"last_message_time", "next_attempt_time", b"next_attempt_time", "provider", b"provider", "reconnect_budget", b"reconnect_budget", "reconnects", b"reconnects", "rows_per_second", b"rows_per_second", "state", b"state", "state_since", b"state_since", "symbol_count", b"symbol_count", "symbol_states", b"symbol_states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum_failures", b"checksum_failures", "connect_time", b"connect_time", "detail", b"detail", "feed_id", b"feed_id", "gaps", b"gaps", "host", b"host", "instance_id", b"instance_id", "lag_p50", b"lag_p50", "lag_p99", b"lag_p99", "last_message_time", b"last_message_time", "next_attempt_time", b"next_attempt_time", "provider", b"provider", "reconnect_budget", b"reconnect_budget", "reconnects", b"reconnects", "rows_per_second", b"rows_per_second", "state", b"state", "state_since", b"state_since", "symbol_count", b"symbol_count", "symbol_states", b"symbol_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

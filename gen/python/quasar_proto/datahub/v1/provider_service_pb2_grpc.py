@@ -186,7 +186,7 @@ class ProviderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFeeds(self, request, context):
-        """Lists live connections. INVALID_FILTER; INVALID_CURSOR.
+        """Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,7 +209,8 @@ class ProviderServiceServicer:
 
     def ReconnectFeed(self, request, context):
         """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-        reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+        reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+        when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

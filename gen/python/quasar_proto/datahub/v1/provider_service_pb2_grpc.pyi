@@ -74,7 +74,7 @@ class ProviderServiceStub:
     not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
     """
     ListFeeds: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListFeedsRequest, _provider_service_pb2.ListFeedsResponse]
-    """Lists live connections. INVALID_FILTER; INVALID_CURSOR."""
+    """Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR."""
     ListSymbolFeeds: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListSymbolFeedsRequest, _provider_service_pb2.ListSymbolFeedsResponse]
     """Lists the symbols on live connections and how each is. INVALID_FILTER; INVALID_CURSOR."""
     WatchFeeds: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.WatchFeedsRequest, _provider_service_pb2.WatchFeedsResponse]
@@ -83,7 +83,8 @@ class ProviderServiceStub:
     """
     ReconnectFeed: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ReconnectFeedRequest, _provider_service_pb2.ReconnectFeedResponse]
     """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-    reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+    reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+    when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -132,7 +133,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     not end the others. FAILED_PRECONDITION when the provider has no history or not the interval; PLUGIN_UNAVAILABLE.
     """
     ListFeeds: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListFeedsRequest, _provider_service_pb2.ListFeedsResponse]  # type: ignore[assignment]
-    """Lists live connections. INVALID_FILTER; INVALID_CURSOR."""
+    """Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR."""
     ListSymbolFeeds: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListSymbolFeedsRequest, _provider_service_pb2.ListSymbolFeedsResponse]  # type: ignore[assignment]
     """Lists the symbols on live connections and how each is. INVALID_FILTER; INVALID_CURSOR."""
     WatchFeeds: _aio.UnaryStreamMultiCallable[_provider_service_pb2.WatchFeedsRequest, _provider_service_pb2.WatchFeedsResponse]  # type: ignore[assignment]
@@ -141,7 +142,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """
     ReconnectFeed: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ReconnectFeedRequest, _provider_service_pb2.ReconnectFeedResponse]  # type: ignore[assignment]
     """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-    reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+    reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+    when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
     """
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -247,7 +249,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ListFeedsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ListFeedsResponse, _abc.Awaitable[_provider_service_pb2.ListFeedsResponse]]:
-        """Lists live connections. INVALID_FILTER; INVALID_CURSOR."""
+        """Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR."""
 
     @_abc_1.abstractmethod
     def ListSymbolFeeds(
@@ -274,7 +276,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ReconnectFeedResponse, _abc.Awaitable[_provider_service_pb2.ReconnectFeedResponse]]:
         """Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-        reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+        reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+        when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
         """
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

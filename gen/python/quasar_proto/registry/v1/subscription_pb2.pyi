@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from quasar_proto.common.v1 import values_pb2 as _values_pb2
 from quasar_proto.datahub.v1 import feed_pb2 as _feed_pb2
+from quasar_proto.datahub.v1 import market_data_pb2 as _market_data_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -292,6 +293,7 @@ class NewSubscription(_message.Message):
     BACKFILL_START_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    TICK_KINDS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider."""
     interval: _builtins.str
@@ -324,6 +326,12 @@ class NewSubscription(_message.Message):
     def backfill_start(self) -> _timestamp_pb2.Timestamp:
         """Where the history begins. Absent: as far back as the provider's preference `data.lookback_days` says."""
 
+    @_builtins.property
+    def tick_kinds(self) -> _containers.RepeatedScalarFieldContainer[_market_data_pb2.TickKind.ValueType]:
+        """The kinds of ticks that the live feed is asked for; several subscriptions of a symbol add up. Empty: trades. Bars are made of trades, which
+        are therefore asked for too where `interval` is not empty. Needs `live`, and a provider that streams them.
+        """
+
     def __init__(
         self,
         *,
@@ -338,10 +346,11 @@ class NewSubscription(_message.Message):
         backfill_start: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
         paused: _builtins.bool = ...,
+        tick_kinds: _abc.Iterable[_market_data_pb2.TickKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "cron", b"cron", "historical", b"historical", "interval", b"interval", "live", b"live", "note", b"note", "paused", b"paused", "provider", b"provider", "selector", b"selector", "store_ticks", b"store_ticks", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "cron", b"cron", "historical", b"historical", "interval", b"interval", "live", b"live", "note", b"note", "paused", b"paused", "provider", b"provider", "selector", b"selector", "store_ticks", b"store_ticks", "tick_kinds", b"tick_kinds", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,6 +380,7 @@ class Subscription(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    TICK_KINDS_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     """Identity, a UUID. Given by the server."""
     provider: _builtins.str
@@ -421,6 +431,12 @@ class Subscription(_message.Message):
     def created_by(self) -> _values_pb2.Actor:
         """Who created it."""
 
+    @_builtins.property
+    def tick_kinds(self) -> _containers.RepeatedScalarFieldContainer[_market_data_pb2.TickKind.ValueType]:
+        """The kinds of ticks that the live feed is asked for; several subscriptions of a symbol add up. Empty: trades. Bars are made of trades, which
+        are therefore asked for too where `interval` is not empty. Needs `live`, and a provider that streams them.
+        """
+
     def __init__(
         self,
         *,
@@ -442,10 +458,11 @@ class Subscription(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _values_pb2.Actor | None = ...,
         etag: _builtins.str = ...,
+        tick_kinds: _abc.Iterable[_market_data_pb2.TickKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "create_time", b"create_time", "created_by", b"created_by", "selector", b"selector", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "create_time", b"create_time", "created_by", b"created_by", "cron", b"cron", "etag", b"etag", "historical", b"historical", "interval", b"interval", "live", b"live", "note", b"note", "pause_reason", b"pause_reason", "provider", b"provider", "selector", b"selector", "state", b"state", "status", b"status", "store_ticks", b"store_ticks", "subscription_id", b"subscription_id", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "create_time", b"create_time", "created_by", b"created_by", "cron", b"cron", "etag", b"etag", "historical", b"historical", "interval", b"interval", "live", b"live", "note", b"note", "pause_reason", b"pause_reason", "provider", b"provider", "selector", b"selector", "state", b"state", "status", b"status", "store_ticks", b"store_ticks", "subscription_id", b"subscription_id", "tick_kinds", b"tick_kinds", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -593,6 +610,7 @@ class SubscribedSeries(_message.Message):
     UNRESOLVED_FIELD_NUMBER: _builtins.int
     UNRESOLVED_NAME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    TICK_KINDS_FIELD_NUMBER: _builtins.int
     common_symbol: _builtins.str
     """The common symbol that it is mapped to; empty when it is not."""
     exchange: _builtins.str
@@ -631,6 +649,10 @@ class SubscribedSeries(_message.Message):
     def status(self) -> Global___SubscriptionStatus:
         """How it is doing, from the DataHub. Absent when it was not asked for, and when the DataHub does not answer."""
 
+    @_builtins.property
+    def tick_kinds(self) -> _containers.RepeatedScalarFieldContainer[_market_data_pb2.TickKind.ValueType]:
+        """The kinds of ticks that its live feed is asked for: what its subscriptions want together. Empty without `live`."""
+
     def __init__(
         self,
         *,
@@ -648,10 +670,11 @@ class SubscribedSeries(_message.Message):
         unresolved: Global___UnresolvedCause.ValueType = ...,
         unresolved_name: _builtins.str = ...,
         status: Global___SubscriptionStatus | None = ...,
+        tick_kinds: _abc.Iterable[_market_data_pb2.TickKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfill_start", b"backfill_start", "key", b"key", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "asset_class", b"asset_class", "backfill_start", b"backfill_start", "common_symbol", b"common_symbol", "crons", b"crons", "exchange", b"exchange", "historical", b"historical", "key", b"key", "live", b"live", "status", b"status", "store_ticks", b"store_ticks", "subscription_ids", b"subscription_ids", "unresolved", b"unresolved", "unresolved_name", b"unresolved_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "asset_class", b"asset_class", "backfill_start", b"backfill_start", "common_symbol", b"common_symbol", "crons", b"crons", "exchange", b"exchange", "historical", b"historical", "key", b"key", "live", b"live", "status", b"status", "store_ticks", b"store_ticks", "subscription_ids", b"subscription_ids", "tick_kinds", b"tick_kinds", "unresolved", b"unresolved", "unresolved_name", b"unresolved_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

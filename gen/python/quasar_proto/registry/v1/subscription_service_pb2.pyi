@@ -262,8 +262,8 @@ class ListSubscriptionsRequest(_message.Message):
     """`next_page_token` of the page before."""
     filter: _builtins.str
     """AIP-160 subset over `provider`, `symbol`, `common_symbol`, `index` (what the selector names), `selection` (its kind: "symbol", "symbols",
-    "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `state`, `backfill_start`, `note`,
-    `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
+    "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `tick_kinds` (`:` asks
+    for one of them), `state`, `backfill_start`, `note`, `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
     """
     order_by: _builtins.str
     """Several of `provider`, `symbol`, `interval`, `state`, `create_time`, `update_time`, each with an optional `desc`. Default: `provider,
@@ -483,8 +483,8 @@ class UpdateSubscriptionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`. The provider
-        cannot be changed.
+        """What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`,
+        `note`. The provider cannot be changed.
         """
 
     def __init__(
@@ -754,7 +754,7 @@ class BatchUpdateSubscriptionsRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change: `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`."""
+        """What to change: `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`, `note`."""
 
     def __init__(
         self,

@@ -1142,7 +1142,7 @@ export const ProviderService: GenService<{
     output: typeof FetchBarsResponseSchema;
   },
   /**
-   * Lists live connections. INVALID_FILTER; INVALID_CURSOR.
+   * Lists live connections, also those that other DataHubs of the same database run. INVALID_FILTER; INVALID_CURSOR.
    *
    * @generated from rpc quasar.datahub.v1.ProviderService.ListFeeds
    */
@@ -1174,7 +1174,8 @@ export const ProviderService: GenService<{
   },
   /**
    * Makes a live connection anew, or synchronises single symbols of it anew; the seam is filled and deduplicated. Clears DOWN and fills the
-   * reconnect budget. Returns without waiting. NOT_FOUND when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
+   * reconnect budget. A connection of another DataHub is passed on to it. Returns without waiting. NOT_FOUND
+   * when the feed or a symbol on it does not exist; PLUGIN_UNAVAILABLE.
    *
    * @generated from rpc quasar.datahub.v1.ProviderService.ReconnectFeed
    */

@@ -267,8 +267,8 @@ export type ListSubscriptionsRequest = Message<"quasar.registry.v1.ListSubscript
 
   /**
    * AIP-160 subset over `provider`, `symbol`, `common_symbol`, `index` (what the selector names), `selection` (its kind: "symbol", "symbols",
-   * "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `state`, `backfill_start`, `note`,
-   * `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
+   * "common_symbol", "common_symbols", "index", "assets"), `interval`, `historical`, `live`, `store_ticks`, `tick_kinds` (`:` asks
+   * for one of them), `state`, `backfill_start`, `note`, `create_time`, `update_time`; `:` searches within a text. The status cannot be filtered by; ListSubscribedSeries and the DataHub can.
    *
    * @generated from field: string filter = 3;
    */
@@ -510,8 +510,8 @@ export type UpdateSubscriptionRequest = Message<"quasar.registry.v1.UpdateSubscr
   subscription?: Subscription | undefined;
 
   /**
-   * What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`. The provider
-   * cannot be changed.
+   * What to change: `selector`, `interval`, `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`,
+   * `note`. The provider cannot be changed.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -786,7 +786,7 @@ export type BatchUpdateSubscriptionsRequest = Message<"quasar.registry.v1.BatchU
   values?: Subscription | undefined;
 
   /**
-   * What to change: `historical`, `live`, `store_ticks`, `cron`, `time_zone`, `backfill_start`, `note`.
+   * What to change: `historical`, `live`, `store_ticks`, `tick_kinds`, `cron`, `time_zone`, `backfill_start`, `note`.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 3;
    */
