@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from quasar.calendars.maintenance import GLOBEX, before_maintenance
 from quasar.model.instants import MISSING_NS, NS_PER_DAY, day_ns, ns_date, to_ns
 from quasar.model.sessions import Sessions
 
@@ -44,6 +45,12 @@ def exchange_sessions(name: str, first_ns: int, end_ns: int) -> Sessions:
         first_ns: First date.
         end_ns: First date after the range.
     """
+    sessions = _told_sessions(name, first_ns, end_ns)
+    return before_maintenance(sessions) if name in GLOBEX else sessions
+
+
+def _told_sessions(name: str, first_ns: int, end_ns: int) -> Sessions:
+    """Return the sessions as exchange_calendars has them, and the usual ones where it has none."""
     import exchange_calendars
 
     with _LOCK:

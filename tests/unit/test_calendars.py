@@ -5,10 +5,13 @@ import datetime as dt
 import gzip
 import io
 import itertools
+import json
 import subprocess
 import sys
+import zipfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from zoneinfo import ZoneInfo
 
 import exchange_calendars
 import numpy as np
@@ -23,7 +26,7 @@ from quasar.model.instants import MISSING_NS, NS_PER_DAY, day_ns, from_ns, to_ns
 from quasar.model.intervals import Interval
 from tests.unit.recorded import recorded
 
-HOUR, DAY, WEEK, MONTH = (Interval.parse(code) for code in ("1h", "1d", "1w", "1M"))
+MINUTE, HOUR, DAY, WEEK, MONTH = (Interval.parse(code) for code in ("1min", "1h", "1d", "1w", "1M"))
 
 
 def utc(*parts: int) -> dt.datetime:
@@ -201,6 +204,73 @@ def test_tokyo_closes_for_lunch() -> None:
     assert calendar.next_open(utc(2025, 6, 10, 1)) == utc(2025, 6, 10, 3, 30)
     minutes = calendar.expected_slots(Interval.parse("1min"), utc(2025, 6, 10), utc(2025, 6, 11))
     assert len(minutes) == 150 + 180
+
+
+@pytest.mark.parametrize("market", ["XCME", "us_futures"])
+def test_globex_stands_still_for_an_hour_every_day_also_over_every_change_of_clocks(market: str) -> None:
+    calendar, chicago, hour = calendar_for(market), ZoneInfo("America/Chicago"), dt.timedelta(hours=1)
+    day, changes = dt.datetime(2015, 1, 5, 16, tzinfo=chicago), 0
+    while day.year < 2027:
+        if day.utcoffset() != (day + dt.timedelta(days=1)).utcoffset():
+            changes += 1
+            near = [day + dt.timedelta(days=number) for number in range(-3, 5)]
+            halts = [at for at in near if calendar.is_session(at.date())]
+            assert [halt.weekday() for halt in halts] == [2, 3, 4, 0, 1, 2], day
+            for halt in halts:
+                late = halt + dt.timedelta(minutes=15) if halt.year == 2015 and halt.month < 9 else halt
+                assert calendar.is_open(late - dt.timedelta(microseconds=1))
+                assert not calendar.is_open(late)
+                minutes = calendar.expected_slots(MINUTE, late - hour, halt + 2 * hour)
+                again = 0 if halt.weekday() == 4 else 60
+                assert len(minutes) == 60 + again, halt
+                assert calendar.is_open(halt + hour) is (again > 0)
+            sunday = day + dt.timedelta(days=1)
+            assert calendar.next_open(sunday) == sunday.replace(hour=17)
+        day += dt.timedelta(days=1)
+    assert changes == 24
+
+
+def test_the_halt_of_globex_was_a_quarter_of_an_hour_later_until_september_2015() -> None:
+    calendar = calendar_for("XCME")
+    assert calendar.next_close(utc(2015, 9, 18, 12)) == utc(2015, 9, 18, 21, 15)
+    assert calendar.next_close(utc(2015, 9, 21, 12)) == utc(2015, 9, 21, 21)
+    assert calendar.next_close(utc(2023, 11, 24, 12)) == utc(2023, 11, 24, 18)  # a half day keeps its hours
+
+
+def test_recorded_minutes_of_globex_lie_within_its_hours() -> None:
+    text = gzip.decompress(recorded("ohlcv/nautilus/6EH4.XCME_1min_bars_20240101_20240131.csv.gz").read_bytes())
+    rows = list(csv.DictReader(io.StringIO(text.decode())))
+    ends = [dt.datetime.fromisoformat(row["timestamp_utc"]).replace(tzinfo=dt.UTC) for row in rows]
+    times = np.array([to_ns(end) for end in ends]) - MINUTE.length_ns
+    slots = calendar_for("XCME").expected_slots(MINUTE, utc(2024, 1, 2), utc(2024, 1, 31))
+    within = times[(times >= slots[0]) & (times < to_ns(utc(2024, 1, 31)))]
+    # Currencies trade on in the afternoon of a holiday on which equity indices stop at noon.
+    assert {from_ns(time).date() for time in within[~np.isin(within, slots)].tolist()} == {dt.date(2024, 1, 15)}
+    assert np.isin(slots, within).mean() > 0.985
+
+
+def test_recorded_minutes_of_2013_reach_up_to_the_later_halt() -> None:
+    with zipfile.ZipFile(recorded("lean/future/cme/minute/es/20131007_trade.zip")) as archive:
+        rows = archive.read("20131007_es_minute_trade_201312.csv").decode().split()
+    times = to_ns(utc(2013, 10, 7)) + np.array([int(row.split(",")[0]) for row in rows]) * 1_000_000
+    assert np.isin(times, calendar_for("CME").expected_slots(MINUTE, utc(2013, 10, 7), utc(2013, 10, 8))).all()
+    assert utc(2013, 10, 7, 21, 14) in {from_ns(time) for time in times.tolist()}
+
+
+def test_the_hours_of_globex_are_those_of_an_independent_calendar() -> None:
+    text = gzip.decompress(recorded("calendars/lean_market-hours-database.json.gz").read_bytes())
+    hours = json.loads(text)["entries"]["Future-cme-6E"]
+    calendar, chicago = calendar_for("XCME"), ZoneInfo(hours["exchangeTimeZone"])
+    for number, name in enumerate(("monday", "tuesday", "wednesday", "thursday", "friday")):
+        parts = [(part["start"], part["end"]) for part in hours[name]]
+        assert parts[1][1] == "16:00:00"
+        midnight = dt.datetime(2024, 6, 3, tzinfo=chicago) + dt.timedelta(days=number)
+        opened = {at for at in range(24) if calendar.is_open(midnight + dt.timedelta(hours=at))}
+        assert opened == {at for at in range(24) for start, end in parts if int(start[:2]) <= at < _hour(end)}
+
+
+def _hour(text: str) -> int:
+    return 24 if text.startswith("1.") else int(text[:2])
 
 
 def test_the_next_open_and_close_cross_weekends_and_holidays() -> None:

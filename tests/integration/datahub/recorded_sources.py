@@ -66,17 +66,21 @@ def fill_folder(folder: Path) -> None:
     """Write the recorded files under the names that the Files provider knows, rows as they were recorded."""
     for name, path in (
         ("GOOG-1d.csv", "ohlcv/backtesting/GOOG.csv"),
-        ("6EH4-1min.csv.gz", "ohlcv/nautilus/6EH4.XCME_1min_bars_20240101_20240131.csv.gz"),
         ("GBPUSD-1min.csv.gz", "ohlcv/nautilus/gbpusd-m1-bid-2012.csv.gz"),
         ("ADA_BTC-5min.feather", "ohlcv/freqtrade/ADA_BTC-5m.feather"),
     ):
         (folder / name).write_bytes(recorded(path).read_bytes())
-    # The recording names its first column timestamp_utc.
-    rows = gzip.decompress((folder / "6EH4-1min.csv.gz").read_bytes()).replace(b"timestamp_utc", b"timestamp", 1)
-    (folder / "6EH4-1min.csv.gz").write_bytes(gzip.compress(rows))
+    _write(folder / "6EH4-1min.csv", _ended_minutes("ohlcv/nautilus/6EH4.XCME_1min_bars_20240101_20240131.csv.gz"))
     _write(folder / "SPY-1d.csv", _lean_days("lean/equity/usa/daily/spy.zip"))
     days = [f"lean/equity/usa/minute/spy/201310{day}_trade.zip" for day in ("07", "08", "11")]
     _write(folder / "SPY-1min.csv", [row for day in days for row in _lean_minutes(day)])
+
+
+def _ended_minutes(path: str) -> list[list[Any]]:
+    """A recording that stamps minutes with their end: the first one after the halt of 16:00 Chicago has 17:01."""
+    rows = list(csv.reader(io.StringIO(gzip.decompress(recorded(path).read_bytes()).decode())))[1:]
+    minute = dt.timedelta(minutes=1)
+    return [[(dt.datetime.fromisoformat(time) - minute).isoformat(), *figures] for time, *figures in rows]
 
 
 def _lean_days(path: str) -> list[list[Any]]:
