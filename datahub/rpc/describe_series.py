@@ -25,7 +25,7 @@ from quasar.filters import Field, condition
 from quasar.model.asset_classes import AssetClass
 from quasar.model.coverage import SlotState, TimeRanges
 from quasar.model.instants import TimeRange, from_ns, to_ns
-from quasar.model.intervals import Interval
+from quasar.model.intervals import CANONICAL_CODES, Interval
 from quasar.ordering import OrderField, Ordering
 from quasar.rpc.wellknown import duration, timestamp
 from quasar_proto.datahub.v1 import market_data_pb2
@@ -248,7 +248,18 @@ def _match(row: Any, series: Sequence[Any]) -> pb.SeriesMatch:
                 last_bar_time=timestamp(each["last_bar"]),
             )
         )
+    match.computed_intervals.extend(_computed([each["interval"] for each in bars if each["last_bar"] is not None]))
     return match
+
+
+def _computed(stored: Sequence[str]) -> list[str]:
+    """Return the usual intervals that are not stored and that a stored one divides."""
+    finer = [Interval.parse(code) for code in stored]
+    return [
+        code
+        for code in CANONICAL_CODES
+        if code not in stored and any(one.divides(Interval.parse(code)) for one in finer)
+    ]
 
 
 def _fineness(code: str) -> tuple[bool, int, str]:

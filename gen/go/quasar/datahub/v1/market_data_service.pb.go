@@ -1257,9 +1257,11 @@ type SeriesMatch struct {
 	// Whether a live subscription exists.
 	HasLive bool `protobuf:"varint,4,opt,name=has_live,json=hasLive,proto3" json:"has_live,omitempty"`
 	// How well it matches, 0 to 1.
-	Score         float64 `protobuf:"fixed64,5,opt,name=score,proto3" json:"score,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Score float64 `protobuf:"fixed64,5,opt,name=score,proto3" json:"score,omitempty"`
+	// Intervals of the glossary that are not stored and that reads compute from a finer stored one, finest first.
+	ComputedIntervals []string `protobuf:"bytes,6,rep,name=computed_intervals,json=computedIntervals,proto3" json:"computed_intervals,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *SeriesMatch) Reset() {
@@ -1327,7 +1329,14 @@ func (x *SeriesMatch) GetScore() float64 {
 	return 0
 }
 
-// What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed.
+func (x *SeriesMatch) GetComputedIntervals() []string {
+	if x != nil {
+		return x.ComputedIntervals
+	}
+	return nil
+}
+
+// What is stored of one interval of a symbol.
 type SeriesAvailability struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The series.
@@ -4620,13 +4629,14 @@ const file_quasar_datahub_v1_market_data_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"x\n" +
 	"\x14SearchSeriesResponse\x128\n" +
 	"\amatches\x18\x01 \x03(\v2\x1e.quasar.datahub.v1.SeriesMatchR\amatches\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd7\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x02\n" +
 	"\vSeriesMatch\x125\n" +
 	"\x06symbol\x18\x01 \x01(\v2\x1d.quasar.datahub.v1.SeriesInfoR\x06symbol\x12C\n" +
 	"\tintervals\x18\x02 \x03(\v2%.quasar.datahub.v1.SeriesAvailabilityR\tintervals\x12\x1b\n" +
 	"\thas_ticks\x18\x03 \x01(\bR\bhasTicks\x12\x19\n" +
 	"\bhas_live\x18\x04 \x01(\bR\ahasLive\x12\x14\n" +
-	"\x05score\x18\x05 \x01(\x01R\x05score\"\x91\x02\n" +
+	"\x05score\x18\x05 \x01(\x01R\x05score\x12-\n" +
+	"\x12computed_intervals\x18\x06 \x03(\tR\x11computedIntervals\"\x91\x02\n" +
 	"\x12SeriesAvailability\x12\x1b\n" +
 	"\tseries_id\x18\x01 \x01(\rR\bseriesId\x12\x1a\n" +
 	"\binterval\x18\x02 \x01(\tR\binterval\x12%\n" +

@@ -7123,7 +7123,7 @@ default_message_pool.register_message("quasar.datahub.v1", "SearchSeriesResponse
 @dataclass(eq=False, repr=False)
 class SeriesAvailability(betterproto2.Message):
     """
-    What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed.
+    What is stored of one interval of a symbol.
     """
 
     series_id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
@@ -7453,6 +7453,11 @@ class SeriesMatch(betterproto2.Message):
     score: "float" = betterproto2.field(5, betterproto2.TYPE_DOUBLE)
     """
     How well it matches, 0 to 1.
+    """
+
+    computed_intervals: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Intervals of the glossary that are not stored and that reads compute from a finer stored one, finest first.
     """
 
 

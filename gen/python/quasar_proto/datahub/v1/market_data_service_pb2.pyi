@@ -672,6 +672,7 @@ class SeriesMatch(_message.Message):
     HAS_TICKS_FIELD_NUMBER: _builtins.int
     HAS_LIVE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    COMPUTED_INTERVALS_FIELD_NUMBER: _builtins.int
     has_ticks: _builtins.bool
     """Whether ticks of it are stored."""
     has_live: _builtins.bool
@@ -686,6 +687,10 @@ class SeriesMatch(_message.Message):
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeriesAvailability]:
         """Its bar series, finest interval first."""
 
+    @_builtins.property
+    def computed_intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Intervals of the glossary that are not stored and that reads compute from a finer stored one, finest first."""
+
     def __init__(
         self,
         *,
@@ -694,10 +699,11 @@ class SeriesMatch(_message.Message):
         has_ticks: _builtins.bool = ...,
         has_live: _builtins.bool = ...,
         score: _builtins.float = ...,
+        computed_intervals: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["symbol", b"symbol"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_live", b"has_live", "has_ticks", b"has_ticks", "intervals", b"intervals", "score", b"score", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["computed_intervals", b"computed_intervals", "has_live", b"has_live", "has_ticks", b"has_ticks", "intervals", b"intervals", "score", b"score", "symbol", b"symbol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -705,7 +711,7 @@ Global___SeriesMatch: _TypeAlias = SeriesMatch  # noqa: Y015
 
 @_typing.final
 class SeriesAvailability(_message.Message):
-    """What is stored of one interval of a symbol. Reads answer for coarser intervals too, which are not listed."""
+    """What is stored of one interval of a symbol."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
