@@ -62,7 +62,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     writer = BarWriter(floor.database, room, floor.clock)
     collection = _collection(floor, runtime, writer)
     floor.background.start(_warm_calendars(), "calendars")
-    floor.background.start(Upkeep(room, floor.clock).run(), "upkeep")
+    floor.background.start(Upkeep(room, settings.storage, floor.clock).run(), "upkeep")
     floor.background.start(collection.run(), "collection")
     checker = Checker(floor.database, writer, floor.events, floor.clock)
     floor.background.start(QualityWatch(floor.database, checker, floor.clock).run(), "quality")

@@ -17,6 +17,8 @@
 | `QUASAR_MAX_MESSAGE_MB` | largest message received, in MiB | 16 |
 | `QUASAR_DRAIN_SECONDS` | time that calls in flight have to end at a stop | 10 |
 | `QUASAR_DATABASE_CONNECTIONS` | connections a service holds at most | 10 |
+| `QUASAR_BARS_KEPT_DAYS`, `QUASAR_TICKS_KEPT_DAYS` | age at which they are dropped; 0: never | as set before |
+| `QUASAR_COMPRESS_AFTER_DAYS` | age at which TimescaleDB compresses them; 0: never | as set before |
 | `QUASAR_BUS_URL` | NATS server (JetStream) between DataHub replicas, `nats://host:4222` | off |
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent | off |
 
@@ -158,6 +160,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class StoragePolicies:
+    """What becomes of market data that is old, in days of age. None: what the database was told before; 0: nothing."""
+
+    bars_kept_days: int | None = None
+    """Older bars and their former versions are dropped."""
+    ticks_kept_days: int | None = None
+    """Older ticks are dropped."""
+    compress_after_days: int | None = None
+    """TimescaleDB compresses what is older; plain PostgreSQL keeps the wish for the day TimescaleDB arrives."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What one process of the platform needs to know."""
 
@@ -175,6 +189,7 @@ class Settings:
     """Where OpenTelemetry spans are sent; None: none are made."""
     bus_url: str | None = None
     """NATS server that carries live data between DataHub replicas; None: it stays in the process."""
+    storage: StoragePolicies = field(default_factory=StoragePolicies)
     log: LogSettings = field(default_factory=LogSettings)
     tls: TlsFiles = field(default_factory=TlsFiles)
     limits: Limits = field(default_factory=Limits)
@@ -201,6 +216,7 @@ class Settings:
             peers=peers(env),
             otlp_endpoint=env.text("OTEL_EXPORTER_OTLP_ENDPOINT"),
             bus_url=env.text("QUASAR_BUS_URL"),
+            storage=storage_policies(env),
             log=log_settings(env),
             tls=tls_files(env),
             limits=limits(env),
@@ -261,6 +277,19 @@ def tls_files(env: Environment) -> TlsFiles:
         rule = "must not be set without QUASAR_TLS_CERTIFICATE and QUASAR_TLS_KEY"
         raise BadSetting("QUASAR_TLS_CLIENT_CA", rule, str(files.client_ca))
     return files
+
+
+def storage_policies(env: Environment) -> StoragePolicies:
+    """Return what becomes of old market data."""
+
+    def days(name: str) -> int | None:
+        return None if env.text(name) is None else env.integer(name, 0, at_least=0, at_most=36_500)
+
+    return StoragePolicies(
+        bars_kept_days=days("QUASAR_BARS_KEPT_DAYS"),
+        ticks_kept_days=days("QUASAR_TICKS_KEPT_DAYS"),
+        compress_after_days=days("QUASAR_COMPRESS_AFTER_DAYS"),
+    )
 
 
 def limits(env: Environment) -> Limits:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from datahub.reads.bars import PAGE_ROWS, BarReader
+from datahub.reads.hourly import HourlyReader
 from datahub.reads.query import BarQuery
 from datahub.reads.readable import Readable
 from datahub.series.series import Series
@@ -34,6 +35,7 @@ class BarSource:
     def __init__(self, database: Database, reader: BarReader) -> None:
         """Read through `reader`; ask `database` how far the ledger goes."""
         self._database = database
+        self._hourly = HourlyReader(database, reader)
         self.reader = reader
         """Reads what is stored."""
 
@@ -125,7 +127,8 @@ class BarSource:
         wanted = replace(query, span=_source_span(query.span, target, series), columns=needed)
         newest_close_ns = MIN_NS
         unsettled = newest_first
-        async with aclosing(self.reader.pages(series, wanted, rows=rows, newest_first=newest_first)) as pages:
+        finer = self._hourly.pages(series, target, wanted, rows=rows, newest_first=newest_first)
+        async with aclosing(finer) as pages:
             async for page in pages:
                 assert page.close_time_ns is not None  # stored bars have them
                 newest_close_ns = max(newest_close_ns, int(page.close_time_ns[-1]))

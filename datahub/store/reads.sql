@@ -20,6 +20,30 @@ select min(open_time) from (
     (select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and not $5 order by open_time limit 1)
 ) firsts;
 
+-- name: hourly_bars_exist
+select to_regclass('datahub.hourly_bars') is not null;
+
+-- name: hourly_extent
+-- The first stored bar of a series, and from where on a read of its history needs former versions or live bars; null: nowhere.
+select (select open_time from historical_data where series_id = $1 and open_time < $3 order by open_time limit 1) as first,
+       (select min(open_time) from (
+            (select open_time from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_until > $4
+             order by open_time limit 1)
+            union all
+            (select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and not $5 order by open_time limit 1)
+       ) firsts) as plain_until;
+
+-- name: hourly_stale
+-- Where the hours of a range are not those of the minutes.
+select greatest(stale_from, $1) as stale_from, least(stale_until, $2) as stale_until
+from hourly_bars_stale() where stale_from < $2 and stale_until > $1;
+
+-- name: hourly_bars
+select open_time, close_time, open, high, low, close, coalesce(volume, 'NaN'::float8), coalesce(quote_volume, 'NaN'::float8),
+       coalesce(vwap, 'NaN'::float8), coalesce(trade_count, -1), known_at, revision
+from hourly_bars where series_id = $1 and open_time >= $2 and open_time < $3
+order by open_time;
+
 -- name: read_versions
 -- The version of each bar that was known at a time, from history and live data, the better source first. Of one open time there are at
 -- most one bar of history, two live ones and three former versions: so many rows of each are enough for a page ({page} rows; null: all),

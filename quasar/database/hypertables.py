@@ -18,7 +18,8 @@ async def upgrade_storage(connection: Any, on_progress: Callable[[str], None] | 
     """Turn every native time-partitioned table into a hypertable where TimescaleDB can be used.
 
     Each table moves in a transaction of its own: its partitions become chunks where they are, without copying a row,
-    and views over it are made again. A table is locked for that moment.
+    and views over it are made again. A table is locked for that moment. The continuous aggregates that are lacking are
+    made afterwards, empty; the database fills them in the background.
 
     Args:
         connection: A connection as the owner of the tables.
@@ -37,6 +38,7 @@ async def upgrade_storage(connection: Any, on_progress: Callable[[str], None] | 
             async with connection.transaction():
                 await _upgrade_table(connection, row)
             moved.append(row["table_name"])
+    await connection.execute(_SQL["ensure_aggregates"])
     return tuple(moved)
 
 

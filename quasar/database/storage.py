@@ -60,6 +60,16 @@ class Slice:
     """Its size with indexes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What becomes of the old rows of a table."""
+
+    retention: dt.timedelta | None
+    """Rows older than it are dropped; None: they are kept for ever."""
+    compress_after: dt.timedelta | None
+    """Rows older than it are compressed where the storage can; None: never."""
+
+
 class Storage(Protocol):
     """What a service asks of the tables of facts. Tables are named with their schema, as in `datahub.ticks`."""
 
@@ -89,6 +99,10 @@ class Storage(Protocol):
 
     async def drop_older_than(self, table: str, before: dt.datetime) -> int:
         """Drop the partitions or chunks that end at or before a time and return how many there were."""
+        ...
+
+    async def policies(self, table: str) -> Policies:
+        """Return what becomes of the old rows of a table."""
         ...
 
     async def set_retention(self, table: str, keep: dt.timedelta | None) -> None:
@@ -138,6 +152,10 @@ class NativeStorage:
         self._covered.pop(table, None)
         dropped: int = await self._database.fetchval(_SQL["drop_older_than"], table, before)
         return dropped
+
+    async def policies(self, table: str) -> Policies:
+        """Return what was set."""
+        return await _policies(self._database, table)
 
     async def set_retention(self, table: str, keep: dt.timedelta | None) -> None:
         """Remember the retention for `apply_retention`."""
@@ -191,6 +209,10 @@ class TimescaleStorage:
         dropped: int = await self._database.fetchval(_SQL["drop_older_than"], table, before)
         return dropped
 
+    async def policies(self, table: str) -> Policies:
+        """Return what was set."""
+        return await _policies(self._database, table)
+
     async def set_retention(self, table: str, keep: dt.timedelta | None) -> None:
         """Set the retention policy."""
         await self._database.execute(_SQL["set_retention"], table, keep)
@@ -228,6 +250,12 @@ async def database_size(database: Database) -> int:
     """Return the size of the database in bytes."""
     size: int = await database.fetchval(_SQL["database_size"])
     return size
+
+
+async def _policies(database: Database, table: str) -> Policies:
+    """Read what becomes of the old rows of a table."""
+    row = await database.fetchrow(_SQL["policies"], table)
+    return Policies(row["retention"], row["compress_after"])
 
 
 async def _slices(database: Database, table: str) -> tuple[Slice, ...]:

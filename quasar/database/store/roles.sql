@@ -36,6 +36,7 @@ grant execute on function ops.storage_table(text), ops.storage_slices(text), ops
 grant execute on function ops.ensure_partitions(text, timestamptz, timestamptz), ops.drop_older_than(text, timestamptz),
     ops.set_retention(text, interval), ops.apply_retention(text, timestamptz), ops.set_compression(text, interval) to {datahub};
 grant execute on function ops.prune_events(timestamptz) to {registry};
+grant execute on function datahub.hourly_bars_stale() to {datahub};
 
 grant usage on schema registry to {registry}, {datahub}, {strategy};
 grant select, insert, update, delete on all tables in schema registry to {registry};

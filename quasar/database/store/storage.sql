@@ -2,6 +2,9 @@
 select table_name, time_column, step, coarse_before, segment_by, order_by, engine, retention, compress_after
 from ops.storage_tables order by table_name;
 
+-- name: policies
+select s.retention, s.compress_after from ops.storage_table($1) s;
+
 -- name: engines
 select table_name, engine from ops.storage_tables order by table_name;
 
@@ -84,3 +87,6 @@ drop table {schema}.{aside};
 update ops.storage_tables set engine = 'hypertable', updated_at = now() where table_name = '{table}';
 select ops.set_retention(table_name, retention), ops.set_compression(table_name, compress_after)
 from ops.storage_tables where table_name = '{table}';
+
+-- name: ensure_aggregates
+select ops.ensure_aggregates();
