@@ -133,6 +133,9 @@ class Provider:
     """Intervals that can be fetched or streamed as bars: `1min`, `5min`, `1h`, `1d` …"""
     streams_ticks: ClassVar[bool] = True
     """Live sources: whether single ticks can be streamed; False: bars only."""
+    tick_kinds: ClassVar[tuple[TickKind | str, ...]] = (TickKind.TRADE,)
+    """Live sources: the kinds of ticks that can be streamed: `trade`, `quote`, `book_top`. `LiveSymbol` says which of
+    them somebody wants."""
     rate_limit: ClassVar[RateLimits] = None
     """Calls that the vendor allows: `(calls, seconds)`, a `RateLimit`, or several; counted outside, over all uses."""
     concurrency: ClassVar[int] = 5

@@ -15,6 +15,7 @@ from typing import Any, Final
 from quasar.engine.parameters import Parameter, declared
 from quasar.model.asset_classes import AssetClass, parse_asset_class
 from quasar.model.intervals import Interval
+from quasar.model.ticks import TickKind
 from quasar.model.violations import violation
 from quasar.sdk.declarations import Host, RateLimit, Secret, rate_limits, secrets
 
@@ -63,6 +64,8 @@ class Manifest:
     intervals: tuple[str, ...] = ()
     """Canonical, finest first."""
     streams_ticks: bool = False
+    tick_kinds: tuple[str, ...] = ()
+    """Live providers: `trade`, `quote`, `book_top`, as far as they can be streamed."""
     asset_classes: tuple[AssetClass, ...] = ()
     hosts: tuple[Host, ...] = ()
     history_depths: Mapping[str, dt.timedelta] | None = None
@@ -103,12 +106,14 @@ def _provider(found: type[Any], module_path: str) -> Manifest:
     intervals = _intervals(found.intervals)
     depths = {Interval.parse(name, "history_depth").code: depth for name, depth in dict(found.history_depth).items()}
     capabilities = tuple(one.value for one in found.capabilities())
+    streams_ticks = bool(found.streams_ticks) and "LIVE" in capabilities
     return Manifest(
         **_shared(Kind.PROVIDER, found, module_path),
         author_version=str(found.version),
         capabilities=capabilities,
         intervals=intervals,
-        streams_ticks=bool(found.streams_ticks) and "LIVE" in capabilities,
+        streams_ticks=streams_ticks,
+        tick_kinds=_tick_kinds(found) if streams_ticks else (),
         asset_classes=_asset_classes(found.asset_classes),
         hosts=tuple(Host.parse(host) for host in _texts(found, "hosts")),
         history_depths=depths,
@@ -200,6 +205,15 @@ def _asset_classes(names: object) -> tuple[AssetClass, ...]:
         raise violation("asset_classes", "a tuple of asset classes such as ('crypto',)", names)
     parsed = (parse_asset_class(str(name), "asset_classes") for name in names)
     return tuple(dict.fromkeys(one for one in parsed if one is not None))
+
+
+def _tick_kinds(found: type[Any]) -> tuple[str, ...]:
+    kinds = {kind.name.lower(): kind for kind in TickKind}
+    named = [one.name if isinstance(one, TickKind) else str(one) for one in _texts(found, "tick_kinds")]
+    chosen = {name.lower() for name in named}
+    if not chosen or chosen - kinds.keys():
+        raise violation("tick_kinds", f"some of {', '.join(kinds)}", ", ".join(named))
+    return tuple(name for name in kinds if name in chosen)
 
 
 def _texts(found: type[Any], attribute: str) -> tuple[Any, ...]:

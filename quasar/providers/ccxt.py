@@ -72,6 +72,7 @@ class Ccxt(Provider):
     rate_limit = (20, 1.0)
     concurrency = 4
     hosts = ("*", "*:8443", "*:9443")  # whatever exchange is chosen; the ports are all that ccxt has addresses on
+    tick_kinds = ("trade", "book_top")
     asset_classes = ("crypto", "currency", "future", "option")
     calendar = "24/7"
 

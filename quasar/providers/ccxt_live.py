@@ -184,7 +184,7 @@ class _Session:
         symbol = wanted.symbol
         if wanted.trades:
             yield "trades", lambda: self._trades(symbol)
-        if wanted.quotes or wanted.book_top:
+        if wanted.book_top:
             yield "the book", lambda: self._top(symbol)
         for code in wanted.intervals:
             if code in TIMEFRAMES:

@@ -1,4 +1,4 @@
-"""Kraken, spot: live trades, best bid and ask, and bars over WebSocket v2; bars, trades and pairs over REST.
+"""Kraken, spot: live trades, quotes, tops of books and bars over WebSocket v2; bars, trades and pairs over REST.
 
 Sources: docs.kraken.com/api, WebSocket v2 and REST. Traps that the code minds: `AssetPairs` writes `XBT/USD` and
 `XDG/USD` where v2 wants `BTC/USD` and `DOGE/USD`; REST OHLC ends with the bar in progress and fills minutes without
@@ -54,7 +54,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 class Kraken(WebSocketProvider):
-    """Kraken spot markets: history, live trades, top of book and bars."""
+    """Kraken spot markets: history, live trades, quotes, top of book and bars."""
 
     name = "kraken"
     version = "1"
@@ -65,6 +65,7 @@ class Kraken(WebSocketProvider):
     history_depth: ClassVar = {
         code: dt.timedelta(minutes=minutes * _ROWS_PER_ANSWER) for code, minutes in MINUTES.items()
     }
+    tick_kinds = ("trade", "quote", "book_top")
     asset_classes = ("crypto", "currency")
     calendar = "24/7"
     patience = Patience(heartbeat_s=5.0)  # the venue sends a heartbeat every second
@@ -184,9 +185,13 @@ class Kraken(WebSocketProvider):
 
     def _requests(self, method: str, symbols: Sequence[LiveSymbol]) -> Iterator[dict[str, Any]]:
         trades = [one.symbol for one in symbols if one.trades]
-        tops = [one.symbol for one in symbols if one.quotes or one.book_top]
+        quotes = [one.symbol for one in symbols if one.quotes]
+        tops = [one.symbol for one in symbols if one.book_top]
         if trades:
             yield {"method": method, "params": {"channel": "trade", "symbol": trades, "snapshot": False}}
+        if quotes:
+            params = {"channel": "ticker", "symbol": quotes, "event_trigger": "bbo", "snapshot": True}
+            yield {"method": method, "params": params}
         if tops:
             params = {"channel": "book", "symbol": tops, "depth": self.book_depth, "snapshot": True}
             yield {"method": method, "params": params}
@@ -209,10 +214,28 @@ class Kraken(WebSocketProvider):
                 yield from (item for row in message["data"] for item in _live_trade(row))
             case "ohlc":
                 yield from (item for row in message["data"] for item in _live_bar(row))
+            case "ticker":
+                yield from (item for row in message["data"] for item in self._quote(row, message["type"]))
             case "book":
                 yield from (item for row in message["data"] for item in self._book(row, message["type"]))
             case _:
                 return  # status, heartbeat, pong
+
+    def _quote(self, row: Mapping[str, Any], kind: str) -> Iterator[LiveItem]:
+        try:
+            time_ns = nanoseconds(row["timestamp"]) if "timestamp" in row else self.clock.time_ns()
+            tick = Tick(
+                time_ns,
+                TickKind.QUOTE,
+                bid_price=float(row["bid"]),
+                bid_size=float(row["bid_qty"]),
+                ask_price=float(row["ask"]),
+                ask_size=float(row["ask_qty"]),
+                flags=TickFlag.SNAPSHOT if kind == "snapshot" else TickFlag.NONE,
+            )
+            yield str(row["symbol"]), tick
+        except (KeyError, TypeError, ValueError) as error:
+            yield RejectedRow(f"a ticker must have symbol, bid, bid_qty, ask, ask_qty: {error}", _plain(row))
 
     def _book(self, row: Mapping[str, Any], kind: str) -> Iterator[LiveItem]:
         symbol = str(row["symbol"])

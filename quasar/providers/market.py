@@ -132,6 +132,17 @@ class Market:
             trade_id=ids[wanted],
         )
 
+    def top(self, symbol: str, now_ns: int) -> tuple[float, float, float, float]:
+        """Return best bid, its size, best ask and its size: a step beside the last trade, of the second's own sizes."""
+        listing = self.listings[symbol]
+        recent = self.trades(symbol, now_ns - 2 * MINUTE_NS, now_ns).price
+        assert recent is not None, "two minutes of the market always hold trades"
+        steps = np.rint(recent[-1] / listing.price_step) + np.array([-1.0, 1.0])
+        bid, ask = np.round(steps * listing.price_step, listing.decimals).tolist()
+        second = np.array([now_ns // 1_000_000_000], np.int64)
+        sizes = (float(1 + self._hash(listing, second, side)[0] % np.uint64(997)) / _LOT for side in ("bid", "ask"))
+        return bid, next(sizes), ask, next(sizes)
+
     def _prices(self, listing: Listing, minutes: Ints) -> tuple[Floats, Floats, Floats, Floats]:
         edges = self._level(listing, np.append(minutes, minutes[-1] + 1))
         opens, closes = edges[:-1], edges[1:]

@@ -21,7 +21,9 @@ from quasar.provider import (
     Provider,
     SymbolNotice,
     SymbolState,
+    Tick,
     TickItem,
+    TickKind,
     TickRequest,
     UnknownSymbol,
 )
@@ -32,7 +34,7 @@ _CHUNK_NS = 7 * 24 * 60 * MINUTE_NS
 
 
 class Simulated(Provider):
-    """Twenty invented markets that never close: history at any interval, live trades, the same for everybody."""
+    """Twenty invented markets that never close: bars of any interval, live trades and best prices, for everybody."""
 
     name = "simulated"
     version = "1"
@@ -46,6 +48,7 @@ class Simulated(Provider):
         "4h": dt.timedelta(days=1825),
         "1d": dt.timedelta(days=3650),
     }
+    tick_kinds = ("trade", "book_top")
     asset_classes = ("crypto", "equity")
     calendar = "24/7"
 
@@ -82,7 +85,8 @@ class Simulated(Provider):
             at = stop
 
     async def live(self, feed: Feed) -> AsyncIterator[LiveItem]:
-        """Yield each trade when its time has come."""
+        """Yield each trade when its time has come, and the best prices when they change."""
+        tops: dict[str, tuple[float, ...]] = {}
         seen = self.clock.time_ns()
         told: dict[str, LiveSymbol] = {}
         while True:
@@ -90,9 +94,15 @@ class Simulated(Provider):
                 yield notice
             await self.clock.sleep(self.pace)
             now = self.clock.time_ns()
-            for symbol in list(feed.symbols):
-                if symbol in self._market.listings and len(trades := self._market.trades(symbol, seen, now)):
+            for symbol, wanted in list(feed.symbols.items()):
+                if symbol not in self._market.listings:
+                    continue
+                if wanted.trades and len(trades := self._market.trades(symbol, seen, now)):
                     yield symbol, trades
+                if wanted.book_top and (top := self._market.top(symbol, now)) != tops.get(symbol):
+                    tops[symbol] = top
+                    prices = dict(zip(("bid_price", "bid_size", "ask_price", "ask_size"), top, strict=True))
+                    yield symbol, Tick(now, TickKind.BOOK_TOP, **prices)
             seen = max(seen, now)
 
     def _answers(self, feed: Feed, told: dict[str, LiveSymbol]) -> Iterator[SymbolNotice]:

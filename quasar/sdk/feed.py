@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from quasar.sdk.notices import LiveItem
@@ -22,6 +22,8 @@ class FeedChange:
     """Symbols of which a new snapshot is wanted."""
     reconnect: bool = False
     """The connection is to be made anew."""
+    former: Mapping[str, LiveSymbol] = field(default_factory=dict)
+    """What was wanted so far of those `added` symbols that are not new."""
 
 
 class Feed:
@@ -43,9 +45,10 @@ class Feed:
         """Take symbols away, then add some; a symbol that is there takes its new wishes."""
         removed = tuple(gone for symbol in remove if (gone := self.symbols.pop(symbol, None)) is not None)
         added = tuple(symbol for symbol in add if self.symbols.get(symbol.symbol) != symbol)
+        former = {symbol.symbol: self.symbols[symbol.symbol] for symbol in added if symbol.symbol in self.symbols}
         self.symbols.update((symbol.symbol, symbol) for symbol in added)
         if added or removed:
-            self._changes.put_nowait(FeedChange(added, removed))
+            self._changes.put_nowait(FeedChange(added, removed, former=former))
 
     def resync(self, symbols: Sequence[str] = ()) -> None:
         """Ask for new snapshots of symbols; without symbols, for a new connection."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quasar.model.asset_classes import AssetClass
 from quasar.model.instants import TimeRange, from_ns
@@ -85,6 +85,22 @@ class LiveSymbol:
     """Bars wanted, canonical, for vendors that push them."""
     provider_id: str = ""
     """The vendor's own id of the symbol; empty: not known."""
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is wanted."""
+        return self.trades or self.quotes or self.book_top or bool(self.intervals)
+
+    def without(self, other: LiveSymbol | None) -> LiveSymbol:
+        """Return what of this another wish for the same symbol does not hold; None holds nothing."""
+        if other is None:
+            return self
+        return replace(
+            self,
+            trades=self.trades and not other.trades,
+            quotes=self.quotes and not other.quotes,
+            book_top=self.book_top and not other.book_top,
+            intervals=tuple(code for code in self.intervals if code not in other.intervals),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from quasar import errors
+from quasar.model.ticks import TickKind
 from quasar.sdk.context import Context
 from quasar.sdk.failures import Unauthorised
 from quasar.sdk.feed import Feed, FeedChange, Sink
@@ -36,6 +37,8 @@ Message = str | bytes | Mapping[str, Any] | list[Any]
 _WATCH_S: Final = 1.0
 _TRIES: Final = 3
 """How often a subscription is sent before it counts as refused."""
+_MEND_S: Final = 5.0
+"""A symbol is synchronised anew at most so often because of its checksum."""
 _LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 _KEPT_OF_MESSAGE: Final = 2_000
 _PASSING: Final = (OSError, TimeoutError, WebSocketException, errors.VendorFailed)
@@ -51,6 +54,7 @@ class Dialect(Protocol):
 
     patience: ClassVar[Patience]
     acknowledges: ClassVar[bool]
+    tick_kinds: ClassVar[tuple[TickKind | str, ...]]
 
     async def endpoint(self) -> str:
         """Return the URL to connect to."""
@@ -192,6 +196,9 @@ class _Session:
         self._log = context.log
         self._report = report
         self._waiting: dict[str, tuple[float, int]] = {}
+        self._torn: set[str] = set()
+        """Symbols whose book is to be asked for anew."""
+        self._mended: dict[str, float] = {}
         self._received_ns = 0
         self._bytes = 0
         self._since = context.clock.monotonic()
@@ -216,7 +223,7 @@ class _Session:
 
     async def _read(self) -> None:
         decode, parse, put, ready = self._dialect.decode, self._dialect.parse, self._sink.put, self._sink.ready
-        waiting, time_ns = self._waiting, self._clock.time_ns
+        time_ns = self._clock.time_ns
         async for raw in self._socket:
             self._received_ns = time_ns()
             self._bytes += len(raw)
@@ -224,8 +231,8 @@ class _Session:
                 self._tap.received(raw)
             try:
                 for item in parse(decode(raw)):
-                    if waiting and type(item) is SymbolNotice:
-                        waiting.pop(item.symbol, None)
+                    if type(item) is SymbolNotice:
+                        self._noted(item)
                     put(item)
             except errors.VendorFailed:
                 raise  # the author says that this connection is of no use any more
@@ -233,6 +240,11 @@ class _Session:
                 put(self._rejected(raw, error))
             await ready()
         raise ConnectionClosed(self._socket.protocol.close_rcvd, self._socket.protocol.close_sent)
+
+    def _noted(self, notice: SymbolNotice) -> None:
+        self._waiting.pop(notice.symbol, None)
+        if notice.state is SymbolState.CHECKSUM_FAILED:
+            self._torn.add(notice.symbol)
 
     def _rejected(self, raw: str | bytes, error: Exception) -> RejectedRow:
         self._log.warning("a message could not be parsed", exc_info=error)
@@ -244,7 +256,7 @@ class _Session:
             change: FeedChange = await self._feed.changed()
             if change.reconnect:
                 raise _Reconnect
-            for message in self._dialect.unsubscribe(change.removed) if change.removed else ():
+            for message in self._dialect.unsubscribe(gone) if (gone := self._gone(change)) else ():
                 await self._send(message)
             again = [self._feed.symbols[name] for name in change.resync if name in self._feed.symbols]
             if again:
@@ -252,7 +264,13 @@ class _Session:
                     await self._send(message)
                 for symbol in again:
                     self._sink.put(SymbolNotice(symbol.symbol, SymbolState.RESYNCING))
-            await self._subscribe([*change.added, *again], 1)
+            new = [more for one in change.added if (more := one.without(change.former.get(one.symbol)))]
+            await self._subscribe([*new, *again], 1)
+
+    def _gone(self, change: FeedChange) -> list[LiveSymbol]:
+        """Return what is no longer wanted. A feed of one kind of ticks may know of symbols only, and keeps them."""
+        less = (change.former[one.symbol].without(one) for one in change.added if one.symbol in change.former)
+        return [*change.removed, *(one for one in less if one and len(self._dialect.tick_kinds) > 1)]
 
     async def _subscribe(self, symbols: Sequence[LiveSymbol], attempt: int) -> None:
         if not symbols:
@@ -278,6 +296,7 @@ class _Session:
             )
             self._check_heartbeat()
             await self._check_acknowledgements()
+            self._mend()
 
     def _check_heartbeat(self) -> None:
         promised = self._dialect.patience.heartbeat_s
@@ -287,6 +306,15 @@ class _Session:
         silent = (self._clock.time_ns() - last) / 1e9
         if silent > 3 * promised:
             raise SilentFeed(f"nothing was received for {silent:.0f} s, not even a heartbeat")
+
+    def _mend(self) -> None:
+        """Ask for books anew whose checksum did not hold, each now and then: the next one may not hold either."""
+        now = self._clock.monotonic()
+        due = {symbol for symbol in self._torn if now - self._mended.get(symbol, -_MEND_S) >= _MEND_S}
+        if due:
+            self._torn -= due
+            self._mended.update(dict.fromkeys(due, now))
+            self._feed.resync(sorted(due))
 
     async def _check_acknowledgements(self) -> None:
         now = self._clock.monotonic()

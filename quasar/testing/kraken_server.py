@@ -24,7 +24,7 @@ _CHECKED: Final = 10
 
 
 class KrakenServer(LocalServer):
-    """Kraken: REST `AssetPairs`, `Assets`, `OHLC`, `Trades`, `Time`; WebSocket v2 `trade`, `book`, `ohlc`, `ping`."""
+    """Kraken: REST `AssetPairs`, `Assets`, `OHLC`, `Trades`, `Time`; WebSocket v2 `trade`, `ticker`, `book`, `ohlc`."""
 
     def __init__(self, exchange: Exchange, *, clock: Clock | None = None, pace_s: float = 0.1, port: int = 0) -> None:
         """Show an exchange.
@@ -132,6 +132,7 @@ class _Session:
         self._socket = socket
         self._altnames = {v2_symbol(pair["wsname"]): name for name, pair in server.exchange.pairs().items()}
         self._trades: set[str] = set()
+        self._quotes: dict[str, Levels] = {}
         self._books: dict[str, tuple[int, Levels]] = {}
         self._bars: dict[tuple[str, int], list[Any]] = {}
         self._held: dict[str, dict[str, Any]] = {}
@@ -182,6 +183,11 @@ class _Session:
             await self._send(frame)
         if channel == "trade":
             self._trades.add(symbol)
+        elif channel == "ticker" and not frames:
+            best = self._exchange.book(symbol, 1, now)
+            if best is not None:
+                self._quotes[symbol] = best
+                await self._send(self._ticker_message("snapshot", symbol, best, now))
         elif channel == "book" and not frames:
             depth = int(params.get("depth", 10))
             book = self._exchange.book(symbol, depth, now)
@@ -196,6 +202,7 @@ class _Session:
 
     async def _end(self, symbol: str, params: Mapping[str, Any]) -> None:
         self._trades.discard(symbol) if params["channel"] == "trade" else None
+        self._quotes.pop(symbol, None) if params["channel"] == "ticker" else None
         self._books.pop(symbol, None) if params["channel"] == "book" else None
         self._bars.pop((symbol, int(params.get("interval", 1))), None) if params["channel"] == "ohlc" else None
 
@@ -222,6 +229,11 @@ class _Session:
             rows = self._delayed(symbol, _trade_rows(symbol, self._exchange.trades(symbol, seen, now).ticks()))
             for _ in range((2 if self._faults.duplicate_trades else 1) if rows else 0):
                 yield json.dumps({"channel": "trade", "type": "update", "data": rows})
+        for symbol, quoted in self._quotes.items():
+            best = self._exchange.book(symbol, 1, now)
+            if best is not None and best != quoted:
+                self._quotes[symbol] = best
+                yield self._ticker_message("update", symbol, best, now)
         for symbol, (depth, before) in self._books.items():
             book = self._exchange.book(symbol, depth, now)
             if book is not None and book != before:
@@ -245,6 +257,12 @@ class _Session:
         since = now // SECOND_NS - (count + 1) * minutes * 60
         rows = self._exchange.ohlc(self._altnames[symbol], minutes, since, now)[-count:]
         return [row for row in rows if row[7]]  # the feed has no bars of minutes without trades
+
+    def _ticker_message(self, kind: str, symbol: str, best: Levels, now: int) -> str:
+        ((bid, bid_size), (ask, ask_size)) = best[0][0], best[1][0]
+        quote = {"bid": float(bid), "bid_qty": float(bid_size), "ask": float(ask), "ask_qty": float(ask_size)}
+        data = [{"symbol": symbol, **quote, "last": float(bid), "timestamp": rfc3339(now)}]
+        return json.dumps({"channel": "ticker", "type": kind, "data": data})
 
     def _book_message(self, kind: str, symbol: str, levels: Levels, book: Levels, now: int) -> str:
         bids, asks = book

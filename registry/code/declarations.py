@@ -43,6 +43,8 @@ class Declaration:
     intervals: tuple[str, ...] = ()
     """In canonical form; empty: not told."""
     streams_ticks: bool = False
+    tick_kinds: tuple[str, ...] = ()
+    """Words of `TickKind`: TRADE, QUOTE, BOOK_TOP."""
     fields: tuple[PreferenceField, ...] = ()
     secrets: tuple[SecretField, ...] = ()
     history_depths: Mapping[str, dt.timedelta]
@@ -64,6 +66,7 @@ class Declaration:
             ),
             intervals=tuple(manifest.get("intervals", ())),
             streams_ticks=bool(manifest.get("streams_ticks", False)),
+            tick_kinds=_tick_kinds(manifest),
             fields=tuple(field_of(field) for field in manifest.get("preferences", ())),
             secrets=tuple(_secret(secret) for secret in manifest.get("secrets", ())),
             history_depths={
@@ -90,6 +93,13 @@ class Declaration:
 def seconds_of(text: str) -> dt.timedelta:
     """Return the duration that a text such as `3.5s` stands for (the JSON form of a protobuf duration)."""
     return dt.timedelta(seconds=float(text.removesuffix("s")))
+
+
+def _tick_kinds(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the kinds of ticks that are streamed; a class that names none streams trades."""
+    if not manifest.get("streams_ticks", False):
+        return ()
+    return tuple(str(kind).upper() for kind in manifest.get("tick_kinds", ())) or ("TRADE",)
 
 
 def _secret(secret: Mapping[str, Any]) -> SecretField:

@@ -11,6 +11,7 @@ from quasar.model.instants import to_ns
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import duration, instant, timestamp, timestamp_ns
 from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.registry.v1 import subscription_pb2 as pb
 from quasar_proto.registry.v1 import subscription_service_pb2 as service_pb
 from registry.subscriptions.alteration import Named
@@ -20,6 +21,7 @@ from registry.subscriptions.selections import AssetCondition, Selection, Selecti
 from registry.subscriptions.series import Series, SeriesPage
 from registry.subscriptions.statuses import SeriesState, Status
 from registry.subscriptions.subscriptions import State, Subscription
+from registry.subscriptions.tick_kinds import in_order, number_of, word_of
 
 
 def selection_of(message: pb.Selector) -> Selection:
@@ -83,6 +85,7 @@ def wish_of(message: pb.NewSubscription) -> Wish:
         historical=message.historical,
         live=message.live,
         store_ticks=message.store_ticks,
+        tick_kinds=in_order(word_of(kind) for kind in message.tick_kinds),
         cron=message.cron.strip(),
         time_zone=message.time_zone,
         backfill_start=instant(message.backfill_start) if message.HasField("backfill_start") else None,
@@ -101,6 +104,7 @@ def values_of(message: pb.Subscription) -> Wish:
         historical=message.historical,
         live=message.live,
         store_ticks=message.store_ticks,
+        tick_kinds=in_order(word_of(kind) for kind in message.tick_kinds),
         cron=message.cron.strip(),
         time_zone=message.time_zone,
         backfill_start=instant(message.backfill_start) if message.HasField("backfill_start") else None,
@@ -128,6 +132,7 @@ def subscription_message(one: Subscription, status: Status | None = None) -> pb.
         historical=wish.historical,
         live=wish.live,
         store_ticks=wish.store_ticks,
+        tick_kinds=_kinds(wish.tick_kinds),
         cron=wish.cron,
         time_zone=wish.time_zone,
         backfill_start=timestamp(wish.backfill_start),
@@ -196,6 +201,7 @@ def series_message(series: Series, state: SeriesState | None = None) -> pb.Subsc
         historical=series.historical,
         live=series.live,
         store_ticks=series.store_ticks,
+        tick_kinds=_kinds(series.tick_kinds),
         crons=[pb.CollectionCron(cron=cron, time_zone=zone) for cron, zone in series.crons],
         backfill_start=timestamp(series.backfill_start),
         unresolved=pb.UnresolvedCause.Value(f"UNRESOLVED_CAUSE_{series.unresolved or 'UNSPECIFIED'}"),
@@ -225,6 +231,10 @@ def preview_message(preview: Preview) -> pb.SubscriptionPreview:
         warnings=preview.warnings,
         existing_subscription_id="" if preview.existing is None else str(preview.existing),
     )
+
+
+def _kinds(words: Iterable[str]) -> list[market_data_pb2.TickKind.ValueType]:
+    return [number_of(word) for word in words]  # type: ignore[misc]  # enum values travel as plain integers
 
 
 def _all(series: Iterable[Series]) -> list[pb.SubscribedSeries]:

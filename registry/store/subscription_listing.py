@@ -35,6 +35,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "historical": _truth("s.historical"),
     "live": _truth("s.live"),
     "store_ticks": _truth("s.store_ticks"),
+    "tick_kinds": Field("s.tick_kinds", "list"),
     "state": Field("s.state", "enum", ("ACTIVE", "PAUSED")),
     "backfill_start": Field("s.backfill_start", "time"),
     "note": Field("s.note"),

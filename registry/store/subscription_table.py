@@ -66,6 +66,7 @@ async def insert(connection: Any, plans: Sequence[Plan], actor: Actor | None, no
         [wish.historical for wish in wishes],
         [wish.live for wish in wishes],
         [wish.store_ticks for wish in wishes],
+        [",".join(wish.tick_kinds) for wish in wishes],
         [wish.cron for wish in wishes],
         [wish.time_zone for wish in wishes],
         [wish.backfill_start for wish in wishes],
@@ -216,6 +217,7 @@ async def update(connection: Any, subscription_id: uuid.UUID, plan: Plan, now: d
         wish.backfill_start,
         wish.note,
         now,
+        list(wish.tick_kinds),
     )
 
 
@@ -235,6 +237,7 @@ async def update_all(
         values.backfill_start,
         values.note,
         now,
+        list(values.tick_kinds),
     )
     return [row["subscription_id"] for row in rows]
 
@@ -248,6 +251,7 @@ def subscription(row: Any) -> Subscription:
         historical=row["historical"],
         live=row["live"],
         store_ticks=row["store_ticks"],
+        tick_kinds=tuple(row["tick_kinds"]),
         cron=row["cron"],
         time_zone=row["time_zone"],
         backfill_start=row["backfill_start"],

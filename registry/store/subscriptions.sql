@@ -30,17 +30,19 @@ where not exists (select from registry.indices i where lower(i.name) = lower(n.n
 -- All at once; what exists already is left as it is and not returned.
 insert into registry.provider_subscription (
     code_id, provider, interval, selection_kind, selection_name, selection_names, selection_key, selector, historical, live,
-    store_ticks, cron, time_zone, backfill_start, note, state, created_at, updated_at, created_by
+    store_ticks, tick_kinds, cron, time_zone, backfill_start, note, state, created_at, updated_at, created_by
 )
 select n.code_id, n.provider, n.interval, n.kind, n.name,
     case when n.kind = 'assets' then '{}'::text[]
          else array(select jsonb_array_elements_text(jsonb_path_query_array(n.selector, 'lax $.*[*]'))) end,
-    n.key, n.selector, n.historical, n.live, n.store_ticks, n.cron, n.time_zone, n.backfill_start, n.note,
-    case when n.paused then 'PAUSED' else 'ACTIVE' end, $16, $16, $17
+    n.key, n.selector, n.historical, n.live, n.store_ticks,
+    string_to_array(n.tick_kinds, ','), n.cron, n.time_zone, n.backfill_start, n.note,
+    case when n.paused then 'PAUSED' else 'ACTIVE' end, $17, $17, $18
 from unnest(
     $1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::boolean[], $9::boolean[],
-    $10::boolean[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::boolean[]
-) n (code_id, provider, interval, kind, name, key, selector, historical, live, store_ticks, cron, time_zone, backfill_start, note, paused)
+    $10::boolean[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::text[], $16::boolean[]
+) n (code_id, provider, interval, kind, name, key, selector, historical, live, store_ticks, tick_kinds, cron, time_zone, backfill_start, note,
+     paused)
 on conflict (code_id, interval, selection_key) do nothing
 returning subscription_id, code_id, interval, selection_key;
 
@@ -284,7 +286,7 @@ set interval = $2, selection_kind = $3, selection_name = $4,
     selection_names = case when $3 = 'assets' then '{}'::text[]
         else array(select jsonb_array_elements_text(jsonb_path_query_array($6::jsonb, 'lax $.*[*]'))) end,
     selection_key = $5, selector = $6, historical = $7, live = $8, store_ticks = $9, cron = $10, time_zone = $11,
-    backfill_start = $12, note = $13, updated_at = $14, revision = revision + 1
+    backfill_start = $12, note = $13, updated_at = $14, tick_kinds = $15, revision = revision + 1
 where subscription_id = $1;
 
 -- name: subscription_update_all
@@ -297,6 +299,7 @@ set historical = case when 'historical' = any($2) then $3 else s.historical end,
     time_zone = case when 'time_zone' = any($2) then $7 else s.time_zone end,
     backfill_start = case when 'backfill_start' = any($2) then $8 else s.backfill_start end,
     note = case when 'note' = any($2) then $9 else s.note end,
+    tick_kinds = case when 'tick_kinds' = any($2) then $11 else s.tick_kinds end,
     updated_at = $10, revision = s.revision + 1
 where s.subscription_id = any($1)
     and (
@@ -307,6 +310,7 @@ where s.subscription_id = any($1)
         or ('time_zone' = any($2) and s.time_zone <> $7)
         or ('backfill_start' = any($2) and s.backfill_start is distinct from $8)
         or ('note' = any($2) and s.note <> $9)
+        or ('tick_kinds' = any($2) and s.tick_kinds <> $11)
     )
 returning s.subscription_id;
 
@@ -323,11 +327,11 @@ limit $2;
 -- first within its provider.
 with rows as (
     select s.provider, 1 as place, t.symbol as name, s.interval, s.subscription_id, s.state, s.historical, s.live, s.store_ticks,
-        s.cron, s.time_zone, s.backfill_start, t.asset_id, null::text as cause
+        s.tick_kinds, s.cron, s.time_zone, s.backfill_start, t.asset_id, null::text as cause
     from registry.provider_subscription s join registry.subscription_symbols t using (subscription_id)
     where $2::uuid is null or s.subscription_id = $2
     union all
-    select s.provider, 0, u.name, s.interval, s.subscription_id, s.state, s.historical, s.live, s.store_ticks, s.cron, s.time_zone,
+    select s.provider, 0, u.name, s.interval, s.subscription_id, s.state, s.historical, s.live, s.store_ticks, s.tick_kinds, s.cron, s.time_zone,
         s.backfill_start, null, u.cause
     from registry.provider_subscription s join registry.subscription_unresolved u using (subscription_id)
     where $2::uuid is null or s.subscription_id = $2
@@ -341,6 +345,9 @@ series as (
         coalesce(bool_or(historical) filter (where state = 'ACTIVE'), bool_or(historical)) as historical,
         coalesce(bool_or(live) filter (where state = 'ACTIVE'), bool_or(live)) as live,
         coalesce(bool_or(store_ticks) filter (where state = 'ACTIVE'), bool_or(store_ticks)) as store_ticks,
+        string_to_array(string_agg(
+            case when interval <> '' or tick_kinds = '{}' then 'TRADE,' else '' end || array_to_string(tick_kinds, ','), ','
+        ) filter (where live and counts), ',') as tick_kinds,
         coalesce(
             array_agg(distinct array[cron, time_zone]) filter (where state = 'ACTIVE' and historical),
             array_agg(distinct array[cron, time_zone]) filter (where historical and not exists_active)

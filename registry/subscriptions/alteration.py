@@ -24,6 +24,7 @@ CHANGEABLE = (
     "historical",
     "live",
     "store_ticks",
+    "tick_kinds",
     "cron",
     "time_zone",
     "backfill_start",

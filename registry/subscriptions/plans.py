@@ -12,6 +12,7 @@ from quasar.model.intervals import Interval
 from quasar.schedule import Schedule
 from registry.code.declarations import Declaration
 from registry.subscriptions.selections import Selection
+from registry.subscriptions.tick_kinds import spoken
 from registry.violations import refused
 
 _EVERY_MINUTE = "* * * * *"
@@ -28,6 +29,8 @@ class Wish:
     historical: bool = False
     live: bool = False
     store_ticks: bool = False
+    tick_kinds: tuple[str, ...] = ()
+    """Words of `TickKind`, in the order of the contract; empty: trades."""
     cron: str = ""
     time_zone: str = ""
     backfill_start: dt.datetime | None = None
@@ -140,8 +143,13 @@ def _check_ability(wish: Wish, provider: ProviderFacts) -> None:
         problem = f"{named} has no live feed; {able}"
     elif (wish.store_ticks or not wish.interval) and wish.live and not declared.streams_ticks:
         problem = f"{named} streams no ticks; leave store_ticks out and name an interval"
+    elif wish.live and (lacking := [kind for kind in wish.tick_kinds if kind not in declared.tick_kinds]):
+        has = spoken(declared.tick_kinds) if declared.tick_kinds else "no ticks"
+        problem = f"{named} streams no {spoken(lacking)}; it streams {has}"
     if problem:
         raise FailedPrecondition(f"{problem}.", resource=Resource("provider", provider.name))
+    if wish.tick_kinds and not wish.live:
+        raise _invalid("tick_kinds", "must come with live, for a live feed is asked for them, was set without it")
     if wish.store_ticks and not wish.live:
         raise _invalid("store_ticks", "must come with live, for ticks are stored of a live feed, was true without it")
     if wish.historical and not wish.interval:

@@ -14,6 +14,7 @@ from registry.store.statements import SQL
 from registry.store.subscription_listing import SERIES
 from registry.subscriptions.ground import Ground, not_found, read
 from registry.subscriptions.statuses import SeriesName, SeriesState, StatusDesk
+from registry.subscriptions.tick_kinds import in_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class Series:
     historical: bool
     live: bool
     store_ticks: bool
+    tick_kinds: tuple[str, ...]
+    """Words of `TickKind`."""
     crons: tuple[tuple[str, str], ...]
     """Cron expression and time zone; both may be empty."""
     backfill_start: dt.datetime | None
@@ -104,6 +107,7 @@ def series_of(row: Any) -> Series:
         historical=row["historical"],
         live=row["live"],
         store_ticks=row["store_ticks"],
+        tick_kinds=in_order(row["tick_kinds"] or ()),
         crons=tuple((cron, zone) for cron, zone in row["crons"] or ()),
         backfill_start=row["backfill_start"],
         unresolved=row["unresolved"],

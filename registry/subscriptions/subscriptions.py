@@ -59,6 +59,7 @@ class Subscription:
             "historical": wish.historical,
             "live": wish.live,
             "store_ticks": wish.store_ticks,
+            "tick_kinds": list(wish.tick_kinds),
             "cron": wish.cron,
             "time_zone": wish.time_zone,
             "backfill_start": None if wish.backfill_start is None else wish.backfill_start.isoformat(),

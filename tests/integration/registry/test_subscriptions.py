@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf import field_mask_pb2
 
+from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.registry.v1 import subscription_pb2
 from quasar_proto.registry.v1 import subscription_service_pb2 as pb
 from tests.integration.registry.stage import Stage, failure_of, provide
@@ -152,6 +153,43 @@ async def test_ticks_are_subscribed_without_an_interval(stage: Stage) -> None:
     made = await create(stage, interval="", live=True, store_ticks=True)
 
     assert (made.interval, made.live, made.store_ticks) == ("", True, True)
+
+
+async def test_kinds_of_ticks_are_stored_found_changed_and_joined_over_the_subscriptions_of_a_series(
+    stage: Stage,
+) -> None:
+    await provide(stage, tick_kinds=["trade", "quote", "book_top"])
+    kinds = market_data_pb2.TickKind
+    tops = await create(stage, "B", interval="", live=True, tick_kinds=[kinds.TICK_KIND_BOOK_TOP])
+    plain = await create(stage, "C", interval="", live=True)
+    assert (list(tops.tick_kinds), list(plain.tick_kinds)) == ([kinds.TICK_KIND_BOOK_TOP], [])
+    assert await listed(stage, filter="tick_kinds = BOOK_TOP") == ["B"]
+
+    await create(stage, "B", interval="1min", live=True)
+    answer = await stage.subscriptions.ListSubscribedSeries(pb.ListSubscribedSeriesRequest())
+    found = {(one.key.symbol, one.key.interval): list(one.tick_kinds) for one in answer.series}
+    assert found == {
+        ("B", ""): [kinds.TICK_KIND_BOOK_TOP],
+        ("B", "1min"): [kinds.TICK_KIND_TRADE],
+        ("C", ""): [kinds.TICK_KIND_TRADE],
+    }
+
+    values = subscription_pb2.Subscription(
+        subscription_id=tops.subscription_id, tick_kinds=[kinds.TICK_KIND_QUOTE, kinds.TICK_KIND_TRADE]
+    )
+    request = pb.UpdateSubscriptionRequest(subscription=values, update_mask=mask("tick_kinds"))
+    changed = (await stage.subscriptions.UpdateSubscription(request)).subscription
+    assert list(changed.tick_kinds) == [kinds.TICK_KIND_TRADE, kinds.TICK_KIND_QUOTE]
+    event = await stage.last_event("SubscriptionUpdated")
+    assert event["data"]["before"]["tick_kinds"] == ["BOOK_TOP"]
+    assert event["data"]["after"]["tick_kinds"] == ["TRADE", "QUOTE"]
+
+
+async def test_kinds_of_ticks_that_the_provider_does_not_stream_are_refused(stage: Stage) -> None:
+    await provide(stage)
+    found = await refused(stage, interval="", live=True, tick_kinds=[market_data_pb2.TickKind.TICK_KIND_QUOTE])
+    assert found.reason == "FAILED_PRECONDITION"
+    assert "streams no quotes; it streams trades" in found.message
 
 
 async def test_the_same_selection_exists_once(stage: Stage) -> None:

@@ -19,6 +19,7 @@ from quasar.provider import (
     SymbolNotice,
     SymbolState,
     Tick,
+    TickFlag,
     TickKind,
 )
 from quasar.providers.kraken import Kraken, nanoseconds, parse_ohlc, parse_rest_trades, v2_symbol
@@ -185,6 +186,19 @@ def test_trades_of_the_rest_interface_are_read() -> None:
 
 async def test_one_message_subscribes_all_symbols_of_a_channel() -> None:
     provider = await started()
-    wanted = [LiveSymbol("BTC/USD", intervals=("1min",)), LiveSymbol("ETH/USD", book_top=True)]
+    wanted = [LiveSymbol("BTC/USD", quotes=True, intervals=("1min",)), LiveSymbol("ETH/USD", book_top=True)]
     sent = [(m["params"]["channel"], m["params"]["symbol"]) for m in provider.subscribe(wanted)]
-    assert sent == [("trade", ["BTC/USD", "ETH/USD"]), ("book", ["ETH/USD"]), ("ohlc", ["BTC/USD"])]
+    both = ["BTC/USD", "ETH/USD"]
+    assert sent == [("trade", both), ("ticker", ["BTC/USD"]), ("book", ["ETH/USD"]), ("ohlc", ["BTC/USD"])]
+
+
+async def test_a_ticker_is_a_quote_of_the_venues_own_time() -> None:
+    provider = await started()
+    message = json.loads(recorded("kraken/ws_v2/doc_shaped/ws_ticker_snapshot.json").read_text())
+    ((symbol, tick),) = provider.parse(message)
+    assert isinstance(tick, Tick)
+    assert (symbol, tick.kind, tick.flags) == ("BTC/USD", TickKind.QUOTE, TickFlag.SNAPSHOT)
+    assert (tick.bid_price, tick.bid_size, tick.ask_price, tick.ask_size) == (105944.2, 2.5, 105944.3, 3.2)
+    assert tick.event_time_ns == nanoseconds("2022-12-25T09:30:59.123456Z")
+    (refused,) = provider.parse({"channel": "ticker", "type": "update", "data": [{"symbol": "BTC/USD", "bid": 1.0}]})
+    assert isinstance(refused, RejectedRow)

@@ -51,6 +51,17 @@ def test_ticks_need_a_live_feed_of_ticks() -> None:
         planned(facts(streams_ticks=False), interval="", live=True)
 
 
+def test_kinds_of_ticks_must_be_among_those_that_the_provider_streams() -> None:
+    quoting = facts(tick_kinds=["trade", "book_top"])
+    assert planned(quoting, live=True, tick_kinds=("BOOK_TOP",)).wish.tick_kinds == ("BOOK_TOP",)
+    with pytest.raises(FailedPrecondition, match="'alpha' streams no quotes; it streams trades and tops of the order"):
+        planned(quoting, live=True, tick_kinds=("TRADE", "QUOTE"))
+    with pytest.raises(FailedPrecondition, match="streams no tops of the order book; it streams trades"):
+        planned(live=True, tick_kinds=("BOOK_TOP",))
+    with pytest.raises(InvalidArgument, match="must come with live"):
+        planned(quoting, historical=True, tick_kinds=("TRADE",))
+
+
 def test_a_live_feed_of_ticks_makes_bars_of_any_interval_and_history_does_not() -> None:
     assert planned(interval="7min", live=True).wish.interval == "7min"
     assert planned(interval="500tick", live=True).wish.interval == "500tick"
