@@ -8,11 +8,11 @@ comment on table datahub.feed_replicas is 'DataHub processes that run now; who h
 
 create table datahub.feed_states (
     replica_id text        not null references datahub.feed_replicas on delete cascade,
-    provider   text        not null,
+    feed_id    text        not null,
     feed       bytea       not null,
     symbols    bytea       not null,
     told_at    timestamptz not null,
-    primary key (replica_id, provider)
+    primary key (replica_id, feed_id)
 );
 comment on column datahub.feed_states.feed is 'The connection, as a message Feed of the contract';
 comment on column datahub.feed_states.symbols is 'Its symbols, as a compressed message ListSymbolFeedsResponse of the contract';
@@ -20,7 +20,7 @@ comment on column datahub.feed_states.symbols is 'Its symbols, as a compressed m
 create table datahub.feed_requests (
     request_id bigint      generated always as identity primary key,
     replica_id text        not null references datahub.feed_replicas on delete cascade,
-    provider   text        not null,
+    feed_id    text        not null,
     symbols    text[]      not null,
     asked_at   timestamptz not null
 );

@@ -315,6 +315,10 @@ type Manifest struct {
 	// Live providers: the kinds of ticks that can be streamed, in lower case ("trade", "quote", "book_top"). Empty: trades where `streams_ticks`
 	// is set.
 	TickKinds []string `protobuf:"bytes,21,rep,name=tick_kinds,json=tickKinds,proto3" json:"tick_kinds,omitempty"`
+	// Live providers: how many symbols one connection carries at most. 0: any number. More symbols are spread over several connections.
+	SymbolsPerConnection int32 `protobuf:"varint,22,opt,name=symbols_per_connection,json=symbolsPerConnection,proto3" json:"symbols_per_connection,omitempty"`
+	// Live providers: how many connections may be open at once. 0: one. Symbols beyond what they carry are refused, each with its status.
+	MaxLiveStreams int32 `protobuf:"varint,23,opt,name=max_live_streams,json=maxLiveStreams,proto3" json:"max_live_streams,omitempty"`
 	// The preferences (for a strategy: its parameters) that the class takes, in the order in which the class declares them.
 	Preferences []*PreferenceField `protobuf:"bytes,30,rep,name=preferences,proto3" json:"preferences,omitempty"`
 	// The secrets that the class takes. Values are never part of a manifest.
@@ -501,6 +505,20 @@ func (x *Manifest) GetTickKinds() []string {
 		return x.TickKinds
 	}
 	return nil
+}
+
+func (x *Manifest) GetSymbolsPerConnection() int32 {
+	if x != nil {
+		return x.SymbolsPerConnection
+	}
+	return 0
+}
+
+func (x *Manifest) GetMaxLiveStreams() int32 {
+	if x != nil {
+		return x.MaxLiveStreams
+	}
+	return 0
 }
 
 func (x *Manifest) GetPreferences() []*PreferenceField {
@@ -1198,7 +1216,7 @@ const file_quasar_common_v1_code_proto_rawDesc = "" +
 	"\aCodeRef\x12:\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.quasar.common.v1.CodeKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1d\n" +
-	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"\xe1\v\n" +
+	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"\xd3\f\n" +
 	"\bManifest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18d2\x19^[A-Za-z][A-Za-z0-9_.-]*$R\x04name\x12:\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1a.quasar.common.v1.CodeKindB\n" +
@@ -1228,7 +1246,9 @@ const file_quasar_common_v1_code_proto_rawDesc = "" +
 	"\x10default_calendar\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18 R\x0fdefaultCalendar\x12+\n" +
 	"\aindices\x18\x14 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xe8\a\"\x06r\x04\x10\x01\x18dR\aindices\x121\n" +
 	"\n" +
-	"tick_kinds\x18\x15 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\b\x18\x01\"\x06r\x04\x10\x01\x18 R\ttickKinds\x12N\n" +
+	"tick_kinds\x18\x15 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\b\x18\x01\"\x06r\x04\x10\x01\x18 R\ttickKinds\x12=\n" +
+	"\x16symbols_per_connection\x18\x16 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x14symbolsPerConnection\x121\n" +
+	"\x10max_live_streams\x18\x17 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x0emaxLiveStreams\x12N\n" +
 	"\vpreferences\x18\x1e \x03(\v2!.quasar.common.v1.PreferenceFieldB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\vpreferences\x12A\n" +
 	"\asecrets\x18\x1f \x03(\v2\x1d.quasar.common.v1.SecretFieldB\b\xbaH\x05\x92\x01\x02\x10@R\asecrets\x12-\n" +
 	"\vwarmup_bars\x18( \x01(\x05B\f\xbaH\t\x1a\a\x18\x80\xad\xe2\x04(\x00R\n" +

@@ -822,8 +822,11 @@ type SeriesCoverage struct {
 	Buckets []*CoverageBucket `protobuf:"bytes,9,rep,name=buckets,proto3" json:"buckets,omitempty"`
 	// Up to where the ledger is classified; absent: nothing is.
 	ClassifiedUntilTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=classified_until_time,json=classifiedUntilTime,proto3" json:"classified_until_time,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Slots of the range that a bar is expected in and of which nothing is known, such as those that an imported file lacks: nobody was asked
+	// for them. They have no state and are in no share.
+	UnknownSlots  int64 `protobuf:"varint,11,opt,name=unknown_slots,json=unknownSlots,proto3" json:"unknown_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SeriesCoverage) Reset() {
@@ -924,6 +927,13 @@ func (x *SeriesCoverage) GetClassifiedUntilTime() *timestamppb.Timestamp {
 		return x.ClassifiedUntilTime
 	}
 	return nil
+}
+
+func (x *SeriesCoverage) GetUnknownSlots() int64 {
+	if x != nil {
+		return x.UnknownSlots
+	}
+	return 0
 }
 
 // A standing task with a schedule. Jobs follow from subscriptions and preferences and are not created by hand.
@@ -1586,7 +1596,7 @@ type RunAttempt struct {
 	Error *status.Status `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// How long the vendor asked to wait; absent: it did not.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,7,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// The last lines that the plug-in logged for it, oldest first, at most 50.
+	// What was noticed of the answer besides its rows and its error, at most 50 lines.
 	LogLines      []string `protobuf:"bytes,8,rep,name=log_lines,json=logLines,proto3" json:"log_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2296,7 +2306,7 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x124\n" +
-	"\x06counts\x18\x03 \x03(\v2\x1c.quasar.datahub.v1.SlotCountR\x06counts\"\xc7\x04\n" +
+	"\x06counts\x18\x03 \x03(\v2\x1c.quasar.datahub.v1.SlotCountR\x06counts\"\xec\x04\n" +
 	"\x0eSeriesCoverage\x125\n" +
 	"\x06series\x18\x01 \x01(\v2\x1d.quasar.datahub.v1.SeriesInfoR\x06series\x121\n" +
 	"\x05range\x18\x02 \x01(\v2\x1b.quasar.common.v1.TimeRangeR\x05range\x124\n" +
@@ -2308,7 +2318,8 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x10ranges_truncated\x18\b \x01(\bR\x0frangesTruncated\x12;\n" +
 	"\abuckets\x18\t \x03(\v2!.quasar.datahub.v1.CoverageBucketR\abuckets\x12N\n" +
 	"\x15classified_until_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x13classifiedUntilTimeB\x11\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x13classifiedUntilTime\x12#\n" +
+	"\runknown_slots\x18\v \x01(\x03R\funknownSlotsB\x11\n" +
 	"\x0f_complete_ratioB\x11\n" +
 	"\x0f_observed_ratio\"\xad\x05\n" +
 	"\x03Job\x12\x15\n" +

@@ -999,6 +999,16 @@ class Manifest(betterproto2.Message):
     is set.
     """
 
+    symbols_per_connection: "int" = betterproto2.field(22, betterproto2.TYPE_INT32)
+    """
+    Live providers: how many symbols one connection carries at most. 0: any number. More symbols are spread over several connections.
+    """
+
+    max_live_streams: "int" = betterproto2.field(23, betterproto2.TYPE_INT32)
+    """
+    Live providers: how many connections may be open at once. 0: one. Symbols beyond what they carry are refused, each with its status.
+    """
+
     preferences: "list[PreferenceField]" = betterproto2.field(30, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The preferences (for a strategy: its parameters) that the class takes, in the order in which the class declares them.

@@ -6876,7 +6876,7 @@ class RunAttempt(betterproto2.Message):
 
     log_lines: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
     """
-    The last lines that the plug-in logged for it, oldest first, at most 50.
+    What was noticed of the answer besides its rows and its error, at most 50 lines.
     """
 
 
@@ -7221,6 +7221,12 @@ class SeriesCoverage(betterproto2.Message):
     )
     """
     Up to where the ledger is classified; absent: nothing is.
+    """
+
+    unknown_slots: "int" = betterproto2.field(11, betterproto2.TYPE_INT64)
+    """
+    Slots of the range that a bar is expected in and of which nothing is known, such as those that an imported file lacks: nobody was asked
+    for them. They have no state and are in no share.
     """
 
 

@@ -174,6 +174,8 @@ class Manifest(_message.Message):
     DEFAULT_CALENDAR_FIELD_NUMBER: _builtins.int
     INDICES_FIELD_NUMBER: _builtins.int
     TICK_KINDS_FIELD_NUMBER: _builtins.int
+    SYMBOLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
+    MAX_LIVE_STREAMS_FIELD_NUMBER: _builtins.int
     PREFERENCES_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
     WARMUP_BARS_FIELD_NUMBER: _builtins.int
@@ -205,6 +207,10 @@ class Manifest(_message.Message):
     """Providers and brokers: how many requests may be in flight at once. 0: the platform's default (5)."""
     default_calendar: _builtins.str
     """Providers: the calendar for symbols whose exchange is unknown, a MIC ("XNYS") or "24/7". Empty: always open."""
+    symbols_per_connection: _builtins.int
+    """Live providers: how many symbols one connection carries at most. 0: any number. More symbols are spread over several connections."""
+    max_live_streams: _builtins.int
+    """Live providers: how many connections may be open at once. 0: one. Symbols beyond what they carry are refused, each with its status."""
     warmup_bars: _builtins.int
     """Strategies: how many closed bars the strategy wants to have seen before it may act. 0: none."""
     wants_ticks: _builtins.bool
@@ -296,6 +302,8 @@ class Manifest(_message.Message):
         default_calendar: _builtins.str = ...,
         indices: _abc.Iterable[_builtins.str] | None = ...,
         tick_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        symbols_per_connection: _builtins.int = ...,
+        max_live_streams: _builtins.int = ...,
         preferences: _abc.Iterable[Global___PreferenceField] | None = ...,
         secrets: _abc.Iterable[Global___SecretField] | None = ...,
         warmup_bars: _builtins.int = ...,
@@ -306,7 +314,7 @@ class Manifest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["publication_delay", b"publication_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_classes", b"asset_classes", "author_version", b"author_version", "capabilities", b"capabilities", "class_name", b"class_name", "concurrency", b"concurrency", "default_calendar", b"default_calendar", "description", b"description", "history_depths", b"history_depths", "hosts", b"hosts", "indices", b"indices", "intervals", b"intervals", "kind", b"kind", "language", b"language", "module_path", b"module_path", "name", b"name", "order_types", b"order_types", "paper", b"paper", "preferences", b"preferences", "publication_delay", b"publication_delay", "rate_limits", b"rate_limits", "sdk_version", b"sdk_version", "secrets", b"secrets", "streams_ticks", b"streams_ticks", "tick_kinds", b"tick_kinds", "times_in_force", b"times_in_force", "wants_ticks", b"wants_ticks", "warmup_bars", b"warmup_bars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_classes", b"asset_classes", "author_version", b"author_version", "capabilities", b"capabilities", "class_name", b"class_name", "concurrency", b"concurrency", "default_calendar", b"default_calendar", "description", b"description", "history_depths", b"history_depths", "hosts", b"hosts", "indices", b"indices", "intervals", b"intervals", "kind", b"kind", "language", b"language", "max_live_streams", b"max_live_streams", "module_path", b"module_path", "name", b"name", "order_types", b"order_types", "paper", b"paper", "preferences", b"preferences", "publication_delay", b"publication_delay", "rate_limits", b"rate_limits", "sdk_version", b"sdk_version", "secrets", b"secrets", "streams_ticks", b"streams_ticks", "symbols_per_connection", b"symbols_per_connection", "tick_kinds", b"tick_kinds", "times_in_force", b"times_in_force", "wants_ticks", b"wants_ticks", "warmup_bars", b"warmup_bars"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

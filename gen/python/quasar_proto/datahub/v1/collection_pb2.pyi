@@ -484,6 +484,7 @@ class SeriesCoverage(_message.Message):
     RANGES_TRUNCATED_FIELD_NUMBER: _builtins.int
     BUCKETS_FIELD_NUMBER: _builtins.int
     CLASSIFIED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    UNKNOWN_SLOTS_FIELD_NUMBER: _builtins.int
     expected_slots: _builtins.int
     """Slots that a bar is expected in: all but CLOSED."""
     complete_ratio: _builtins.float
@@ -492,6 +493,10 @@ class SeriesCoverage(_message.Message):
     """Share of the expected slots that have a bar (OBSERVED or REPAIRED), 0 to 1. Absent: none is expected."""
     ranges_truncated: _builtins.bool
     """There are more ranges than were asked for; the newest were kept."""
+    unknown_slots: _builtins.int
+    """Slots of the range that a bar is expected in and of which nothing is known, such as those that an imported file lacks: nobody was asked
+    for them. They have no state and are in no share.
+    """
     @_builtins.property
     def series(self) -> _market_data_pb2.SeriesInfo:
         """The series."""
@@ -531,10 +536,11 @@ class SeriesCoverage(_message.Message):
         ranges_truncated: _builtins.bool = ...,
         buckets: _abc.Iterable[Global___CoverageBucket] | None = ...,
         classified_until_time: _timestamp_pb2.Timestamp | None = ...,
+        unknown_slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_observed_ratio", b"_observed_ratio", "classified_until_time", b"classified_until_time", "complete_ratio", b"complete_ratio", "observed_ratio", b"observed_ratio", "range", b"range", "series", b"series"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_observed_ratio", b"_observed_ratio", "buckets", b"buckets", "classified_until_time", b"classified_until_time", "complete_ratio", b"complete_ratio", "counts", b"counts", "expected_slots", b"expected_slots", "observed_ratio", b"observed_ratio", "range", b"range", "ranges", b"ranges", "ranges_truncated", b"ranges_truncated", "series", b"series"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_observed_ratio", b"_observed_ratio", "buckets", b"buckets", "classified_until_time", b"classified_until_time", "complete_ratio", b"complete_ratio", "counts", b"counts", "expected_slots", b"expected_slots", "observed_ratio", b"observed_ratio", "range", b"range", "ranges", b"ranges", "ranges_truncated", b"ranges_truncated", "series", b"series", "unknown_slots", b"unknown_slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__complete_ratio: _TypeAlias = _typing.Literal["complete_ratio"]  # noqa: Y015
     _WhichOneofArgType__complete_ratio: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio"]  # noqa: Y015
@@ -917,7 +923,7 @@ class RunAttempt(_message.Message):
 
     @_builtins.property
     def log_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The last lines that the plug-in logged for it, oldest first, at most 50."""
+        """What was noticed of the answer besides its rows and its error, at most 50 lines."""
 
     def __init__(
         self,
