@@ -25,6 +25,8 @@ def _options(settings: GatewaySettings) -> list[tuple[str, int]]:
         # A service that starts again is found within two seconds.
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
+        # The proxy that `https_proxy` names leads out of the house; the services are inside it.
+        ("grpc.enable_http_proxy", 0),
     ]
 
 

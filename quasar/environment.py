@@ -55,7 +55,7 @@ class Environment:
         value = self.text(name)
         if value is None:
             return default
-        if not re.fullmatch(r"[+-]?\d+", value) or not at_least <= int(value) <= at_most:
+        if not re.fullmatch(r"[+-]?\d{1,18}", value) or not at_least <= int(value) <= at_most:
             rule = f"must be a whole number from {at_least} to {at_most}; unset it for {default}"
             raise BadSetting(name, rule, value)
         return int(value)
@@ -103,7 +103,7 @@ class Environment:
         if value is None:
             return default
         host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        if not host or not re.fullmatch(r"\d{1,5}", port) or not 1 <= int(port) <= 65535:
             raise BadSetting(name, f"must be host:port; unset it for {default}", value)
         return value
 
@@ -112,9 +112,22 @@ class Environment:
         value = self.text(name)
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-            shown = value if parts.password is None else value.replace(parts.password, "…")
+        if not _names_database(value):
             rule = "must be postgresql://user:password@host:port/database; unset it to use the embedded PostgreSQL"
-            raise BadSetting(name, rule, shown)
+            raise BadSetting(name, rule, _without_password(value))
         return value
+
+
+def _names_database(url: str) -> bool:
+    """Tell whether a URL is PostgreSQL's, names a database, and has a port that is one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("postgresql", "postgres") and bool(parts.path.strip("/")) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        return False
+
+
+def _without_password(text: str) -> str:
+    """Hide the passwords of what was to be a URL, also in the other form that PostgreSQL knows (`password=…`)."""
+    hidden = re.sub(r"(://[^\s:/@]*:)[^\s]*@", r"\1…@", text)
+    return re.sub(r"(?i)(password\s*=\s*)('[^']*'|[^\s&]+)", r"\1…", hidden)

@@ -193,13 +193,21 @@ class _Pipeline:
         """Write what was noted."""
         with self._lock:
             self._awaited_on = None
-            noted, self._noted = self._noted, []
+            noted = self._noted[:]
             if not noted:
                 return
+            del self._noted[: len(noted)]  # not replaced: a thread may be adding a line to this very list
             lines = [self._scrubbed(*one) for one in noted]
             self._ring.extend(lines)
-            self._out.write("".join([self._text(*line) for line in lines]))
+            self._write("".join([self._text(*line) for line in lines]))
+
+    def _write(self, text: str) -> None:
+        """Write lines. A full disk or a reader that has gone must not fail the work that is logged."""
+        try:
+            self._out.write(text)
             self._out.flush()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            return  # the ring has the lines
 
     def _scrubbed(
         self, time_ns: int, level: str, event: str, logger: str, request_id: str, fields: _Event

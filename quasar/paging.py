@@ -49,7 +49,7 @@ def page_key(query: Sequence[str], token: str) -> list[str | int] | None:
         return None
     try:
         content = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         content = None
     if not isinstance(content, list) or len(content) < 3 or not all(isinstance(part, str | int) for part in content):
         raise _invalid("must be the next_page_token of the page before, unchanged", token)

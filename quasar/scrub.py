@@ -9,13 +9,13 @@ from typing import Any, Final
 HIDDEN: Final = "***"
 
 _KEY: Final = re.compile(
-    r"secret|token|passw|authorization|bearer|credential|api_?key|private_?key|cookie", re.IGNORECASE
+    r"secret|token|passw|authorization|bearer|credential|api[_-]?key|private[_-]?key|cookie", re.IGNORECASE
 )
 # Two looks of a secret inside a text: what follows the word Bearer, and the password of a URL.
 _BEARER: Final = re.compile(r"(?i)\b(bearer)[\s:=]+[A-Za-z0-9._~+/=-]{8,}")
 _URL: Final = re.compile(r"(\w://[^\s:/@]*):[^\s@/]+@")
 _ASSIGNED: Final = re.compile(
-    r"(?i)\b((?:[\w-]*(?:secret|passw|token|api_?key))[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}\]]+"
+    r"(?i)\b((?:[\w-]*(?:secret|passw|token|api[_-]?key))[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}\]]+"
 )
 _DEEPEST: Final = 6
 _SHORTEST: Final = 8

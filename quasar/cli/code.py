@@ -78,10 +78,14 @@ def read_secrets(path: Path) -> dict[str, str]:
     """Read a file of secrets.
 
     Raises:
-        BadParameter: A line is no `name=value`; its value is not shown.
+        BadParameter: The file is no text, or a line is no `name=value`; its value is not shown.
     """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{path} must be UTF-8 text, was not", param_hint="--secrets-file") from error
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from quasar.ops.actors import Actor
     from quasar.ops.tokens import Token
 
-_LIFETIME = re.compile(r"(\d+)(s|m|h|d|w)")
+_LIFETIME = re.compile(r"(\d{1,18})(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_S = 5000 * 365 * 86400
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -34,7 +35,10 @@ class Lifetime(click.ParamType[dt.timedelta]):
         match = _LIFETIME.fullmatch(str(value))
         if match is None or int(match[1]) == 0:
             self.fail(f"must be a number and s, m, h, d or w, such as 90d, was {value!r}", param, ctx)
-        return dt.timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        if seconds > _LONGEST_S:
+            self.fail(f"must be at most 5000 years, was {value!r}; leave it out for a token without end", param, ctx)
+        return dt.timedelta(seconds=seconds)
 
 
 @click.group()

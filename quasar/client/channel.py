@@ -57,6 +57,8 @@ class ClientSettings:
     """For live ticks: bounds what the transport buffers for a reader that stalls (88 KB instead of up to 6 MB)."""
     keepalive_time_s: float = 30.0
     keepalive_timeout_s: float = 10.0
+    through_proxy: bool = False
+    """Go through the proxy that the environment names (`https_proxy`), for a service on the far side of one."""
 
     @property
     def encrypted(self) -> bool:
@@ -79,6 +81,8 @@ def channel_options(settings: ClientSettings) -> list[tuple[str, Any]]:
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.min_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 5000,
+        # The proxy that `https_proxy` names leads out of the house; the platform's services are inside it.
+        "grpc.enable_http_proxy": int(settings.through_proxy),
         # Channels of one process share connections otherwise, with each other's state and limits.
         "grpc.use_local_subchannel_pool": 1,
     }
@@ -101,8 +105,7 @@ class Channel:
             settings: Where the service is and how to call it.
             clock: Measures deadlines and pauses.
             bearer: Returns the bearer token of each call, in place of the one in the settings: services make theirs
-            anew
-                (`quasar.ops.bearers.ServiceBearer`).
+                anew (`quasar.ops.bearers.ServiceBearer`).
 
         Raises:
             quasar.errors.InvalidArgument: A TLS file cannot be read.

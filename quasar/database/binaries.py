@@ -12,6 +12,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,15 +174,19 @@ def _copy(binaries: PostgresBinaries, shared: Path) -> PostgresBinaries:
     copied = replace(binaries, folder=target / binaries.folder.relative_to(root), trees=())
     if (copied.folder / "postgres").is_file():
         return copied
-    staged = target.with_name(f"{target.name}.new")
+    staged: Path | None = None
     try:
         shared.mkdir(parents=True, exist_ok=True, mode=0o755)
-        shutil.rmtree(staged, ignore_errors=True)
+        staged = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=shared))
         for tree in binaries.trees:
             shutil.copytree(tree, staged / tree.name, symlinks=True)
         staged.chmod(0o755)
         staged.rename(target)
     except OSError as error:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+        if (copied.folder / "postgres").is_file():
+            return copied  # another start was faster
         raise EmbeddedPostgresError(
             f"the programs in {root} must be copied to {shared}, because PostgreSQL runs under another account than "
             f"root; that failed ({error.strerror}). Make it possible, or name other programs with QUASAR_PG_BIN"

@@ -285,14 +285,16 @@ class EmbeddedPostgres:
 
     async def _ensure_database(self) -> None:
         """Create the platform's database unless it is there."""
-        connection = await asyncpg.connect(self._url("postgres"), timeout=30)
+        connection = None
         try:
+            connection = await asyncpg.connect(self._url("postgres"), timeout=30)
             if not await connection.fetchval("select exists (select from pg_database where datname = $1)", DATABASE):
                 await connection.execute(f"create database {DATABASE}")
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise explain_log(self.cluster.home, f"{error}\n{self.last_log()}") from error
         finally:
-            await connection.close()
+            if connection is not None:
+                connection.terminate()
 
     async def _end(self, server: Postmaster) -> None:
         """Stop a server: fast, then at once."""

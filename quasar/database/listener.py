@@ -22,6 +22,8 @@ HINT_AFTER_CONNECT = ""
 
 _LONGEST_PAUSE_S = 15.0
 _PROBE_S = 30.0
+# The last one is a connection that was cut in the middle of an answer: it is in no state that its library knows.
+_TROUBLE = (DatabaseUnavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Listener:
@@ -61,7 +63,7 @@ class Listener:
             try:
                 await self._listen()
                 failures = 0
-            except (DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except _TROUBLE:
                 failures += 1
             finally:
                 self.connected.clear()

@@ -2,8 +2,10 @@
 
 A file is called `NNNN_name.sql`. Comment lines at its head may hold directives:
 
-    -- requires: pg_trgm           apply only where the capability is there; else record as skipped and try again at
-    each start
+    -- requires: pg_trgm
+
+`requires` applies the file only where the server has the capability; elsewhere it is recorded as skipped and tried
+again at each start.
 
 What was applied is kept in `ops.schema_migrations` with the SHA-256 of the file, so that a changed file is noticed.
 """

@@ -9,7 +9,9 @@ import asyncio
 import datetime as dt
 import decimal
 import json
+import os
 import re
+import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -144,9 +146,7 @@ class Database:
             except TimeoutError as error:
                 raise DatabaseUnavailable(f"no database connection became free within {timeout:g} seconds") from error
             except OSError as error:
-                raise DatabaseUnavailable(
-                    f"the database does not answer ({error.strerror or type(error).__name__})"
-                ) from error
+                raise DatabaseUnavailable(f"the database does not answer ({_reason(error)})") from error
             try:
                 yield connection
             finally:
@@ -311,9 +311,11 @@ def _means_closed(message: str) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Name the cause without an address or a password."""
-    if isinstance(error, OSError) and error.strerror:
+    """Name the cause without an address or a password, which asyncio writes into the text of an error."""
+    if isinstance(error, socket.gaierror) and error.strerror:
         return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return type(error).__name__
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -223,7 +224,7 @@ class Events:
     async def _position(self, cursor: str) -> int:
         bounds = await self._database.fetchrow(_SQL["event_id_bounds"])
         newest, oldest = bounds["newest"] or 0, bounds["oldest"] or 0
-        if not (cursor.isascii() and cursor.isdecimal()) or int(cursor) > newest:
+        if re.fullmatch(r"[0-9]{1,19}", cursor) is None or int(cursor) > newest:
             description = f"must be a cursor that this platform gave, was {cursor[:40]!r}"
             raise InvalidCursor(f"cursor {description}.", violations=[FieldViolation("cursor", description)])
         if 0 < int(cursor) < oldest - 1:

@@ -248,6 +248,8 @@ class Operations:
                     data={"reason": reason, "kind": found.kind},
                     actor=actor,
                 )
+                if found.state.final:  # nobody had taken it
+                    await self.record_end(connection, found)
                 await connection.execute(SQL["notify_operations"], f"work {operation_id}")
                 return found
         return await self.get(operation_id)

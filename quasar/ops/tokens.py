@@ -11,11 +11,20 @@ from typing import Any
 
 import asyncpg
 
-from quasar import paging
+from quasar import logs, paging
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.database.statements import load_statements
-from quasar.errors import AlreadyExists, NotFound, Resource, Unauthenticated
+from quasar.errors import (
+    AlreadyExists,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Resource,
+    Unauthenticated,
+)
 from quasar.ops.actors import Actor
 from quasar.ops.bearers import UserBearer, new_user_bearer
 from quasar.ops.events import Events
@@ -26,6 +35,7 @@ CHANNEL = "quasar_tokens"
 
 _SQL = load_statements("quasar.ops.store")
 _LIST = ("ListTokens",)
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +90,12 @@ class Tokens:
 
         Raises:
             AlreadyExists: A token in force has the name.
+            InvalidArgument: The lifetime ends after the year 9999.
         """
         bearer = new_user_bearer(self._random)
         parts = UserBearer.parse(bearer)
         assert parts is not None
-        expiry = None if lifetime is None else self._clock.now() + lifetime
+        expiry = None if lifetime is None else self._expiry(lifetime)
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["end_expired_namesake"], name)
             try:
@@ -98,6 +109,14 @@ class Tokens:
                 ) from error
             await self._record(connection, "TokenCreated", f"The token {name} was created.", _token(row), actor)
         return _token(row), bearer
+
+    def _expiry(self, lifetime: dt.timedelta) -> dt.datetime:
+        try:
+            return self._clock.now() + lifetime
+        except OverflowError as error:
+            description = f"must end before the year 10000, was {lifetime.days} days; leave it out for no end"
+            violation = FieldViolation("lifetime", description)
+            raise InvalidArgument(f"lifetime {description}.", violations=[violation]) from error
 
     async def list(
         self, *, page_size: int = 0, page_token: str = "", include_inactive: bool = False
@@ -153,8 +172,15 @@ class Tokens:
             ended = "was revoked" if token.revoke_time is not None else "has expired"
             raise Unauthenticated(f"The token {token.name!r} {ended}; create another one with `quasar token create`.")
         if token.last_used_time is None or self._clock.now() - token.last_used_time >= dt.timedelta(minutes=1):
-            await self._database.execute(_SQL["touch_token"], token.token_id)
+            await self._touch(token)
         return token
+
+    async def _touch(self, token: Token) -> None:
+        """Note that a token was used. A disk that is full keeps nobody out who may come in."""
+        try:
+            await self._database.execute(_SQL["touch_token"], token.token_id)
+        except (DatabaseUnavailable, DeadlineExceeded, asyncpg.PostgresError) as error:
+            _log.warning("use of a token not noted", name=token.name, problem=str(error))
 
     async def _record(self, connection: Any, kind: str, message: str, token: Token, actor: Actor) -> None:
         await self._events.record(

@@ -256,7 +256,7 @@ class Calls:
             (context.REQUEST_ID_KEY, call.request_id),
             (error_table.DETAILS_KEY, status.SerializeToString()),
         )
-        await call.rpc.abort(code, told.message, trailing)
+        await call.rpc.abort(code, error_table.sentence(told), trailing)
 
     def _why_cancelled(self, call: Call, error: asyncio.CancelledError) -> BaseException:
         """Tell a call that was cancelled from one in which something else was.

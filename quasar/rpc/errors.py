@@ -24,6 +24,7 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata that carries the serialised `google.rpc.Status`."""
 
 _MOST_TEXT: Final = 500
+_MOST_SENTENCE: Final = 1500
 _MOST_BAD_REQUEST_BYTES: Final = 3500
 """The library's clients take 8 KB of trailing metadata and cut the call off above that, so a status has to fit."""
 
@@ -106,6 +107,8 @@ def explain(error: BaseException) -> errors.QuasarError:
         return errors.Unimplemented()
     if isinstance(error, grpc.aio.AioRpcError):
         return from_rpc_error(error)
+    if _lost_to_another(error):
+        return errors.Aborted("The call met another one that changed the same things; repeat it.", retry_after_s=0.1)
     return errors.DatabaseUnavailable(retry_after_s=1.0) if _database_is_gone(error) else errors.Internal()
 
 
@@ -116,6 +119,12 @@ def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
     return leaf
+
+
+def _lost_to_another(error: BaseException) -> bool:
+    """Tell whether the database undid the call's transaction in favour of another one: repeated, it succeeds."""
+    driver = sys.modules.get("asyncpg")
+    return driver is not None and isinstance(error, driver.DeadlockDetectedError | driver.SerializationError)
 
 
 def _database_is_gone(error: BaseException) -> bool:
@@ -136,9 +145,8 @@ def _database_is_gone(error: BaseException) -> bool:
     if isinstance(error, lost):
         return True
     if isinstance(error, driver.InterfaceError):
-        return "clos" in str(
-            error
-        )  # "connection is closed", "pool is closing"; every other text is a defect of the caller
+        # "connection is closed", "pool is closing"; every other text is a defect of the caller.
+        return "clos" in str(error)
     return isinstance(error, OSError) and _passed_through(error.__traceback__, "asyncpg.")
 
 
@@ -162,10 +170,19 @@ def to_status(error: errors.QuasarError, request_id: str) -> status_pb2.Status:
         error: What `explain` returned.
         request_id: Goes into `ErrorInfo.metadata` of internal errors, where it is the only lead to the cause.
     """
-    status = status_pb2.Status(code=code_of(error).value[0], message=error.message)
+    status = status_pb2.Status(code=code_of(error).value[0], message=sentence(error))
     for detail in _details(error, request_id):
         status.details.add().Pack(detail)
     return status
+
+
+def sentence(error: errors.QuasarError) -> str:
+    """Return the message of an error as it is sent, cut where it repeats something long that a caller sent."""
+    return _cut(error.message, _MOST_SENTENCE)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
@@ -177,12 +194,14 @@ def _details(error: errors.QuasarError, request_id: str) -> Iterable[Message]:
         yield _bad_request(error.violations)
     if error.resource is not None:
         yield error_details_pb2.ResourceInfo(
-            resource_type=error.resource.type, resource_name=error.resource.name, description=error.message
+            resource_type=error.resource.type,
+            resource_name=_cut(error.resource.name, _MOST_TEXT),
+            description=_cut(error.message, _MOST_TEXT),
         )
     if isinstance(error, errors.TooManyCalls | errors.QuotaExceeded):
         quota = error_details_pb2.QuotaFailure()
         subject = error.resource.name if error.resource else error.metadata.get("subject", error.reason.lower())
-        quota.violations.add(subject=subject, description=error.message)
+        quota.violations.add(subject=_cut(subject, _MOST_TEXT), description=_cut(error.message, _MOST_TEXT))
         yield quota
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()

@@ -21,9 +21,8 @@ async def serve(build: Callable[[AsyncExitStack], Awaitable[RpcServer]]) -> int:
     A signal while the server is being built gives the building up; a second one while it drains cuts the drain short.
 
     Args:
-        build: Returns the server, not started. What it opens it enters into the stack, which is closed after the drain,
-        in
-            reverse order.
+        build: Returns the server, not started. What it opens it enters into the stack, which is closed after the
+            drain, in reverse order.
 
     Returns:
         The exit code: 0 after a stop that was asked for, 1 when the server could not start or a part of it failed (the

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from quasar import errors, logs
 
 _log = logs.get("quasar.rpc.tls")
+_UNUSABLE = (OSError, ValueError, TypeError, UnsupportedAlgorithm)
+"""What reading the files raises; TypeError: the key is encrypted, for which there is no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Reloading:
         try:
             self._stamp = self._read_stamp()
             self._present = self._read()
-        except (OSError, ValueError) as error:
+        except _UNUSABLE as error:
             names = ", ".join(str(path) for path in files.paths())
             raise errors.StartupError(
                 f"The TLS files must be readable and belong together ({names}): {error}."
@@ -71,7 +74,7 @@ class Reloading:
             if stamp == self._stamp:
                 return None
             fresh = self._read()
-        except (OSError, ValueError) as error:
+        except _UNUSABLE as error:
             # Certificate and key are replaced one after the other: the present pair holds until both are there.
             _log.warning("TLS files not reloaded", problem=str(error))
             return None

@@ -13,6 +13,8 @@ from quasar.supervisor.child import Child, Program
 
 UNUSABLE_SETTING = 2
 """Exit code of a program that cannot start with its settings: starting it again cannot help."""
+CANNOT_START = 126
+"""Exit code, as shells have it, of a program that the system could not start."""
 _STARTS_TRIED = 3
 
 
@@ -62,7 +64,11 @@ class Keeper:
         while not self._stopping.is_set():
             began = self._clock.monotonic()
             self._child = Child(self.program, self._say)
-            code = await self._child.run(lambda _child: self._on_start())
+            try:
+                code = await self._child.run(lambda _child: self._on_start())
+            except OSError as error:  # too little memory for another process, perhaps: that may pass
+                self._say(f"cannot be started ({error.strerror or error})")
+                code = CANNOT_START
             if self._stopping.is_set():
                 return
             self._give_up_on_a_start_without_hope(code)

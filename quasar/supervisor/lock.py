@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
 from quasar.errors import StartupError
+
+_PAUSES_S = (0.0, 0.01, 0.05, 0.2)
+"""`quasar status` holds the lock for a moment, too, to see whether it is free."""
 
 
 class HomeLock:
@@ -25,15 +29,13 @@ class HomeLock:
             StartupError: Another process holds it; the message names its id.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(descriptor):
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise StartupError(
                 f"`quasar up` is running on {self._path.parent} already (process {holder}); "
                 "stop it with `quasar down`, or set QUASAR_HOME to another folder."
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
@@ -47,6 +49,18 @@ class HomeLock:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _taken(descriptor: int) -> bool:
+    """Take the lock, or tell that somebody holds it: for longer than `holder` does when it looks."""
+    for pause_s in _PAUSES_S:
+        time.sleep(pause_s)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False
 
 
 def holder(path: Path) -> int | None:

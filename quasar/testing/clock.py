@@ -53,9 +53,9 @@ class FakeClock:
         wake = asyncio.get_running_loop().create_future()
         entry = (self._monotonic_ns + round(seconds * 1e9), next(self._order), wake)
         heapq.heappush(self._sleepers, entry)
-        async with self._asleep:
-            self._asleep.notify_all()
         try:
+            async with self._asleep:
+                self._asleep.notify_all()
             await wake
         finally:
             if entry in self._sleepers:

@@ -110,7 +110,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Take down what the run has put up."""
     if hasattr(config, "workerinput"):
         return
-    run = Path(os.environ.pop(_RUN, ""))
+    named = os.environ.pop(_RUN, "")
+    if not named:
+        return  # taken down already: the empty path would be the working folder, and it is removed below
+    run = Path(named)
     if not run.is_dir():
         return
     external = os.environ.get("QUASAR_TEST_DATABASE_URL")

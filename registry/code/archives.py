@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +18,11 @@ MAX_UNPACKED_BYTES = 16 * 1024 * 1024
 MAX_FILES = 1000
 SHOWN_BYTES = 3 * 1024 * 1024
 """Content beyond this is left out of one answer."""
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, RuntimeError, OSError, ValueError),
+)
+"""What a damaged, encrypted or unusual archive makes the library raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ def unpack(file_name: str, content: bytes) -> tuple[SourceFile, ...]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             files = tuple(_read(archive, _checked(archive.infolist())))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+    except _UNREADABLE as error:
         raise _refused("must be a zip archive that can be read", file_name) from error
     if not files:
         raise _refused("must hold at least one file", file_name)
@@ -91,12 +98,13 @@ def _checked(entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
         raise _refused(f"must have at most {MAX_UNPACKED_BYTES} bytes when unpacked", str(size))
     seen: set[str] = set()
     for entry in kept:
-        parts = entry.filename.replace("\\", "/").split("/")
+        path = entry.filename.replace("\\", "/")
+        parts = path.split("/")
         if entry.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\x00" in entry.filename:
             raise _refused("must hold only paths inside the archive", entry.filename)
-        if entry.filename in seen:
-            raise _refused("must hold each path once", entry.filename)
-        seen.add(entry.filename)
+        if path in seen:
+            raise _refused("must hold each path once", path)
+        seen.add(path)
     return kept
 
 

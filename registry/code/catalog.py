@@ -156,10 +156,12 @@ class Catalog:
         _, newer = await self._version(ref, to_version, newest=True)
         before = self._files(entry, older, await self._content(entry, older))
         after = self._files(entry, newer, await self._content(entry, newer))
+        # Long files take seconds; other calls go on meanwhile.
+        files = await asyncio.to_thread(file_diffs, before, after, context_lines)
         return Difference(
             older.version,
             newer.version,
-            tuple(file_diffs(before, after, context_lines)),
+            tuple(files),
             tuple(manifest_changes(older.manifest, newer.manifest)),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,7 +71,8 @@ def _file_diff(path: str, old: SourceFile | None, new: SourceFile | None, contex
 
 def _unified(before: str, after: str, labels: tuple[str, str], context_lines: int) -> Iterator[str]:
     """Yield the lines of a unified diff as `diff -u` writes them, a missing line end at the end of a file included."""
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    # Only a line feed ends a line here, as for `diff`; a form feed in the middle of a source is text.
+    old, new = list(io.StringIO(before, newline="\n")), list(io.StringIO(after, newline="\n"))
     for line in difflib.unified_diff(old, new, *labels, n=context_lines):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 

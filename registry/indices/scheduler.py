@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Final
 
 import asyncpg
@@ -10,7 +11,7 @@ from quasar import logs
 from quasar.errors import DatabaseUnavailable, DeadlineExceeded, QuasarError
 from registry.ground import Ground
 from registry.indices.indices import Indices
-from registry.indices.schedules import next_sync
+from registry.indices.schedules import RETRY, next_sync
 from registry.indices.syncs import FAILED, IndexSyncs
 from registry.store import indices as table
 from registry.store.indices import Index
@@ -46,7 +47,7 @@ class IndexScheduler:
         for held in map(table.index, rows):
             due = await self._due(held)
             if due is not None and due <= self._ground.clock.now():
-                begun += await self._begin(held, due.isoformat())
+                begun += await self._begin(held, due)
         return begun
 
     async def _due(self, held: Index) -> Any:
@@ -58,8 +59,10 @@ class IndexScheduler:
             await self._ground.database.execute(SQL["index_set_next_sync"], held.index_id, due)
         return due
 
-    async def _begin(self, held: Index, due: str) -> int:
-        request_id = f"scheduled-{held.index_id}-{due}"[:64]
+    async def _begin(self, held: Index, due: dt.datetime) -> int:
+        # One that ended without a trace, because somebody cancelled it or its provider was gone, is begun again.
+        attempt = (self._ground.clock.now() - due) // RETRY
+        request_id = f"scheduled-{held.index_id}-{due.isoformat()}-{attempt}"[:64]
         try:
             _, running = await self._syncs.begin(held.name, None, request_id=request_id)
         except QuasarError as error:

@@ -127,7 +127,7 @@ class Generation:
                 await self._ground.record(connection, _happening(context, found), context.operation.actor)
                 if dry_run:
                     raise Undone
-        context.progress(done=len(found.changes))
+        context.progress(done=found.counts.total(), total=found.counts.total())
         return found
 
     async def _apply(self, connection: Any, changes: Sequence[Change], context: OperationContext) -> int:

@@ -120,3 +120,26 @@ def test_without_a_database_the_remedy_is_said(tmp_path: Path) -> None:
         settings.read_database_url(settings.home.service_url("registry"))
     settings.home.service_url("registry").write_text("postgresql://quasar_registry@/quasar\n")
     assert settings.read_database_url(settings.home.service_url("registry")) == "postgresql://quasar_registry@/quasar"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:p@ss@[::1/quasar", "postgresql://ann:…@[::1/quasar"),
+        ("postgresql://ann:hidden@db:port/quasar", "postgresql://ann:…@db:port/quasar"),
+        ("mysql://ann:q@db/quasar", "mysql://ann:…@db/quasar"),
+        ("host=db user=ann password=hidden dbname=quasar", "host=db user=ann password=… dbname=quasar"),
+        ("postgresql://ann:@db", "postgresql://ann:…@db"),
+    ],
+)
+def test_an_address_that_is_none_is_shown_without_its_password(url: str, shown: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        read(QUASAR_DATABASE_URL=url)
+    assert caught.value.message.endswith(f"was {shown!r}.")
+
+
+def test_a_number_of_many_digits_is_refused_like_any_other() -> None:
+    with pytest.raises(BadSetting, match="QUASAR_MAX_CALLS must be a whole number from 1"):
+        read(QUASAR_MAX_CALLS="9" * 5000)
+    with pytest.raises(BadSetting, match="must be host:port"):
+        read(QUASAR_DATAHUB_ADDRESS="db:" + "9" * 5000)

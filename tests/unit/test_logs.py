@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -216,3 +217,18 @@ def test_the_console_format_is_for_people() -> None:
     assert "[info     ] stored" in written.text
     assert "[registry.uploads] name=kraken" in written.text
     assert "\x1b[" not in written.text  # colours are for terminals
+
+
+class FullDisk(io.StringIO):
+    """A stream that takes nothing."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_does_not_fail_the_work() -> None:
+    ring = logs.configure(logs.LogOptions(service="registry"), stream=FullDisk())
+
+    logs.get("tests").error("went wrong")
+
+    assert [line.event for line in ring.tail(5)] == ["went wrong"]

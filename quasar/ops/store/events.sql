@@ -49,4 +49,4 @@ select * from ops.events where id > $1 and {filter} order by id limit $2;
 
 -- name: events_newest_first
 -- A page; $1: the last id of the page before, or null; {filter} has its parameters from $3 on.
-select * from ops.events where ($1::bigint is null or id < $1) and {filter} order by id desc limit $2;
+select * from ops.events where id < coalesce($1::bigint, 9223372036854775807) and {filter} order by id desc limit $2;

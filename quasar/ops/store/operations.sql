@@ -14,7 +14,9 @@ select * from ops.operations where service = $1 and id = $2;
 -- name: operations_newest_first
 -- A page; $2, $3: creation time and id of the last one of the page before, or null; {filter} has its parameters from $5 on.
 select * from ops.operations
-where service = $1 and ($2::timestamptz is null or (created_at, id) < ($2, $3::uuid)) and {filter}
+where service = $1
+    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    and {filter}
 order by created_at desc, id desc
 limit $4;
 

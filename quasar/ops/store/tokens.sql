@@ -20,7 +20,7 @@ where id = $1 and (last_used_at is null or last_used_at < date_trunc('minute', n
 -- $1: also those that are out of force. $2, $3: creation time and id of the last token of the page before, or null.
 select * from ops.tokens
 where ($1 or (revoked_at is null and (expires_at is null or expires_at > now())))
-    and ($2::timestamptz is null or (created_at, id) < ($2, $3::uuid))
+    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 order by created_at desc, id desc
 limit $4;
 

@@ -35,20 +35,22 @@ async def until_drained(
     drained = asyncio.ensure_future(draining.wait())
     async with aclosing(messages):
         try:
-            while True:
+            while not drained.done():
                 following = asyncio.ensure_future(anext(messages, None))
                 try:
                     while not await _first(following, drained, heartbeat_s if heartbeat else None):
                         if heartbeat is not None:
                             yield heartbeat()
-                    if drained.done():
-                        raise Draining(metadata=resume(), retry_after_s=1.0)
+                    if not following.done():
+                        break
+                    # Sent also when the stop came at the same moment: `resume` may count it among what was sent.
                     message = following.result()
                 finally:
                     await _cancelled(following)
                 if message is None:
                     return
                 yield message
+            raise Draining(metadata=resume(), retry_after_s=1.0)
         finally:
             await _cancelled(drained)
 

@@ -160,11 +160,13 @@ async def test_running_work_stops_when_it_is_cancelled(operations: Operations, e
     assert request.actor == ANN
 
 
-async def test_work_that_nobody_has_taken_is_cancelled_at_once(operations: Operations) -> None:
+async def test_work_that_nobody_has_taken_is_cancelled_at_once(operations: Operations, events: Events) -> None:
     submitted = await operations.submit("count", {})
     found = await operations.cancel(submitted.operation_id)
     assert found.state is OperationState.CANCELLED
     assert (await operations.cancel(submitted.operation_id)).state is OperationState.CANCELLED
+    told, _ = await events.list(filter_text=f'subject_name = "{submitted.operation_id}"', order_by="event_id")
+    assert [event.kind for event in told] == ["OperationCancelRequested", "OperationCancelled"]
 
 
 async def test_cancelling_ended_work_changes_nothing(operations: Operations) -> None:

@@ -116,7 +116,7 @@ def health_of(up: Running) -> Any:
 
 def as_(who: str) -> dict[str, Any]:
     """Return the call options of a caller, with a deadline that keeps a failing test short."""
-    return {"metadata": (("authorization", f"Bearer {who}-token"),), "timeout": 10}
+    return {"metadata": (("authorization", f"Bearer {who}-token"),), "timeout": 60}
 
 
 @dataclass(frozen=True)

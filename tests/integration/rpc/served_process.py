@@ -29,11 +29,11 @@ def say(word: str) -> None:
 
 
 class Slow(Service):
-    """A method that takes a second, so that it is in flight when the process is told to stop."""
+    """A method that takes some seconds, so that it is in flight when the process is told to stop."""
 
     async def GetSystemInfo(self, request: Any, context: Any) -> pb.GetSystemInfoResponse:
         say("called")
-        await asyncio.sleep(1.0 if KIND != "stuck" else 60.0)
+        await asyncio.sleep(3.0 if KIND != "stuck" else 60.0)
         return pb.GetSystemInfoResponse()
 
 

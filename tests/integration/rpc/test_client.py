@@ -292,7 +292,7 @@ async def test_a_call_made_while_serving_another_carries_its_id_principal_trace_
 
         up.service.unary = outer
         async with channel_to(up) as channel:
-            await get_info(channel, timeout=5, metadata=(("x-request-id", "abc-1"), ("traceparent", trace)))
+            await get_info(channel, timeout=20, metadata=(("x-request-id", "abc-1"), ("traceparent", trace)))
 
     first, second = seen
     assert (second.request_id, second.traceparent) == ("abc-1", trace)
@@ -300,7 +300,7 @@ async def test_a_call_made_while_serving_another_carries_its_id_principal_trace_
     assert (second.caller.principal, second.on_behalf_of, second.principal) == ("admin", "viewer", "viewer")
     assert first.deadline is not None
     assert second.deadline is not None
-    assert 4 < second.deadline - first.deadline + 5 < 5
+    assert abs(first.deadline - second.deadline) < 5  # a call of its own would have 30 seconds, ten more
 
 
 async def test_the_servers_own_deadline_is_carried_on_too() -> None:
@@ -310,7 +310,7 @@ async def test_the_servers_own_deadline_is_carried_on_too() -> None:
         seen.append(current_call())
         await asyncio.Event().wait()
 
-    async with running() as other, running(default_deadline_s=0.3) as up, channel_to(other) as onward:
+    async with running() as other, running(default_deadline_s=1.5) as up, channel_to(other) as onward:
         other.service.unary = inner
 
         async def outer(_request: object, _rpc: object) -> pb.GetSystemInfoResponse:
@@ -355,3 +355,17 @@ def test_settings_are_values() -> None:
 
     assert dataclasses.replace(settings, tls=True).encrypted
     assert not settings.encrypted
+
+
+async def test_the_proxy_of_the_environment_is_for_others(up: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing listens
+    up.service.unary = Counting()
+
+    async with channel_to(up) as channel:
+        await get_info(channel)
+        # A service on the far side of one is called through it where that is wanted.
+        async with channel_to(up, through_proxy=True) as around:
+            with pytest.raises(errors.ServiceUnavailable):
+                await get_info(around)

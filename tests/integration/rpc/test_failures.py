@@ -149,7 +149,7 @@ async def test_a_lost_database_is_unavailable_and_says_when_to_come_back(up: Run
 
 async def test_a_database_that_refuses_the_connection_is_unavailable(up: Running) -> None:
     async def method(_request: object, _rpc: object) -> None:
-        await asyncpg.connect(host="127.0.0.1", port=1, user="quasar", database="quasar", timeout=5)
+        await asyncpg.connect(host="127.0.0.1", port=1, user="quasar", database="quasar", timeout=60)
 
     assert (await ask(up, method)).info.reason == "DATABASE_UNAVAILABLE"
 
@@ -177,7 +177,7 @@ async def test_the_error_of_a_task_group_is_told_like_any_other(up: Running) -> 
 async def test_the_request_id_of_the_client_comes_back_and_others_are_made(up: Running) -> None:
     async def seen_with(*metadata: tuple[str, str]) -> str:
         call = up.stub.GetSystemInfo(
-            pb.GetSystemInfoRequest(), metadata=(*as_("viewer")["metadata"], *metadata), timeout=5
+            pb.GetSystemInfoRequest(), metadata=(*as_("viewer")["metadata"], *metadata), timeout=60
         )
         await call
         return str(dict(await call.trailing_metadata())["x-request-id"])

@@ -31,7 +31,7 @@ class Served:
     async def says(self, word: str) -> None:
         """Wait until the process has said a word."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             async for line in self.process.stdout:
                 if line.decode().strip() == word:
                     return
@@ -40,7 +40,7 @@ class Served:
     async def logs(self, event: str) -> dict[str, Any]:
         """Wait until the process has logged an event, and return the line."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             async for line in self.process.stderr:
                 self.lines.append(json.loads(line))
                 if self.lines[-1]["event"] == event:
@@ -49,7 +49,7 @@ class Served:
 
     async def exit_code(self) -> int:
         """Wait for the end."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             return await self.process.wait()
 
 

@@ -84,7 +84,7 @@ async def test_a_missed_deadline_of_the_client_ends_the_method(up: Running) -> N
             ended.set()
 
     up.service.unary = method
-    call = up.stub.GetSystemInfo(pb.GetSystemInfoRequest(), metadata=as_("viewer")["metadata"], timeout=0.1)
+    call = up.stub.GetSystemInfo(pb.GetSystemInfoRequest(), metadata=as_("viewer")["metadata"], timeout=1.5)
 
     assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     async with asyncio.timeout(60):

@@ -35,7 +35,7 @@ async def ask(up: Running, **settings: Any) -> None:
     once = RetryPolicy(attempts=1)
     target = ClientSettings(target=up.address, service="registry", token="viewer-token", retry=once, **settings)
     async with Channel(target) as channel:
-        await channel.stub(stubs.SystemServiceStub).GetSystemInfo(pb.GetSystemInfoRequest(), timeout=5)
+        await channel.stub(stubs.SystemServiceStub).GetSystemInfo(pb.GetSystemInfoRequest(), timeout=60)
 
 
 async def shown(up: Running) -> str:

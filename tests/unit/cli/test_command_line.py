@@ -87,7 +87,9 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
             "must be a number and s, m, h, d or w, such as 90d, was 'soon'",
         ),
         (["token", "create", "ci", "--lifetime", "0d"], "must be a number and s, m, h, d or w"),
+        (["token", "create", "ci", "--lifetime", "99999999999w"], "must be at most 5000 years"),
         (["token", "create", "ci", "--role", "king"], "'king' is not one of"),
+        (["upload", "provider", __file__, "--secrets-file", sys.executable], "must be UTF-8 text, was not"),
     ],
 )
 def test_a_bad_argument_is_named(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

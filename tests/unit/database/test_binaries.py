@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,11 @@ def test_a_wheel_in_a_closed_folder_is_copied_once_with_its_libraries(tmp_path: 
         assert (copied.folder.parents[2] / "some_postgres.libs" / "libpq.so").exists()
         assert stat.S_IMODE(shared.stat().st_mode) == 0o755
         assert reachable_binaries(found, server_account(), shared) == copied
+        shutil.rmtree(shared)
+        with ThreadPoolExecutor(4) as starts:  # as the workers of a test run on a new machine do
+            for same in starts.map(lambda _: reachable_binaries(found, server_account(), shared), range(8)):
+                assert same == copied
+        assert [path.name for path in shared.iterdir()] == [copied.folder.relative_to(shared).parts[0]]
         assert stat.S_IMODE(tmp_path.parent.stat().st_mode) & 0o007 == 0
     finally:
         shutil.rmtree(shared, ignore_errors=True)

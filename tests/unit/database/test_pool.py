@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import socket
 import uuid
 from decimal import Decimal
 
 import pytest
 
-from quasar.database.pool import changes_session, encode_json
+from quasar.database.pool import _reason, changes_session, encode_json
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,16 @@ def test_numbers_that_json_lacks_are_refused(value: float) -> None:
 def test_values_without_a_json_form_are_refused_by_their_type() -> None:
     with pytest.raises(TypeError, match="was set"):
         encode_json({"names": {"a"}})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.7', 5432)"), "Connection refused"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 5432)"), "OSError"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_why_a_database_does_not_answer_is_told_without_its_address(error: OSError, told: str) -> None:
+    assert _reason(error) == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import asyncpg
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -50,6 +51,8 @@ def test_every_class_of_error_has_a_reason_of_the_contract() -> None:
         (ExceptionGroup("secret", [ValueError("secret"), errors.NotFound()]), errors.NotFound),
         (ExceptionGroup("secret", [ExceptionGroup("", [TimeoutError()])]), errors.DeadlineExceeded),
         (ExceptionGroup("secret", [ValueError("secret")]), errors.Internal),
+        (asyncpg.DeadlockDetectedError("secret"), errors.Aborted),
+        (asyncpg.SerializationError("secret"), errors.Aborted),
         (Answer(grpc.StatusCode.UNAVAILABLE, "secret address"), errors.ServiceUnavailable),
     ],
 )
@@ -134,3 +137,18 @@ def test_a_reason_of_another_domain_is_not_taken_for_ours() -> None:
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="ETAG_MISMATCH", domain="storage.example.com"))
 
     assert type(from_status(status, grpc.StatusCode.NOT_FOUND)) is errors.NotFound
+
+
+def test_an_error_that_repeats_something_long_still_fits_into_what_clients_take() -> None:
+    name = "x" * 1_000_000
+    error = errors.QuotaExceeded(
+        f"The provider {name!r} has no calls left.",
+        resource=errors.Resource("provider", name),
+        violations=[errors.FieldViolation(name, name)],
+    )
+
+    sent = to_status(error, "r")
+
+    assert sent.ByteSize() < 6000  # 8 KB as base64
+    assert sent.message.startswith("The provider 'xxx")
+    assert sent.message.endswith("…")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,15 @@ def test_a_killed_holder_leaves_the_lock_free(tmp_path: Path) -> None:
     assert holder(path) is None
     with HomeLock(path):
         assert holder(path) == os.getpid()
+
+
+def test_somebody_who_only_looks_does_not_keep_a_start_away(tmp_path: Path) -> None:
+    path = tmp_path / "up.lock"
+    path.touch()
+    with path.open("r+") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        gone = threading.Timer(0.02, fcntl.flock, (looking, fcntl.LOCK_UN))
+        gone.start()
+        with HomeLock(path):
+            assert holder(path) == os.getpid()
+        gone.join()

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
 from quasar import errors
+from quasar.clock import SystemClock
 from quasar_proto.datahub.v1.provider_pb2 import Constituent, ProviderSymbol
 from quasar_proto.registry.v1 import asset_service_pb2, index_pb2, mapping_service_pb2
 from quasar_proto.registry.v1 import index_service_pb2 as pb
 from quasar_proto.strategy.v1 import strategy_pb2
+from registry.indices.scheduler import IndexScheduler
 from tests.integration.registry.instruments.world import World, key, utc
 from tests.integration.rpc.harness import failure_of
 from tests.unit.registry.recorded_identity import index_members
@@ -349,6 +352,28 @@ async def test_due_indices_are_synced_once_by_the_scheduler(world: World) -> Non
     await scheduler.look()
     due = (await get(world, "cci")).next_sync_time.ToDatetime(tzinfo=dt.UTC)
     assert due.day == 1
+
+
+class AnHourLater(SystemClock):
+    """The clock of the machine, an hour on."""
+
+    def now(self) -> dt.datetime:
+        return super().now() + dt.timedelta(hours=1)
+
+
+async def test_a_due_sync_that_ended_without_a_trace_is_begun_again(world: World) -> None:
+    await provider_index(world, "cci", BTC=1.0)
+    shop = world.workshop
+    assert await shop.index_scheduler.look() == 1
+    async for _ in _until(world, "IndexSynced"):
+        pass
+    # As after a cancellation: the operation has ended, and the index knows of no sync.
+    await world.owner.execute("update registry.indices set last_sync_at = null, next_sync_at = created_at")
+    later = IndexScheduler(replace(shop.ground, clock=AnHourLater()), shop.indices, shop.index_syncs)
+
+    await later.look()
+
+    assert await world.owner.fetchval("select count(*) from ops.operations where kind = 'index.sync'") == 2
 
 
 async def test_a_user_index_keeps_its_name_when_a_provider_has_the_same(world: World) -> None:

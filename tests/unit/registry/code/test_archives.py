@@ -66,3 +66,16 @@ def test_only_utf8_without_nul_counts_as_text() -> None:
     assert SourceFile("a", "ünïcode".encode()).text == "ünïcode"
     assert SourceFile("a", b"\xff\xfe").text is None
     assert SourceFile("a", b"a\x00b").text is None
+
+
+def test_an_archive_with_damaged_content_is_refused_in_words() -> None:
+    content = bytearray(zipped({"a.py": bytes(range(256)) * 40}))
+    content[40:60] = b"\xff" * 20
+
+    with pytest.raises(InvalidArgument, match="must be a zip archive that can be read"):
+        unpack("a.zip", bytes(content))
+
+
+def test_two_spellings_of_one_path_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"must hold each path once, was 'a/b\.py'"):
+        unpack("a.zip", zipped({"a/b.py": b"1", "a\\b.py": b"2"}))

@@ -13,7 +13,14 @@ from registry.code.differences import FileChange, file_diffs, manifest_changes
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs the program patch")
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("a\nb\nc\n", "a\nB\nc\n"), ("a\nb", "a\nc"), ("a\n", ""), ("", "a"), ("a\nb\n", "a\nb")],
+    [
+        ("a\nb\nc\n", "a\nB\nc\n"),
+        ("a\nb", "a\nc"),
+        ("a\n", ""),
+        ("", "a"),
+        ("a\nb\n", "a\nb"),
+        ("a\x0cb\u2028c\nd\n", "a\x0cb\u2028c\nD\n"),
+    ],
 )
 def test_a_diff_is_one_that_the_patch_program_understands(before: str, after: str, tmp_path: Path) -> None:
     (diff,) = file_diffs([SourceFile("x.py", before.encode())], [SourceFile("x.py", after.encode())], 3)
@@ -62,3 +69,10 @@ def test_preferences_and_secrets_of_manifests_are_compared_one_by_one() -> None:
         ("preferences.slow", {}, None),
         ("secrets.key", None, {}),
     ]
+
+
+def test_only_a_line_feed_ends_a_line() -> None:
+    (diff,) = file_diffs([SourceFile("x.py", b"a\x0cb\n")], [SourceFile("x.py", b"a\x0cc\n")], 3)
+
+    assert (diff.lines_added, diff.lines_removed) == (1, 1)
+    assert "No newline" not in diff.unified_diff
