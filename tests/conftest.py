@@ -10,11 +10,14 @@ pytest_plugins = ("quasar.testing.database",)
 
 # Read when gRPC is first used. Its fork handlers crash children that are started as another account (fork, then exec).
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Everything that tests call is on this machine, and a proxy of the one who runs them cannot reach it.
+for _name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost", "::1")))
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the settings of whoever runs the tests; `QUASAR_TEST_*` are for the tests themselves."""
     for name in list(os.environ):
-        if name.startswith("QUASAR_") and not name.startswith("QUASAR_TEST_"):
+        if name.startswith(("QUASAR_", "OTEL_")) and not name.startswith("QUASAR_TEST_"):
             monkeypatch.delenv(name)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 import psutil
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 PARTS = ("registry", "datahub", "strategy", "gateway")
 
 
@@ -149,15 +150,29 @@ async def up(installation: Installation, *arguments: str) -> AsyncIterator[Up]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all are held until all are found, so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in held]
-    finally:
-        for each in held:
-            each.close()
+    """Return ports that nobody listens on, each at most once.
+
+    They lie below those that the system hands out by itself, and each worker of a run has its own: what is free now is
+    still free when a process listens there some seconds later.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = _ports.pop()
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
+
+
+def _shuffled_ports() -> list[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    ports = list(range(20_000 + worker, 32_000, _WORKERS))
+    random.shuffle(ports)
+    return ports
+
+
+_WORKERS = 8
+_ports = _shuffled_ports()
 
 
 async def gone(pids: list[int]) -> None:

@@ -64,7 +64,7 @@ class Containers:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=180,
             check=False,
         )
 
@@ -145,7 +145,7 @@ async def containers(tmp_path: Path) -> AsyncIterator[Containers]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_the_containers_come_up_in_their_order_and_take_a_token(containers: Containers) -> None:
     done = await containers.run("migrate", *SERVICES["migrate"]["command"])
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from tests.acceptance.harness import Installation, up
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_the_demonstration_fills_an_empty_platform_and_may_be_repeated(installation: Installation) -> None:
     async with up(installation) as running:
         await running.ready()

@@ -29,7 +29,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PROVIDER = "simulated"
 SYMBOLS = ("BTC/USD", "ETH/USD", "SOL/USD")
-PATIENCE_S = 90
+PATIENCE_S = 240
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
         pytest.skip(reason)
     installation = Installation.at(tmp_path_factory.mktemp("web") / "home")
     async with up(installation), Platform.read(installation.environment) as platform:
-        await platform.ready(within_s=30)
+        await platform.ready(within_s=PATIENCE_S)
         await _subscribe(platform)
         token = (installation.home / "admin.token").read_text(encoding="utf-8").strip()
         yield Page(f"http://127.0.0.1:{installation.port('gateway')}", token, platform, installation)

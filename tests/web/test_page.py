@@ -8,7 +8,8 @@ import pytest
 
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.registry.v1 import code_service_pb2 as code_pb
-from quasar_proto.strategy.v1 import strategy_pb2, trading_pb2, universe_pb2
+from quasar_proto.strategy.v1 import denial_pb2, order_pb2, policy_pb2, strategy_pb2, trading_pb2, universe_pb2
+from quasar_proto.strategy.v1 import policy_service_pb2 as policy_pb
 from quasar_proto.strategy.v1 import strategy_service_pb2 as strategy_pb
 from quasar_proto.strategy.v1 import trading_service_pb2 as trading_pb
 from tests.web.conftest import CHECKOUT, SYMBOLS, Page
@@ -140,6 +141,39 @@ async def test_a_paper_strategy_is_started_stopped_and_kept_from_trading_by_a_ha
     found = await page.drive("control.mjs")
     assert found["seen"] == ["stopped", "running", "stopped", "stopped", "running", "stopped"]
     assert "ACTIVE" in found["refusal"]
+    assert defects(found) == []
+
+
+async def test_open_orders_and_strict_states_are_shown_and_taken_back(page: Page) -> None:
+    cash = values_pb2.Money(amount=values_pb2.Decimal(value="10000"), currency="USD")
+    await page.platform.trading.CreatePaperAccount(
+        trading_pb.CreatePaperAccountRequest(account_id="careful", paper=trading_pb2.PaperSettings(cash=[cash]))
+    )
+    for number in range(3):
+        spec = order_pb2.OrderSpec(
+            symbol="ETH/USD",
+            side=order_pb2.ORDER_SIDE_BUY,
+            type=order_pb2.ORDER_TYPE_LIMIT,
+            quantity=values_pb2.Decimal(value="0.5"),
+            limit_price=values_pb2.Decimal(value=f"1{number}.50"),
+        )
+        await page.platform.trading.PlaceOrder(
+            trading_pb.PlaceOrderRequest(account_id="careful", order=spec, request_id=f"page-{number}")
+        )
+    scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="careful")
+    await page.platform.policy.SetTradingState(
+        policy_pb.SetTradingStateRequest(
+            scope=scope, state=policy_pb2.TRADING_STATE_REDUCE_ONLY, reason="a look at the books"
+        )
+    )
+    found = await page.drive("orders.mjs")
+    shown = [dict(zip(found["heads"], row, strict=True)) for row in found["listed"]]
+    assert {(row["Symbol"], row["Order"], row["Quantity"], row["Account"]) for row in shown} == {
+        ("ETH/USD", "buy limit", "0.5", "careful")
+    }
+    assert {row["Limit"] for row in shown} == {"10.5", "11.5", "12.5"}
+    assert found["counted"] == "3"
+    assert all(words in found["strict"] for words in ("account careful", "trading reduce only", "a look at the books"))
     assert defects(found) == []
 
 

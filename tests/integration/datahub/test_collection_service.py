@@ -36,7 +36,7 @@ async def settled(stub: Any, bearer: str, batch: str) -> list[Any]:
     """Wait until the runs of a batch have ended."""
     request = pb.ListRunsRequest(filter=f'batch_id = "{batch}"')
     runs: list[Any] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not runs or not all(run.HasField("end_time") for run in runs):
             await asyncio.sleep(0.05)
             runs = (await stub.ListRuns(request, **as_(bearer))).runs

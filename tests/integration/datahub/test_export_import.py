@@ -85,7 +85,7 @@ class Files:
     async def ended(self, data: bytes, **more: Any) -> Any:
         """Import a file and return the operation when it has ended."""
         operation = await self.begin(await self.upload(data), **more)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while operation.state < operation_pb2.OPERATION_STATE_SUCCEEDED:
                 await asyncio.sleep(0.05)
                 request = ops.GetOperationRequest(operation_id=operation.operation_id)

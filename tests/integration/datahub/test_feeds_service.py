@@ -24,7 +24,7 @@ LIVE = feed_pb2.FEED_STATE_LIVE
 
 async def live_feed(stub: Any, bearer: str, connections: int = 1) -> feed_pb2.Feed:
     """Wait until the feed of the fast market is live on its n-th connection."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             found = await stub.ListFeeds(pb.ListFeedsRequest(filter='provider = "fast"'), **as_(bearer))
             feed: feed_pb2.Feed

@@ -293,7 +293,7 @@ async def test_the_service_checks_what_it_collected(start: Any, bearers: Bearers
         request = pb.GetQualityReportRequest(series=[key("A")])
         await stored(database, 1190)
         report: Any = None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while report is None or not report.series[0].HasField("check_time"):
                 await asyncio.sleep(0.2)
                 report = await stub.GetQualityReport(request, **as_(bearers.viewer))

@@ -46,7 +46,7 @@ async def stored(database: Database, rows: int, symbol: str = "A") -> None:
     """Wait until so many bars of a symbol are there."""
     statement = "select count(*) from historical_data join series using (series_id) where symbol = $1"
     count = 0
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while count < rows:
             await asyncio.sleep(0.05)
             count = await database.fetchval(statement, symbol)

@@ -283,7 +283,7 @@ class Stage:
 
     def as_(self, who: str) -> dict[str, Any]:
         """Return the call options of a caller, with a deadline that keeps a failing test short."""
-        return {"metadata": (("authorization", f"Bearer {self.tokens[who]}"),), "timeout": 30}
+        return {"metadata": (("authorization", f"Bearer {self.tokens[who]}"),), "timeout": 60}
 
     async def kinds_of_events(self) -> list[str]:
         """Return the kinds of all recorded events but those of built-in code, oldest first."""

@@ -90,7 +90,7 @@ async def outcome(stage: Stage, method: MethodDescriptor, request: Any) -> grpc.
     answer = message_factory.GetMessageClass(method.output_type)
     kind = stage.channel.unary_stream if method.server_streaming else stage.channel.unary_unary
     call: Any = kind(path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString)(
-        request, metadata=stage.as_("admin")["metadata"], timeout=10
+        request, metadata=stage.as_("admin")["metadata"], timeout=60
     )
     try:
         if method.server_streaming:

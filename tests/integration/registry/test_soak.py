@@ -223,7 +223,7 @@ async def prepare(stage: Stage) -> None:
     await index.CreateIndex(indices_pb.CreateIndexRequest(name="mine"), **stage.as_("operator"))
 
 
-@pytest.mark.timeout(DURATION_S * 2 + 60)
+@pytest.mark.timeout(DURATION_S * 2 + 300)
 async def test_a_hundred_clients_for_a_while_leave_the_invariants_true(
     stage: Stage, record_property: Callable[[str, object], None]
 ) -> None:

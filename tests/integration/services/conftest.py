@@ -99,7 +99,7 @@ class Bearers:
 
 def as_(bearer: str) -> dict[str, Any]:
     """Return the call options of a caller."""
-    return {"metadata": (("authorization", f"Bearer {bearer}"),), "timeout": 20}
+    return {"metadata": (("authorization", f"Bearer {bearer}"),), "timeout": 60}
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -139,7 +139,7 @@ async def test_a_token_of_the_registry_works_everywhere_until_it_is_revoked(star
         assert listed.next_page_token
         assert listed.tokens[0].created_by == "admin"
         await at_registry.RevokeToken(pb.RevokeTokenRequest(token="laptop"), **as_(bearers.admin))
-        async with asyncio.timeout(6):  # what the contract promises, and a second for a busy machine
+        async with asyncio.timeout(PATIENCE_S):  # tests/integration/ops shows the five seconds of the contract
             code = grpc.StatusCode.OK
             while code is grpc.StatusCode.OK:
                 code = await code_of(at_datahub, made.bearer)

@@ -21,7 +21,7 @@ export async function drive(work, { signedIn = true } = {}) {
     try {
         const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
         const page = await context.newPage();
-        page.setDefaultTimeout(20_000);
+        page.setDefaultTimeout(60_000);
         page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
         page.on("console", (message) => {
             if (["error", "warning"].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
@@ -47,7 +47,7 @@ export function figure(page, label) {
 }
 
 /** Waits until a locator's text is another one, and returns that. */
-export async function changed(locator, before, patienceMs = 20_000) {
+export async function changed(locator, before, patienceMs = 60_000) {
     for (const ends = Date.now() + patienceMs; Date.now() < ends;) {
         const now = await locator.innerText();
         if (now !== before && now !== "–") return now;

@@ -18,20 +18,23 @@ await drive(async (page) => {
     await row.getByRole("button", { name: "Stop" }).click();
     seen.push(await state("stopped"));
 
-    const trading = async (button, answer) => {
+    const pill = (words) => page.getByText(words).first().waitFor();
+    const trading = async (button, answer, why = "") => {
         await page.getByRole("button", { name: button }).click();
+        if (why) await page.getByLabel("Why").fill(why);
         await page.getByRole("dialog").getByRole("button", { name: answer, exact: true }).click();
         await page.getByRole("dialog").waitFor({ state: "hidden" });
     };
     await trading("Halt trading", "Leave it");
-    await page.getByText("trading active").waitFor();
-    await trading("Halt trading", "Halt");
-    await page.getByText("trading halted").waitFor();
+    await pill("trading active");
+    await trading("Halt trading", "Halt", "a fire drill");
+    await pill("trading halted");
+    await pill(/a fire drill · /);
     await row.getByRole("button", { name: "Start" }).click();
     const refusal = await page.getByText(/must not be HALTED/).innerText();
     seen.push(await state("stopped"));
     await trading("Resume trading", "Resume");
-    await page.getByText("trading active").waitFor();
+    await pill("trading active");
     await row.getByRole("button", { name: "Start" }).click();
     seen.push(await state("running"));
     await row.getByRole("button", { name: "Stop" }).click();

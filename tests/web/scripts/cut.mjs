@@ -35,7 +35,7 @@ function figures(page) {
 await drive(async (page) => {
     const last = figure(page, "Last");
     const link = page.locator("[aria-live=polite]").first();
-    const live = () => link.filter({ hasText: /live$/ }).waitFor({ timeout: 60_000 });
+    const live = () => link.filter({ hasText: /live$/ }).waitFor({ timeout: 120_000 });
     await page.goto(`${base}/markets/simulated/BTC%2FUSD?i=1min`);
     await live();
     await changed(last, "–");
@@ -55,7 +55,7 @@ await drive(async (page) => {
     await link.filter({ hasText: "reconnecting" }).waitFor();
     const restart = { said: await link.innerText(), drawn: await figures(page) };
     await live();
-    await changed(last, await last.innerText(), 60_000);
+    await changed(last, await last.innerText(), 120_000);
     // What is mended is shown without a reload: after a while the page has what a fresh one has.
     const fresh = await page.context().newPage();
     await signIn(fresh, token);

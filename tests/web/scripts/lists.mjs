@@ -2,7 +2,9 @@ import { base, drive } from "./browser.mjs";
 
 await drive(async (page) => {
     await page.goto(`${base}/providers`);
-    const providers = await page.getByRole("table", { name: "Providers" }).innerText();
+    const listed = page.getByRole("table", { name: "Providers" });
+    await listed.getByText("running").first().waitFor();
+    const providers = await listed.innerText();
 
     await page.goto(`${base}/subscriptions`);
     await page.getByRole("button", { name: "Subscribe" }).click();
@@ -14,6 +16,7 @@ await drive(async (page) => {
     await page.getByLabel("Find a symbol, a provider or an interval").fill("ltc 1min");
     const subscriptions = page.getByRole("table", { name: "Subscriptions" });
     await subscriptions.getByText("LTC/USD").waitFor();
+    await subscriptions.getByText("BTC/USD").waitFor({ state: "detached" });
     const found = await subscriptions.getByRole("row").count();
     await subscriptions.getByText("current").waitFor();
 

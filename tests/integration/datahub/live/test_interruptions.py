@@ -92,7 +92,7 @@ async def test_a_stream_goes_on_while_the_database_is_away_and_what_it_brought_i
         stream = Stream(hub, bearers.viewer, client, symbols("fast", "BTC/USD", contents=(TRADES,)))
         await stream.until(lambda: len(client.trades.get("BTC/USD", ())) > 50)
         # Every connection of the service is cut, again and again, while nobody else may write ticks.
-        async with database.transaction() as connection, asyncio.timeout(30):
+        async with database.transaction() as connection, asyncio.timeout(90):
             await connection.execute("lock table ticks in access exclusive mode")
             for _ in range(5):
                 await connection.execute(

@@ -115,7 +115,7 @@ async def test_bars_that_trades_fill_are_the_same_over_kills_of_the_datahub(
     assert BarState.FORMING in {state for _, state, _ in client.bars["BTC/USD"]}
     await hub.start()
     (last, *_) = sorted(client.closed("BTC/USD"), reverse=True)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not any(row[0] == last for row in await stored_event_bars(database, "40tick")):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     await hub.end(signal.SIGKILL)
@@ -141,7 +141,7 @@ async def test_bars_of_the_vendor_stand_beside_ours_and_a_difference_is_an_event
         stream = Stream(hub, bearers.viewer, client, symbols("both", "BTC/USD", contents=(CLOSED,)))
         await stream.until(lambda: len(client.closed("BTC/USD")) > 5)
         stream.call.cancel()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             events = "select * from ops.events where kind = 'LiveBarsDisagreed'"
             while not await database.fetch(events):  # noqa: ASYNC110  # the table tells nobody
                 await asyncio.sleep(0.1)
@@ -179,7 +179,7 @@ async def test_the_recorded_bars_of_a_vendor_are_stored_without_the_minutes_that
             )
             await stream.until(lambda: len(client.closed("BTC/USDT")) == len(minutes))
             stream.call.cancel()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while not await database.fetchval("select count(*) from coverage"):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
     rows = await database.fetch("select open_time, origin, close from bars order by open_time")

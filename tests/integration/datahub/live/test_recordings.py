@@ -65,7 +65,7 @@ async def until_equal(database: Database, interval: str, truth: dict[int, tuple[
     """Wait until the stored bars are these, and say what differs when they do not become so."""
     found: dict[int, tuple[float, ...]] = {}
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while (found := await bars_of(database, interval)) != truth:  # noqa: ASYNC110  # the table tells nobody
                 await asyncio.sleep(0.1)
     except TimeoutError:
@@ -105,7 +105,7 @@ def tops_of(messages: list[str]) -> list[tuple[float | None, ...]]:
 
 async def stored_tops(database: Database, count: int) -> list[tuple[float | None, ...]]:
     """Wait for so many tops of book in the table, and return them in order."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             rows = await database.fetch(
                 "select bid_price, bid_size, ask_price, ask_size from ticks where kind = $1 order by sequence",
@@ -206,7 +206,7 @@ async def collected(database: Database, clock: FakeClock, source: ProviderSource
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(worker.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             open_runs = "select count(*) from collection_runs where state <> 'SUCCEEDED'"
             while await database.fetchval(open_runs):  # noqa: ASYNC110  # the table tells nobody
                 await asyncio.sleep(0.05)
