@@ -48,8 +48,10 @@ from strategy_engine.trading import flattening
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.feed import LiveFeed
 from strategy_engine.trading.floor import PaperFloor
+from strategy_engine.trading.losses import LossGuard
 from strategy_engine.trading.quotes import Quotes
 from strategy_engine.trading.records import TradeRecords
+from strategy_engine.trading.states import TradingStates
 from strategy_engine.trading.survey import Survey
 from strategy_engine.trading.treasury import Treasury
 
@@ -65,6 +67,7 @@ class _Parts:
     desk: TradingDesk
     survey: Survey
     feed: LiveFeed
+    states: TradingStates
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
@@ -88,6 +91,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
         _strategy_service(parts),
         _trading_service(parts),
     )
+    guard = LossGuard(parts.desk, parts.survey, parts.desk.records.policies, parts.states, floor.clock)
+    floor.background.start(guard.run(), "losses")
     floor.background.start(parts.feed.run(), "live data")
     return floor.serve(servicers, contract=SERVICES, plugin_processes=StrategyProcesses(pool).list)
 
@@ -102,14 +107,15 @@ def _trading(
     async def newest(wanted: WantedSeries) -> LoadedSeries:
         return (await bars.newest([wanted], 1))[0]
 
-    quotes = Quotes(InstrumentTable(floor.database).find, newest)
+    quotes = Quotes(InstrumentTable(floor.database).find, newest, floor.clock)
     survey = Survey(accounts, orders, policies, quotes, market_rules, floor.clock)
     paper = PaperFloor(accounts, orders, quotes, market_rules, floor.clock)
     records = TradeRecords(orders, accounts, policies, CashTable(floor.database), floor.events, documents)
     desk = TradingDesk(records, survey, paper, quotes, floor.clock)
     feed = LiveFeed(live, desk, quotes, floor.clock)
     desk.want = feed.want
-    return _Parts(floor, bars, directory, pool, desk, survey, feed)
+    states = TradingStates(desk, survey, policies, floor.events)
+    return _Parts(floor, bars, directory, pool, desk, survey, feed, states)
 
 
 def _backtest_service(parts: _Parts) -> BacktestService:
@@ -125,7 +131,8 @@ def _backtest_service(parts: _Parts) -> BacktestService:
 
 def _policy_service(parts: _Parts) -> PolicyService:
     floor = parts.floor
-    return PolicyService(parts.desk.records.policies, parts.desk, parts.survey, floor.events, floor.clock)
+    policies = parts.desk.records.policies
+    return PolicyService(policies, parts.desk, parts.survey, parts.states, floor.events, floor.clock)
 
 
 def _portfolio_service(parts: _Parts) -> PortfolioService:
@@ -142,8 +149,10 @@ def _portfolio_service(parts: _Parts) -> PortfolioService:
 
 
 def _trading_service(parts: _Parts) -> TradingService:
-    floor, policies = parts.floor, parts.desk.records.policies
-    flattener = flattening.Flattener(parts.desk, parts.survey, policies, floor.operations, floor.clock)
+    floor = parts.floor
+    flattener = flattening.Flattener(
+        parts.desk, parts.survey, parts.states, floor.operations, floor.events, floor.clock
+    )
     floor.runner.register(flattening.KIND, flattener.run)
     brokers = StrategyDirectory(floor.database, floor.context, kind=Kind.BROKER)
     broker_code = BrokerCode(brokers, parts.pool, PaperTable(floor.database), floor.clock)

@@ -29,6 +29,7 @@ from quasar.model.orders import (
     OrderType,
     PlaceIntent,
     ReplaceIntent,
+    TimeInForce,
 )
 
 MAX_NOTES: Final = 10_000
@@ -181,11 +182,18 @@ class Desk(ABC):
             if book.orders:
                 self._withdraw_all(book)
 
-    def replace(self, order: WorkingOrder, quantity: Number | None, limit: Number | None, stop: Number | None) -> None:
+    def replace(
+        self,
+        order: WorkingOrder,
+        quantity: Number | None,
+        limit: Number | None,
+        stop: Number | None,
+        expire_time_ns: int | None = None,
+    ) -> None:
         """Change the terms of an open order.
 
         Raises:
-            InvalidArgument: The quantity is not above what is filled, or the order has no such price.
+            InvalidArgument: The quantity is not above what is filled, or the order has no such price or no end.
             FailedPrecondition: The order is final.
         """
         if not order.is_open:
@@ -197,6 +205,8 @@ class Desk(ABC):
         for name, given, present in (("limit", limit, order.limit), ("stop", stop, order.trigger)):
             if given is not None and present is None:
                 raise errors.InvalidArgument(f"{name} must be absent for {order.type.value}, was {given}")
+        if expire_time_ns is not None and order.tif is not TimeInForce.GTD:
+            raise errors.InvalidArgument(f"expires must be absent for {order.tif.value}, was {expire_time_ns}")
         new_limit = order.limit if limit is None else grid.price(limit, "limit")
         new_trigger = order.trigger if stop is None else grid.price(stop, "stop")
         self.number += 1
@@ -205,8 +215,11 @@ class Desk(ABC):
                 quantity=None if quantity is None else grid.exact_size(lots),
                 limit_price=None if limit is None or new_limit is None else grid.exact_price(new_limit),
                 trigger_price=None if stop is None or new_trigger is None else grid.exact_price(new_trigger),
+                expire_time_ns=expire_time_ns,
             )
             self._note_intent(self.intents, ReplaceIntent(OrderTarget(order.number, order.leg), change))
+        if expire_time_ns is not None:
+            order.need_terms().expire_time_ns = expire_time_ns
         self._amend(order, lots, new_limit, new_trigger)
 
     def _note_intent(self, intents: list[OrderIntent], action: IntentAction) -> None:

@@ -42,8 +42,10 @@ def limit(order: WorkingOrder, opening: float, high: float, low: float, close: f
 
 
 def stop(order: WorkingOrder, opening: float, high: float, low: float, close: float) -> float | None:
-    """Fill at the trigger or worse."""
+    """Fill at the trigger or worse; what a first fill left is a market order from then on."""
     del close
+    if order.filled:
+        return opening
     price = order.trigger
     assert price is not None
     if order.sign > 0:
@@ -52,8 +54,10 @@ def stop(order: WorkingOrder, opening: float, high: float, low: float, close: fl
 
 
 def touched(order: WorkingOrder, opening: float, high: float, low: float, close: float) -> float | None:
-    """Fill at the trigger or better, as a market order."""
+    """Fill at the trigger or better, as a market order; what a first fill left needs no second touch."""
     del close
+    if order.filled:
+        return opening
     price = order.trigger
     assert price is not None
     if order.sign > 0:

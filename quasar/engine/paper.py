@@ -108,6 +108,8 @@ class PaperBroker:
         # Numbered as the strategy numbers, so that both sides speak of the same orders.
         self._market.number = intent.intent_number - 1
         self._pass_time(intent.decide_time_ns)
+        # What is asked for works from the time at which it was decided, whatever was asked for besides since then.
+        self._market.instant_ns = intent.decide_time_ns
         action = intent.action
         if isinstance(action, PlaceIntent):
             self._place(action.order)
@@ -142,8 +144,8 @@ class PaperBroker:
             raise errors.NotFound(f"order {target.intent_number}/{target.leg} must be open, was not found") from None
 
     def _replace(self, action: ReplaceIntent) -> None:
-        change = action.change
-        self._market.replace(self._find(action.target), change.quantity, change.limit_price, change.trigger_price)
+        change, order = action.change, self._find(action.target)
+        self._market.replace(order, change.quantity, change.limit_price, change.trigger_price, change.expire_time_ns)
 
     def on_bars(self, bars: Sequence[LiveBar]) -> list[PaperEvent]:
         """Work the orders on bars that closed at one instant; bars of symbols that are not traded here are ignored."""

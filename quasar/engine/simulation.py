@@ -96,11 +96,18 @@ class Simulation(Desk):
             if kind is LIMIT:
                 price = touch_limit(order, opening, high, low, close)
             else:
-                price = opening if kind is MARKET else TOUCH[kind](order, opening, high, low, close)
+                price = opening if kind is MARKET else self._touched(order, opening, high, low, close)
             if price is not None:
                 self._fill(order, price)
         if self._ended:
             self._sweep(orders)
+
+    def _touched(self, order: WorkingOrder, opening: float, high: float, low: float, close: float) -> float | None:
+        before = order.status
+        price = TOUCH[order.type](order, opening, high, low, close)
+        if price is None and order.status is not before:
+            self._tell(order)  # triggered, and not filled at once
+        return price
 
     def _sweep(self, orders: list[WorkingOrder]) -> None:
         # In place: the loops hold on to this very list.
@@ -133,7 +140,7 @@ class Simulation(Desk):
         if visible is None:
             return
         terms = order.terms
-        price = TOUCH[order.type](order, *visible)
+        price = self._touched(order, *visible)
         if price is not None and not (terms is not None and terms.post_only and self._takes(order, price)):
             self._fill(order, price)
         if order.is_open and order.tif in _AT_ONCE:
@@ -215,6 +222,10 @@ class Simulation(Desk):
         if terms is not None and terms.children:
             self._release_exits(order, terms, lots, price)
 
+    def _tell(self, order: WorkingOrder) -> None:
+        if self.on_order is not None:
+            self.on_order(order)
+
     def _drop_needless(self, book: Book) -> None:
         """Cancel what only reduces, where nothing is left to reduce."""
         lots = book.holding.lots
@@ -252,6 +263,7 @@ class Simulation(Desk):
             if terms.contingency is Contingency.OUO:
                 other.lots -= lots
                 if other.lots > other.filled:
+                    self._tell(other)
                     continue
             self._end(other, _CANCELLED, "the other order of its group traded")
 
@@ -267,8 +279,9 @@ class Simulation(Desk):
                 child.placed_ns = book.bar.open_time_ns
                 self._reducing = True
                 book.orders.append(child)
-                if self.on_order is not None:
-                    self.on_order(child)
+                self._tell(child)
+            elif child.is_open:
+                self._tell(child)
         if self._exits_at_once and not self._closing:
             bar = book.bar
             rest = bar_after_entry(order, price, bar.open, bar.high, bar.low, bar.close)
@@ -330,5 +343,7 @@ class Simulation(Desk):
     def _amend(self, order: WorkingOrder, lots: int, limit: float | None, trigger: float | None) -> None:
         order.lots, order.limit, order.trigger = lots, limit, trigger
         order.placed_bar = order.book.bar.index
-        if self.on_order is not None:
-            self.on_order(order)
+        if self.mixed:
+            # As a new order: what its bar did before the change must not fill it on the new terms.
+            order.placed_ns = self.instant_ns
+        self._tell(order)

@@ -120,12 +120,13 @@ class Run:
     async def _carry_out(self, said: Said) -> None:
         if said.logs or said.error or said.intents:
             await self._tell(said)
-        for intent in said.intents:
-            self._last_intent = max(self._last_intent, intent.intent_number)
-            if not self.paused:
-                await self._act(intent)
+        self._last_intent = max([self._last_intent, *(each.intent_number for each in said.intents)])
+        # Before anything is sent: after a crash in between, no number stands for a second order.
         metrics = {"bars": self._bars, "intents": self._last_intent, "last_data_ns": self._time_ns}
         await self._around.table.progress(self.run_id, self._last_intent, metrics)
+        for intent in said.intents:
+            if not self.paused:
+                await self._act(intent)
 
     async def _act(self, intent: OrderIntent) -> None:
         desk, action = self._around.desk, intent.action
@@ -153,14 +154,14 @@ class Run:
         elif isinstance(action, CancelAllIntent):
             await desk.cancel_all(instance_id=self._instance.instance_id, symbol=action.symbol)
         else:
-            await self._change(action)
+            await self._change(action, intent.decide_time_ns)
 
-    async def _change(self, action: ReplaceIntent) -> None:
+    async def _change(self, action: ReplaceIntent, time_ns: int) -> None:
         name = client_order_id(self.run_id, action.target.intent_number, action.target.leg)
         problem = ""
         try:
             before = await self._around.desk.records.orders.get(name)
-            after, decision = await self._around.desk.change(name, action.change, actor=None)
+            after, decision = await self._around.desk.change(name, action.change, actor=None, decide_time_ns=time_ns)
             if decision is not None and not decision.allowed:
                 problem = "; ".join(f"{each.reason}: {each.detail}" for each in decision.denials)
         except QuasarError as error:

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from quasar import logs
-from quasar.errors import FailedPrecondition, PluginFailed, PluginUnavailable, QuasarError, Resource, Unavailable
+from quasar.errors import (
+    DatabaseUnavailable,
+    FailedPrecondition,
+    Internal,
+    PluginUnavailable,
+    QuasarError,
+    Resource,
+    Unavailable,
+)
 from quasar.ops.events import Severity
 from strategy_engine.backtests.records import LoadedSeries, NewestBars, WantedSeries
 from strategy_engine.instances.instances import Begin, Document, Instance, InstanceState, Stage
@@ -71,15 +79,28 @@ class Supervisor:
 
     async def run(self) -> None:
         """Supervise until cancelled; runs that were going on before are taken up again."""
-        await self._around.desk.restore()
-        for instance in await self._around.table.to_run():
-            self._asked.put_nowait(instance.instance_id)
+        await self._restore()
         async with asyncio.TaskGroup() as group:
             while True:
                 name = await self._asked.get()
                 while (going := self._going.get(name)) is not None:
                     await asyncio.wait((going.task,))  # a run that has just ended
                 self._going[name] = _Going(group.create_task(self._keep(name)))
+
+    async def _restore(self) -> None:
+        """Take up orders and runs from the rows; wait for the database while it is away."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._around.desk.restore()
+                for instance in await self._around.table.to_run():
+                    self._asked.put_nowait(instance.instance_id)
+            except DatabaseUnavailable as error:
+                _log.info("orders and runs wait for the database", problem=error.message, pause_s=pause_s)
+                await self._around.clock.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+            else:
+                return
 
     async def start(self, instance_id: str, *, paused: bool = False) -> tuple[uuid.UUID, bool]:
         """Begin a run and return its id and True; of an instance that runs, the id of that run and False.
@@ -141,38 +162,51 @@ class Supervisor:
     async def _keep(self, instance_id: str) -> None:
         pause_s, failures = _FIRST_PAUSE_S, 0
         try:
-            while True:
-                instance = await self._around.table.get(instance_id)
-                try:
-                    await self._run_once(instance)
+            while (problem := await self._attempt(instance_id)) is not None:
+                failures += isinstance(problem, PluginUnavailable)
+                final = not isinstance(problem, Unavailable) or failures > _MOST_RESTARTS
+                if await self._told(instance_id, problem, pause_s, final=final) and final:
                     return
-                except PluginFailed as error:
-                    await self._fail(instance, error)
-                    return
-                except (PluginUnavailable, Unavailable) as error:
-                    failures += 1
-                    if failures > _MOST_RESTARTS and isinstance(error, PluginUnavailable):
-                        await self._fail(instance, error)
-                        return
-                    text = f"{error.message} Tried again in {pause_s:g} s."
-                    await self._move(instance, instance.run_id, InstanceState.BACKING_OFF, text, enabled=True)
-                    await self._around.clock.sleep(pause_s)
-                    pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
-                except QuasarError as error:
-                    await self._fail(instance, error)
-                    return
+                await self._around.clock.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
         finally:
             self._going.pop(instance_id, None)
 
-    async def _fail(self, instance: Instance, error: QuasarError) -> None:
-        _log.warning("run failed", instance_id=instance.instance_id, problem=error.message)
-        await self._end(instance, instance.run_id, "FAILED", InstanceState.FAILED, error.message)
+    async def _attempt(self, instance_id: str) -> QuasarError | None:
+        """Run an instance until it is stopped, and return None; else what ended the run."""
+        try:
+            await self._run_once(await self._around.table.get(instance_id))
+        except QuasarError as error:
+            return error
+        except Exception as error:
+            # One run must not take the others with it.
+            _log.error("a run ended with an error of the engine", instance_id=instance_id, exc_info=error)
+            return Internal(f"The engine failed: {type(error).__name__}; its log says where.")
+        return None
+
+    async def _told(self, instance_id: str, problem: QuasarError, pause_s: float, *, final: bool) -> bool:
+        """Record what ended a run; False while the database is away."""
+        try:
+            instance = await self._around.table.get(instance_id)
+            if final:
+                _log.warning("run failed", instance_id=instance_id, problem=problem.message)
+                await self._end(instance, instance.run_id, "FAILED", InstanceState.FAILED, problem.message)
+                return True
+            # One that is paused stays so: it must not trade again by a crash.
+            paused = instance.state is InstanceState.PAUSED
+            state = InstanceState.PAUSED if paused else InstanceState.BACKING_OFF
+            text = f"{problem.message} Tried again in {pause_s:g} s."
+            await self._move(instance, instance.run_id, state, text, enabled=True)
+        except DatabaseUnavailable as error:
+            _log.warning("a run waits for the database", instance_id=instance_id, problem=error.message)
+            return False
+        return True
 
     async def _run_once(self, instance: Instance) -> None:
         table = self._around.table
         row = await table.open_run(instance.instance_id)
         if row is None:
-            raise FailedPrecondition(f"instance {instance.instance_id} must have a run that is open, was none.")
+            return  # it was stopped before its turn came
         run_id, last_intent = row["run_id"], row["last_intent"]
         wanted = self._wanted(instance.universe)
         loaded = await self._bars.newest(wanted, 1)
@@ -182,12 +216,12 @@ class Supervisor:
             run.paused = instance.state is InstanceState.PAUSED
             going = self._going[instance.instance_id]
             going.run = run
-            if session.warmup_bars:
-                await run.warm_up(await self._bars.newest(wanted, session.warmup_bars))
-            state = InstanceState.PAUSED if run.paused else InstanceState.RUNNING
-            await self._move(instance, run_id, state, "", enabled=True)
-            keys = [(each.facts.provider, each.facts.symbol, each.facts.interval) for each in loaded]
             try:
+                if session.warmup_bars:
+                    await run.warm_up(await self._bars.newest(wanted, session.warmup_bars))
+                state = InstanceState.PAUSED if run.paused else InstanceState.RUNNING
+                await self._move(instance, run_id, state, "", enabled=True)
+                keys = [(each.facts.provider, each.facts.symbol, each.facts.interval) for each in loaded]
                 await run.go(keys, {(each.facts.name, each.facts.interval) for each in loaded})
             finally:
                 going.run = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from quasar.errors import InvalidArgument
 from quasar.model.orders import OrderSide, check_spec
 from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind, TradingState
-from strategy_engine.policy.standing import ZERO, Proposal, Standing, scopes_of
+from strategy_engine.policy.standing import ZERO, Exposed, Funds, Proposal, Standing, scopes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def _form(case: _Case) -> Iterator[Check]:
 def _states(case: _Case) -> Iterator[Check]:
     for scope in scopes_of(case.proposal):
         state = case.standing.states.get(scope, TradingState.ACTIVE)
-        halted = state is TradingState.HALTED
+        halted = state is TradingState.HALTED and not case.proposal.closing
         detail = f"trading of {scope} must be ACTIVE, was HALTED" if halted else ""
         yield Check(reason="TRADING_HALTED", passed=not halted, scope=scope, detail=detail)
         if state is TradingState.REDUCE_ONLY:
@@ -158,6 +158,8 @@ def _account(case: _Case) -> Iterator[Check]:
     if funds is None:
         return
     yield Check(reason="LIVE_TRADING_DISABLED", passed=funds.trading_enabled, scope=scope)
+    if funds.currency not in ("", case.proposal.currency):
+        yield replace(_no_rate(case, funds.currency), scope=scope)
     if not funds.allow_short:
         yield _short(case, scope)
     if case.price is not None and case.increases:
@@ -221,13 +223,28 @@ def _bound(reason: str, limit: Decimal, value: Decimal, before: Decimal | None, 
 
 
 def _limits(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+    if not _comparable(case, limits):
+        yield _no_rate(case, limits.currency)
+        limits = limits.without_amounts()
     yield from _order_size(case, limits)
     yield from _instrument(case, limits)
-    yield from _position(case, limits, scope)
-    yield from _exposure(case, limits, scope)
+    for check in (*_position(case, limits, scope), *_exposure(case, limits, scope)):
+        # What only reduces a position is never denied by these.
+        yield check if case.increases else replace(check, passed=True, detail="")
     yield from _pace(case, limits, scope)
-    yield from _losses(case, limits)
+    yield from _losses(case, limits, scope)
     yield from _prices(case, limits)
+
+
+def _comparable(case: _Case, limits: Limits) -> bool:
+    return not limits.amounts or limits.currency in ("", case.proposal.currency)
+
+
+def _no_rate(case: _Case, wanted: str) -> Check:
+    """There are no exchange rates: an amount in another currency cannot be judged, so what enlarges is denied."""
+    detail = f"the currency of {case.spec.symbol} must be {wanted} to be judged, was {case.proposal.currency}"
+    passed = not case.increases
+    return Check(reason="NO_EXCHANGE_RATE", passed=passed, detail="" if passed else detail)
 
 
 def _order_size(case: _Case, limits: Limits) -> Iterator[Check]:
@@ -273,11 +290,10 @@ def _position(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
 def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
     if case.price is None:
         return
-    before = case.standing.values(scope)
-    after = _with_order(case, before, case.price)
-    unit = case.proposal.currency
-    gross, gross_before = (sum(map(abs, each.values()), ZERO) for each in (after, before))
-    net, net_before = (abs(sum(each.values(), ZERO)) for each in (after, before))
+    unit, added = case.proposal.currency, case.signed * case.price * case.proposal.multiplier
+    gross_before, gross = _gross(case, scope, ZERO), _gross(case, scope, added)
+    waiting = sum((each.with_side(case.sign) for each in case.standing.exposed(scope).values()), ZERO)
+    net_before, net = abs(waiting), abs(waiting + added)
     if limits.max_gross_exposure is not None:
         yield _bound("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, gross_before, unit)
     if limits.max_net_exposure is not None:
@@ -285,6 +301,13 @@ def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
     equity = case.standing.equity(scope, case.proposal.account_id)
     if limits.max_leverage is not None and equity > 0:
         yield _bound("MAX_LEVERAGE", limits.max_leverage, gross / equity, gross_before / equity, "times equity")
+
+
+def _gross(case: _Case, scope: Scope, added: Decimal) -> Decimal:
+    """Return the gross exposure with open orders filled: beside the order those of its side, else the worse side."""
+    rows = case.standing.exposed(scope)
+    own = rows.pop((case.proposal.account_id, case.proposal.instance_id, case.spec.symbol), Exposed())
+    return abs(own.with_side(case.sign) + added) + sum((each.worst for each in rows.values()), ZERO)
 
 
 def _pace(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
@@ -297,20 +320,29 @@ def _pace(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
         yield _bound("MAX_ORDER_RATE", Decimal(burst), Decimal(recent + 1), None, f"orders in {window_s:g} s")
 
 
-def _losses(case: _Case, limits: Limits) -> Iterator[Check]:
-    funds = case.standing.funds.get(case.proposal.account_id)
-    if funds is None or not case.increases:
-        return
+def _losses(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+    funds = case.standing.funds_of(scope, case.proposal.account_id)
+    if funds is not None and case.increases:
+        yield from losses(limits, funds, case.proposal.currency)
+
+
+def losses(limits: Limits, funds: Funds, currency: str) -> Iterator[Check]:
+    """Hold the losses of an account against the limits on them; one that is reached does not pass."""
     if limits.max_daily_loss is not None:
-        lost = max(ZERO, funds.start_of_day - funds.equity)
-        yield _bound("MAX_DAILY_LOSS", limits.max_daily_loss, lost, None, case.proposal.currency)
-    if limits.max_drawdown is not None and funds.peak > 0:
-        fallen = max(ZERO, 1 - funds.equity / funds.peak)
-        yield _bound("MAX_DRAWDOWN", limits.max_drawdown, fallen, None, "of the highest equity")
+        yield _loss("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today, currency)
+    if limits.max_drawdown is not None:
+        yield _loss("MAX_DRAWDOWN", limits.max_drawdown, funds.drawdown, "of the highest equity")
+
+
+def _loss(reason: str, limit: Decimal, value: Decimal, unit: str) -> Check:
+    passed = value < limit or not value
+    words = reason.removeprefix("MAX_").replace("_", " ").lower()
+    detail = "" if passed else f"{words} must be below {limit} {unit}, was {value}"
+    return Check(reason=reason, passed=passed, limit=limit, value=value, unit=unit, detail=detail)
 
 
 def _prices(case: _Case, limits: Limits) -> Iterator[Check]:
-    reference, limit_price = case.proposal.price, case.spec.limit_price
+    reference = case.proposal.price
     if limits.max_price_age_s is not None and reference is not None:
         bound, age = Decimal(str(limits.max_price_age_s)), Decimal(str(round(case.proposal.price_age_s, 3)))
         passed = age <= bound
@@ -318,6 +350,8 @@ def _prices(case: _Case, limits: Limits) -> Iterator[Check]:
         yield Check(
             reason="STALE_REFERENCE_PRICE", passed=passed, limit=bound, value=age, unit="seconds", detail=detail
         )
-    if limits.price_collar is not None and limit_price is not None and reference:
-        distance = abs(limit_price - reference) / abs(reference)
+    given = [each for each in (case.spec.limit_price, case.spec.trigger_price) if each is not None]
+    if limits.price_collar is not None and given and reference:
+        # In the direction that costs: a purchase above the reference price, a sale below it.
+        distance = max(ZERO, *(case.sign * (each - reference) / abs(reference) for each in given))
         yield _bound("PRICE_COLLAR", limits.price_collar, distance, None, "of the reference price")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
@@ -32,6 +33,14 @@ class TradingState(Enum):
         return list(TradingState).index(self)
 
 
+class LossAction(Enum):
+    """What is done when a limit on losses is reached."""
+
+    REDUCE_ONLY = "REDUCE_ONLY"
+    HALT = "HALT"
+    FLATTEN = "FLATTEN"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """A symbol, an instance, an account, or all of the platform."""
@@ -44,6 +53,7 @@ class Scope:
         return f"{self.kind.value.lower()} {self.id}".strip()
 
 
+_LONGEST_PACE_S: Final = 86_400.0
 PLATFORM: Final = Scope(ScopeKind.PLATFORM)
 
 
@@ -65,6 +75,8 @@ class InstrumentMatch:
 class Limits:
     """The bounds of a policy; None: no bound."""
 
+    currency: str = ""
+    """Of the amounts; empty: that of each order."""
     max_order_quantity: Decimal | None = None
     max_order_notional: Decimal | None = None
     max_position_quantity: Decimal | None = None
@@ -76,11 +88,13 @@ class Limits:
     order_burst: int | None = None
     max_open_orders: int | None = None
     price_collar: Decimal | None = None
-    """Distance of a limit price from the reference price, as a ratio of it."""
+    """Distance of a limit or trigger price from the reference price in the direction that costs, as a ratio of it."""
     max_price_age_s: float | None = None
     max_daily_loss: Decimal | None = None
     max_drawdown: Decimal | None = None
     """As a ratio of the highest equity."""
+    loss_action: LossAction = LossAction.REDUCE_ONLY
+    """What is done when one of the two is reached."""
     allowed: tuple[InstrumentMatch, ...] = ()
     forbidden: tuple[InstrumentMatch, ...] = ()
     allow_short: bool | None = None
@@ -88,13 +102,30 @@ class Limits:
     forbidden_order_types: frozenset[str] = frozenset()
 
     @property
+    def guards_losses(self) -> bool:
+        """Whether losses are bounded."""
+        return self.max_daily_loss is not None or self.max_drawdown is not None
+
+    @property
+    def amounts(self) -> bool:
+        """Whether a bound is an amount of money."""
+        return any(getattr(self, name) is not None for name in _AMOUNTS)
+
+    def without_amounts(self) -> Limits:
+        """Return the bounds that are no amounts of money."""
+        unset: dict[str, Any] = dict.fromkeys(_AMOUNTS)
+        return replace(self, **unset)
+
+    @property
     def bucket(self) -> tuple[int, float]:
         """Return how many orders may come within how many seconds.
 
         A bucket that holds the burst and fills at the rate: so many orders fit into the time that the burst takes.
         """
-        rate = self.max_orders_per_second or Decimal(1)
-        burst = self.order_burst or max(1, int(rate))
+        rate = self.max_orders_per_second
+        if not rate:
+            return 0, _LONGEST_PACE_S
+        burst = self.order_burst or math.ceil(rate)
         return burst, burst / float(rate)
 
 
@@ -105,6 +136,12 @@ class Policy:
     policy_id: str
     scope: Scope
     limits: Limits
+
+
+def pace_window_s(policies: Iterable[Policy]) -> float:
+    """Return how far back orders must be known to judge their pace, in seconds, a day at most; 0: nothing bounds it."""
+    windows = [each.limits.bucket[1] for each in policies if each.limits.max_orders_per_second is not None]
+    return min(_LONGEST_PACE_S, max(windows, default=0.0))
 
 
 _DECIMALS: Final = (
@@ -122,12 +159,24 @@ _DECIMALS: Final = (
 )
 
 
+_AMOUNTS: Final = (
+    "max_order_notional",
+    "max_position_notional",
+    "max_gross_exposure",
+    "max_net_exposure",
+    "max_daily_loss",
+)
+"""Bounds that are amounts of money, in the policy's currency."""
+
+
 def limits_of(document: Mapping[str, Any]) -> Limits:
     """Return the limits that the JSON form of the contract's `PolicyLimits` holds."""
     found: dict[str, Any] = {name: _decimal(document.get(name)) for name in _DECIMALS}
     age = document.get("max_price_age")
     return Limits(
         **found,
+        currency=str(document.get("currency", "")),
+        loss_action=LossAction(str(document.get("loss_action", "REDUCE_ONLY")).removeprefix("LOSS_ACTION_")),
         order_burst=document.get("order_burst"),
         max_open_orders=document.get("max_open_orders"),
         max_price_age_s=None if age is None else float(str(age).removesuffix("s")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from quasar.model.orders import OrderSide, OrderSpec, OrderType
@@ -42,8 +42,34 @@ class OpenOrder:
     remaining: Decimal
     """Signed: above 0 to be bought."""
     reduce_only: bool = False
+    price: Decimal = ZERO
+    """What its rest is valued at: its limit, else its trigger, else the newest price when it was placed."""
     resting_price: Decimal | None = None
     """The price at which it stands in the book; None: it does not (a market order, a stop that waits)."""
+
+
+PositionKey = tuple[str, str, str]
+"""Account, instance and symbol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """The value of one position, and what the open orders of each side would make of it; signed."""
+
+    value: Decimal = ZERO
+    bought: Decimal = ZERO
+    """What orders to buy would add, at least 0."""
+    sold: Decimal = ZERO
+    """What orders to sell would add, at most 0."""
+
+    def with_side(self, sign: int) -> Decimal:
+        """Return the value once the orders of one side are filled."""
+        return self.value + (self.bought if sign > 0 else self.sold)
+
+    @property
+    def worst(self) -> Decimal:
+        """The greatest absolute value that the orders of one side can lead to."""
+        return max(abs(self.value), abs(self.with_side(1)), abs(self.with_side(-1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +85,18 @@ class Funds:
     """How much of its equity may be held."""
     trading_enabled: bool = True
     allow_short: bool = True
+    currency: str = ""
+    """Of its cash; empty: not told."""
+
+    @property
+    def lost_today(self) -> Decimal:
+        """What was lost since the day began, at least 0."""
+        return max(ZERO, self.start_of_day - self.equity)
+
+    @property
+    def drawdown(self) -> Decimal:
+        """Fall from the highest equity as a ratio of it, at least 0."""
+        return max(ZERO, 1 - self.equity / self.peak) if self.peak > 0 else ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +109,15 @@ class Proposal:
     known: bool
     """The instrument is known."""
     currency: str
+    """Of its prices."""
     price: Decimal | None
     """The reference price: the newest one that is known."""
     price_age_s: float = 0.0
     multiplier: Decimal = Decimal(1)
     commission: Decimal = ZERO
     """Estimated."""
+    closing: bool = False
+    """The engine closes a position with it: that passes where trading is halted."""
     filled: Decimal = ZERO
     """Of a change of an order: what is filled already, beyond the quantity of `spec`."""
 
@@ -103,9 +144,11 @@ class Standing:
     open_orders: Sequence[OpenOrder] = ()
     funds: Mapping[str, Funds] = field(default_factory=dict)
     """By account."""
+    strategy_funds: Mapping[str, Funds] = field(default_factory=dict)
+    """By instance: its own worth, of those that were asked for."""
     states: Mapping[Scope, TradingState] = field(default_factory=dict)
     recent_orders: Mapping[Scope, Sequence[float]] = field(default_factory=dict)
-    """Seconds since each order of the last minute, by scope."""
+    """Seconds since each order of late, by scope."""
 
     def position(self, scope: Scope, proposal: Proposal) -> Decimal:
         """Return what a scope holds of the symbol, signed."""
@@ -146,7 +189,7 @@ class Standing:
                 return one
         return None
 
-    def values(self, scope: Scope) -> dict[tuple[str, str, str], Decimal]:
+    def values(self, scope: Scope) -> dict[PositionKey, Decimal]:
         """Return the market value of each position of a scope."""
         keep = _within(scope)
         return {
@@ -155,12 +198,40 @@ class Standing:
             if keep(one.account_id, one.instance_id, one.symbol)
         }
 
+    def exposed(self, scope: Scope) -> dict[PositionKey, Exposed]:
+        """Return the value of each position of a scope, with the open orders that may enlarge it."""
+        keep = _within(scope)
+        found = {key: Exposed(value) for key, value in self.values(scope).items()}
+        for one in self.open_orders:
+            if one.reduce_only or not keep(one.account_id, one.instance_id, one.symbol):
+                continue
+            key = (one.account_id, one.instance_id, one.symbol)
+            before, worth = found.get(key, Exposed()), one.remaining * one.price
+            if one.remaining > 0:
+                found[key] = replace(before, bought=before.bought + worth)
+            else:
+                found[key] = replace(before, sold=before.sold + worth)
+        return found
+
     def equity(self, scope: Scope, account_id: str) -> Decimal:
         """Return the equity that a scope's leverage is measured by."""
         if scope.kind is ScopeKind.PLATFORM:
             return sum((each.equity for each in self.funds.values()), ZERO)
-        found = self.funds.get(account_id)
+        found = self.funds_of(scope, account_id)
         return found.equity if found else ZERO
+
+    def funds_of(self, scope: Scope, account_id: str) -> Funds | None:
+        """Return the money by which a scope's losses are measured: a strategy's own, else that of the account."""
+        own = self.strategy_funds.get(scope.id) if scope.kind is ScopeKind.STRATEGY else None
+        return own or self.funds.get(account_id)
+
+    def accounts_of(self, scope: Scope) -> list[str]:
+        """Return the accounts whose losses count against a scope."""
+        if scope.kind is ScopeKind.ACCOUNT:
+            return [scope.id] if scope.id in self.funds else []
+        if scope.kind is ScopeKind.PLATFORM:
+            return sorted(self.funds)
+        return sorted({account_id for account_id, _, _ in self.values(scope)} & self.funds.keys())
 
 
 def _within(scope: Scope) -> Callable[[str, str, str], bool]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind
-from strategy_engine.policy.standing import ZERO, Funds, Holding, Standing
+from strategy_engine.policy.standing import ZERO, Holding, Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,7 @@ class _Counter:
         return known[0] if len(known) == 1 else ""
 
     def _accounts(self) -> list[str]:
-        scope = self._policy.scope
-        if scope.kind is ScopeKind.ACCOUNT:
-            return [scope.id] if scope.id in self._standing.funds else []
-        if scope.kind is ScopeKind.PLATFORM:
-            return sorted(self._standing.funds)
-        return sorted({each.account_id for each in self._holdings()})
+        return self._standing.accounts_of(self._policy.scope)
 
     def _holdings(self) -> list[Holding]:
         inside = self._standing.values(self._policy.scope)
@@ -109,8 +104,9 @@ class _Counter:
 
     def _exposure(self) -> Iterator[Usage]:
         limits, scope = self._limits, self._policy.scope
-        values = list(self._standing.values(scope).values())
-        gross, net = sum(map(abs, values), ZERO), abs(sum(values, ZERO))
+        rows = self._standing.exposed(scope).values()
+        gross = sum((each.worst for each in rows), ZERO)
+        net = max(abs(sum((each.with_side(sign) for each in rows), ZERO)) for sign in (1, -1))
         if limits.max_gross_exposure is not None:
             yield self._usage("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, self._currency())
         if limits.max_net_exposure is not None:
@@ -133,15 +129,14 @@ class _Counter:
     def _losses(self) -> Iterator[Usage]:
         limits = self._limits
         for account_id in self._accounts():
-            funds: Funds = self._standing.funds[account_id]
+            funds = self._standing.funds_of(self._policy.scope, account_id)
+            assert funds is not None  # those of `accounts_of` are there
             about = Scope(ScopeKind.ACCOUNT, account_id)
             if limits.max_daily_loss is not None:
-                lost = max(ZERO, funds.start_of_day - funds.equity)
                 unit = self._currencies.get(account_id, "")
-                yield self._usage("MAX_DAILY_LOSS", limits.max_daily_loss, lost, unit, about)
-            if limits.max_drawdown is not None and funds.peak > 0:
-                fallen = max(ZERO, 1 - funds.equity / funds.peak)
-                yield self._usage("MAX_DRAWDOWN", limits.max_drawdown, fallen, "ratio", about)
+                yield self._usage("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today, unit, about)
+            if limits.max_drawdown is not None:
+                yield self._usage("MAX_DRAWDOWN", limits.max_drawdown, funds.drawdown, "ratio", about)
 
 
 def concerns(policy: Policy, scope: Scope, account_of: dict[str, str]) -> bool:

@@ -40,6 +40,11 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
     """
     _require_enforced(policy)
     limits = document(policy.limits)
+    if limits_of(limits).amounts and not policy.limits.currency:
+        text = "must be set with a limit that is an amount, was empty"
+        raise InvalidArgument(
+            f"policy.limits.currency {text}.", violations=[FieldViolation("policy.limits.currency", text)]
+        )
     read = limits_of(limits)
     for name in limits:
         value = getattr(read, name, None)
@@ -63,8 +68,6 @@ def _require_enforced(policy: policy_pb2.Policy) -> None:
     limits = policy.limits
     if policy.granularity > policy_pb2.POLICY_GRANULARITY_SCOPE:
         raise Unimplemented("policy.granularity must be SCOPE in this build, was another one.")
-    if limits.loss_action > policy_pb2.LOSS_ACTION_REDUCE_ONLY:
-        raise Unimplemented("policy.limits.loss_action must be REDUCE_ONLY in this build, was another one.")
     if limits.day_time_zone not in ("", "UTC"):
         raise Unimplemented(f"policy.limits.day_time_zone must be UTC in this build, was {limits.day_time_zone}.")
     unheeded = {"allowed_sessions": bool(limits.allowed_sessions)}
@@ -110,8 +113,10 @@ def state_message(row: StateRow, effective: StateRow) -> policy_pb2.TradingState
         effective_state=number_of(policy_pb2.TradingState, effective.state.value, "TRADING_STATE_"),
         effective_scope=scope_message(effective.scope),
         reason=row.reason,
+        cause=number_of(denial_pb2.DenialReason, row.cause, "DENIAL_REASON_"),
+        trigger=None if row.trigger is None else message_of(row.trigger, denial_pb2.Denial),
         actor=actor_message(row.actor),
-        set_time=timestamp(row.set_time) if row.actor else None,
+        set_time=timestamp(row.set_time) if row.actor or row.cause else None,
     )
 
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from quasar.clock import Clock
 from quasar.convert.plugin_orders import spec_from_proto
-from quasar.errors import AlreadyExists, EtagMismatch, FieldViolation, InvalidArgument, Resource, Unimplemented
+from quasar.errors import (
+    AlreadyExists,
+    EtagMismatch,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Resource,
+    Unimplemented,
+)
 from quasar.ops.actors import Actor
 from quasar.ops.events import Events
 from quasar.rpc.ops.actors import calling_actor
 from quasar.rpc.wellknown import timestamp
-from quasar_proto.strategy.v1 import policy_pb2, policy_service_pb2_grpc
+from quasar_proto.strategy.v1 import denial_pb2, policy_pb2, policy_service_pb2_grpc
 from quasar_proto.strategy.v1 import policy_service_pb2 as pb
-from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState
+from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState, pace_window_s
 from strategy_engine.policy.usage import concerns, usages
 from strategy_engine.rpc.policy_messages import (
     decision_message,
@@ -29,18 +39,28 @@ from strategy_engine.rpc.policy_messages import (
 from strategy_engine.store.pages import Asked
 from strategy_engine.store.policy_table import PolicyRow, PolicyTable, StateRow
 from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.states import TradingStates
 from strategy_engine.trading.survey import Survey
 
 _MOST_USAGES = 1_000
-_PATHS = ("display_name", "description", "scope", "limits", "enabled")
+_PATHS = ("display_name", "description", "limits", "enabled")
 
 
 class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     """Keeps policies and trading states, and judges orders."""
 
-    def __init__(self, table: PolicyTable, desk: TradingDesk, survey: Survey, events: Events, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: PolicyTable,
+        desk: TradingDesk,
+        survey: Survey,
+        states: TradingStates,
+        events: Events,
+        clock: Clock,
+    ) -> None:
         """Serve the policies of `table`."""
         self._table = table
+        self._states = states
         self._survey = survey
         self._desk = desk
         self._events = events
@@ -117,7 +137,9 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         if request.HasField("scope"):
             scope, accounts = scope_of(request.scope), await self._survey.accounts_of_instances()
             policies = [each for each in policies if concerns(each, scope, accounts)]
-        found = usages(policies, await self._survey.standing(), await self._survey.currencies())
+        strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
+        standing = await self._survey.standing(strategies, pace_window_s(policies))
+        found = usages(policies, standing, await self._survey.currencies())
         if request.HasField("min_ratio"):
             found = [each for each in found if each.ratio is None or each.ratio >= request.min_ratio]
         return pb.GetPolicyUsageResponse(
@@ -126,19 +148,39 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
 
     async def GetTradingState(self, request: pb.GetTradingStateRequest, context: Any) -> pb.GetTradingStateResponse:
         """Return the trading state of a scope."""
-        return pb.GetTradingStateResponse(trading_state=await self._shown(scope_of(request.scope)))
+        return pb.GetTradingStateResponse(trading_state=await self._shown(await self._known(request.scope)))
+
+    async def _known(self, message: denial_pb2.PolicyScope) -> Scope:
+        scope = scope_of(message)
+        known = {
+            ScopeKind.ACCOUNT: self._survey.currencies,
+            ScopeKind.STRATEGY: self._survey.accounts_of_instances,
+        }
+        there = True
+        if scope.kind in known:
+            there = scope.id in await known[scope.kind]()
+        elif scope.kind is ScopeKind.INSTRUMENT:
+            there = await self._desk.knows(scope.id)
+        if not there:
+            raise NotFound(f"There is no {scope}.", resource=Resource(scope.kind.value.lower(), scope.id))
+        return scope
 
     async def _shown(self, scope: Scope) -> policy_pb2.TradingStateRecord:
         states = {row.scope: row for row in await self._table.states()}
         usual = StateRow(scope=scope, state=TradingState.ACTIVE, reason="", actor=None, set_time=self._clock.now())
         own = states.get(scope, usual)
-        return state_message(own, max(own, states.get(PLATFORM, own), key=lambda row: row.state.severity))
+        around = [PLATFORM]
+        if scope.kind is ScopeKind.STRATEGY:
+            accounts = await self._survey.accounts_of_instances()
+            around.append(Scope(ScopeKind.ACCOUNT, accounts.get(scope.id, "")))
+        above = [states[each] for each in around if each in states]
+        return state_message(own, max([own, *above], key=lambda row: row.state.severity))
 
     async def SetTradingState(self, request: pb.SetTradingStateRequest, context: Any) -> pb.SetTradingStateResponse:
         """Set the trading state of a scope; it holds for the next order."""
         if request.HasField("expire_time"):
             raise Unimplemented("expire_time must be left out in this build, was set.")
-        actor, scope = calling_actor(), scope_of(request.scope)
+        actor, scope = calling_actor(), await self._known(request.scope)
         new = StateRow(
             scope=scope,
             state=state_of(request.state),
@@ -146,27 +188,12 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             actor=actor,
             set_time=self._clock.now(),
         )
-        async with self._table.database.transaction() as connection:
-            await self._table.set_state(connection, new)
-            await self._events.record(
-                connection,
-                "TradingStateChanged",
-                f"Trading of {scope} is {new.state.value}: {request.reason}",
-                subject_type="trading_state",
-                subject_name=str(scope),
-                data={"state": new.state.value, "reason": request.reason},
-                actor=actor,
-            )
-        cancelled = await self._cancel(scope) if request.cancel_open_orders else []
-        return pb.SetTradingStateResponse(trading_state=await self._shown(scope), cancelled_client_order_ids=cancelled)
-
-    async def _cancel(self, scope: Scope) -> list[str]:
-        cancelled = await self._desk.cancel_all(
-            account_id=scope.id if scope.kind is ScopeKind.ACCOUNT else "",
-            instance_id=scope.id if scope.kind is ScopeKind.STRATEGY else "",
-            symbol=scope.id if scope.kind is ScopeKind.INSTRUMENT else "",
+        await self._states.set(new)
+        cancelled = await self._states.withdraw(new) if request.cancel_open_orders else []
+        return pb.SetTradingStateResponse(
+            trading_state=await self._shown(scope),
+            cancelled_client_order_ids=[order.client_order_id for order in cancelled],
         )
-        return [order.client_order_id for order in cancelled]
 
     async def ListTradingStates(
         self, request: pb.ListTradingStatesRequest, context: Any
@@ -178,6 +205,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     async def CheckOrder(self, request: pb.CheckOrderRequest, context: Any) -> pb.CheckOrderResponse:
         """Judge an order without placing it, and say how it stands to each rule."""
         spec = spec_from_proto(request.order)
+        await self._survey.require_owner(request.account_id, request.instance_id)
         decision, proposal = await self._desk.judge(request.account_id, request.instance_id, spec)
         return pb.CheckOrderResponse(decision=decision_message(decision, proposal, self._clock.now()))
 
@@ -194,12 +222,26 @@ def _require_etag(etag: str, row: PolicyRow) -> None:
 
 def _merged(former: policy_pb2.Policy, asked: policy_pb2.Policy, paths: Any) -> policy_pb2.Policy:
     """Return the former policy with the named fields of the wanted one."""
+    if not paths:
+        raise _bad_mask("must name what changes, was empty")
     for path in paths:
-        if path not in _PATHS:
-            text = f"must be among {', '.join(_PATHS)}, was {path}"
-            raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
-        if path in ("scope", "limits"):
-            getattr(former, path).CopyFrom(getattr(asked, path))
+        head, _, limit = path.partition(".")
+        if head not in _PATHS or (limit and limit not in policy_pb2.PolicyLimits.DESCRIPTOR.fields_by_name):
+            raise _bad_mask(f"must be among {', '.join(_PATHS)}, limits.<field>, was {path}")
+        if limit:
+            FieldMask(paths=[limit]).MergeMessage(asked.limits, former.limits, True, True)
+            if not _is_set(asked.limits, limit):
+                former.limits.ClearField(limit)
+        elif path == "limits":
+            former.limits.CopyFrom(asked.limits)
         else:
             setattr(former, path, getattr(asked, path))
     return former
+
+
+def _is_set(message: policy_pb2.PolicyLimits, field: str) -> bool:
+    return any(descriptor.name == field for descriptor, _ in message.ListFields())
+
+
+def _bad_mask(text: str) -> InvalidArgument:
+    return InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])

@@ -12,6 +12,7 @@ from typing import Any
 
 from quasar.clock import Clock
 from quasar.errors import Unimplemented
+from quasar.model.instants import to_ns
 from quasar.model.orders import OrderSide
 from quasar.ops.events import Events
 from quasar.rpc.ops.streams import until_drained
@@ -79,6 +80,7 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         kind = scope.WhichOneof("scope")
         if kind == "run_id":
             raise Unimplemented("scope must be an account, an instance or all accounts in this build, was a run.")
+        await self._survey.require_owner(scope.account_id, scope.instance_id)
         found = await self._accounts.positions(
             scope.account_id, scope.instance_id if kind == "instance_id" else None, include_flat=include_flat
         )
@@ -100,8 +102,12 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
 
     async def _portfolio(self, request: Any) -> portfolio_pb2.Portfolio:
         scope = request.scope
+        await self._survey.require_owner(scope.account_id, scope.instance_id)
         held = await self._held(scope, include_flat=True)
-        accounts = [each for each in await self._accounts.all() if scope.account_id in ("", each.account_id)]
+        own = scope.account_id
+        if scope.WhichOneof("scope") == "instance_id":
+            own = (await self._survey.accounts_of_instances())[scope.instance_id]
+        accounts = [each for each in await self._accounts.all() if own in ("", each.account_id)]
         currencies = sorted({each.currency for each in accounts})
         currency = request.currency or (currencies[0] if currencies else "")
         if any(each != currency for each in currencies):
@@ -116,10 +122,20 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
                 for one, found in each
             )
             shown.figures.CopyFrom(figures_message(_sum([found for _, found in each])))
+        await self._count_orders(shown)
         if not request.omit_positions:
             waiting = await self._waiting()
             shown.positions.extend(position_message(one, waiting) for one in held if one.quantity)
         return shown
+
+    async def _count_orders(self, shown: portfolio_pb2.Portfolio) -> None:
+        scope = shown.scope
+        by_account = {each.account_id: each.figures for each in shown.accounts}
+        for order in await self._orders.open(scope.account_id):
+            if scope.instance_id in ("", order.instance_id):
+                shown.figures.open_orders += 1
+                if order.account_id in by_account:
+                    by_account[order.account_id].open_orders += 1
 
     async def _account(self, account: Account, held: Sequence[Held]) -> Worth:
         own = [each for each in held if each.account_id == account.account_id]
@@ -171,6 +187,7 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         kind = request.scope.WhichOneof("scope")
         if kind not in ("account_id", "instance_id") or request.HasField("resolution"):
             raise Unimplemented("scope must be an account or an instance without resolution in this build.")
+        await self._survey.require_owner(request.scope.account_id, request.scope.instance_id)
         scope, scope_id = ("ACCOUNT" if kind == "account_id" else "INSTANCE"), getattr(request.scope, kind)
         bounds = instant_of(request.range, "start"), instant_of(request.range, "end")
         rows = (await self._accounts.curve(scope, scope_id, *bounds))[request.first_row :]
@@ -332,7 +349,7 @@ def _pnl(group: dict[str, Any], held: Sequence[Held]) -> portfolio_pb2.PnlRow:
 def _curve(rows: Sequence[Any], first_row: int) -> statistics_pb2.EquityChunk:
     return statistics_pb2.EquityChunk(
         first_row=first_row,
-        time_ns=[int(row["time"].timestamp() * 1e9) for row in rows],
+        time_ns=[to_ns(row["time"]) for row in rows],
         equity=[float(row["equity"]) for row in rows],
         cash=[float(row["cash"] or 0) for row in rows],
         net_exposure=[float(row["net_exposure"] or 0) for row in rows],

@@ -49,6 +49,7 @@ from strategy_engine.rpc.values import plain
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.pages import Asked
 from strategy_engine.strategies.directory import StrategyDirectory
+from strategy_engine.trading.closing import close_positions
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.round_trips import round_trips
 
@@ -238,10 +239,10 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         if not instance.state.still:
             await self._told_of("InstanceStopped", instance)
         if request.action in (strategy_pb2.STOP_ACTION_CANCEL_ORDERS, strategy_pb2.STOP_ACTION_FLATTEN):
-            await self._desk.cancel_all(instance_id=instance.instance_id)
+            await self._desk.cancel_all(instance_id=instance.instance_id, actor=actor)
         if request.action == strategy_pb2.STOP_ACTION_FLATTEN:
             held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
-            await self._desk.flatten(held, f"stop/{instance.run_id}", actor)
+            await close_positions(self._desk, held, f"stop/{instance.run_id or instance.last_run_id}", actor)
         return pb.StopInstanceResponse(instance=await self._one(request.instance_id))
 
     async def PauseInstance(self, request: pb.PauseInstanceRequest, context: Any) -> pb.PauseInstanceResponse:
@@ -250,7 +251,7 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         await self._supervisor.pause(instance, paused=True)
         await self._told_of("InstancePaused", instance)
         if request.action >= strategy_pb2.STOP_ACTION_CANCEL_ORDERS:
-            await self._desk.cancel_all(instance_id=instance.instance_id)
+            await self._desk.cancel_all(instance_id=instance.instance_id, actor=calling_actor())
         return pb.PauseInstanceResponse(instance=await self._one(request.instance_id))
 
     async def ResumeInstance(self, request: pb.ResumeInstanceRequest, context: Any) -> pb.ResumeInstanceResponse:

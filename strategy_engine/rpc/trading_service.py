@@ -39,7 +39,7 @@ from strategy_engine.trading.changes import require_changeable
 from strategy_engine.trading.denials import denial_document, denied
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.flattening import Flattener, Flattening, manual_order_id
-from strategy_engine.trading.orders import NewOrder, StoredOrder
+from strategy_engine.trading.orders import Account, NewOrder, StoredOrder
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
 from strategy_engine.trading.treasury import Treasury
@@ -80,6 +80,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
         """Place an order through policy; the same request id is the same order, a denied one as well."""
         actor, spec = calling_actor(), spec_from_proto(request.order)
+        await self._survey.require_owner(request.account_id, request.instance_id)
         if request.validate_only:
             decision, proposal = await self._desk.judge(request.account_id, request.instance_id, spec)
             return pb.PlaceOrderResponse(decision=decision_message(decision, proposal, self._clock.now()))
@@ -108,6 +109,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
 
     async def CancelAllOrders(self, request: pb.CancelAllOrdersRequest, context: Any) -> pb.CancelAllOrdersResponse:
         """Cancel the open orders that fit."""
+        await self._survey.require_owner(request.account_id, request.instance_id)
         wanted: dict[str, Any] = {
             "account_id": request.account_id,
             "instance_id": request.instance_id,
@@ -117,7 +119,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         if request.validate_only:
             orders = await self._desk.open_orders(**wanted)
         else:
-            orders = await self._desk.cancel_all(**wanted)
+            orders = await self._desk.cancel_all(**wanted, actor=calling_actor())
         return pb.CancelAllOrdersResponse(outcomes=[_outcome(order) for order in orders])
 
     async def ReplaceOrder(self, request: pb.ReplaceOrderRequest, context: Any) -> pb.ReplaceOrderResponse:
@@ -125,7 +127,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         actor, change = calling_actor(), change_from_proto(request.change)
         if request.validate_only:
             order = await self._records.orders.get(request.client_order_id)
-            require_changeable(order, change, request.revision)
+            require_changeable(order, request.revision)
             decision, proposal = await self._desk.judge_change(order, change)
             return pb.ReplaceOrderResponse(
                 order=order_message(order), decision=decision_message(decision, proposal, self._clock.now())
@@ -226,13 +228,22 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
                     subject_name=account.account_id,
                     actor=actor,
                 )
-        stored = await tables.get(account.account_id)
-        if not created and not (request.request_id and dict(stored.settings) == dict(account.settings)):
+        if not created and not await self._created_before(account, request.request_id):
+            text = f"must be new, was used before: {account.account_id!r}"
             raise AlreadyExists(
-                f"account_id must be new, was used before: {account.account_id!r}.",
+                f"account_id {text}.",
                 resource=Resource("account", account.account_id),
+                violations=[FieldViolation("account_id", text)],
             )
+        stored = await tables.get(account.account_id)
         return pb.CreatePaperAccountResponse(account=account_message(stored, await self._survey.equity(stored)))
+
+    async def _created_before(self, account: Account, request_id: str) -> bool:
+        try:
+            stored = await self._records.accounts.get(account.account_id)
+        except NotFound:
+            return False  # it was deleted; its id stays used, for its records do
+        return bool(request_id) and dict(stored.settings) == dict(account.settings)
 
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Any) -> pb.UpdateAccountResponse:
         """Change the name or the labels of an account."""
@@ -284,7 +295,11 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
                 f"{account.open_orders}, {len(account.instance_ids)} and {len(held)}.",
                 resource=Resource("account", account.account_id),
             )
-        await self._records.accounts.delete(request.account_id, self._clock.now())
+        if request.etag and request.etag != str(account.revision):
+            raise EtagMismatch(
+                resource=Resource("account", account.account_id), metadata={"etag": str(account.revision)}
+            )
+        await self._treasury.close(account, calling_actor())
         return pb.DeleteAccountResponse(positions=len(held))
 
     async def ListBrokers(self, request: pb.ListBrokersRequest, context: Any) -> pb.ListBrokersResponse:
@@ -323,6 +338,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
             symbol=request.symbol,
             halt=request.halt,
         )
+        await self._survey.require_owner(request.account_id, request.instance_id)
         held, orders = await self._flattener.concerned(asked)
         answer = pb.FlattenPositionsResponse(
             positions=[position_message(each) for each in held],

@@ -118,9 +118,9 @@ class AccountTable:
         found = await connection.fetchval(SQL["account_update"], former.account_id, former.revision, name, labels, now)
         return found is not None
 
-    async def delete(self, account_id: str, now: dt.datetime) -> None:
+    async def delete(self, connection: Any, account_id: str, now: dt.datetime) -> None:
         """Delete an account; its records stay."""
-        await self.database.execute(SQL["account_delete"], account_id, now)
+        await connection.execute(SQL["account_delete"], account_id, now)
 
     async def positions(
         self, account_id: str = "", instance_id: str | None = None, *, include_flat: bool = False

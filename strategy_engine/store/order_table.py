@@ -158,6 +158,7 @@ class OrderTable:
             order.average_fill_price,
             now,
             order.status.is_final,
+            None if spec.expire_time_ns is None else from_ns(spec.expire_time_ns),
         )
         return self.order(row)
 
@@ -222,7 +223,11 @@ class OrderTable:
         """Return the order that a row holds."""
         asked = self._documents.read_spec(row["spec"])
         spec = replace(
-            asked, quantity=row["quantity"], limit_price=row["limit_price"], trigger_price=row["trigger_price"]
+            asked,
+            quantity=row["quantity"],
+            limit_price=row["limit_price"],
+            trigger_price=row["trigger_price"],
+            expire_time_ns=None if row["expires_at"] is None else to_ns(row["expires_at"]),
         )
         if spec.quantity is not None and spec.notional is not None:
             spec = replace(spec, notional=None)  # it has become a quantity
@@ -231,6 +236,7 @@ class OrderTable:
             account_id=row["account_id"],
             broker=row["broker"],
             spec=spec,
+            asked=asked,
             status=OrderStatus(row["status"]),
             status_text=row["status_text"],
             origin=row["origin"],
@@ -291,6 +297,7 @@ def recorded(new: NewOrder, now: dt.datetime, **more: Any) -> StoredOrder:
             "account_id": new.account_id,
             "broker": "Paper",
             "spec": new.spec,
+            "asked": new.spec,
             "status": OrderStatus.PENDING_NEW,
             "status_text": "",
             "origin": new.origin,

@@ -26,14 +26,32 @@ select {key} as order_key, p.* from strategy.policies p where {filter} and {afte
 select * from strategy.policies where enabled order by policy_id;
 
 -- name: trading_state_put
-insert into strategy.trading_states (scope, scope_id, state, reason, set_at, set_by) values ($1, $2, $3, $4, $5, $6)
+insert into strategy.trading_states (scope, scope_id, state, reason, set_at, set_by, cause, trigger) values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (scope, scope_id) do update
-set state = excluded.state, reason = excluded.reason, set_at = excluded.set_at, set_by = excluded.set_by,
-    revision = strategy.trading_states.revision + 1
+set state = excluded.state, reason = excluded.reason, set_at = excluded.set_at, set_by = excluded.set_by, cause = excluded.cause,
+    trigger = excluded.trigger, revision = strategy.trading_states.revision + 1
 returning *;
 
+-- name: trading_state_lock
+select * from strategy.trading_states where scope = $1 and scope_id = $2 for update;
+
 -- name: trading_states
-select * from strategy.trading_states order by scope, scope_id;
+-- The strictest first.
+select * from strategy.trading_states
+order by case state when 'HALTED' then 0 when 'REDUCE_ONLY' then 1 else 2 end, scope, scope_id;
+
+-- name: loss_breaches
+select * from strategy.loss_breaches order by policy_id, account_id, reason;
+
+-- name: loss_breach_insert
+insert into strategy.loss_breaches (policy_id, account_id, reason, breach_id, reached_at) values ($1, $2, $3, $4, $5)
+on conflict do nothing;
+
+-- name: loss_breach_acted
+update strategy.loss_breaches set acted_at = $2 where breach_id = $1;
+
+-- name: loss_breach_delete
+delete from strategy.loss_breaches where breach_id = $1;
 
 -- name: denial_insert
 insert into strategy.denials (

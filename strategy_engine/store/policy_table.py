@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -73,7 +74,26 @@ class StateRow:
     state: TradingState
     reason: str
     actor: Actor | None
+    """None: the engine."""
     set_time: dt.datetime
+    cause: str = ""
+    """The limit that made the engine set it, a name of the contract's `DenialReason`; empty: somebody set it."""
+    trigger: Mapping[str, Any] | None = None
+    """The numbers of that limit, in the JSON form of the contract's `Denial`."""
+
+
+BreachKey = tuple[str, str, str]
+"""Policy, account and reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """A limit on losses that an account has reached."""
+
+    key: BreachKey
+    breach_id: uuid.UUID
+    acted: bool = False
+    """What the policy asks for is done."""
 
 
 class PolicyTable:
@@ -132,12 +152,39 @@ class PolicyTable:
             state.reason,
             state.set_time,
             actor_document(state.actor),
+            state.cause,
+            None if state.trigger is None else dict(state.trigger),
         )
         return _state(row)
 
+    async def lock_state(self, connection: Any, scope: Scope) -> StateRow | None:
+        """Return the trading state of a scope, kept for the rest of the transaction; None: nobody set one."""
+        row = await connection.fetchrow(SQL["trading_state_lock"], scope.kind.value, scope.id)
+        return None if row is None else _state(row)
+
     async def states(self) -> list[StateRow]:
-        """Return every trading state that somebody set."""
+        """Return every trading state that was set, the strictest first."""
         return [_state(row) for row in await self.database.fetch(SQL["trading_states"])]
+
+    async def breaches(self) -> dict[BreachKey, Breach]:
+        """Return the limits on losses that are reached."""
+        found = {}
+        for row in await self.database.fetch(SQL["loss_breaches"]):
+            key = (row["policy_id"], row["account_id"], row["reason"])
+            found[key] = Breach(key=key, breach_id=row["breach_id"], acted=row["acted_at"] is not None)
+        return found
+
+    async def begin_breach(self, breach: Breach, now: dt.datetime) -> None:
+        """Record that a limit was reached, before anything is done about it."""
+        await self.database.execute(SQL["loss_breach_insert"], *breach.key, breach.breach_id, now)
+
+    async def end_breach(self, breach: Breach, now: dt.datetime) -> None:
+        """Record that what the policy asks for was done."""
+        await self.database.execute(SQL["loss_breach_acted"], breach.breach_id, now)
+
+    async def forget_breach(self, breach: Breach) -> None:
+        """Let a limit act again: the loss is below it."""
+        await self.database.execute(SQL["loss_breach_delete"], breach.breach_id)
 
     async def deny(
         self,
@@ -209,4 +256,6 @@ def _state(row: Any) -> StateRow:
         reason=row["reason"],
         actor=actor_of(row["set_by"]),
         set_time=row["set_at"],
+        cause=row["cause"],
+        trigger=row["trigger"],
     )

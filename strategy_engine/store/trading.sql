@@ -53,7 +53,7 @@ select * from strategy.orders where final_at is null and ($1 = '' or account_id 
 -- name: order_change
 update strategy.orders
 set status = $2, status_text = $3, quantity = coalesce($4, quantity), limit_price = coalesce($5, limit_price),
-    trigger_price = coalesce($6, trigger_price), filled_quantity = $7, average_fill_price = $8, updated_at = $9,
+    trigger_price = coalesce($6, trigger_price), expires_at = coalesce($11::timestamptz, expires_at), filled_quantity = $7, average_fill_price = $8, updated_at = $9,
     final_at = case when $10 then $9::timestamptz end,
     submitted_at = coalesce(submitted_at, case when $2 not in ('PENDING_NEW', 'HELD', 'DENIED') then $9::timestamptz end),
     accepted_at = coalesce(accepted_at, case when $2 in ('ACCEPTED', 'PARTIALLY_FILLED', 'FILLED') then $9::timestamptz end),
@@ -63,12 +63,12 @@ where client_order_id = $1
 returning *;
 
 -- name: orders_recent
--- Orders and changes of orders of the last minute with their age in seconds.
+-- Orders and changes of orders of late ($2) with their age in seconds.
 select account_id, coalesce(instance_id, '') as instance_id, symbol, extract(epoch from $1::timestamptz - created_at)::float8 as age
-from strategy.orders where created_at > $1::timestamptz - interval '1 minute' and status <> 'DENIED'
+from strategy.orders where created_at > $1::timestamptz - $2::interval and status <> 'DENIED'
 union all
 select data ->> 'account_id', coalesce(data ->> 'instance_id', ''), data ->> 'symbol', extract(epoch from $1::timestamptz - time)::float8
-from ops.events where time > $1::timestamptz - interval '1 minute' and kind = 'OrderReplaceRequested';
+from ops.events where time > $1::timestamptz - $2::interval and kind = 'OrderReplaceRequested';
 
 -- name: fill_insert
 insert into strategy.fills (
@@ -156,7 +156,10 @@ where s.interval <> '' and (
         where m.active and y.symbol = $1 and c.name = s.provider and a.symbol = s.symbol
     )
 )
-order by case right(s.interval, 3) when 'sec' then 0 when 'min' then 1 else 2 end, length(s.interval), s.interval, s.provider
+order by
+    case substring(s.interval from '[A-Za-z]+$') when 's' then 0 when 'min' then 1 when 'h' then 2 when 'd' then 3 when 'w' then 4 when 'M' then 5
+        else 6 end,
+    substring(s.interval from '^[0-9.]+')::numeric, s.interval, s.provider
 limit 1;
 
 -- name: trading_notify

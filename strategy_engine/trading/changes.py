@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from quasar.errors import EtagMismatch, FailedPrecondition, Resource, Unimplemented
+from quasar.errors import EtagMismatch, FailedPrecondition, Resource
+from quasar.model.instants import from_ns
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderChange, OrderSpec
 from strategy_engine.policy.judgement import Check, Decision
@@ -16,13 +17,12 @@ from strategy_engine.trading.orders import Document, StoredOrder
 _WORKING = frozenset({OrderStatus.ACCEPTED, OrderStatus.TRIGGERED, OrderStatus.PARTIALLY_FILLED})
 
 
-def require_changeable(order: StoredOrder, change: OrderChange, revision: int = 0) -> None:
+def require_changeable(order: StoredOrder, revision: int = 0) -> None:
     """Refuse to change an order that does not work, or that has changed since it was read.
 
     Raises:
         FailedPrecondition: It is final, held with its entry, or its end is under way.
         EtagMismatch: Its revision is another.
-        Unimplemented: The end of a GTD order is to be changed.
     """
     resource = Resource("order", order.client_order_id)
     if order.status not in _WORKING:
@@ -33,13 +33,11 @@ def require_changeable(order: StoredOrder, change: OrderChange, revision: int = 
         )
     if revision and revision != order.revision:
         raise EtagMismatch(resource=resource, metadata={"revision": str(order.revision)})
-    if change.expire_time_ns is not None:
-        raise Unimplemented("change.expire_time must be left out in this build: cancel the order and place it anew.")
 
 
 def changed(spec: OrderSpec, change: OrderChange) -> OrderSpec:
     """Return the terms after a change; what the change leaves out stays."""
-    names = ("quantity", "limit_price", "trigger_price")
+    names = ("quantity", "limit_price", "trigger_price", "expire_time_ns")
     return replace(spec, **{name: value for name in names if (value := getattr(change, name)) is not None})
 
 
@@ -61,8 +59,10 @@ def below_filled(order: StoredOrder, wanted: OrderSpec) -> Decision | None:
 
 def change_document(change: OrderChange) -> Document:
     """Return the JSON form of the contract's `OrderChange`."""
-    found: dict[str, Mapping[str, str]] = {}
+    found: dict[str, Mapping[str, str] | str] = {}
     for name in ("quantity", "limit_price", "trigger_price"):
         if (value := getattr(change, name)) is not None:
             found[name] = {"value": format(value, "f")}
+    if change.expire_time_ns is not None:
+        found["expire_time"] = from_ns(change.expire_time_ns).isoformat().replace("+00:00", "Z")
     return found

@@ -23,12 +23,13 @@ from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType, client_order_id
 from quasar.ops.actors import Actor
 from strategy_engine.policy.judgement import Decision, judge
+from strategy_engine.policy.limits import pace_window_s
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
 from strategy_engine.trading import changes
 from strategy_engine.trading.denials import denial_document
 from strategy_engine.trading.floor import PaperFloor
-from strategy_engine.trading.orders import Changed, Held, NewOrder, Outcome, StatusOutcome, StoredOrder
+from strategy_engine.trading.orders import ENGINE, Changed, NewOrder, Outcome, StatusOutcome, StoredOrder
 from strategy_engine.trading.quotes import Quote, Quotes
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
@@ -66,6 +67,8 @@ class TradingDesk:
         self._clock = clock
         self.turn = asyncio.Lock()
         """Held while the books move: what moves them from elsewhere takes it too."""
+        self._torn = False
+        """What moved in memory was not recorded: the books are made anew from the rows before they move again."""
         self._listeners: list[Listener] = []
         self.want: Callable[[tuple[str, str, str]], None] = _nobody
         """Asks for live prices of a series that is traded: provider, symbol and interval."""
@@ -89,20 +92,27 @@ class TradingDesk:
             raise NotFound(f"There is no symbol {symbol!r} with stored data.", resource=Resource("symbol", symbol))
         return found
 
+    async def knows(self, symbol: str) -> bool:
+        """Tell whether there is such a symbol, also while the DataHub is away."""
+        return await self._quotes.exists(symbol)
+
     def mark(self, symbol: str) -> Decimal | None:
         """Return the newest price of an instrument that is followed, or None."""
         quote = self._quotes.known(symbol)
         return None if quote is None else quote.price
 
-    async def judge(self, account_id: str, instance_id: str, spec: OrderSpec) -> tuple[Decision, Proposal]:
-        """Judge an order without placing it.
+    async def judge(
+        self, account_id: str, instance_id: str, spec: OrderSpec, *, closing: bool = False
+    ) -> tuple[Decision, Proposal]:
+        """Judge an order without placing it; `closing`: the engine closes a position with it.
 
         Raises:
             NotFound: There is no such account.
         """
-        proposal = await self._proposal(account_id, instance_id, spec)
+        proposal = replace(await self._proposal(account_id, instance_id, spec), closing=closing)
         policies = await self.records.policies.enabled()
-        return judge(proposal, await self._survey.standing(), policies), proposal
+        standing = await self._survey.standing([instance_id], pace_window_s(policies))
+        return judge(proposal, standing, policies), proposal
 
     async def _proposal(self, account_id: str, instance_id: str, spec: OrderSpec) -> Proposal:
         account = await self.records.accounts.get(account_id)
@@ -126,12 +136,20 @@ class TradingDesk:
         if (denial := changes.below_filled(order, wanted)) is not None:
             return denial, proposal
         proposal = replace(proposal, filled=order.filled_quantity)
-        standing = await self._survey.standing()
+        policies = await self.records.policies.enabled()
+        standing = await self._survey.standing([order.instance_id], pace_window_s(policies))
         others = [each for each in standing.open_orders if each.client_order_id != order.client_order_id]
-        return judge(proposal, replace(standing, open_orders=others), await self.records.policies.enabled()), proposal
+        return judge(proposal, replace(standing, open_orders=others), policies), proposal
 
     async def change(
-        self, client_order_id: str, change: OrderChange, *, revision: int = 0, request_id: str = "", actor: Actor | None
+        self,
+        client_order_id: str,
+        change: OrderChange,
+        *,
+        revision: int = 0,
+        request_id: str = "",
+        actor: Actor | None,
+        decide_time_ns: int | None = None,
     ) -> tuple[StoredOrder, Decision | None]:
         """Change the terms of an order that works, through policy; a denied order stays as it was.
 
@@ -146,20 +164,21 @@ class TradingDesk:
             BrokerRejected: It has no such price.
         """
         async with self.turn:
+            await self._mend()
             order = await self.records.orders.get(client_order_id)
             document = changes.change_document(change)
             former = await self.records.orders.change_of(client_order_id, request_id) if request_id else None
             if former is not None:
                 _require_same_change(former == document)
                 return order, None
-            changes.require_changeable(order, change, revision)
+            changes.require_changeable(order, revision)
             decision, _ = await self.judge_change(order, change)
             if not decision.allowed:
                 await self.records.deny_change(order, document, decision.denials, actor, self._clock.now())
                 return order, decision
             await self.records.request_change(order, document, request_id, actor)
             try:
-                await self._take(await self.floor.replace(order, change))
+                await self._take(await self.floor.replace(order, change, decide_time_ns), actor)
             except (InvalidArgument, FailedPrecondition) as error:
                 raise BrokerRejected(error.message, resource=Resource("order", client_order_id)) from error
             return await self.records.orders.get(client_order_id), decision
@@ -177,10 +196,12 @@ class TradingDesk:
             AlreadyExists: The id was used for another order.
         """
         async with self.turn:
+            await self._mend()
             former = await self.records.orders.find(new.client_order_id)
             if former is not None:
                 return await self._repeated(former, new)
-            decision, proposal = await self.judge(new.account_id, new.instance_id, new.spec)
+            closing = new.origin == ENGINE and new.spec.reduce_only
+            decision, proposal = await self.judge(new.account_id, new.instance_id, new.spec, closing=closing)
             order = self._recorded(new, decision, proposal)
             exits = () if order.status is OrderStatus.DENIED else _exits(order)
             if not await self.records.record(order, exits, decision.denials, self._clock.now()):
@@ -188,6 +209,7 @@ class TradingDesk:
             await self._tell([Changed(order, None), *(Changed(child, None) for child in exits)])
             if order.status is not OrderStatus.DENIED:
                 self._follow(order.spec.symbol)
+                self._torn = True
                 await self._take(await self.floor.place(order, exits))
             after = await self.records.orders.find_all([order.client_order_id, *(e.client_order_id for e in exits)])
             ids = {each.client_order_id: each for each in after}
@@ -213,7 +235,7 @@ class TradingDesk:
         return order if not denied else replace(order, final_time=order.create_time)
 
     async def _repeated(self, former: StoredOrder, new: NewOrder) -> Placed:
-        if former.account_id != new.account_id or not _same(former.spec, new.spec):
+        if former.account_id != new.account_id or former.asked != new.spec:
             description = "must be new for another order, was used before"
             raise AlreadyExists(f"request_id {description}.", violations=[FieldViolation("request_id", description)])
         children = [child_id(former.client_order_id, leg) for leg in (1, 2)]
@@ -225,19 +247,25 @@ class TradingDesk:
         Raises:
             NotFound: There is no such order.
         """
-        del actor
         async with self.turn:
+            await self._mend()
             order = await self.records.orders.get(client_order_id)
             if not order.status.is_final:
-                await self._take(await self.floor.cancel(order))
+                await self._take(await self.floor.cancel(order), actor)
             return await self.records.orders.get(client_order_id)
 
     async def cancel_all(
-        self, *, account_id: str = "", instance_id: str = "", symbol: str = "", side: OrderSide | None = None
+        self,
+        *,
+        account_id: str = "",
+        instance_id: str = "",
+        symbol: str = "",
+        side: OrderSide | None = None,
+        actor: Actor | None = None,
     ) -> list[StoredOrder]:
         """Cancel the open orders that fit, and return them as they stand then."""
         found = await self.open_orders(account_id=account_id, instance_id=instance_id, symbol=symbol, side=side)
-        return [await self.cancel(order.client_order_id) for order in found]
+        return [await self.cancel(order.client_order_id, actor=actor) for order in found]
 
     async def open_orders(
         self, *, account_id: str = "", instance_id: str = "", symbol: str = "", side: OrderSide | None = None
@@ -251,50 +279,42 @@ class TradingDesk:
             and side in (None, order.spec.side)
         ]
 
-    async def flatten(self, held: Sequence[Held], key: str, actor: Actor | None) -> list[StoredOrder]:
-        """Close positions at market, each once for one `key`, and return the orders."""
-        closing = []
-        for each in held:
-            side = OrderSide.SELL if each.quantity > 0 else OrderSide.BUY
-            spec = OrderSpec(
-                symbol=each.symbol, side=side, type=OrderType.MARKET, quantity=abs(each.quantity), reduce_only=True
-            )
-            name = uuid.uuid5(FLATTEN, f"{key}/{each.account_id}/{each.instance_id}/{each.symbol}")
-            new = NewOrder(
-                client_order_id=str(name),
-                account_id=each.account_id,
-                instance_id=each.instance_id,
-                spec=spec,
-                origin="ENGINE",
-                actor=actor,
-            )
-            closing.append((await self.place(new)).order)
-        return closing
-
     async def on_bars(self, bars: Sequence[LiveBar]) -> None:
         """Work orders on bars that closed at one instant."""
         async with self.turn:
+            await self._mend()
             await self._take(self.floor.on_bars(bars))
 
     async def on_ticks(self, ticks: Sequence[LiveTick]) -> None:
         """Work orders on ticks."""
         async with self.turn:
+            await self._mend()
             await self._take(self.floor.on_ticks(ticks))
 
     async def restore(self) -> None:
         """Have the orders that were open before a restart work again; what was never sent is sent now."""
         async with self.turn:
-            await self.floor.restore_all()
-            for order in await self.records.orders.open():
-                self._follow(order.spec.symbol)
-            unsent = [each for each in await self.records.orders.open() if each.status is OrderStatus.PENDING_NEW]
-            accepted: list[Outcome] = [_accepted(order) for order in unsent]
-            await self._take(accepted)
+            self._torn = True
+            await self._mend()
 
-    async def _take(self, outcomes: Sequence[Outcome]) -> None:
+    async def _mend(self) -> None:
+        """Make the books from the rows where the last move was not recorded; for a caller that has the turn."""
+        if not self._torn:
+            return
+        self.floor.forget_all()
+        await self.floor.restore_all()
+        opened = await self.records.orders.open()
+        for order in opened:
+            self._follow(order.spec.symbol)
+        await self._take([_accepted(order) for order in opened if order.status is OrderStatus.PENDING_NEW])
+        self._torn = False
+
+    async def _take(self, outcomes: Sequence[Outcome], actor: Actor | None = None) -> None:
         if not outcomes:
             return
-        changed = await self.records.take(outcomes, self._clock.now())
+        self._torn = True
+        changed = await self.records.take(outcomes, self._clock.now(), actor)
+        self._torn = False
         if any(each.fill is not None for each in changed):
             await self._survey.mark_equity({each.order.account_id for each in changed}, self._clock.now())
         await self._tell(changed)
@@ -302,13 +322,6 @@ class TradingDesk:
     async def _tell(self, changed: Sequence[Changed]) -> None:
         for listener in tuple(self._listeners):
             await listener(changed)
-
-
-def _same(former: OrderSpec, new: OrderSpec) -> bool:
-    """Tell whether an order that is there may be the one that is asked for; an amount has become a quantity."""
-    names = ("symbol", "side", "type", "time_in_force", "reduce_only", "post_only", "tag")
-    sized = new.quantity is None or former.quantity == new.quantity
-    return sized and all(getattr(former, name) == getattr(new, name) for name in names)
 
 
 def _require_same_change(same: bool) -> None:
@@ -319,10 +332,6 @@ def _require_same_change(same: bool) -> None:
 
 def _nobody(_key: tuple[str, str, str]) -> None:
     return None
-
-
-FLATTEN = uuid.UUID("2d1d6c66-0e43-4c3b-8d8c-8b4b7d6a1f90")
-"""Name space of the ids of orders that close positions."""
 
 
 def _accepted(order: StoredOrder) -> Outcome:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from quasar.clock import Clock
 from quasar.errors import FailedPrecondition
 from quasar.ops.actors import Actor
+from quasar.ops.events import Events, Severity
 from quasar.ops.operation_context import OperationContext
 from quasar.ops.operations import Operation, OperationResult, Operations
 from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState
-from strategy_engine.store.policy_table import PolicyTable, StateRow
+from strategy_engine.store.policy_table import StateRow
+from strategy_engine.trading.closing import close_positions
 from strategy_engine.trading.desk import TradingDesk
-from strategy_engine.trading.orders import Held, StoredOrder
+from strategy_engine.trading.orders import ENGINE, Held, StoredOrder
+from strategy_engine.trading.states import TradingStates
 from strategy_engine.trading.survey import Survey
 
 KIND: Final = "FlattenPositions"
@@ -34,23 +37,32 @@ class Flattening:
 
     @property
     def scope(self) -> Scope:
-        """What is halted when it is done."""
+        """What is halted with it."""
         if self.instance_id:
             return Scope(ScopeKind.STRATEGY, self.instance_id)
-        return Scope(ScopeKind.ACCOUNT, self.account_id) if self.account_id else PLATFORM
+        if self.account_id:
+            return Scope(ScopeKind.ACCOUNT, self.account_id)
+        return Scope(ScopeKind.INSTRUMENT, self.symbol) if self.symbol else PLATFORM
 
 
 class Flattener:
     """Closes positions."""
 
     def __init__(
-        self, desk: TradingDesk, survey: Survey, policies: PolicyTable, operations: Operations, clock: Clock
+        self,
+        desk: TradingDesk,
+        survey: Survey,
+        states: TradingStates,
+        operations: Operations,
+        events: Events,
+        clock: Clock,
     ) -> None:
         """Close positions through `desk`, as operations."""
         self._desk = desk
         self._survey = survey
-        self._policies = policies
+        self._states = states
         self._operations = operations
+        self._events = events
         self._clock = clock
 
     async def concerned(self, asked: Flattening) -> tuple[list[Held], list[StoredOrder]]:
@@ -99,30 +111,46 @@ class Flattener:
             symbol=request["symbol"],
             halt=request["halt"],
         )
-        held, orders = await self.concerned(asked)
-        for order in orders:
-            await self._desk.cancel(order.client_order_id)
-        closing = await self._desk.flatten(held, str(context.operation.operation_id), context.operation.actor)
+        actor, reason = context.operation.actor, request["reason"]
         if asked.halt:
-            await self._halt(asked.scope, request["reason"], context.operation.actor)
+            # First, so that no strategy opens anew what is being closed.
+            await self._states.set(self._halted(asked.scope, reason, actor))
+        held, found = await self.concerned(asked)
+        orders = [each for each in found if each.origin != ENGINE]  # those of this operation, after a restart
+        for order in orders:
+            await self._desk.cancel(order.client_order_id, actor=actor)
+        closing = await close_positions(self._desk, held, str(context.operation.operation_id), actor)
         denied = {each.client_order_id: each.status_text for each in closing if each.denials}
         summary = {
             "cancelled_client_order_ids": [each.client_order_id for each in orders],
             "closing_client_order_ids": [each.client_order_id for each in closing],
             "failures": denied,
         }
+        await self._tell(asked.scope, reason, summary, actor)
         return OperationResult(summary)
 
-    async def _halt(self, scope: Scope, reason: str, actor: Actor | None) -> None:
-        halted = StateRow(
+    def _halted(self, scope: Scope, reason: str, actor: Actor | None) -> StateRow:
+        return StateRow(
             scope=scope,
             state=TradingState.HALTED,
             reason=reason or "positions were flattened",
             actor=actor,
             set_time=self._clock.now(),
         )
-        async with self._policies.database.transaction() as connection:
-            await self._policies.set_state(connection, halted)
+
+    async def _tell(self, scope: Scope, reason: str, summary: Mapping[str, Any], actor: Actor | None) -> None:
+        count = len(summary["closing_client_order_ids"])
+        async with self._operations.database.transaction() as connection:
+            await self._events.record(
+                connection,
+                "PositionsFlattened",
+                f"Orders to close {count} positions of {scope} were given{': ' + reason if reason else ''}.",
+                subject_type="positions",
+                subject_name=str(scope),
+                severity=Severity.WARNING,
+                data=summary,
+                actor=actor,
+            )
 
 
 MANUAL: Final = uuid.UUID("b1a6f0a2-5d0c-4d58-8a44-0d6b3f0a6c55")

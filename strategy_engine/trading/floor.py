@@ -45,15 +45,15 @@ class PaperFloor:
         account = await self._account(order.account_id, order.spec.symbol)
         return account.cancel(order.client_order_id, self._clock.time_ns())
 
-    async def replace(self, order: StoredOrder, change: OrderChange) -> list[Outcome]:
-        """Change the terms of an order that works.
+    async def replace(self, order: StoredOrder, change: OrderChange, time_ns: int | None = None) -> list[Outcome]:
+        """Change the terms of an order that works, from the time at which that was decided; None: now.
 
         Raises:
             InvalidArgument: The order has no such price.
             NotFound: The order does not work any more.
         """
         account = await self._account(order.account_id, order.spec.symbol)
-        return account.replace(order.client_order_id, change, self._clock.time_ns())
+        return account.replace(order.client_order_id, change, self._clock.time_ns() if time_ns is None else time_ns)
 
     def pay(self, account_id: str, amount: Decimal) -> None:
         """Pay into an account that is in memory, or out of it."""
@@ -63,6 +63,10 @@ class PaperFloor:
     def forget(self, account_id: str) -> None:
         """Make an account anew from its rows when it is needed next."""
         self._open.pop(account_id, None)
+
+    def forget_all(self) -> None:
+        """Make every account anew from its rows."""
+        self._open.clear()
 
     async def restore_all(self) -> None:
         """Make every account that has open orders, so that they work again after a restart."""
@@ -96,6 +100,10 @@ class PaperFloor:
         grids = {name: await self._grid(name) for name in sorted(symbols)}
         rules = replace(self._read_rules(account), cash=max(account.cash, ZERO))
         made = PaperAccount(account_id, rules, grids)
+        for name in grids:
+            quote = self._quotes.known(name)
+            if quote is not None and quote.price is not None:
+                made.mark(name, float(quote.price))
         made.restore(held, orders, account.cash)
         return made
 

@@ -15,6 +15,8 @@ from quasar.ops.actors import Actor
 
 Document = Mapping[str, Any]
 ZERO = Decimal(0)
+ENGINE = "ENGINE"
+"""Origin of orders that the engine places by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class StoredOrder:
     broker: str
     spec: OrderSpec
     """With the quantity and prices in force."""
+    asked: OrderSpec
+    """As it was placed."""
     status: OrderStatus
     status_text: str
     origin: str
@@ -135,6 +139,8 @@ class StatusOutcome:
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
     trigger_price: Decimal | None = None
+    expire_time_ns: int | None = None
+    """What a change made of the end of a GTD order; None: it was not changed."""
 
 
 Outcome = FillOutcome | StatusOutcome

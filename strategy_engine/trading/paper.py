@@ -17,11 +17,14 @@ from quasar.errors import NotFound, QuasarError
 from quasar.model.instants import to_ns
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import (
+    TRIGGER_TYPES,
     CancelIntent,
     Contingency,
     OrderChange,
     OrderIntent,
+    OrderSpec,
     OrderTarget,
+    OrderType,
     PlaceIntent,
     ReplaceIntent,
 )
@@ -40,6 +43,10 @@ class PaperAccount:
         self._names: dict[OrderName, str] = {}
         self._targets: dict[str, OrderTarget] = {}
         self._filled: dict[str, Decimal] = {}
+
+    def mark(self, symbol: str, price: float) -> None:
+        """Value a symbol at its newest price, before the first bar or tick of it comes."""
+        self._broker.ledger.books[symbol].mark = price
 
     def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], cash: Decimal) -> None:
         """Take over cash, positions and open orders; nothing is told, for all of it is known."""
@@ -69,7 +76,7 @@ class PaperAccount:
         if order.remaining > 0 or order.spec.notional is not None:
             self._filled[order.client_order_id] = order.filled_quantity
             quantity = order.remaining if order.spec.quantity is not None else None
-            spec = dataclasses.replace(order.spec, quantity=quantity)
+            spec = dataclasses.replace(_triggered(order), quantity=quantity)
             self.place(dataclasses.replace(order, spec=spec), exits)
 
     def place(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> list[Outcome]:
@@ -123,9 +130,13 @@ class PaperAccount:
             change = dataclasses.replace(change, quantity=change.quantity - self._filled.get(client_order_id, ZERO))
         self._number += 1
         action = ReplaceIntent(target, change)
-        return self._told(
-            self._broker.handle(OrderIntent(intent_number=self._number, decide_time_ns=time_ns, action=action))
-        )
+        intent = OrderIntent(intent_number=self._number, decide_time_ns=time_ns, action=action)
+        return [
+            dataclasses.replace(each, expire_time_ns=change.expire_time_ns)
+            if isinstance(each, StatusOutcome) and each.client_order_id == client_order_id
+            else each
+            for each in self._told(self._broker.handle(intent))
+        ]
 
     def pay(self, amount: Decimal) -> None:
         """Add to the cash; a negative amount takes from it."""
@@ -162,6 +173,15 @@ class PaperAccount:
                     )
                 )
         return outcomes
+
+
+def _triggered(order: StoredOrder) -> OrderSpec:
+    """Return the terms by which an order works on: one that was triggered before a restart needs no second trigger."""
+    spec = order.spec
+    if spec.type not in TRIGGER_TYPES or not (order.status is OrderStatus.TRIGGERED or order.filled_quantity):
+        return spec
+    kind = OrderType.LIMIT if spec.limit_price is not None else OrderType.MARKET
+    return dataclasses.replace(spec, type=kind, trigger_price=None, trailing_offset=None, trailing_ratio=None)
 
 
 def _alone(child: StoredOrder) -> StoredOrder:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from quasar.clock import Clock
 from quasar.engine.grid import Grid
 from quasar.errors import NotFound, ServiceUnavailable
 from strategy_engine.backtests.records import LoadedSeries, SeriesFacts, WantedSeries
 
 _FINE: Final = frozenset({"crypto", "currency"})
 _PRICE_DECIMALS: Final = 8
+_KEPT_S: Final = 10.0
+"""How long a price counts as the newest one without being told again."""
 
 FindSeries = Callable[[str], Awaitable[WantedSeries | None]]
 """Returns the series that prices a symbol; None: nothing is stored of it."""
@@ -40,11 +43,14 @@ def grid_of(facts: SeriesFacts) -> Grid:
 class Quotes:
     """Knows the newest prices: from the live feed, and from stored bars for what is not fed."""
 
-    def __init__(self, find: FindSeries, newest: Newest) -> None:
-        """Ask `find` and `newest` for instruments that are not known yet."""
+    def __init__(self, find: FindSeries, newest: Newest, clock: Clock) -> None:
+        """Ask `find` and `newest` for instruments that are not known yet, or not fed."""
         self._find = find
         self._newest = newest
+        self._clock = clock
         self._quotes: dict[str, Quote] = {}
+        self._looked: dict[str, float] = {}
+        """When a price was told or looked up last, on the monotonic clock."""
 
     def learn(self, facts: SeriesFacts) -> None:
         """Take in what is known of an instrument."""
@@ -55,17 +61,28 @@ class Quotes:
         """Take in a price; an older one than is known changes nothing."""
         quote = self._quotes.get(symbol)
         if quote is not None and time_ns >= quote.time_ns:
+            self._looked[symbol] = self._clock.monotonic()
             self._quotes[symbol] = replace(quote, price=Decimal(repr(price)), time_ns=time_ns)
+
+    async def exists(self, symbol: str) -> bool:
+        """Tell whether something is stored of a symbol."""
+        return symbol in self._quotes or await self._find(symbol) is not None
 
     def known(self, symbol: str) -> Quote | None:
         """Return the quote without asking anybody."""
         return self._quotes.get(symbol)
 
     async def get(self, symbol: str) -> Quote | None:
-        """Return the quote of a symbol; None: nothing is known of it."""
+        """Return the quote of a symbol; None: nothing is known of it.
+
+        One that was told nothing of late is looked up again: bars of what is not fed are stored all the same.
+        """
         quote = self._quotes.get(symbol)
-        if quote is not None and quote.price is not None:
+        looked = self._looked.get(symbol)
+        fresh = looked is not None and self._clock.monotonic() - looked < _KEPT_S
+        if quote is not None and quote.price is not None and fresh:
             return quote
+        self._looked[symbol] = self._clock.monotonic()
         wanted = await self._find(symbol)
         if wanted is None:
             return quote

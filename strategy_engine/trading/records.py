@@ -72,21 +72,23 @@ class TradeRecords:
             await self._tell_order(connection, order, None, now)
         return True
 
-    async def take(self, outcomes: Sequence[Outcome], now: dt.datetime) -> list[Changed]:
-        """Write what a broker told, in its order and in one transaction."""
+    async def take(self, outcomes: Sequence[Outcome], now: dt.datetime, actor: Actor | None = None) -> list[Changed]:
+        """Write what a broker told, in its order and in one transaction; `actor`: who made it happen."""
         changed: list[Changed] = []
         async with self.orders.database.transaction() as connection:
             for outcome in outcomes:
                 one = (
                     await self._fill(connection, outcome, now)
                     if isinstance(outcome, FillOutcome)
-                    else await self._status(connection, outcome, now)
+                    else await self._status(connection, outcome, now, actor)
                 )
                 if one is not None:
                     changed.append(one)
         return changed
 
-    async def _status(self, connection: Any, outcome: StatusOutcome, now: dt.datetime) -> Changed | None:
+    async def _status(
+        self, connection: Any, outcome: StatusOutcome, now: dt.datetime, actor: Actor | None
+    ) -> Changed | None:
         order = await self.orders.lock(connection, outcome.client_order_id)
         if order.status.is_final:
             return None
@@ -95,12 +97,13 @@ class TradeRecords:
             quantity=outcome.quantity if outcome.quantity is not None else order.spec.quantity,
             limit_price=outcome.limit_price if outcome.limit_price is not None else order.spec.limit_price,
             trigger_price=outcome.trigger_price if outcome.trigger_price is not None else order.spec.trigger_price,
+            expire_time_ns=outcome.expire_time_ns if outcome.expire_time_ns is not None else order.spec.expire_time_ns,
         )
         wanted = replace(order, spec=spec, status=outcome.status, status_text=outcome.text)
         if (wanted.status, wanted.spec) == (order.status, order.spec):
             return None
         after = await self.orders.change(connection, wanted, now)
-        await self._tell_order(connection, after, order.status, now)
+        await self._tell_order(connection, after, order.status, now, actor)
         return Changed(after, order.status)
 
     async def _fill(self, connection: Any, outcome: FillOutcome, now: dt.datetime) -> Changed | None:
@@ -224,7 +227,12 @@ class TradeRecords:
         return Changed(after, order.status, stored, held)
 
     async def _tell_order(
-        self, connection: Any, order: StoredOrder, former: OrderStatus | None, now: dt.datetime
+        self,
+        connection: Any,
+        order: StoredOrder,
+        former: OrderStatus | None,
+        now: dt.datetime,
+        actor: Actor | None = None,
     ) -> None:
         spec = order.spec
         words = order.status.value.replace("_", " ").lower()
@@ -248,7 +256,7 @@ class TradeRecords:
                 "payload": dict(self._documents.order(order)),
                 "event_time": now.isoformat(),
             },
-            actor=order.actor,
+            actor=actor or order.actor,
             run_id=str(order.run_id or ""),
         )
 

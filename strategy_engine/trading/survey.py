@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from quasar.clock import Clock
 from quasar.engine.rules import MarketRules
+from quasar.errors import NotFound, Resource
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderSide, OrderType
 from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind
@@ -61,8 +62,29 @@ class Survey:
         """Return the account of each instance."""
         return {name: each.account_id for each in await self._accounts.all() for name in each.instance_ids}
 
-    async def standing(self) -> Standing:
-        """Return how things stand on all of the platform."""
+    async def require_owner(self, account_id: str, instance_id: str) -> None:
+        """Refuse what is neither an account nor an instance of it; an empty id names nothing.
+
+        Raises:
+            NotFound: There is no such account, or it has no such instance.
+        """
+        if account_id:
+            await self._accounts.get(account_id)
+        if not instance_id:
+            return
+        found = (await self.accounts_of_instances()).get(instance_id)
+        if found is None or account_id not in ("", found):
+            where = f" on account {account_id}" if account_id else ""
+            raise NotFound(f"There is no instance {instance_id!r}{where}.", resource=Resource("instance", instance_id))
+
+    async def standing(self, instance_ids: Iterable[str] = (), recent_s: float = 0.0) -> Standing:
+        """Return how things stand on all of the platform.
+
+        Args:
+            instance_ids: Instances whose own worth is wanted beside that of accounts.
+            recent_s: How far back orders are counted by their pace, in seconds; 0: not at all.
+        """
+        wanted = sorted({each for each in instance_ids if each})
         held = await self.positions()
         accounts = await self._accounts.all()
         now = self._clock.now()
@@ -76,20 +98,21 @@ class Survey:
                     symbol=order.spec.symbol,
                     remaining=order.remaining if order.spec.side is OrderSide.BUY else -order.remaining,
                     reduce_only=order.spec.reduce_only,
+                    price=_worked_price(order),
                     resting_price=_resting_price(order),
                 )
                 for order in await self._orders.open()
             ],
             funds={each.account_id: await self._funds(each, held, now) for each in accounts},
+            strategy_funds={each: await self._instance_funds(each, held, now) for each in wanted},
             states={each.scope: each.state for each in await self._policies.states()},
-            recent_orders=await self._recent(now),
+            recent_orders=await self._recent(now, recent_s) if recent_s else {},
         )
 
     async def _funds(self, account: Account, held: Iterable[Held], now: dt.datetime) -> Funds:
         rules = self._read_rules(account)
         equity = account.cash + sum((each.market_value for each in held if each.account_id == account.account_id), ZERO)
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        peak, before = await self._accounts.marks("ACCOUNT", account.account_id, midnight)
+        peak, before = await self._accounts.marks("ACCOUNT", account.account_id, midnight(now))
         earned = max(account.initial_cash, peak if peak is not None else account.initial_cash)
         return Funds(
             equity=equity,
@@ -97,11 +120,24 @@ class Survey:
             peak=max(equity, earned + account.paid_in),
             leverage=1 / rules.margin,
             allow_short=rules.allow_short,
+            currency=account.currency,
         )
 
-    async def _recent(self, now: dt.datetime) -> dict[Scope, Sequence[float]]:
+    async def _instance_funds(self, instance_id: str, held: Iterable[Held], now: dt.datetime) -> Funds:
+        capital = await self.capital(instance_id)
+        flat = await self._accounts.positions("", instance_id, include_flat=True)
+        own = [each for each in held if each.instance_id == instance_id]
+        equity = instance_cash(capital, flat) + sum((each.market_value for each in own), ZERO)
+        peak, before = await self._accounts.marks("INSTANCE", instance_id, midnight(now))
+        return Funds(
+            equity=equity,
+            start_of_day=capital if before is None else before,
+            peak=max(equity, capital, capital if peak is None else peak),
+        )
+
+    async def _recent(self, now: dt.datetime, recent_s: float) -> dict[Scope, Sequence[float]]:
         found: dict[Scope, list[float]] = {}
-        for row in await self._accounts.database.fetch(SQL["orders_recent"], now):
+        for row in await self._accounts.database.fetch(SQL["orders_recent"], now, dt.timedelta(seconds=recent_s)):
             scopes = [PLATFORM, Scope(ScopeKind.ACCOUNT, row["account_id"]), Scope(ScopeKind.INSTRUMENT, row["symbol"])]
             if row["instance_id"]:
                 scopes.append(Scope(ScopeKind.STRATEGY, row["instance_id"]))
@@ -151,6 +187,11 @@ class Survey:
         return points
 
 
+def midnight(now: dt.datetime) -> dt.datetime:
+    """Return when the trading day began."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def instance_cash(capital: Decimal, held: Sequence[Held]) -> Decimal:
     """Return what is left of an instance's capital: profits in, commissions and the cost of what is held out."""
     cost = sum((each.quantity * (each.average_price or ZERO) * each.multiplier for each in held), ZERO)
@@ -162,6 +203,12 @@ def _resting_price(order: StoredOrder) -> Decimal | None:
     waits = order.status in (OrderStatus.HELD, OrderStatus.PENDING_CANCEL)
     at_once = order.spec.type is OrderType.LIMIT or order.status is OrderStatus.TRIGGERED
     return order.spec.limit_price if at_once and not waits else None
+
+
+def _worked_price(order: StoredOrder) -> Decimal:
+    spec = order.spec
+    known = [each for each in (spec.limit_price, spec.trigger_price, order.reference_price) if each is not None]
+    return known[0] if known else ZERO
 
 
 def _holding(held: Held) -> Holding:

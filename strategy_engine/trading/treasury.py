@@ -133,6 +133,15 @@ class Treasury:
             await self._survey.mark_equity([account_id], now)
         return await self._desk.records.accounts.get(account_id)
 
+    async def close(self, account: Account, actor: Actor) -> None:
+        """Take an account out of the platform; its records stay."""
+        async with self._desk.turn:
+            async with self._cash.database.transaction() as connection:
+                await self._desk.records.accounts.delete(connection, account.account_id, self._clock.now())
+                text = f"Account {account.account_id} was deleted with {account.cash} {account.currency}."
+                await self._tell(connection, "AccountDeleted", text, account, account.cash, account.cash, actor)
+            self._desk.floor.forget(account.account_id)
+
     async def _tell(
         self, connection: object, kind: str, text: str, account: Account, before: Decimal, after: Decimal, actor: Actor
     ) -> None:

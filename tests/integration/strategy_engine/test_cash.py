@@ -95,7 +95,9 @@ async def test_a_limit_on_losses_counts_no_payment(
     await lose(stub, bearers, played)
     policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
     limits = policy_pb2.PolicyLimits(
-        max_daily_loss=values_pb2.Decimal(value="2000"), max_drawdown=values_pb2.Decimal(value="0.02")
+        currency="USD",
+        max_daily_loss=values_pb2.Decimal(value="2000"),
+        max_drawdown=values_pb2.Decimal(value="0.02"),
     )
     scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="main")
     policy = policy_pb2.Policy(policy_id="losses", scope=scope, limits=limits, enabled=True)
@@ -122,8 +124,9 @@ async def test_a_limit_on_losses_counts_no_payment(
     assert used[0].ratio == pytest.approx(1.54)
     asked.min_ratio = 1.0
     assert len((await policies.GetPolicyUsage(asked, **as_(bearers.viewer))).usage) == 1
-    error, _ = await refused(stub, bearers, order("again", "1", limit="1.00"))
-    assert (error.metadata["reasons"], error.metadata["value"]) == ("MAX_DAILY_LOSS", "3080.00000")
+    _, kept = await refused(stub, bearers, order("again", "1", limit="1.00"))
+    values = {each.reason: each.value.value for each in kept.denials}
+    assert values[denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS] == "3080.00000"
 
 
 async def test_a_payment_is_made_once_and_never_for_more_than_is_there(stub: Any, bearers: Bearers) -> None:

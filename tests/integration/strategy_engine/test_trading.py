@@ -246,7 +246,6 @@ async def test_a_limit_denies_with_its_reason_and_numbers_and_the_denial_is_kept
 @pytest.mark.parametrize(
     ("field", "limits"),
     [
-        ("loss_action", policy_pb2.PolicyLimits(loss_action=policy_pb2.LOSS_ACTION_FLATTEN)),
         ("day_time_zone", policy_pb2.PolicyLimits(day_time_zone="Europe/Berlin")),
         (
             "forbidden_instruments[0].exchange",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from decimal import Decimal
@@ -13,13 +14,26 @@ from quasar import errors
 from quasar.engine.backtest import run_backtest
 from quasar.engine.commission import PercentCommission
 from quasar.engine.grid import Grid
-from quasar.engine.live import LiveBar, LiveEngine, LiveTick
+from quasar.engine.live import LiveBar, LiveEngine, LiveTick, OrderUpdate
 from quasar.engine.paper import PaperBroker, PaperEvent
 from quasar.engine.rules import ExitsFrom, MarketRules
 from quasar.engine.series import Series
 from quasar.model.bars import Bar as BarValue
 from quasar.model.bars import BarColumns
-from quasar.model.orders import Fill, OrderIntent, OrderSide, PlaceIntent, Position
+from quasar.model.order_states import OrderStatus
+from quasar.model.orders import (
+    Bracket,
+    Fill,
+    OrderChange,
+    OrderIntent,
+    OrderSide,
+    OrderSpec,
+    OrderTarget,
+    OrderType,
+    PlaceIntent,
+    Position,
+    ReplaceIntent,
+)
 from quasar.strategy import ATR, EMA, SMA, Bar, BracketLeg, Contingency, Strategy, Tick, TimeInForce, WorkingOrder
 from tests.unit.engine.markets import MINUTE_NS, START_NS, random_bars, series
 
@@ -242,6 +256,78 @@ def test_an_order_is_not_filled_on_a_bar_that_opened_before_it_was_given() -> No
     assert broker.on_bars([LiveBar("X", "1min", early)]) == []
     filled = [event for event in broker.on_bars([LiveBar("X", "1min", later)]) if isinstance(event, tuple)]
     assert [fill.price for _, fill in filled] == [Decimal("100.00")]
+
+
+def test_a_changed_order_is_not_filled_by_what_its_bar_did_before_the_change() -> None:
+    broker = PaperBroker(MarketRules(), {"X": Grid(2)})
+    spec = OrderSpec(symbol="X", side=OrderSide.BUY, type=OrderType.LIMIT, quantity=Decimal(1), limit_price=Decimal(90))
+    broker.handle(OrderIntent(intent_number=1, decide_time_ns=START_NS, action=PlaceIntent(spec)))
+    raised = ReplaceIntent(OrderTarget(1), OrderChange(limit_price=Decimal(99)))
+    broker.handle(OrderIntent(intent_number=2, decide_time_ns=START_NS + 30 * 10**9, action=raised))
+    early = BarValue(START_NS, 100.0, 106.0, 98.0, 105.0, 10.0, START_NS + MINUTE_NS)
+    assert broker.on_bars([LiveBar("X", "1min", early)]) == []
+    later = BarValue(START_NS + MINUTE_NS, 105.0, 105.0, 98.0, 100.0, 10.0, START_NS + 2 * MINUTE_NS)
+    filled = [event for event in broker.on_bars([LiveBar("X", "1min", later)]) if isinstance(event, tuple)]
+    assert [fill.price for _, fill in filled] == [Decimal("99.00")]
+
+
+def test_exits_tell_their_quantity_whenever_their_entry_fills_in_part() -> None:
+    broker = PaperBroker(MarketRules(volume_share=Decimal("0.5")), {"X": Grid(2)})
+    bracket = Bracket(stop_loss=BracketLeg(price=Decimal(90)), take_profit=BracketLeg(price=Decimal(110)))
+    spec = OrderSpec(symbol="X", side=OrderSide.BUY, type=OrderType.MARKET, quantity=Decimal(10), bracket=bracket)
+    broker.handle(OrderIntent(intent_number=1, decide_time_ns=START_NS, action=PlaceIntent(spec)))
+    told: dict[int, list[Decimal | None]] = {1: [], 2: []}
+    for index, (price, volume) in enumerate(((100.0, 8.0), (101.0, 20.0), (110.0, 6.0))):
+        bar = BarValue(
+            START_NS + index * MINUTE_NS, price, price, price, price, volume, START_NS + (index + 1) * MINUTE_NS
+        )
+        for event in broker.on_bars([LiveBar("X", "1min", bar)]):
+            if isinstance(event, OrderUpdate) and event.leg:
+                told[event.leg].append(event.quantity)
+    assert told[1] == [Decimal(4), Decimal(10), Decimal(7)]  # what the target sold, the stop need not sell
+    assert told[2][:2] == [Decimal(4), Decimal(10)]
+
+
+def test_an_order_that_is_triggered_without_a_fill_says_so() -> None:
+    broker = PaperBroker(MarketRules(), {"X": Grid(2)})
+    spec = OrderSpec(
+        symbol="X",
+        side=OrderSide.BUY,
+        type=OrderType.STOP_LIMIT,
+        quantity=Decimal(1),
+        trigger_price=Decimal(105),
+        limit_price=Decimal(95),
+    )
+    broker.handle(OrderIntent(intent_number=1, decide_time_ns=START_NS, action=PlaceIntent(spec)))
+    bar = BarValue(START_NS, 100.0, 106.0, 99.0, 105.0, 10.0, START_NS + MINUTE_NS)
+    (told,) = broker.on_bars([LiveBar("X", "1min", bar)])
+    assert isinstance(told, OrderUpdate)
+    assert told.status is OrderStatus.TRIGGERED
+
+
+def test_the_end_of_a_dated_order_may_be_moved_and_that_of_no_other() -> None:
+    broker = PaperBroker(MarketRules(), {"X": Grid(2)})
+    dated = OrderSpec(
+        symbol="X",
+        side=OrderSide.BUY,
+        type=OrderType.LIMIT,
+        quantity=Decimal(1),
+        limit_price=Decimal(90),
+        time_in_force=TimeInForce.GTD,
+        expire_time_ns=START_NS + MINUTE_NS,
+    )
+    broker.handle(OrderIntent(intent_number=1, decide_time_ns=START_NS, action=PlaceIntent(dated)))
+    plain = dataclasses.replace(dated, time_in_force=TimeInForce.GTC, expire_time_ns=None)
+    broker.handle(OrderIntent(intent_number=2, decide_time_ns=START_NS, action=PlaceIntent(plain)))
+    moved = OrderChange(expire_time_ns=START_NS + 10 * MINUTE_NS)
+    broker.handle(OrderIntent(intent_number=3, decide_time_ns=START_NS, action=ReplaceIntent(OrderTarget(1), moved)))
+    with pytest.raises(errors.InvalidArgument, match="GTC"):
+        broker.handle(
+            OrderIntent(intent_number=4, decide_time_ns=START_NS, action=ReplaceIntent(OrderTarget(2), moved))
+        )
+    later = BarValue(START_NS + 5 * MINUTE_NS, 100.0, 100.0, 100.0, 100.0, 10.0, START_NS + 6 * MINUTE_NS)
+    broker.on_bars([LiveBar("X", "1min", later)])
+    assert [order.client_order_id for order in broker.open_orders] == ["1", "2"]
 
 
 class Holder(Strategy):

@@ -195,6 +195,17 @@ def test_at_most_a_share_of_the_volume_trades_on_a_bar_and_the_rest_goes_on() ->
     assert order.average_fill_price == pytest.approx((40 * 100 + 10 * 101 + 10 * 102) / 60)
 
 
+def test_what_the_first_fill_of_a_stop_left_is_sold_whatever_the_price_does_then() -> None:
+    rows = [*START, (100, 100, 98, 98, 40), (103, 104, 102, 103, 1000)]
+    result, (_, order) = play(
+        [*START, (100, 100, 100, 100, 1000), *rows[1:]],
+        {0: lambda s: s.buy(40), 1: lambda s: s.sell(40, stop=99)},
+        volume_share=Decimal("0.5"),
+    )
+    assert told(result) == [(1, 40.0, 100.0), (2, -20.0, 99.0), (3, -20.0, 103.0)]
+    assert order.status is OrderStatus.FILLED
+
+
 @pytest.mark.parametrize(
     ("tif", "rows", "wanted", "status"),
     [

@@ -1,0 +1,129 @@
+"""What is done when a limit on losses is reached: once for each breach, also across a restart in the middle of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final
+
+import asyncpg
+
+from quasar import logs
+from quasar.clock import Clock
+from quasar.errors import QuasarError
+from strategy_engine.policy.judgement import Check, losses
+from strategy_engine.policy.limits import LossAction, Policy, Scope, ScopeKind, TradingState
+from strategy_engine.store.policy_table import Breach, BreachKey, PolicyTable, StateRow
+from strategy_engine.trading.closing import close_positions
+from strategy_engine.trading.denials import denial_document
+from strategy_engine.trading.desk import TradingDesk
+from strategy_engine.trading.states import TradingStates, within
+from strategy_engine.trading.survey import Survey
+
+_LOOK_S: Final = 1.0
+_MARK_S: Final = 60.0
+_log = logs.get(__name__)
+
+
+class LossGuard:
+    """Looks at losses every second, and writes what accounts are worth every minute."""
+
+    def __init__(
+        self,
+        desk: TradingDesk,
+        survey: Survey,
+        policies: PolicyTable,
+        states: TradingStates,
+        clock: Clock,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        """Guard what is traded at `desk` by the limits of `policies`."""
+        self._desk = desk
+        self._survey = survey
+        self._policies = policies
+        self._states = states
+        self._clock = clock
+        self._new_id = new_id
+
+    async def run(self) -> None:
+        """Guard until cancelled; while the database is away there is nothing to guard with."""
+        marked = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(_LOOK_S)
+            try:
+                await self.look()
+                if self._clock.monotonic() - marked >= _MARK_S:
+                    marked = self._clock.monotonic()
+                    await self._mark()
+            except (QuasarError, asyncpg.PostgresError) as error:
+                _log.warning("losses could not be looked at", problem=str(error))
+
+    async def _mark(self) -> None:
+        """Write a point of the equity curves of accounts that hold something: between fills prices move them."""
+        accounts = {each.account_id for each in await self._survey.positions()}
+        if accounts:
+            await self._survey.mark_equity(accounts, self._clock.now())
+
+    async def look(self) -> None:
+        """Do what policies ask for where a limit is reached, and let limits act again where it is not any more."""
+        breaches = await self._policies.breaches()
+        policies = [each for each in await self._policies.enabled() if each.limits.guards_losses]
+        if not policies and not breaches:
+            return
+        reached = {key: found async for key, found in self._reached(policies)}
+        for key, breach in breaches.items():
+            if key not in reached:
+                await self._policies.forget_breach(breach)
+        for key, (policy, check) in reached.items():
+            breach = breaches.get(key) or Breach(key=key, breach_id=self._new_id())
+            if key not in breaches:
+                await self._policies.begin_breach(breach, self._clock.now())
+            if not breach.acted:
+                await self._act(policy, breach, check)
+                await self._policies.end_breach(breach, self._clock.now())
+
+    async def _reached(self, policies: Iterable[Policy]) -> AsyncIterator[tuple[BreachKey, tuple[Policy, Check]]]:
+        strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
+        standing = await self._survey.standing(strategies)
+        for policy in policies:
+            for account_id in standing.accounts_of(policy.scope):
+                funds = standing.funds_of(policy.scope, account_id)
+                if funds is None:
+                    continue
+                for check in losses(policy.limits, funds, standing.funds[account_id].currency):
+                    if not check.passed:
+                        yield (policy.policy_id, account_id, check.reason), (policy, check)
+
+    async def _act(self, policy: Policy, breach: Breach, check: Check) -> None:
+        scope, action = policy.scope, policy.limits.loss_action
+        _log.warning("a limit on losses is reached", policy_id=policy.policy_id, scope=str(scope), detail=check.detail)
+        state = TradingState.REDUCE_ONLY if action is LossAction.REDUCE_ONLY else TradingState.HALTED
+        row = self._row(policy, breach, check, state)
+        await self._states.set(row, loosen=False)
+        await self._states.withdraw(row)
+        if action is LossAction.FLATTEN:
+            await self._flatten(scope, breach)
+
+    def _row(self, policy: Policy, breach: Breach, check: Check, state: TradingState) -> StateRow:
+        now = self._clock.now()
+        return StateRow(
+            scope=policy.scope,
+            state=state,
+            reason=f"account {breach.key[1]}, policy {policy.policy_id}: {check.detail}",
+            actor=None,
+            set_time=now,
+            cause=check.reason,
+            trigger={**denial_document(check, now), "policy_id": policy.policy_id},
+        )
+
+    async def _flatten(self, scope: Scope, breach: Breach) -> None:
+        wanted = within(scope)
+        held = [
+            each
+            for each in await self._survey.positions()
+            if all(getattr(each, name) == value for name, value in wanted.items())
+        ]
+        closing = await close_positions(self._desk, held, f"loss/{breach.breach_id}", None)
+        for order in closing:
+            if order.denials:
+                _log.error("a position could not be closed", symbol=order.spec.symbol, problem=order.status_text)

@@ -1,0 +1,211 @@
+"""What the engine does when a limit on losses is reached: once, with an event, and as far as the policy asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+
+from quasar.database.pool import Database
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.strategy.v1 import (
+    denial_pb2,
+    order_pb2,
+    policy_pb2,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
+    portfolio_pb2,
+    portfolio_service_pb2,
+    portfolio_service_pb2_grpc,
+    trading_service_pb2_grpc,
+)
+from quasar_proto.strategy.v1 import trading_service_pb2 as pb
+from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_
+from tests.integration.strategy_engine.played_datahub import Played
+from tests.integration.strategy_engine.test_trading import (
+    PATIENCE_S,
+    account,
+    know_instrument,
+    money,
+    order,
+    reached,
+    refused,
+    tomorrow,
+)
+
+T = TypeVar("T")
+ENGINE = order_pb2.ORDER_ORIGIN_ENGINE
+MAIN = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="main")
+
+
+@pytest.fixture
+async def stub(service: Running, bearers: Bearers, database: Database) -> Any:
+    """A stub of the trading service, with a paper account "main" of 100,000 USD and a known instrument."""
+    await know_instrument(database)
+    found = service.stub(trading_service_pb2_grpc.TradingServiceStub)
+    await found.CreatePaperAccount(account(), **as_(bearers.operator))
+    return found
+
+
+async def guarded(service: Running, bearers: Bearers, action: int) -> Any:
+    """Bound the daily loss of the account by 500 USD, and return the stub of the policies."""
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    limits = policy_pb2.PolicyLimits(
+        currency="USD",
+        max_daily_loss=values_pb2.Decimal(value="500"),
+        loss_action=action,  # type: ignore[arg-type]  # enum values travel as plain integers
+    )
+    policy = policy_pb2.Policy(policy_id="losses", scope=MAIN, limits=limits, enabled=True)
+    await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    return policies
+
+
+async def lose(stub: Any, bearers: Bearers, played: Played) -> None:
+    """Buy 100 at 800 and see the price fall by 10, which costs about 1,080."""
+    bought = await stub.PlaceOrder(order("b-1", "100"), **as_(bearers.operator))
+    await played.until_opened(1)
+    await played.feed(GOOG, tomorrow(800.0, 800.0))
+    await reached(stub, bearers, bought.order.client_order_id, order_pb2.ORDER_STATUS_FILLED)
+    await stub.PlaceOrder(order("waits", "1", limit="1.00"), **as_(bearers.operator))
+    await stub.PlaceOrder(order("target", "100", side=2, limit="900.00"), **as_(bearers.operator))
+    await played.feed(GOOG, tomorrow(795.0, 790.0, 2))
+
+
+async def set_to(policies: Any, bearers: Bearers, state: int) -> policy_pb2.TradingStateRecord:
+    """Wait until the account has a trading state, and return its record."""
+    asked = policy_service_pb2.GetTradingStateRequest(scope=MAIN)
+
+    async def look() -> policy_pb2.TradingStateRecord:
+        found: policy_pb2.TradingStateRecord = (
+            await policies.GetTradingState(asked, **as_(bearers.viewer))
+        ).trading_state
+        return found
+
+    return await until(look, lambda record: record.state == state)
+
+
+async def until(look: Callable[[], Awaitable[T]], fits: Callable[[T], object]) -> T:
+    """Look again and again until what is found fits, and return it."""
+    async with asyncio.timeout(PATIENCE_S):
+        found = await look()
+        while not fits(found):
+            await asyncio.sleep(0.1)
+            found = await look()
+    return found
+
+
+async def open_orders(stub: Any, bearers: Bearers) -> dict[str, order_pb2.Order]:
+    listed = await stub.ListOrders(pb.ListOrdersRequest(filter='account_id = "main"'), **as_(bearers.viewer))
+    return {each.client_order_id: each for each in listed.orders if not each.HasField("final_time")}
+
+
+async def test_reaching_a_limit_lets_only_what_reduces_pass_and_takes_back_what_would_enlarge(
+    stub: Any, service: Running, bearers: Bearers, played: Played
+) -> None:
+    policies = await guarded(service, bearers, policy_pb2.LOSS_ACTION_UNSPECIFIED)
+    await lose(stub, bearers, played)
+    record = await set_to(policies, bearers, policy_pb2.TRADING_STATE_REDUCE_ONLY)
+    assert (record.cause, record.HasField("actor")) == (denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS, False)
+    assert (money(record.trigger.limit), record.trigger.policy_id) == (500, "losses")
+    assert "main" in record.reason
+    (kept,) = (await until(lambda: open_orders(stub, bearers), lambda left: len(left) == 1)).values()
+    assert kept.spec.side == order_pb2.ORDER_SIDE_SELL
+    await refused(stub, bearers, order("more", "1", limit="1.00"))
+
+
+async def test_a_limit_acts_once_and_an_operator_takes_the_state_back(
+    stub: Any, service: Running, bearers: Bearers, played: Played, database: Database
+) -> None:
+    policies = await guarded(service, bearers, policy_pb2.LOSS_ACTION_HALT)
+    await lose(stub, bearers, played)
+    await set_to(policies, bearers, policy_pb2.TRADING_STATE_HALTED)
+    await until(lambda: open_orders(stub, bearers), lambda left: not left)
+    again = policy_service_pb2.SetTradingStateRequest(
+        scope=MAIN, state=policy_pb2.TRADING_STATE_ACTIVE, reason="looked at"
+    )
+    told = (await policies.SetTradingState(again, **as_(bearers.operator))).trading_state
+    assert (told.state, told.cause, told.actor.principal) == (policy_pb2.TRADING_STATE_ACTIVE, 0, "operator")
+    await asyncio.sleep(2.5)  # two looks at losses
+    asked = policy_service_pb2.GetTradingStateRequest(scope=MAIN)
+    still = (await policies.GetTradingState(asked, **as_(bearers.viewer))).trading_state
+    assert still.state == policy_pb2.TRADING_STATE_ACTIVE
+    _, denied = await refused(stub, bearers, order("more", "1", limit="1.00"))
+    assert [each.reason for each in denied.denials] == [denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS]
+    reducing = await stub.PlaceOrder(order("less", "100", side=2), **as_(bearers.operator))
+    assert reducing.order.status == order_pb2.ORDER_STATUS_ACCEPTED
+    count = "select count(*) from ops.events where kind = 'TradingStateChanged' and severity = 'WARNING'"
+    assert await database.fetchval(count) == 2
+
+
+async def test_a_limit_may_close_what_is_held(stub: Any, service: Running, bearers: Bearers, played: Played) -> None:
+    policies = await guarded(service, bearers, policy_pb2.LOSS_ACTION_FLATTEN)
+    await lose(stub, bearers, played)
+    await set_to(policies, bearers, policy_pb2.TRADING_STATE_HALTED)
+    left = await until(lambda: open_orders(stub, bearers), lambda left: [o.origin for o in left.values()] == [ENGINE])
+    (closing,) = left.values()
+    assert closing.spec.reduce_only
+    await played.feed(GOOG, tomorrow(785.0, 785.0, 3))
+    await reached(stub, bearers, closing.client_order_id, order_pb2.ORDER_STATUS_FILLED)
+    portfolio = service.stub(portfolio_service_pb2_grpc.PortfolioServiceStub)
+    asked = portfolio_service_pb2.ListPositionsRequest(scope=portfolio_pb2.PortfolioScope(account_id="main"))
+    assert not (await portfolio.ListPositions(asked, **as_(bearers.viewer))).positions
+
+
+async def test_positions_are_closed_also_after_trading_was_halted(
+    stub: Any, service: Running, bearers: Bearers, played: Played, database: Database
+) -> None:
+    bought = await stub.PlaceOrder(order("b-1", "100"), **as_(bearers.operator))
+    await played.until_opened(1)
+    await played.feed(GOOG, tomorrow(800.0, 800.0))
+    await reached(stub, bearers, bought.order.client_order_id, order_pb2.ORDER_STATUS_FILLED)
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    halt = policy_service_pb2.SetTradingStateRequest(
+        scope=MAIN, state=policy_pb2.TRADING_STATE_HALTED, reason="stop everything"
+    )
+    await policies.SetTradingState(halt, **as_(bearers.operator))
+    flatten = pb.FlattenPositionsRequest(account_id="main", validate_only=True)
+    shown = await stub.FlattenPositions(flatten, **as_(bearers.operator))
+    flatten.validate_only, flatten.confirm_token = False, shown.confirm_token
+    await stub.FlattenPositions(flatten, **as_(bearers.operator))
+    (closing,) = (await until(lambda: open_orders(stub, bearers), bool)).values()
+    assert (closing.spec.side, money(closing.spec.quantity)) == (order_pb2.ORDER_SIDE_SELL, 100)
+    told = "select count(*) from ops.events where kind = 'PositionsFlattened'"
+    await until(lambda: database.fetchval(told), lambda count: count == 1)
+
+
+async def test_what_is_not_there_has_no_trading_state_and_takes_no_order(
+    stub: Any, service: Running, bearers: Bearers
+) -> None:
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    nobody = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_STRATEGY, id="nobody")
+    halt = policy_service_pb2.SetTradingStateRequest(
+        scope=nobody, state=policy_pb2.TRADING_STATE_HALTED, reason="a slip of the pen"
+    )
+    for call in (
+        policies.SetTradingState(halt, **as_(bearers.operator)),
+        stub.PlaceOrder(order("n-1", instance_id="nobody"), **as_(bearers.operator)),
+        stub.CancelAllOrders(pb.CancelAllOrdersRequest(instance_id="nobody"), **as_(bearers.operator)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="nobody") as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_repeated_request_with_another_price_is_no_repetition(stub: Any, bearers: Bearers) -> None:
+    first = await stub.PlaceOrder(order("r-1", limit="10.00"), **as_(bearers.operator))
+    again = await stub.PlaceOrder(order("r-1", limit="10.00"), **as_(bearers.operator))
+    assert again.order.client_order_id == first.order.client_order_id
+    with pytest.raises(grpc.aio.AioRpcError, match="request_id") as caught:
+        await stub.PlaceOrder(order("r-1", limit="11.00"), **as_(bearers.operator))
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    change = pb.ReplaceOrderRequest(
+        client_order_id=first.order.client_order_id,
+        change=order_pb2.OrderChange(limit_price=values_pb2.Decimal(value="9.00")),
+        request_id="c-1",
+    )
+    await stub.ReplaceOrder(change, **as_(bearers.operator))
+    later = await stub.PlaceOrder(order("r-1", limit="10.00"), **as_(bearers.operator))
+    assert money(later.order.spec.limit_price) == 9
