@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quasar.model.bars import Bar, BarColumns, BarState
-from quasar.model.columns import FloatArray, Int64Array, group_sums, ratios
+from quasar.model.columns import MISSING, FloatArray, Int64Array, group_sums, ratios
 from quasar.model.intervals import Interval
+from quasar.model.slots import ClockSlots, Slot, Slots
 from quasar.model.ticks import TickColumns, TickFlag
 from quasar.model.violations import violation
 
@@ -72,12 +73,46 @@ def _sizes(trades: TickColumns) -> FloatArray:
     return np.nan_to_num(trades.size, nan=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class TradeSums:
+    """What trades come to."""
+
+    first_ns: int
+    """Event time of the earliest."""
+    last_ns: int
+    """Event time of the latest."""
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    value: float
+    """Sum of price times size."""
+    count: int
+
+    def then(self, later: TradeSums) -> TradeSums:
+        """Return what these trades and later ones come to."""
+        return TradeSums(
+            self.first_ns,
+            later.last_ns,
+            self.open,
+            max(self.high, later.high),
+            min(self.low, later.low),
+            later.close,
+            self.volume + later.volume,
+            self.value + later.value,
+            self.count + later.count,
+        )
+
+
 @dataclass(slots=True)
 class _Slot:
     """What is known about one bar that may still change."""
 
     open_time_ns: int
     close_time_ns: int
+    since_ns: int
+    until_ns: int
     first_ns: int
     last_ns: int
     open: float
@@ -127,12 +162,13 @@ class TimeBarBuilder:
     thread-safe.
     """
 
-    def __init__(self, interval: Interval, *, revisable_bars: int = 64) -> None:
+    def __init__(self, interval: Interval, *, revisable_bars: int = 64, slots: Slots | None = None) -> None:
         """Start without a bar.
 
         Args:
             interval: An interval of time.
             revisable_bars: How many closed bars are kept so that late trades can revise them.
+            slots: Which bar a trade belongs to; by default the clock decides.
         """
         if not interval.is_time:
             raise violation("interval", "an interval of time", interval.code)
@@ -140,10 +176,11 @@ class TimeBarBuilder:
         """The interval of the bars."""
         self.too_late = 0
         """Late trades for slots that are no longer kept: those bars must be rebuilt from stored ticks."""
+        self._slots = slots or ClockSlots(interval)
         self._revisable_bars = revisable_bars
         self._closed: dict[int, _Slot] = {}
         self._forming: _Slot | None = None
-        self._closed_until_ns: int | None = None
+        self._last_closed_ns: int | None = None
         self._forgotten_before_ns: int | None = None
 
     @property
@@ -156,10 +193,16 @@ class TimeBarBuilder:
         """When `advance` should be called next, or None when no bar is open."""
         return self._forming.close_time_ns if self._forming else None
 
+    def begin(self, slot: Slot, sums: TradeSums) -> None:
+        """Go on with a bar of which some trades were counted elsewhere; nothing was added so far."""
+        times = (slot.open_time_ns, slot.close_time_ns, slot.since_ns, slot.until_ns, sums.first_ns, sums.last_ns)
+        prices = (sums.open, sums.high, sums.low, sums.close)
+        self._forming = _Slot(*times, *prices, sums.volume, sums.value, sums.count)
+
     def add_trade(self, event_time_ns: int, price: float, size: float) -> list[Bar]:
         """Take one trade; return the bars that it closed or revised, oldest first."""
         slot = self._forming
-        if slot is not None and slot.open_time_ns <= event_time_ns < slot.close_time_ns:
+        if slot is not None and slot.since_ns <= event_time_ns < slot.until_ns:
             slot.add(event_time_ns, price, size)
             return []
         return self._add_elsewhere(event_time_ns, price, size)
@@ -174,7 +217,12 @@ class TimeBarBuilder:
         if not len(trades):
             return []
         assert trades.price is not None
-        floors = self.interval.floors(trades.event_time_ns)
+        floors = self._slots.keys(trades.event_time_ns)
+        if (floors == MISSING).any():
+            trades, floors = trades[floors != MISSING], floors[floors != MISSING]
+            if not len(trades):
+                return []
+        assert trades.price is not None
         if self._forming is not None and np.all(floors == self._forming.open_time_ns):
             _merge(self._forming, trades.event_time_ns, trades.price, _sizes(trades))
             return []
@@ -183,7 +231,7 @@ class TimeBarBuilder:
         for first, last in _runs(floors):
             head = self.add_trade(int(trades.event_time_ns[first]), float(trades.price[first]), float(sizes[first]))
             _collect(changed, head)
-            _collect(changed, self._add_run(trades, sizes, first + 1, last))
+            _collect(changed, self._add_run(trades, sizes, first + 1, last, int(floors[first])))
         return [changed[key] for key in sorted(changed)]
 
     def add_rows(self, trades: Iterable[tuple[int, float, float]]) -> list[Bar]:
@@ -209,36 +257,40 @@ class TimeBarBuilder:
         return [self._close()]
 
     def _add_elsewhere(self, event_ns: int, price: float, size: float) -> list[Bar]:
-        open_ns = self.interval.floor_ns(event_ns)
-        if self._is_late(open_ns):
-            return self._revise(open_ns, event_ns, price, size)
-        closed = [self._close()] if self._forming else []
-        self._forming = self._new_slot(open_ns, event_ns, price)
-        self._forming.add(event_ns, price, size)
+        slot = self._slots.at(event_ns)
+        if slot is None:
+            return []
+        if self._is_late(slot.open_time_ns):
+            return self._revise(slot, event_ns, price, size)
+        forming, closed = self._forming, list[Bar]()
+        if forming is None or forming.open_time_ns != slot.open_time_ns:
+            closed = [self._close()] if forming else []
+            forming = self._forming = _new_slot(slot, event_ns, price)
+        forming.since_ns, forming.until_ns = slot.since_ns, slot.until_ns
+        forming.add(event_ns, price, size)
         return closed
 
     def _is_late(self, open_ns: int) -> bool:
         if self._forming is not None and open_ns < self._forming.open_time_ns:
             return True
-        return self._closed_until_ns is not None and open_ns < self._closed_until_ns
+        return self._last_closed_ns is not None and open_ns <= self._last_closed_ns
 
-    def _revise(self, open_ns: int, event_ns: int, price: float, size: float) -> list[Bar]:
-        slot = self._closed.get(open_ns)
+    def _revise(self, at: Slot, event_ns: int, price: float, size: float) -> list[Bar]:
+        slot = self._closed.get(at.open_time_ns)
         if slot is None:
-            if self._forgotten_before_ns is not None and open_ns < self._forgotten_before_ns:
+            if self._forgotten_before_ns is not None and at.open_time_ns < self._forgotten_before_ns:
                 self.too_late += 1
                 return []
-            slot = self._new_slot(open_ns, event_ns, price)
+            slot = _new_slot(at, event_ns, price)
             self._keep(slot)
         slot.add(event_ns, price, size)
         return [slot.bar(BarState.REVISED)]
 
-    def _add_run(self, trades: TickColumns, sizes: FloatArray, first: int, last: int) -> list[Bar]:
+    def _add_run(self, trades: TickColumns, sizes: FloatArray, first: int, last: int, open_ns: int) -> list[Bar]:
         """Take trades of one slot that the trade before them belongs to as well."""
         if first >= last:
             return []
         assert trades.price is not None
-        open_ns = self.interval.floor_ns(int(trades.event_time_ns[first]))
         slot = self._forming if self._forming and self._forming.open_time_ns == open_ns else self._closed.get(open_ns)
         if slot is None:
             self.too_late += last - first
@@ -246,15 +298,11 @@ class TimeBarBuilder:
         _merge(slot, trades.event_time_ns[first:last], trades.price[first:last], sizes[first:last])
         return [] if slot is self._forming else [slot.bar(BarState.REVISED)]
 
-    def _new_slot(self, open_ns: int, event_ns: int, price: float) -> _Slot:
-        close_ns = self.interval.next_boundary_ns(open_ns)
-        return _Slot(open_ns, close_ns, event_ns, event_ns, price, price, price, price)
-
     def _close(self) -> Bar:
         slot = self._forming
         assert slot is not None
         self._forming = None
-        self._closed_until_ns = slot.close_time_ns
+        self._last_closed_ns = slot.open_time_ns
         self._keep(slot)
         return slot.bar(BarState.CLOSED)
 
@@ -264,6 +312,11 @@ class TimeBarBuilder:
             oldest = min(self._closed)
             del self._closed[oldest]
             self._forgotten_before_ns = max(self._forgotten_before_ns or oldest + 1, oldest + 1)
+
+
+def _new_slot(slot: Slot, event_ns: int, price: float) -> _Slot:
+    times = (slot.open_time_ns, slot.close_time_ns, slot.since_ns, slot.until_ns, event_ns, event_ns)
+    return _Slot(*times, price, price, price, price)
 
 
 def _merge(slot: _Slot, events: Int64Array, prices: FloatArray, sizes: FloatArray) -> None:

@@ -66,6 +66,10 @@ class Manifest:
     streams_ticks: bool = False
     tick_kinds: tuple[str, ...] = ()
     """Live providers: `trade`, `quote`, `book_top`, as far as they can be streamed."""
+    symbols_per_connection: int = 0
+    """Live providers: symbols that one connection carries at most; 0: any number."""
+    max_live_streams: int = 0
+    """Live providers: connections that may be open at once; 0: one."""
     asset_classes: tuple[AssetClass, ...] = ()
     hosts: tuple[Host, ...] = ()
     history_depths: Mapping[str, dt.timedelta] | None = None
@@ -114,6 +118,8 @@ def _provider(found: type[Any], module_path: str) -> Manifest:
         intervals=intervals,
         streams_ticks=streams_ticks,
         tick_kinds=_tick_kinds(found) if streams_ticks else (),
+        symbols_per_connection=_whole(found, "symbols_per_connection", 0, 1_000_000),
+        max_live_streams=_whole(found, "max_live_streams", 1, 1_000),
         asset_classes=_asset_classes(found.asset_classes),
         hosts=tuple(Host.parse(host) for host in _texts(found, "hosts")),
         history_depths=depths,

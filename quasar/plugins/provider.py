@@ -40,7 +40,7 @@ class ProviderHandle:
         """See the plug-in that `keeper` keeps."""
         self.keeper = keeper
         self._clock = clock
-        self._live: Relay | None = None
+        self._live: dict[int, Relay] = {}
 
     @property
     def manifest(self) -> Manifest:
@@ -191,6 +191,7 @@ class ProviderHandle:
         *,
         series_ids: Mapping[tuple[str, str], int] | None = None,
         flush_s: float = 0.02,
+        number: int = 0,
     ) -> AsyncGenerator[LiveBatch, None]:
         """Yield live data until closed. The stream survives restarts and swaps; what happens is told in notices.
 
@@ -198,6 +199,7 @@ class ProviderHandle:
             symbols: What is wanted; may be empty, to be added later with `update_live`.
             series_ids: Ids to put on chunks, by (symbol, interval), ticks under ""; absent ones are made up.
             flush_s: How long rows are gathered at most before they are sent.
+            number: Tells streams apart where one connection of the vendor does not carry all symbols.
 
         Raises:
             Unauthorised: The vendor refused the credentials.
@@ -207,14 +209,15 @@ class ProviderHandle:
         relay = Relay(self.keeper, self._clock, FullJitter(random.random), flush_s)
         relay.subscribe(symbols, series_ids)
         self.keeper.relays.add(relay)
-        self._live = relay
+        self._live[number] = relay
         try:
             async with aclosing(relay.batches()) as batches:
                 async for batch in batches:
                     yield batch
         finally:
             self.keeper.relays.discard(relay)
-            self._live = None if self._live is relay else self._live
+            if self._live.get(number) is relay:
+                del self._live[number]
 
     async def update_live(
         self,
@@ -222,26 +225,28 @@ class ProviderHandle:
         remove: Sequence[str] = (),
         *,
         series_ids: Mapping[tuple[str, str], int] | None = None,
+        number: int = 0,
     ) -> None:
-        """Add and remove symbols of the live stream that was opened last, without a break for the others.
+        """Add and remove symbols of the live stream of a number, without a break for the others.
 
         Raises:
-            NotFound: No live stream is open.
+            NotFound: No such live stream is open.
         """
-        await self._need_live().update(add, remove, series_ids)
+        await self._need_live(number).update(add, remove, series_ids)
 
-    async def resync_live(self, symbols: Sequence[str] = ()) -> None:
+    async def resync_live(self, symbols: Sequence[str] = (), *, number: int = 0) -> None:
         """Ask for new snapshots of symbols, or without symbols for a new connection.
 
         Raises:
-            NotFound: No live stream is open.
+            NotFound: No such live stream is open.
         """
-        await self._need_live().resync(symbols)
+        await self._need_live(number).resync(symbols)
 
-    def _need_live(self) -> Relay:
-        if self._live is None:
+    def _need_live(self, number: int) -> Relay:
+        relay = self._live.get(number)
+        if relay is None:
             raise errors.NotFound(f"{self.keeper.code.name} has no live stream")
-        return self._live
+        return relay
 
     async def list_symbols(
         self, exchange: str = "", *, lane: Lane = Lane.BULK

@@ -44,9 +44,10 @@ from quasar.provider import (
     WebSocketProvider,
 )
 from quasar.providers.kraken_book import Book, ChecksumFailed
+from quasar.providers.kraken_live import MINUTES as MINUTES
+from quasar.providers.kraken_live import live_bar, live_quote, live_trade
+from quasar.providers.kraken_live import nanoseconds as nanoseconds
 
-MINUTES: Final = {"1min": 1, "5min": 5, "15min": 15, "30min": 30, "1h": 60, "4h": 240, "1d": 1440, "1w": 10_080}
-_INTERVAL_OF: Final = {minutes: code for code, minutes in MINUTES.items()}
 # v1 names that v2 and the rest of the world spell otherwise.
 _RENAMED: Final = {"XBT": "BTC", "XDG": "DOGE"}
 _ROWS_PER_ANSWER: Final = 720
@@ -211,31 +212,17 @@ class Kraken(WebSocketProvider):
             return
         match message.get("channel"):
             case "trade":
-                yield from (item for row in message["data"] for item in _live_trade(row))
+                yield from (item for row in message["data"] for item in live_trade(row))
             case "ohlc":
-                yield from (item for row in message["data"] for item in _live_bar(row))
+                yield from (item for row in message["data"] for item in live_bar(row))
             case "ticker":
-                yield from (item for row in message["data"] for item in self._quote(row, message["type"]))
+                yield from (
+                    item for row in message["data"] for item in live_quote(row, message["type"], self.clock.time_ns())
+                )
             case "book":
                 yield from (item for row in message["data"] for item in self._book(row, message["type"]))
             case _:
                 return  # status, heartbeat, pong
-
-    def _quote(self, row: Mapping[str, Any], kind: str) -> Iterator[LiveItem]:
-        try:
-            time_ns = nanoseconds(row["timestamp"]) if "timestamp" in row else self.clock.time_ns()
-            tick = Tick(
-                time_ns,
-                TickKind.QUOTE,
-                bid_price=float(row["bid"]),
-                bid_size=float(row["bid_qty"]),
-                ask_price=float(row["ask"]),
-                ask_size=float(row["ask_qty"]),
-                flags=TickFlag.SNAPSHOT if kind == "snapshot" else TickFlag.NONE,
-            )
-            yield str(row["symbol"]), tick
-        except (KeyError, TypeError, ValueError) as error:
-            yield RejectedRow(f"a ticker must have symbol, bid, bid_qty, ask, ask_qty: {error}", _plain(row))
 
     def _book(self, row: Mapping[str, Any], kind: str) -> Iterator[LiveItem]:
         symbol = str(row["symbol"])
@@ -277,17 +264,6 @@ def v2_symbol(wsname: str) -> str:
     """Return the name that WebSocket v2 uses for the `wsname` of AssetPairs."""
     base, slash, quote = wsname.partition("/")
     return f"{_RENAMED.get(base, base)}{slash}{_RENAMED.get(quote, quote)}"
-
-
-def nanoseconds(text: str) -> int:
-    """Return an RFC 3339 time in UTC as nanoseconds; up to nine decimals, or none.
-
-    Raises:
-        ValueError: The text is no such time.
-    """
-    whole, dot, fraction = text.removesuffix("Z").partition(".")
-    seconds = dt.datetime.fromisoformat(whole).replace(tzinfo=dt.UTC).timestamp()
-    return int(seconds) * _SECOND_NS + (int(fraction.ljust(9, "0")[:9]) if dot else 0)
 
 
 def parse_ohlc(
@@ -343,42 +319,6 @@ def parse_rest_trades(rows: Iterable[Sequence[Any]]) -> Iterator[Tick | Rejected
             yield RejectedRow(f"a trade must hold price, volume and time: {error}", {"row": list(row)})
 
 
-def _live_trade(row: Mapping[str, Any]) -> Iterator[LiveItem]:
-    try:
-        tick = Tick(
-            nanoseconds(row["timestamp"]),
-            price=float(row["price"]),
-            size=float(row["qty"]),
-            side=Side.BUY if row["side"] == "buy" else Side.SELL,
-            trade_id=int(row["trade_id"]),
-        )
-        yield str(row["symbol"]), tick
-    except (KeyError, TypeError, ValueError) as error:
-        yield RejectedRow(f"a trade must have symbol, price, qty, side, timestamp: {error}", _plain(row))
-
-
-def _live_bar(row: Mapping[str, Any]) -> Iterator[LiveItem]:
-    try:
-        minutes = int(row["interval"])
-        code = _INTERVAL_OF[minutes]
-        start = nanoseconds(row["interval_begin"])
-        bar = Bar(
-            start,
-            float(row["open"]),
-            float(row["high"]),
-            float(row["low"]),
-            float(row["close"]),
-            float(row["volume"]),
-            close_time_ns=Interval.parse(code).next_boundary_ns(start),
-            trade_count=int(row["trades"]),
-            vwap=float(row["vwap"]),
-            state=BarState.FORMING,
-        )
-        yield str(row["symbol"]), code, bar
-    except (KeyError, TypeError, ValueError) as error:
-        yield RejectedRow(f"a bar must have symbol, prices, interval and interval_begin: {error}", _plain(row))
-
-
 def _acknowledgement(message: Mapping[str, Any]) -> SymbolNotice:
     done = SymbolState.SUBSCRIBED if message["method"] == "subscribe" else SymbolState.UNSUBSCRIBED
     if message.get("success"):
@@ -394,10 +334,6 @@ def _rows(answer: Mapping[str, Any]) -> list[Sequence[Any]]:
 
 def _time_of(item: Bar | RejectedRow) -> int:
     return item.open_time_ns if isinstance(item, Bar) else item.time_ns
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, object]:
-    return {key: str(value) if isinstance(value, Decimal) else value for key, value in row.items()}
 
 
 def _decimal(value: object) -> Decimal | None:

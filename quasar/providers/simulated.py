@@ -101,8 +101,16 @@ class Simulated(Provider):
                     yield symbol, trades
                 if wanted.book_top and (top := self._market.top(symbol, now)) != tops.get(symbol):
                     tops[symbol] = top
-                    prices = dict(zip(("bid_price", "bid_size", "ask_price", "ask_size"), top, strict=True))
-                    yield symbol, Tick(now, TickKind.BOOK_TOP, **prices)
+                    bid, bid_size, ask, ask_size = top
+                    prices = Tick(
+                        now,
+                        TickKind.BOOK_TOP,
+                        bid_price=bid,
+                        bid_size=bid_size,
+                        ask_price=ask,
+                        ask_size=ask_size,
+                    )
+                    yield symbol, prices
             seen = max(seen, now)
 
     def _answers(self, feed: Feed, told: dict[str, LiveSymbol]) -> Iterator[SymbolNotice]:

@@ -195,7 +195,9 @@ async def test_one_message_subscribes_all_symbols_of_a_channel() -> None:
 async def test_a_ticker_is_a_quote_of_the_venues_own_time() -> None:
     provider = await started()
     message = json.loads(recorded("kraken/ws_v2/doc_shaped/ws_ticker_snapshot.json").read_text())
-    ((symbol, tick),) = provider.parse(message)
+    (item,) = provider.parse(message)
+    assert isinstance(item, tuple)
+    symbol, tick = item[0], item[1]
     assert isinstance(tick, Tick)
     assert (symbol, tick.kind, tick.flags) == ("BTC/USD", TickKind.QUOTE, TickFlag.SNAPSHOT)
     assert (tick.bid_price, tick.bid_size, tick.ask_price, tick.ask_size) == (105944.2, 2.5, 105944.3, 3.2)

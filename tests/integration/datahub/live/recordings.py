@@ -94,6 +94,8 @@ class RecordedKraken(LocalServer):
         self._pace_s = pace_s
         self._messages = list(messages)
         self._bodies = bodies or {}
+        self.requests: list[dict[str, Any]] = []
+        """What clients asked for over WebSockets."""
         self.sent = asyncio.Event()
         """Set when a client was sent everything."""
 
@@ -122,13 +124,24 @@ class RecordedKraken(LocalServer):
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(_beat(socket))
             async for message in socket:
-                if message.type is WSMsgType.TEXT and not self.sent.is_set():
+                if message.type is WSMsgType.TEXT:
+                    self.requests.append(json.loads(message.data))
+                if message.type is WSMsgType.TEXT and self.sent.is_set():
+                    await _agree(socket, self.requests[-1])
+                elif message.type is WSMsgType.TEXT:
                     for text in self._messages:
                         await socket.send_str(text)
                         await asyncio.sleep(self._pace_s)
                     self.sent.set()
             beating.cancel()
         return socket
+
+
+async def _agree(socket: web.WebSocketResponse, request: dict[str, Any]) -> None:
+    """Confirm a request that the recording has no answer to."""
+    for symbol in request.get("params", {}).get("symbol", ()):
+        result = {"channel": request["params"]["channel"], "symbol": symbol}
+        await socket.send_str(json.dumps({"method": request["method"], "result": result, "success": True}))
 
 
 async def _beat(socket: web.WebSocketResponse) -> None:
