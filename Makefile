@@ -58,7 +58,7 @@ bench: setup  #-- measure against peers and limits (ONLY=live runs one group)
 	$(RUN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 main-job: setup  #-- the main job end to end on recorded data: collect, stream, back-test, trade on paper
-	$(RUN)/python scripts/main_job.py $(ARGS)
+	$(RUN)/python -m scripts.main_job $(ARGS)
 
 docs: setup  #-- check that the documentation is true: links, names of verbs and settings
 	$(RUN)/python scripts/check_docs.py

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.main_job import STEPS
+from scripts.main_job.stages import STEPS
 from tests.unit.recorded import recorded
 
 ROOT = Path(__file__).resolve().parents[2]

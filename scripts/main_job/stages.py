@@ -1,50 +1,30 @@
-"""The main job, from an empty home to a denied order, on recorded data and through public surfaces only.
-
-    make main-job            (QUASAR_TEST_DATA names the recordings)
-
-Vendors are played by local servers: Kraken's protocol over the simulated market, EODHD over its recorded answers, files
-from recorded candles. Everything is asserted on what comes out of the services' calls and the gateway. Prints a report
-with timings; the exit code is 0 when every step held.
-"""
+"""The steps of the main job; each returns what the report says about it."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import itertools
 import json
-import os
-import shutil
 import struct
-import sys
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import aiohttp
 import numpy as np
 
 from quasar import errors
-from quasar.client.market_data import LiveData
 from quasar.client.platform import Platform
-from quasar.config import PARTS
 from quasar.model.bars import BarColumns
 from quasar.model.ticks import TickColumns
-from quasar.providers.files import read_bars
 from quasar.providers.market import MINUTE_NS, Market
-from quasar.testing.vendors import EodhdServer, KrakenServer, SimulatedExchange
-from quasar_proto.common.v1 import code_pb2, values_pb2
-from quasar_proto.datahub.v1 import collection_pb2, market_data_pb2, stream_pb2
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1 import collection_pb2, stream_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as collection_pb
 from quasar_proto.datahub.v1 import market_data_service_pb2 as market_data_pb
 from quasar_proto.registry.v1 import asset_service_pb2 as asset_pb
 from quasar_proto.registry.v1 import code_service_pb2 as code_pb
-from quasar_proto.registry.v1 import subscription_pb2
 from quasar_proto.registry.v1 import subscription_service_pb2 as subscription_pb
 from quasar_proto.strategy.v1 import (
     backtest_pb2,
@@ -61,83 +41,30 @@ from quasar_proto.strategy.v1 import policy_service_pb2 as policy_pb
 from quasar_proto.strategy.v1 import portfolio_service_pb2 as portfolio_pb
 from quasar_proto.strategy.v1 import strategy_service_pb2 as strategy_pb
 from quasar_proto.strategy.v1 import trading_service_pb2 as trading_pb
+from scripts.main_job.messages import (
+    PAIR,
+    compared,
+    decimal,
+    keep,
+    money,
+    order,
+    provider_code,
+    row,
+    same_bars,
+    subscription,
+    symbols,
+    truth_fill,
+)
+from scripts.main_job.recordings import EODHD_TOKEN, ROOT, SEED, TRUTH, Failed, World, must, same
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("QUASAR_TEST_DATA") or ROOT.parent / "shared" / "data")
-TRUTH = DATA.parent / "truth" / "goog_sma_next_open.json"
 STRATEGY = ROOT / "examples" / "strategies" / "sma_cross.py"
-EODHD_TOKEN = "not-a-real-token"  # the local server takes this one
-SEED = 1
-UP_S = 120.0
 HISTORY_S = 120.0
-PAIR = "BTC/USD"
 
 GOOG = values_pb2.SeriesKey(provider="files", symbol="GOOG", interval="1d")
 XRP = values_pb2.SeriesKey(provider="files", symbol="XRP/ETH", interval="5min")
 BHP = values_pb2.SeriesKey(provider="eodhd", symbol="BHP.AU", interval="1d")
 AAPL = values_pb2.SeriesKey(provider="eodhd", symbol="AAPL.US", interval="5min")
 BITCOIN = values_pb2.SeriesKey(provider="kraken", symbol=PAIR, interval="1min")
-
-
-class Failed(Exception):
-    """What came out is not what must come out."""
-
-
-def must(holds: bool, words: str) -> None:
-    """Fail unless something holds."""
-    if not holds:
-        raise Failed(f"must hold: {words}")
-
-
-def same(found: object, wanted: object, noun: str) -> None:
-    """Fail unless two values are equal."""
-    if found != wanted:
-        raise Failed(f"{noun} must be {wanted}, was {found}")
-
-
-@dataclass
-class Recordings:
-    """The recorded data, as the vendors' servers show it."""
-
-    eodhd: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    goog: BarColumns = field(default_factory=BarColumns.empty)
-    xrp: BarColumns = field(default_factory=BarColumns.empty)
-
-    @classmethod
-    def read(cls, folder: Path) -> Recordings:
-        """Read them, and lay the candles into a folder for the provider `files`."""
-        folder.mkdir()
-        goog, xrp = folder / "GOOG-1d.csv", folder / "XRP_ETH-5min.feather"
-        shutil.copy(DATA / "ohlcv/backtesting/GOOG.csv", goog)
-        shutil.copy(DATA / "ohlcv/freqtrade/XRP_ETH-5m.feather", xrp)
-        listed = {"Code": "AAPL", "Exchange": "NASDAQ", "Type": "Common Stock", "Name": "Apple Inc", "Currency": "USD"}
-        return cls(
-            {
-                "eod/BHP.AU": _body("eodhd/eod_BHP.AU.http.json.gz"),
-                "intraday/AAPL.US": _body("eodhd/intraday5m_AAPL.US_2025-06-07.http.json.gz"),
-                "exchange-symbol-list/AU": _body("eodhd/exchange-symbol-list_AU_earlier.http.json.gz"),
-                "exchange-symbol-list/US": [listed],
-            },
-            read_bars(goog),
-            read_bars(xrp),
-        )
-
-
-def _body(path: str) -> list[dict[str, Any]]:
-    rows = json.loads(json.loads(gzip.decompress((DATA / path).read_bytes()))["response"]["body"])
-    must(isinstance(rows, list), f"{path} holds rows")
-    return list(rows)
-
-
-@dataclass(frozen=True)
-class World:
-    """What the platform collects from."""
-
-    recordings: Recordings
-    folder: Path
-    """Where the candles are."""
-    kraken: KrakenServer
-    eodhd: EodhdServer
 
 
 class Job:
@@ -169,13 +96,13 @@ class Job:
         await self._prefer("eodhd", {"base_url": self.eodhd.base_url, "exchanges": "AU,US"})
         await self._prefer("files", {"folder": str(self.folder)})
         answer = await self.quasar.code.ReplaceSecrets(
-            code_pb.ReplaceSecretsRequest(ref=_provider("eodhd"), secrets={"api_token": EODHD_TOKEN})
+            code_pb.ReplaceSecretsRequest(ref=provider_code("eodhd"), secrets={"api_token": EODHD_TOKEN})
         )
         must(EODHD_TOKEN not in str(answer), "a stored secret is never shown")
         return "three providers, one secret"
 
     async def _prefer(self, provider: str, values: Mapping[str, str]) -> None:
-        request = code_pb.UpdatePreferencesRequest(ref=_provider(provider))
+        request = code_pb.UpdatePreferencesRequest(ref=provider_code(provider))
         request.preferences.update(values)
         await self.quasar.code.UpdatePreferences(request)
 
@@ -183,7 +110,7 @@ class Job:
         """Take over what the vendors list."""
         totals = []
         for provider in ("kraken", "eodhd", "files"):
-            started = await self.quasar.assets.SyncAssets(asset_pb.SyncAssetsRequest(source=_provider(provider)))
+            started = await self.quasar.assets.SyncAssets(asset_pb.SyncAssetsRequest(source=provider_code(provider)))
             await self.quasar.finished(started.operation)
             listed = await self.quasar.assets.ListAssets(
                 asset_pb.ListAssetsRequest(page_size=1, filter=f'source.name = "{provider}"', include_total=True)
@@ -195,8 +122,8 @@ class Job:
     async def subscribe(self) -> str:
         """Subscribe to five series."""
         starts = {"GOOG": "2004-08-19", "XRP/ETH": "2019-10-11", "BHP.AU": "1990-01-01", "AAPL.US": "2025-01-01"}
-        made = [_subscription(key, starts[key.symbol], live=False) for key in (GOOG, XRP, BHP, AAPL)] + [
-            _subscription(BITCOIN, "", live=True)
+        made = [subscription(key, starts[key.symbol], live=False) for key in (GOOG, XRP, BHP, AAPL)] + [
+            subscription(BITCOIN, "", live=True)
         ]
         answer = await self.quasar.subscriptions.BatchCreateSubscriptions(
             subscription_pb.BatchCreateSubscriptionsRequest(subscriptions=made)
@@ -209,8 +136,8 @@ class Job:
         keys = [GOOG, XRP, BHP, AAPL, BITCOIN]
         await self._settled(keys)
         goog, xrp = await self._bars(GOOG), await self._bars(XRP)
-        _same_bars(goog, self.recordings.goog, "GOOG")
-        _same_bars(xrp, self.recordings.xrp, "XRP/ETH")
+        same_bars(goog, self.recordings.goog, "GOOG")
+        same_bars(xrp, self.recordings.xrp, "XRP/ETH")
         bhp, aapl = await self._bars(BHP), await self._bars(AAPL)
         same(len(bhp), len(self.recordings.eodhd["eod/BHP.AU"]), "bars of BHP.AU")
         closes = [row["close"] for row in self.recordings.eodhd["eod/BHP.AU"]]
@@ -267,7 +194,7 @@ class Job:
         stream = self.quasar.bars_and_ticks.stream("kraken", [PAIR], cursor=cursor, timeout_s=90)
         async with aclosing(stream) as envelopes:
             async for envelope in envelopes:
-                count += _keep(envelope, seen)
+                count += keep(envelope, seen)
                 if count >= wanted:
                     return envelope.cursor
         raise Failed(f"the stream must bring {wanted} trades, ended after {count}")
@@ -284,14 +211,14 @@ class Job:
                 raise Failed("a minute must close within two minutes")
         start = int(bars.open_time_ns[-1])
         truth = self.market.minute_bars(PAIR, start, start + MINUTE_NS)
-        built, own = _row(bars, -1), _row(truth, 0)
+        built, own = row(bars, -1), row(truth, 0)
         same(built, own, f"the bar of {np.datetime64(start, 'ns')}")
         minute = np.datetime64(start, "ns").astype("datetime64[m]")
         return f"open, high, low, close and volume of the minute {minute} are the market's"
 
     async def browser(self) -> str:
         """Read live trades as a browser does: grpc-web through the gateway."""
-        selector = stream_pb2.MarketDataSelector(symbols=_symbols("kraken", PAIR))
+        selector = stream_pb2.MarketDataSelector(symbols=symbols("kraken", PAIR))
         request = market_data_pb.StreamMarketDataRequest(selectors=[selector]).SerializeToString()
         headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {self.token}"}
         url = f"{self.page}/quasar.datahub.v1.MarketDataService/StreamMarketData"
@@ -335,14 +262,14 @@ class Job:
     async def backtest(self) -> str:
         """Back-test the cross-over on GOOG and compare every fill with the peers' list."""
         truth = json.loads(TRUTH.read_text(encoding="utf-8"))
-        rate = execution_model_pb2.RateCommission(rate=_decimal("0.001"))
+        rate = execution_model_pb2.RateCommission(rate=decimal("0.001"))
         execution = execution_model_pb2.ExecutionModel(commission=execution_model_pb2.CommissionModel(rate=rate))
         started = await self.quasar.backtests.StartBacktest(
             backtest_pb.StartBacktestRequest(
                 code=backtest_pb2.StrategyCode(strategy=backtest_pb2.StrategyRef(name=self.strategy)),
                 universe=universe_pb2.Universe(selectors=[universe_pb2.SeriesSelector(series=GOOG)]),
                 terms=backtest_pb2.BacktestTerms(
-                    cash=_money("100000"), execution=execution, record_level=backtest_pb2.RECORD_LEVEL_FULL
+                    cash=money("100000"), execution=execution, record_level=backtest_pb2.RECORD_LEVEL_FULL
                 ),
                 request_id=str(uuid.uuid4()),
             )
@@ -351,7 +278,7 @@ class Job:
         listed = await self.quasar.backtests.ListBacktestFills(
             backtest_pb.ListBacktestFillsRequest(backtest_id=started.backtest_id, page_size=1000)
         )
-        same([_fill(fill) for fill in listed.fills], [_truth_fill(fill) for fill in truth["fills"]], "fills")
+        same([compared(fill) for fill in listed.fills], [truth_fill(fill) for fill in truth["fills"]], "fills")
         equity = await self._final_equity(started.backtest_id)
         same(f"{equity:.2f}", f"{truth['equity'][-1]:.2f}", "final equity to the cent")
         return f"{len(listed.fills)} fills equal to the peers' list, final equity {equity:,.3f}"
@@ -374,7 +301,7 @@ class Job:
         """Run the strategy on paper, and place an order by hand beside it."""
         await self.quasar.trading.CreatePaperAccount(
             trading_pb.CreatePaperAccountRequest(
-                account_id="job", paper=trading_pb2.PaperSettings(cash=[_money("10000000")])
+                account_id="job", paper=trading_pb2.PaperSettings(cash=[money("10000000")])
             )
         )
         instance = strategy_pb2.Instance(
@@ -383,7 +310,7 @@ class Job:
             mode=strategy_pb2.TRADING_MODE_PAPER,
             universe=universe_pb2.Universe(selectors=[universe_pb2.SeriesSelector(series=BITCOIN)]),
             account_id="job",
-            capital=_money("1000000"),
+            capital=money("1000000"),
         )
         instance.parameters.update({"fast": 1, "slow": 2, "quantity": 1})
         await self.quasar.strategies.CreateInstance(strategy_pb.CreateInstanceRequest(instance=instance))
@@ -396,7 +323,7 @@ class Job:
             return found.state == strategy_pb2.INSTANCE_STATE_RUNNING
 
         await self._until(runs, 60, "the instance runs")
-        placed = await self.quasar.trading.PlaceOrder(_order("1"))
+        placed = await self.quasar.trading.PlaceOrder(order("1"))
         await self._until(lambda: self._filled(placed.order.client_order_id), 130, "the order by hand is filled")
         held = await self.quasar.portfolio.ListPositions(portfolio_pb.ListPositionsRequest())
         must(any(Decimal(each.quantity.value) >= 1 for each in held.positions), "the position is in the portfolio")
@@ -410,10 +337,10 @@ class Job:
     async def policy(self) -> str:
         """Be denied while trading is halted, and by a limit, each with its reason and numbers."""
         await self._state(policy_pb2.TRADING_STATE_HALTED)
-        halted = await self._denied(_order("1"))
+        halted = await self._denied(order("1"))
         must("TRADING_HALTED" in halted, f"the denial says TRADING_HALTED, was {halted}")
         await self._state(policy_pb2.TRADING_STATE_ACTIVE)
-        limits = policy_pb2.PolicyLimits(max_order_quantity=_decimal("2"))
+        limits = policy_pb2.PolicyLimits(max_order_quantity=decimal("2"))
         await self.quasar.policies.CreatePolicy(
             policy_pb.CreatePolicyRequest(
                 policy=policy_pb2.Policy(
@@ -424,7 +351,7 @@ class Job:
                 )
             )
         )
-        limited = await self._denied(_order("5"))
+        limited = await self._denied(order("5"))
         must("MAX_ORDER_QUANTITY" in limited, f"the denial says MAX_ORDER_QUANTITY, was {limited}")
         listed = await self.quasar.policies.ListDenials(policy_pb.ListDenialsRequest())
         reasons = {denial.reason for record in listed.denials for denial in record.denials}
@@ -459,81 +386,6 @@ class Job:
             await self.quasar.clock.sleep(0.25)
 
 
-def _provider(name: str) -> code_pb2.CodeRef:
-    return code_pb2.CodeRef(kind=values_pb2.CODE_KIND_PROVIDER, name=name)
-
-
-def _subscription(key: values_pb2.SeriesKey, start: str, *, live: bool) -> subscription_pb2.NewSubscription:
-    made = subscription_pb2.NewSubscription(
-        provider=key.provider,
-        selector=subscription_pb2.Selector(symbol=key.symbol),
-        interval=key.interval,
-        historical=True,
-        live=live,
-        store_ticks=live,
-    )
-    if start:
-        made.backfill_start.FromJsonString(f"{start}T00:00:00Z")
-    return made
-
-
-def _same_bars(found: BarColumns, wanted: BarColumns, noun: str) -> None:
-    same(len(found), len(wanted), f"bars of {noun}")
-    for name in ("open_time_ns", "open", "high", "low", "close"):
-        must(bool(np.array_equal(getattr(found, name), getattr(wanted, name))), f"{name} of {noun} is as recorded")
-
-
-def _row(bars: BarColumns, row: int) -> tuple[float, ...]:
-    return tuple(float(getattr(bars, name)[row]) for name in ("open", "high", "low", "close", "volume"))
-
-
-def _keep(envelope: LiveData, seen: list[TickColumns]) -> int:
-    ticks = envelope.ticks.get(PAIR)
-    if ticks is None:
-        return 0
-    seen.append(ticks)
-    return len(ticks)
-
-
-def _symbols(provider: str, symbol: str) -> market_data_pb2.SymbolSelector:
-    return market_data_pb2.SymbolSelector(
-        provider_symbols=market_data_pb2.ProviderSymbols(provider=provider, symbols=[symbol])
-    )
-
-
-def _order(quantity: str) -> trading_pb.PlaceOrderRequest:
-    return trading_pb.PlaceOrderRequest(
-        account_id="job",
-        order=order_pb2.OrderSpec(
-            symbol=PAIR,
-            side=order_pb2.ORDER_SIDE_BUY,
-            type=order_pb2.ORDER_TYPE_MARKET,
-            quantity=_decimal(quantity),
-        ),
-        request_id=str(uuid.uuid4()),
-    )
-
-
-def _fill(fill: order_pb2.Fill) -> tuple[int, int, Decimal, Decimal, Decimal]:
-    side = 1 if fill.side == order_pb2.ORDER_SIDE_BUY else -1
-    numbers = (fill.quantity.value, fill.price.value, fill.commission.amount.value)
-    quantity, price, commission = (Decimal(number).normalize() for number in numbers)
-    return fill.bar_index, side, quantity, price, commission
-
-
-def _truth_fill(fill: Sequence[float]) -> tuple[int, int, Decimal, Decimal, Decimal]:
-    quantity, price, commission = (Decimal(str(number)).normalize() for number in fill[2:5])
-    return int(fill[0]), int(fill[1]), quantity, price, commission
-
-
-def _decimal(value: str) -> values_pb2.Decimal:
-    return values_pb2.Decimal(value=value)
-
-
-def _money(amount: str) -> values_pb2.Money:
-    return values_pb2.Money(amount=_decimal(amount), currency="USD")
-
-
 STEPS: Sequence[tuple[str, Callable[[Job], Awaitable[str]]]] = (
     ("configure", Job.configure),
     ("sync assets", Job.sync),
@@ -547,94 +399,3 @@ STEPS: Sequence[tuple[str, Callable[[Job], Awaitable[str]]]] = (
     ("paper", Job.paper),
     ("policy", Job.policy),
 )
-
-
-@asynccontextmanager
-async def running_platform(home: Path) -> AsyncIterator[dict[str, str]]:
-    """Run `quasar up` on free ports in a home of its own, and yield its environment."""
-    ports = await _free_ports(len(PARTS))
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("QUASAR_")}
-    settings = {part.port_variable: str(port) for part, port in zip(PARTS, ports, strict=True)}
-    environment = {**outside, "QUASAR_HOME": str(home), **settings}
-    log = home.with_suffix(".log")
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "quasar.cli", "up", env=environment, stdout=output, stderr=output
-        )
-    try:
-        async with asyncio.timeout(UP_S):
-            while "is up (" not in _text(log):
-                must(process.returncode is None, f"`quasar up` runs, said:\n{_text(log)[-2000:]}")
-                await asyncio.sleep(0.1)
-        yield environment
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _free_ports(count: int) -> list[int]:
-    servers = [await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0) for _ in range(count)]
-    ports = [int(server.sockets[0].getsockname()[1]) for server in servers]
-    for server in servers:
-        server.close()
-        await server.wait_closed()
-    return ports
-
-
-async def run(scratch: Path, tell: Callable[[str], None]) -> bool:
-    """Do the main job in an empty folder; return whether every step held."""
-    home, folder = scratch / "home", scratch / "candles"
-    recordings = Recordings.read(folder)
-    async with (
-        KrakenServer(SimulatedExchange(Market(SEED))) as kraken,
-        EodhdServer(recordings.eodhd, token=EODHD_TOKEN) as eodhd,
-        running_platform(home) as environment,
-        Platform.read(environment) as quasar,
-    ):
-        await quasar.ready(within_s=60)
-        page = f"http://127.0.0.1:{environment['QUASAR_GATEWAY_PORT']}"
-        job = Job(quasar, World(recordings, folder, kraken, eodhd), page, _text(home / "admin.token"))
-        held = await _steps(job, tell)
-        if not held:
-            tell("\n".join(_last_words(home)))
-        return held
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip()
-
-
-async def _steps(job: Job, tell: Callable[[str], None]) -> bool:
-    clock = job.quasar.clock
-    for name, step in STEPS:
-        began = clock.monotonic()
-        try:
-            words = await step(job)
-        except (Failed, errors.QuasarError, TimeoutError, aiohttp.ClientError) as error:
-            tell(f"FAILED  {name:<18} {clock.monotonic() - began:6.1f} s  {str(error) or type(error).__name__}")
-            return False
-        tell(f"holds   {name:<18} {clock.monotonic() - began:6.1f} s  {words}")
-    return True
-
-
-def _last_words(home: Path) -> list[str]:
-    lines = (home / "logs" / "quasar.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    return ["", "What the platform said last:", *(line[:300] for line in lines[-25:])]
-
-
-def main() -> int:
-    """Run the job; return the exit code."""
-    if not TRUTH.exists() or not DATA.is_dir():
-        print(f"The recordings must be in {DATA} and {TRUTH.parent}, are not; set QUASAR_TEST_DATA to their folder.")
-        return 2
-    with tempfile.TemporaryDirectory(prefix="quasar-main-job-") as scratch:
-        # The platform's plug-ins may run as another account, which must be able to come this far.
-        Path(scratch).chmod(0o755)
-        held = asyncio.run(run(Path(scratch), lambda line: print(line, flush=True)))
-    print("The main job holds." if held else "The main job fails.")
-    return 0 if held else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
