@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from datahub.collection.answers import BarSource
 from datahub.collection.fetching import Fetching
@@ -51,7 +52,7 @@ class BarCollector:
         """
         series = await self._series(work)
         assert work.span is not None
-        span, quarantined = work.span, 0
+        span, quarantined, irregular = work.span, 0, 0
 
         async def advance(until_ns: int, progress: Progress) -> None:
             nonlocal quarantined
@@ -64,12 +65,12 @@ class BarCollector:
 
         start = max(work.span.start_ns, to_ns(work.watermark)) if work.watermark else work.span.start_ns
         if start < work.span.end_ns:
-            failure = await self._fetch(work, series, TimeRange(start, work.span.end_ns), advance)
+            failure, irregular = await self._fetch(work, series, TimeRange(start, work.span.end_ns), advance)
             if failure is not None:
-                return failure
+                return replace(failure, irregular=irregular)
         if work.gap_ids:
             await self._repair.complete(work, series, advance)
-        return await self._outcome(work, series, quarantined)
+        return replace(await self._outcome(work, series, quarantined), irregular=irregular)
 
     async def give_up(self, work: Work, cause: str) -> int:
         """Classify what a run that ended before its time left undone, and return how many of its slots are gaps."""
@@ -96,7 +97,8 @@ class BarCollector:
 
     async def _fetch(
         self, work: Work, series: Series, span: TimeRange, advance: Callable[[int, Progress], Awaitable[None]]
-    ) -> Failure | None:
+    ) -> tuple[Failure | None, int]:
+        """Return why it failed, if it did, and how many rows came again or out of order."""
         source = await self._sources(series.name.provider)
         delivery = Delivery(
             series=series,
@@ -105,7 +107,8 @@ class BarCollector:
             operation_id=work.operation_id,
             repaired_from=series.name.provider if work.gap_ids else "",
         )
-        return await Fetching(self._writer, self._clock, advance).fetch(source, bar_request(series, span), delivery)
+        fetching = Fetching(self._writer, self._clock, advance)
+        return await fetching.fetch(source, bar_request(series, span), delivery), fetching.irregular
 
     async def _outcome(self, work: Work, series: Series, quarantined: int) -> Outcome:
         assert work.span is not None

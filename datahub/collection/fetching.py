@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from datahub.collection.answers import Answer, BarSource
 from datahub.collection.runs import Failure, Progress
 from datahub.ingest.delivery import Delivery
@@ -15,7 +17,7 @@ from datahub.series.series import Series
 from quasar.clock import Clock
 from quasar.model.bars import BarColumns
 from quasar.model.coverage import TimeRanges
-from quasar.model.instants import TimeRange
+from quasar.model.instants import MIN_NS, TimeRange
 from quasar.sdk.requests import BarRequest
 
 STORED_ROWS = 20_000
@@ -57,6 +59,9 @@ class Fetching:
         self._writer = writer
         self._clock = clock
         self._advance = advance
+        self.irregular = 0
+        """Rows that came again, or behind later ones."""
+        self._newest_ns = MIN_NS - 1
         self._empty: list[TimeRange] = []
         self._no_trade: list[TimeRange] = []
 
@@ -84,6 +89,10 @@ class Fetching:
         return Failure("PLUGIN_FAILED", "The provider ended its answer without saying that it was complete.")
 
     def _note(self, answer: Answer) -> None:
+        times = answer.columns.open_time_ns
+        newest = np.maximum.accumulate(np.append(self._newest_ns, times))
+        self.irregular += int(np.count_nonzero(times <= newest[:-1]))
+        self._newest_ns = int(newest[-1])
         for stretch in answer.empty:
             ranges = self._no_trade if stretch.no_trade else self._empty
             ranges.append(TimeRange(stretch.start_ns, stretch.end_ns))

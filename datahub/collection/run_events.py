@@ -9,6 +9,17 @@ from datahub.collection.runs import Failure, Outcome, RunState, Work
 from datahub.store.run_table import BrokenOff
 from quasar.ops.events import Events, Severity
 
+IRREGULAR_ROWS = 10
+"""Fewer rows that come again, as where pages of a vendor overlap, are noted on the attempt and are no event."""
+
+
+async def answered(events: Events, connection: Any, work: Work, result: Outcome | Failure) -> None:
+    """Tell of an answer with rows that came again or out of order."""
+    if result.irregular >= IRREGULAR_ROWS:
+        message = f"Provider {work.provider} sent {result.irregular} rows of a run again or out of order."
+        data = {"attempt": work.attempt, "rows": result.irregular}
+        await _record(events, connection, "RunAnswerIrregular", message, Severity.WARNING, work, data)
+
 
 async def ended(events: Events, connection: Any, work: Work, outcome: Outcome) -> None:
     """Tell of a run that failed or left something missing; one that succeeded is no news."""

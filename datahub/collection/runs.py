@@ -135,6 +135,8 @@ class Failure:
     retry_after_s: float | None = None
     final: bool = False
     """Trying again cannot help."""
+    irregular: int = 0
+    """Rows of the attempt that came again, or behind later ones."""
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -150,4 +152,6 @@ class Outcome:
     failure: Failure | None = None
     slots_done: int = 0
     slots_gap: int = 0
+    irregular: int = 0
+    """Rows of the last attempt that came again, or behind later ones."""
     result: Mapping[str, Any] | None = None

@@ -7,7 +7,7 @@ import datetime as dt
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import asyncpg
@@ -190,11 +190,11 @@ class RunWorker:
             if not result.final and work.attempt < work.max_attempts:
                 await self._back_off(work, result)
                 return
-            result = Outcome(state=RunState.FAILED, failure=result)
+            result = Outcome(state=RunState.FAILED, failure=result, irregular=result.irregular)
         if result.state in (RunState.FAILED, RunState.CANCELLED) and work.series_id is not None:
             cause = "RUN_FAILED" if result.state is RunState.FAILED else "NOT_COLLECTED"
             missing = await self._give_up(work, cause)
-            result = Outcome(state=result.state, failure=result.failure, slots_gap=missing)
+            result = replace(result, slots_gap=missing)
         now = self._clock.now()
         async with self._database.transaction() as connection:
             if not await run_table.finish(connection, work, result, now):
@@ -202,6 +202,7 @@ class RunWorker:
             if work.series_id is not None and work.span is not None and work.span.length_ns:
                 later = GATHERED if work.trigger is Trigger.SCHEDULE else SOON
                 await quality_table.want(connection, work.series_id, work.span, now + later)
+            await run_events.answered(self._events, connection, work, result)
             await run_events.ended(self._events, connection, work, result)
 
     async def _back_off(self, work: Work, failure: Failure) -> None:
@@ -210,6 +211,7 @@ class RunWorker:
         async with self._database.transaction() as connection:
             if not await run_table.back_off(connection, work, failure, until, now):
                 raise RunLost
+            await run_events.answered(self._events, connection, work, failure)
             await run_events.backed_off(self._events, connection, work, failure, until)
 
     async def _keep_leases(self) -> None:

@@ -77,11 +77,12 @@ class Checker:
         async with self._database.acquire() as connection:
             stored = await bar_table.times(connection, series.series_id, kept)
             ledger = await quality_table.ledger(connection, series.series_id, kept)
-        wrong, lost = _wrong(series, kept, stored, ledger)
+        wrong, lost = _wrong(series, kept, stored, ledger, wanted=extent.subscribed)
         if not len(wrong):
             return 0
         gone = TimeRange(int(wrong[0]), series.interval.next_boundary_ns(int(wrong[-1])))
-        # What was given up or has no bars by the word of its source stays that; the rest becomes a gap.
+        # What was given up or has no bars by the word of its source stays that; the rest becomes a gap. Where nobody
+        # collects the series, as an imported one, slots of which nothing is known stay unknown.
         await self._writer.store(
             Delivery(
                 series=series,
@@ -89,6 +90,7 @@ class Checker:
                 answered=gone,
                 unanswered=True,
                 missing_cause="NOT_COLLECTED",
+                partial=not extent.subscribed,
             )
         )
         if lost:
@@ -177,11 +179,21 @@ def _kept(span: TimeRange, extent: quality_table.Extent, now_ns: int) -> TimeRan
     return kept
 
 
-def _wrong(series: Series, span: TimeRange, stored: Int64Array, ledger: Sequence[LedgerRow]) -> tuple[Int64Array, int]:
-    """Return the slots that the ledger is wrong about or has nothing of, and of how many the bars are gone."""
+def _wrong(
+    series: Series, span: TimeRange, stored: Int64Array, ledger: Sequence[LedgerRow], *, wanted: bool
+) -> tuple[Int64Array, int]:
+    """Return the slots that the ledger is wrong about, and of how many the bars are gone.
+
+    Args:
+        series: The series.
+        span: A classified range of it.
+        stored: Open times of the bars that are there.
+        ledger: The rows of the ledger that touch the range.
+        wanted: Whether slots without a bar that the ledger has nothing of are wrong too.
+    """
     slots = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
     absent = ~np.isin(slots, stored, assume_unique=True)
     known = ranges_of(ledger, *SlotState).contains(slots)
     explained = ranges_of(ledger, *(state for state in SlotState if state not in _PRESENT)).contains(slots)
-    lost = absent & ~explained
-    return slots[lost | ~known], int(lost.sum())
+    lost = absent & ~explained & (known | wanted)
+    return slots[lost | ~known & (wanted | ~absent)], int(lost.sum())

@@ -196,6 +196,8 @@ class _SeriesCoverage:
         counts = self._count(self._span)
         message.counts.extend(_counts(counts))
         message.expected_slots = _expected(counts)
+        # Bars outside the hours of the market are slots that nobody expects.
+        message.unknown_slots = max(0, self._expected_in(self._span) - message.expected_slots)
         if message.expected_slots:
             message.complete_ratio = sum(counts.get(s, 0) for s in _COMPLETE) / message.expected_slots
             message.observed_ratio = sum(counts.get(s, 0) for s in _HAVE_BARS) / message.expected_slots

@@ -42,7 +42,8 @@ select p.classified_from, p.classified_until, p.rows,
             (select open_time t from historical_data where series_id = $1 order by open_time desc limit 1)
             union all
             (select open_time t from live_data where series_id = $1 order by open_time desc limit 1)) lasts) as last_bar,
-       (select min(retention) from ops.storage_tables where table_name in ('datahub.historical_data', 'datahub.live_data')) as retention
+       (select min(retention) from ops.storage_tables where table_name in ('datahub.historical_data', 'datahub.live_data')) as retention,
+       exists (select from subscribed_series s where s.series_id = $1 and s.active and s.historical) as subscribed
 from series_progress p where p.series_id = $1;
 
 -- name: quality_context

@@ -53,6 +53,8 @@ class Extent:
     """From the first open time to the last, inclusive of it."""
     retention: dt.timedelta | None
     """Older bars are dropped."""
+    subscribed: bool = True
+    """Whether somebody wants its history collected."""
 
 
 async def want(connection: Any, series_id: int, span: TimeRange, due: dt.datetime) -> None:
@@ -119,6 +121,7 @@ async def extent(connection: Any, series_id: int) -> Extent | None:
         classified=TimeRange.of(row["classified_from"], row["classified_until"]) if known else None,
         bars=bars,
         retention=row["retention"],
+        subscribed=row["subscribed"],
     )
 
 

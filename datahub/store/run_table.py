@@ -160,7 +160,7 @@ async def finish(connection: Any, work: Work, outcome: Outcome, now: dt.datetime
         now,
     )
     if row is not None:
-        await _end_attempt(connection, work, row, failure, now)
+        await _end_attempt(connection, work, row, failure, outcome.irregular, now)
     return row is not None
 
 
@@ -168,11 +168,13 @@ async def back_off(connection: Any, work: Work, failure: Failure, until: dt.date
     """Leave a run for another attempt; tell whether it was still this worker's."""
     row = await connection.fetchrow(SQL["run_back_off"], *work.fence, failure.stored, until, now)
     if row is not None:
-        await _end_attempt(connection, work, row, failure, now)
+        await _end_attempt(connection, work, row, failure, failure.irregular, now)
     return row is not None
 
 
-async def _end_attempt(connection: Any, work: Work, row: Any, failure: Failure | None, now: dt.datetime) -> None:
+async def _end_attempt(
+    connection: Any, work: Work, row: Any, failure: Failure | None, irregular: int, now: dt.datetime
+) -> None:
     names = ("fetched", "inserted", "updated", "unchanged", "quarantined", "bytes", "vendor_calls", "wait_s")
     await connection.execute(
         SQL["attempt_end"],
@@ -182,6 +184,7 @@ async def _end_attempt(connection: Any, work: Work, row: Any, failure: Failure |
         {name: row[name] for name in names},
         failure.stored if failure else None,
         failure.retry_after_s if failure else None,
+        [f"{irregular} rows came again or out of order; each was stored once and in its place."] if irregular else [],
     )
     await connection.execute(SQL["notify_collection"], f"change {work.run_id}")
 

@@ -99,7 +99,7 @@ where run_id = any($1::bigint[]) and finished_at is null
 returning run_id, worker;
 
 -- name: attempt_end
-update run_attempts set finished_at = $3, counts = $4, error = $5, retry_after_s = $6 where run_id = $1 and attempt = $2;
+update run_attempts set finished_at = $3, counts = $4, error = $5, retry_after_s = $6, log_lines = $7 where run_id = $1 and attempt = $2;
 
 -- name: run_attempts
 select * from run_attempts where run_id = $1 order by attempt;

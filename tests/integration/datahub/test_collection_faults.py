@@ -142,8 +142,13 @@ async def test_pages_that_repeat_or_run_backwards_are_stored_once_and_in_order(
     vendor.bad.append(BadPage(3, fault))
     begin = await wanted(database, vendor, "A")
     async with start(DATAHUB):
-        await complete(database, 100 * PAGES)
+        (run,) = await complete(database, 100 * PAGES)
     await nothing_lost_nothing_twice(database, begin)
+    odd = 100 if fault == "twice" else 99
+    assert (run["state"], run["fetched"], run["inserted"]) == ("SUCCEEDED", 1000 + (fault == "twice") * 100, 1000)
+    (noted,) = await database.fetchval("select log_lines from datahub.run_attempts")
+    assert noted.startswith(f"{odd} rows came again or out of order")
+    assert await events(database) == ["RunAnswerIrregular"]
 
 
 async def test_half_a_page_is_a_gap_that_repairs_itself_and_an_event(
