@@ -107,6 +107,8 @@ def explain(error: BaseException) -> errors.QuasarError:
         return errors.Unimplemented()
     if isinstance(error, grpc.aio.AioRpcError):
         return from_rpc_error(error)
+    if _holds_nul(error):
+        return errors.InvalidArgument("A text must not contain the character NUL, which cannot be stored.")
     if _lost_to_another(error):
         return errors.Aborted("The call met another one that changed the same things; repeat it.", retry_after_s=0.1)
     return errors.DatabaseUnavailable(retry_after_s=1.0) if _database_is_gone(error) else errors.Internal()
@@ -119,6 +121,14 @@ def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
     return leaf
+
+
+def _holds_nul(error: BaseException) -> bool:
+    """Tell whether the database was given a text with the one character that it cannot keep."""
+    driver = sys.modules.get("asyncpg")
+    return driver is not None and isinstance(
+        error, driver.CharacterNotInRepertoireError | driver.UntranslatableCharacterError
+    )
 
 
 def _lost_to_another(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from quasar.errors import FieldViolation, InvalidArgument
 from registry.identities.rows import ALIASES_OF_FIELDS, FIELDS
 
 FORMATS: Final = ("CSV", "YAML", "PARQUET")
-LARGEST_UNPACKED: Final = 4 * 1024**3
+LARGEST_UNPACKED: Final = 1024**3
 """Bytes that a compressed manifest may unfold to."""
 _ENDINGS: Final[Mapping[str, str]] = {
     ".csv": "CSV",
@@ -151,7 +151,8 @@ def _yaml(text: str, columns: Mapping[str, str]) -> ManifestFile:
     if not isinstance(node, yaml.SequenceNode):
         raise _unreadable("it must be a list of mappings")
     mappings = [item for item in node.value if isinstance(item, yaml.MappingNode)]
-    names = list(dict.fromkeys(str(key.value) for item in mappings for key, _ in item.value))
+    keys = (key for item in mappings for key, _ in item.value)
+    names = list(dict.fromkeys(key.value for key in keys if isinstance(key, yaml.ScalarNode)))
     meant, unknown = _field_by_column(names, columns)
     found = ManifestFile(iter(()), unknown)
     found.entries = _yaml_entries(node, meant, found.bad_lines)
@@ -164,13 +165,17 @@ def _yaml_entries(node: Any, meant: Mapping[str, str], bad_lines: list[tuple[int
         if not isinstance(item, yaml.MappingNode):
             bad_lines.append((line, "must be a mapping"))
             continue
-        yield line, {meant[key.value]: _yaml_text(value) for key, value in item.value if key.value in meant}
+        named = [(key.value, value) for key, value in item.value if isinstance(key, yaml.ScalarNode)]
+        yield line, {meant[name]: _yaml_text(value) for name, value in named if name in meant}
 
 
 def _yaml_text(node: Any) -> str:
-    """Return a value as text; a list of symbols is joined as a manifest joins them."""
+    """Return a value as text; a list of symbols is joined as a manifest joins them.
+
+    Lists inside of lists mean nothing here, and by aliases a few lines of them unfold to more than a memory holds.
+    """
     if isinstance(node, yaml.SequenceNode):
-        return ";".join(_yaml_text(item) for item in node.value)
+        return ";".join(_yaml_text(item) for item in node.value if isinstance(item, yaml.ScalarNode))
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith(":null"):
         return ""
     return str(node.value)

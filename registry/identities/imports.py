@@ -175,7 +175,9 @@ class Imports:
         row = await self._ground.database.fetchrow(SQL["identity_manifest_current"], request["name"])
         if row is None or row["sha256"] != hashlib.sha256(content).digest() or row["mode"] != _mode(request):
             return None
-        return manifest(row, current=True)
+        # Versions of before this was kept do not tell how their columns were read.
+        read_alike = row["settings"] in (None, _settings(request))
+        return manifest(row, current=True) if read_alike else None
 
     async def _store(self, context: OperationContext, parsed: _Parsed, content: bytes) -> Imported:
         request, reader = context.request, parsed.reader
@@ -220,6 +222,7 @@ class Imports:
             len(reader.rejections),
             now,
             actor_document(context.operation.actor),
+            _settings(request),
         )
         await table.keep_rejections(connection, row["manifest_id"], reader.rejections)
         await self._ground.record(
@@ -254,6 +257,11 @@ def manifest(row: Any, *, current: bool | None = None) -> Manifest:
 
 def _mode(request: Mapping[str, Any]) -> str:
     return "SNAPSHOT" if request["snapshot"] else "DELTA"
+
+
+def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what, beside the bytes, decides what a manifest says."""
+    return {"default_class": request["default_class"], "columns": dict(request["columns"])}
 
 
 def _parse(content: bytes, request: Mapping[str, Any]) -> _Parsed:

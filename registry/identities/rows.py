@@ -123,6 +123,9 @@ class ManifestReader:
             raise _Refused("", row.identity_id, f"must be there once, was in line {first} already")
 
     def _row(self, values: Mapping[str, str]) -> IdentityRow:
+        for name, text in values.items():
+            if "\x00" in text:
+                raise _Refused(name, text.replace("\x00", "\N{SYMBOL FOR NULL}"), "must not contain the character NUL")
         symbol, aliases = _symbols(values.get("symbol", ""))
         exchange = _exchange(values.get("exchange", ""))
         figi = _identifier(values, "figi", figi_problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 
 from quasar.rpc.ops.actors import actor_message
@@ -195,11 +194,3 @@ def _score(score: Score | None) -> asset_pb2.MatchScore | None:
 def choice_of(decision: pb.MatchDecision) -> Choice:
     """Return one decision of a batch."""
     return Choice(proposal_id=uuid.UUID(decision.proposal_id), accept=decision.accept, identity_id=decision.identity_id)
-
-
-def as_of(message: pb.ListIdentitiesRequest, now: dt.datetime | None = None) -> dt.datetime | None:
-    """Return the instant that a request names; `now` where it names none."""
-    if not message.HasField("as_of"):
-        return now
-    found: dt.datetime = message.as_of.ToDatetime(tzinfo=dt.UTC)
-    return found

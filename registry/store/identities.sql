@@ -14,8 +14,8 @@ order by m.version desc limit 1;
 
 -- name: identity_manifest_insert
 insert into identity_manifests (name, version, file_name, format, mode, sha256, size_bytes, rows, added, updated, unchanged, withdrawn, rejected,
-    created_at, created_by)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    created_at, created_by, settings)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 returning *, true as current;
 
 -- name: identity_manifest_page

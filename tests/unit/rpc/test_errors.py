@@ -51,6 +51,8 @@ def test_every_class_of_error_has_a_reason_of_the_contract() -> None:
         (ExceptionGroup("secret", [ValueError("secret"), errors.NotFound()]), errors.NotFound),
         (ExceptionGroup("secret", [ExceptionGroup("", [TimeoutError()])]), errors.DeadlineExceeded),
         (ExceptionGroup("secret", [ValueError("secret")]), errors.Internal),
+        (asyncpg.CharacterNotInRepertoireError("secret"), errors.InvalidArgument),
+        (asyncpg.UntranslatableCharacterError("secret"), errors.InvalidArgument),
         (asyncpg.DeadlockDetectedError("secret"), errors.Aborted),
         (asyncpg.SerializationError("secret"), errors.Aborted),
         (Answer(grpc.StatusCode.UNAVAILABLE, "secret address"), errors.ServiceUnavailable),

@@ -91,6 +91,13 @@ async def test_a_later_version_changes_adds_and_withdraws(world: World) -> None:
     assert (again.version, again.added, again.updated, again.withdrawn) == (3, 0, 2, 1)
 
 
+async def test_a_row_with_a_character_that_cannot_be_stored_costs_no_other(world: World) -> None:
+    result = await import_(world, AAPL, MSFT.replace("Microsoft", "Micro\0soft"))
+    assert (result.manifest.added, result.manifest.rejected) == (1, 1)
+    (rejection,) = result.rejections
+    assert (rejection.line, rejection.field, rejection.message) == (3, "name", "must not contain the character NUL")
+
+
 async def test_a_delta_keeps_what_it_lacks(world: World) -> None:
     await import_(world, AAPL)
     result = await import_(world, MSFT, mode=asset_pb2.MANIFEST_IMPORT_MODE_DELTA)
@@ -101,6 +108,11 @@ async def test_the_same_bytes_change_nothing(world: World) -> None:
     await import_(world, AAPL)
     again = await import_(world, AAPL)
     assert again.already_imported
+    # Read in another way they say something else.
+    renamed = await import_(world, AAPL, columns={"currency": "country"})
+    assert not renamed.already_imported
+    assert (renamed.manifest.version, renamed.manifest.updated) == (2, 1)
+    assert (await import_(world, AAPL, columns={"currency": "country"})).already_imported
     assert again.manifest.version == 1
 
 

@@ -175,3 +175,20 @@ def test_every_market_code_of_the_iso_list_is_taken() -> None:
 )
 def test_an_upload_goes_on_where_the_first_hole_is(extents: list[tuple[int, int]], reached: int) -> None:
     assert contiguous(extents) == reached
+
+
+def test_yaml_that_unfolds_without_end_or_has_lists_for_names_is_read_as_far_as_it_means_something() -> None:
+    layers = "".join(f"- &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 40))
+    content = f"""
+- &l0 [A, B]
+{layers}- symbol: [BTC, *l39]
+  figi: KKG00000DV14
+  class: crypto
+  ? [a, b]
+  : c
+- symbol: &again [ETH, *again]
+  isin: US0378331005
+  class: crypto
+"""
+    reader = read(read_manifest(content.encode(), "YAML", {}))
+    assert [(row.symbol, row.aliases) for row in reader.rows] == [("BTC", []), ("ETH", [])]
