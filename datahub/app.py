@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -20,6 +21,7 @@ from datahub.collection.worker import RunWorker
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
 from datahub.live.leases import DatabaseLeases
+from datahub.live.replicas import CHANNEL, Replicas
 from datahub.providers.directory import ProviderDirectory
 from datahub.providers.runtime import ProviderRuntime
 from datahub.quality.checker import Checker
@@ -28,6 +30,7 @@ from datahub.reads.imports import Imports
 from datahub.reads.uploads import Uploads
 from datahub.rpc.collection_service import CollectionService
 from datahub.rpc.contract import SERVICES
+from datahub.rpc.feed_exchange import FeedExchange
 from datahub.rpc.feeds import FeedPages
 from datahub.rpc.imports import UploadCalls, register_imports
 from datahub.rpc.live_assembly import LiveHalf
@@ -66,7 +69,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     floor.background.start(collection.run(), "collection")
     checker = Checker(floor.database, writer, floor.events, floor.clock)
     floor.background.start(QualityWatch(floor.database, checker, floor.clock).run(), "quality")
-    channels = {"registry_changed": collection.changed.give, "quasar_collection": collection.notified}
+    replicas = Replicas(floor.database, secrets.token_hex(8))
+    exchange = FeedExchange(replicas, worker_identity(), floor.clock)
+    channels = {
+        "registry_changed": collection.changed.give,
+        "quasar_collection": collection.notified,
+        CHANNEL: exchange.notified,
+    }
     listener = Listener(floor.database_url, channels, application_name="quasar-datahub-hints", clock=floor.clock)
     floor.background.start(listener.run(), "hints")
     steering = Steering(floor.database, floor.events, floor.clock)
@@ -79,7 +88,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
         floor.database, room, runtime, floor.clock, floor.background.start, floor.events, writer, carrier, leases
     )
     live.run(floor.server.draining)
-    feeds = FeedPages(live.feeds, floor.clock, floor.server.draining)
+    feeds = FeedPages(live.feeds, exchange, floor.clock, floor.server.draining)
+    floor.background.start(feeds.run(), "feeds of replicas")
     servicers: tuple[object, ...] = (
         CollectionService(
             floor.database,

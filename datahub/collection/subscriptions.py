@@ -16,6 +16,7 @@ from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import InvalidArgument
 from quasar.model.intervals import Interval
+from quasar.model.ticks import TickKind
 from quasar.schedule import Schedule
 
 MISFIRE_S = 300
@@ -42,6 +43,8 @@ class Wanted:
     historical: bool
     live: bool
     store_ticks: bool
+    tick_kinds: tuple[str, ...]
+    """Kinds of ticks that its live feed is asked for: words of `TickKind`, in their order."""
     active: bool
     backfill_start: dt.datetime | None
     job: JobKey | None
@@ -104,7 +107,22 @@ def _wanted(row: Any, providers: Mapping[str, ProviderEntry]) -> Wanted | None:
     except InvalidArgument as error:
         _log.warning("subscription left out", provider=row["provider"], symbol=row["symbol"], problem=error.message)
         return None
-    return Wanted(name, row["historical"], row["live"], row["store_ticks"], row["active"], row["backfill_start"], job)
+    return Wanted(
+        name,
+        row["historical"],
+        row["live"],
+        row["store_ticks"],
+        _tick_kinds(row["tick_kinds"]),
+        row["active"],
+        row["backfill_start"],
+        job,
+    )
+
+
+def _tick_kinds(words: str | None) -> tuple[str, ...]:
+    """Return what stands in a list with commas, repeats and holes."""
+    named = set((words or "").split(","))
+    return tuple(kind.name for kind in TickKind if kind.name in named)
 
 
 def _job(row: Any, interval: Interval | None, providers: Mapping[str, ProviderEntry]) -> JobKey | None:
@@ -167,6 +185,7 @@ async def _put_series(
         [each.historical for each in wanted],
         [each.live for each in wanted],
         [each.store_ticks for each in wanted],
+        [",".join(each.tick_kinds) for each in wanted],
         [each.active for each in wanted],
         [each.backfill_start for each in wanted],
         now,

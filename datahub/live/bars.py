@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from quasar.model.bars import Bar, BarOrigin, BarState
 from quasar.model.intervals import Interval
-from quasar.model.tick_bars import TimeBarBuilder, usable_trades
+from quasar.model.sessions import SessionSource
+from quasar.model.slots import ClockSlots, Slot, Slots, slots_of
+from quasar.model.tick_bars import TimeBarBuilder, TradeSums, usable_trades
 from quasar.model.ticks import TickColumns
 
 FEW = 32
@@ -28,6 +30,17 @@ class BuiltBar:
     origin: BarOrigin = BarOrigin.LIVE_TICKS
 
 
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """A bar that was forming when a former life of the process ended."""
+
+    slot: Slot
+    sums: TradeSums | None
+    """Its trades but for those that are given themselves; None: all are."""
+    complete_from_ns: int
+    """Since when none of its trades is missing."""
+
+
 class SymbolBars:
     """The builders of one symbol.
 
@@ -35,17 +48,25 @@ class SymbolBars:
     to the provider's history.
     """
 
-    def __init__(self, series: Mapping[Interval, int], complete_from_ns: int) -> None:
+    def __init__(
+        self, series: Mapping[Interval, int], complete_from_ns: int, sessions: SessionSource | None = None
+    ) -> None:
         """Build bars for these series.
 
         Args:
             series: Series id of each interval.
             complete_from_ns: Since when every trade is known.
+            sessions: When the market trades, by which bars of a day and longer are cut; None: it never closes.
         """
         self._series = dict(series)
-        self._builders = {interval: TimeBarBuilder(interval) for interval in series}
+        self._sessions = sessions
+        self._slots = {interval: self._slots_of(interval) for interval in series}
+        self._builders = {interval: TimeBarBuilder(interval, slots=self._slots[interval]) for interval in series}
         self._complete_from_ns = dict.fromkeys(series, complete_from_ns)
         self._told: dict[Interval, tuple[int, int | None]] = {}
+
+    def _slots_of(self, interval: Interval) -> Slots:
+        return ClockSlots(interval) if self._sessions is None else slots_of(interval, self._sessions)
 
     @property
     def intervals(self) -> Iterable[Interval]:
@@ -61,7 +82,8 @@ class SymbolBars:
         if interval not in self._builders:
             self._complete_from_ns[interval] = now_ns
             self._series[interval] = series_id
-            self._builders[interval] = TimeBarBuilder(interval)
+            self._slots[interval] = self._slots_of(interval)
+            self._builders[interval] = TimeBarBuilder(interval, slots=self._slots[interval])
 
     def add(self, ticks: TickColumns) -> list[BuiltBar]:
         """Take ticks; return bars that closed or were revised."""
@@ -76,6 +98,15 @@ class SymbolBars:
             rows = list(zip(trades.event_time_ns.tolist(), trades.price.tolist(), sizes, strict=True))
             changed = ((interval, builder.add_rows(rows)) for interval, builder in self._builders.items())
         return [built for interval, bars in changed if bars for built in self._whole(interval, bars)]
+
+    def go_on(self, interval: Interval, so_far: SoFar) -> None:
+        """Go on with a bar of a former life of the process, before `restore`."""
+        builder = self._builders.get(interval)
+        if builder is None:
+            return
+        self._complete_from_ns[interval] = so_far.complete_from_ns
+        if so_far.sums is not None:
+            builder.begin(so_far.slot, so_far.sums)
 
     def restore(self, trades: TickColumns, closed: Mapping[int, int]) -> None:
         """Take trades of a former life of the process, whose bars were told.
@@ -105,7 +136,7 @@ class SymbolBars:
             if self._series[interval] not in wanted:
                 continue
             bar = builder.forming
-            if bar is None or bar.open_time_ns < self._complete_from_ns[interval]:
+            if bar is None or not self._is_whole(interval, bar):
                 continue
             mark = (bar.open_time_ns, bar.trade_count)
             if self._told.get(interval) != mark:
@@ -117,5 +148,9 @@ class SymbolBars:
         return [
             BuiltBar(self._series[interval], interval, bar)
             for bar in bars
-            if bar.open_time_ns >= self._complete_from_ns[interval] and bar.state is not BarState.FORMING
+            if bar.state is not BarState.FORMING and self._is_whole(interval, bar)
         ]
+
+    def _is_whole(self, interval: Interval, bar: Bar) -> bool:
+        """Tell whether every trade of a bar is known."""
+        return self._slots[interval].begin_ns(bar.open_time_ns) >= self._complete_from_ns[interval]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from datahub.bus.outlet import RemoteFeeds
@@ -14,12 +14,16 @@ from datahub.live.provider_feed import ProviderFeed
 from datahub.live.recovery import Recovered
 from datahub.live.remote import facts_of as remote_facts
 from datahub.live.remote import runs_elsewhere, told
+from datahub.live.shards import Spread, spread
 from datahub.live.states import FeedFacts
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
 from datahub.providers.runtime import ProviderRuntime
 from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.database.pool import Database
+from quasar.model.sessions import SessionSource
+from quasar.model.slots import REACH_NS
+from quasar.model.ticks import TickKind
 
 WAIT_S = 1.0
 """A feed whose lease is held and that still runs elsewhere is looked at so often."""
@@ -41,6 +45,7 @@ class Feeds:
         recover: Callable[[], Recovered] = Recovered,
         leases: Leases | None = None,
         remote: RemoteFeeds | None = None,
+        know: Callable[[int, SessionSource], None] = lambda _series_id, _sessions: None,
     ) -> None:
         """Run feeds for what `symbols` wants; `changed` hears when `revision` has grown.
 
@@ -54,7 +59,10 @@ class Feeds:
             recover: Returns what was published before symbols were followed here.
             leases: Which feeds run here; by default every one.
             remote: How those are that run elsewhere.
+            know: Hears by which sessions a new symbol trades, by its series of ticks.
         """
+        self._know = know
+        self._known: frozenset[LiveName] = frozenset()
         self._recover = recover
         self._recovers = True
         self._waits = False
@@ -73,6 +81,9 @@ class Feeds:
         self.symbols_revision = 0
         """Grows whenever other symbols are wanted."""
         self.running: dict[str, ProviderFeed] = {}
+        """By the id of the feed."""
+        self._spread: dict[str, Spread] = {}
+        self._followed: dict[LiveName, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._awaited: list[asyncio.Future[None]] = []
@@ -86,16 +97,29 @@ class Feeds:
 
     def facts_of(self, name: LiveName) -> FeedFacts | None:
         """Return what is known of the feed of a symbol."""
-        return self.facts_of_provider(name.provider)
+        feed = self.feed_of(name)
+        return feed.facts if feed else remote_facts(self.remote, name.provider, self._clock.time_ns())
 
-    def facts_of_provider(self, provider: str) -> FeedFacts | None:
-        """Return what is known of a feed, here or at another replica."""
-        feed = self.running.get(provider)
-        return feed.facts if feed else remote_facts(self.remote, provider, self._clock.time_ns())
+    def feed_of(self, name: LiveName) -> ProviderFeed | None:
+        """Return the feed of this process that carries a symbol, or that refuses it for want of room."""
+        number = self._spread.get(name.provider, Spread()).number_of.get(name.symbol, 0)
+        return self.running.get(f"{name.provider}/{number}")
+
+    def of_provider(self, provider: str) -> list[ProviderFeed]:
+        """Return the feeds of a provider that run in this process, by number."""
+        return [feed for feed in self.running.values() if feed.facts.provider == provider]
+
+    def all_facts_of(self, provider: str) -> list[FeedFacts]:
+        """Return what is known of the feeds of a provider, here or at another replica."""
+        if own := self.of_provider(provider):
+            return [feed.facts for feed in own]
+        remote = remote_facts(self.remote, provider, self._clock.time_ns())
+        return [] if remote is None else [remote]
 
     def told(self) -> dict[str, Any]:
-        """Return what other replicas are told of the feeds of this one."""
-        return {provider: told(feed.facts) for provider, feed in self.running.items()}
+        """Return what other replicas are told of the feeds of this one; of several of a provider, of the first."""
+        firsts = {feed.facts.provider: feed.facts for feed in reversed(list(self.running.values()))}
+        return {provider: told(facts) for provider, facts in firsts.items()}
 
     async def run(self, every_s: float = 5.0) -> None:
         """Keep feeds running until cancelled."""
@@ -118,38 +142,71 @@ class Feeds:
                     continue
 
     async def _reconcile(self, group: asyncio.TaskGroup) -> None:
-        former = self.symbols.current.keys()
+        former = _contents(self.symbols.current)
         current = await self.symbols.refresh()
+        await self._get_to_know(current)
         held = await self._leases.hold(self.symbols.providers)
         here = frozenset(provider for provider in held if self._may_run(provider))
         self._waits = here != held
         await self._follow({name: series for name, series in current.items() if name.provider in here})
-        if current.keys() != former:
+        if _contents(current) != former:
             self.symbols_revision += 1
             self._tell_change()
-        for provider in list(self.running):
-            if provider not in here:
-                await self.running.pop(provider).want(())
-                self._tasks.pop(provider).cancel()
+        self._forget({name for name in current if name.provider in here})
+        for provider in self._spread.keys() - here:
+            del self._spread[provider]
+        for feed_id, feed in list(self.running.items()):
+            if feed.facts.number >= self._connections(feed.facts.provider, here):
+                await self.running.pop(feed_id).want(())
+                self._tasks.pop(feed_id).cancel()
         for provider in sorted(here):
-            feed = self.running.get(provider)
-            wanted = self.symbols.of_provider(provider)
-            if feed is not None:
-                await feed.want(wanted)
+            await self._spread_out(provider, group)
+
+    def _connections(self, provider: str, here: Set[str]) -> int:
+        return self._spread.get(provider, Spread()).connections if provider in here else 0
+
+    def _forget(self, followed: set[LiveName]) -> None:
+        """Take in no longer what is wanted no longer."""
+        for name in self._followed.keys() - followed:
+            self._ingest.forget(self._followed[name])
+        self._followed = {name: self.symbols.current[name].ticks.series_id for name in followed}
+
+    async def _spread_out(self, provider: str, group: asyncio.TaskGroup) -> None:
+        """Put the symbols of a provider on as many connections as its vendor wants."""
+        wanted = {one.name.symbol: one for one in self.symbols.of_provider(provider)}
+        entry = self._runtime.directory.find(provider)
+        room, most = (entry.manifest.symbols_per_connection, entry.manifest.max_live_streams) if entry else (0, 1)
+        placed = self._spread[provider] = spread(wanted, self._spread.get(provider, Spread()), room, most)
+        why = f"{provider} carries {room} symbols on each of {max(1, most)} connections, and all have their number"
+        for number in range(placed.connections):
+            carried = [wanted[symbol] for symbol in sorted(placed.carried_by(number))]
+            beyond = [wanted[symbol] for symbol in sorted(placed.beyond)] if number == 0 else []
+            feed_id = f"{provider}/{number}"
+            if feed_id in self.running:
+                await self.running[feed_id].want(carried, beyond, why)
                 continue
-            feed = ProviderFeed(provider, self._runtime, self._ingest, self._clock, self.note_change)
-            await feed.want(wanted)
-            self.running[provider] = feed
-            self._tasks[provider] = group.create_task(feed.run(), name=f"feed {provider}")
+            feed = ProviderFeed(provider, self._runtime, self._ingest, self._clock, self.note_change, number)
+            await feed.want(carried, beyond, why)
+            self.running[feed_id] = feed
+            self._tasks[feed_id] = group.create_task(feed.run(), name=f"feed {feed_id}")
 
     def _may_run(self, provider: str) -> bool:
         """Tell whether a feed runs here, or no other replica tells of it any more."""
-        return provider in self.running or not runs_elsewhere(self.remote, provider, self._clock.time_ns())
+        return f"{provider}/0" in self.running or not runs_elsewhere(self.remote, provider, self._clock.time_ns())
 
     def note_change(self) -> None:
         """Note that a feed, here or elsewhere, or one of its symbols is in another state."""
         self.revision += 1
         self._tell_change()
+
+    async def _get_to_know(self, current: Mapping[LiveName, LiveSeries]) -> None:
+        """Load the sessions of new symbols, also of those that run elsewhere."""
+        new = [series for name, series in current.items() if name not in self._known]
+        if new:
+            await asyncio.to_thread(_warm, new, self._clock.time_ns())
+        for series in new:
+            self._know(series.ticks.series_id, series.ticks.calendar)
+        self._known = frozenset(current)
 
     async def _follow(self, current: Mapping[LiveName, LiveSeries]) -> None:
         new = [series for series in current.values() if not self._ingest.follows(series.ticks.series_id)]
@@ -168,5 +225,18 @@ class Feeds:
             self._ingest.restore(series, unstored, show=not self.shared)
         for series in current.values():
             self._ingest.follow(series, past.get(series.ticks.series_id, Past()))
-        began = [series_id for series_id, known in past.items() if known.end.event_ns]
+        quotes_only = {one.ticks.series_id for one in new if TickKind.TRADE not in one.kinds}
+        began = [at for at, known in past.items() if known.end.event_ns or (at in quotes_only and known.end.row_ns)]
         await self._ingest.interrupted(began, "the DataHub was not running, or did not follow it", "NOT_COLLECTED")
+
+
+def _warm(series: Iterable[LiveSeries], now_ns: int) -> None:
+    """Load the sessions that bars of days are cut by, which takes a second where a calendar was never asked."""
+    for calendar in {one.ticks.calendar.name: one.ticks.calendar for one in series}.values():
+        if not calendar.always_open:
+            calendar.sessions(now_ns - REACH_NS, now_ns + REACH_NS)
+
+
+def _contents(current: Mapping[LiveName, LiveSeries]) -> dict[LiveName, object]:
+    """Return what readers can select of each symbol."""
+    return {name: (one.all_ids, one.kinds) for name, one in current.items()}

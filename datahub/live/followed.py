@@ -43,10 +43,24 @@ class FollowedSymbol:
     events: EventBars = field(default_factory=EventBars)
     gap: FeedGap | None = None
     last_row_ns: int = 0
+    known_ns: int = 0
+    """Event time of the newest row of any kind that a former life of the process stored; 0: there is none."""
     interrupted_by: str = ""
     """What interrupted the feed while a hole was being filled."""
     refill: tuple[float, FetchTicks] | None = None
     """When to fill the hole although no tick came after it, and whom to ask."""
+
+    @property
+    def has_trades(self) -> bool:
+        """Whether the vendor is asked for trades: of other ticks there is no history."""
+        return TickKind.TRADE in self.series.kinds
+
+    @property
+    def newest_ns(self) -> int:
+        """After which time something may be missing; 0: nothing ever came."""
+        if self.has_trades:
+            return self.last_ns or self.last_row_ns
+        return self.last_row_ns or self.last_ns or self.known_ns
 
     def first_waiting(self) -> TickColumns | None:
         """Return the first trades that wait, if they came before another interruption."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from datahub.bus.outlet import Outlet
 from datahub.live.bars import BuiltBar, SymbolBars
-from datahub.live.chunks import bar_field, kind_of, tick_field
+from datahub.live.chunks import MOST_ROWS, bar_field, kind_of, pieces, tick_field
 from datahub.live.coverage import SETTLED_NS, Stretch
 from datahub.live.event_bars import Progress
 from datahub.live.followed import FetchTicks, FollowedSymbol
@@ -19,7 +19,7 @@ from datahub.live.past import Past, Unstored, event_intervals, time_intervals
 from datahub.live.prices import PriceBoard
 from datahub.live.seam import RecentTrades, missed
 from datahub.live.storage import LiveStore
-from datahub.live.symbols import LiveSeries
+from datahub.live.symbols import TRADES, LiveSeries
 from datahub.live.vendor_bars import Disagreement, VendorBars
 from datahub.series.series import Series
 from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
@@ -99,11 +99,15 @@ class LiveIngest:
         symbol = self._symbols.get(series.ticks.series_id)
         if symbol is None:
             end = past.end
-            symbol = FollowedSymbol(series, end.sequence, end.event_ns, RecentTrades(end.trade_id), gap=past.gap)
+            recent = RecentTrades(end.trade_id)
+            symbol = FollowedSymbol(series, end.sequence, end.event_ns, recent, gap=past.gap, known_ns=end.row_ns)
             self._symbols[series.ticks.series_id] = symbol
             if len(past.trades):
-                symbol.bars = SymbolBars(time_intervals(series), past.complete_from_ns)
+                symbol.bars = _bars(series, past.complete_from_ns)
+                for interval, so_far in past.so_far.items():
+                    symbol.bars.go_on(interval, so_far)
                 symbol.bars.restore(past.trades, past.closed)
+        symbol.broken |= TickKind.TRADE in series.kinds - symbol.series.kinds
         symbol.series = series
         if symbol.bars is not None:
             for interval, series_id in time_intervals(series).items():
@@ -205,15 +209,8 @@ class LiveIngest:
             if symbol.filling:
                 symbol.interrupted_by = why
                 symbol.waiting.append(_BREAK)
-            elif (symbol.last_row_ns or symbol.last_ns) and symbol.gap is None:
+            elif symbol.gap is None and symbol.newest_ns:
                 symbol.gap = await self._open_gap(symbol, why, cause)
-
-    async def left_out(self, series_id: int, why: str) -> None:
-        """Tell readers that something was stored and not published, so that nobody can get it from a stream."""
-        for symbol in [one for one in self._symbols.values() if series_id in one.series.all_ids]:
-            gap = await self._open_gap(symbol, why, "OVERLOAD")
-            evidence = "it is stored: read what lies between from the store"
-            await self._gaps.close(gap, self._clock.time_ns(), repaired=False, evidence=evidence)
 
     def resumed(self, series_ids: Iterable[int], fetch: FetchTicks) -> None:
         """Note that ticks come again: a hole is filled soon also where nothing trades."""
@@ -304,6 +301,9 @@ class LiveIngest:
 
     async def _fill_once(self, symbol: FollowedSymbol, fetch: FetchTicks, first: TickColumns | None) -> None:
         until_ns = int(first.event_time_ns[0]) + 1 if first is not None else self._clock.time_ns()
+        if not symbol.has_trades:
+            await self._end_gap(symbol, until_ns, "vendors have trades of the past, and no quotes", 0)
+            return
         too_long = symbol.last_ns > 0 and until_ns - symbol.last_ns > LONGEST_REFILL_NS
         since_ns = symbol.last_ns if symbol.last_ns and not too_long else until_ns - 1
         # From the start of a minute on, so that the bar that was forming is whole again.
@@ -312,7 +312,7 @@ class LiveIngest:
         before = TickColumns.empty() if first is None else first
         between = missed(fetched, (symbol.last_ns, symbol.recent.newest), before)
         if symbol.bars is None or problem or too_long:
-            symbol.bars = SymbolBars(time_intervals(symbol.series), until_ns - 1 if problem else start_ns)
+            symbol.bars = _bars(symbol.series, until_ns - 1 if problem else start_ns)
             self._take_bars(symbol.bars.add(fetched[fetched.event_time_ns <= symbol.last_ns]))
             if problem or too_long:
                 self._store.add_progress(symbol.events.cut(symbol.sequence), self._clock.time_ns())
@@ -327,7 +327,7 @@ class LiveIngest:
 
     async def _open_gap(self, symbol: FollowedSymbol, why: str, cause: str = "FEED_INTERRUPTED") -> FeedGap:
         ticks = symbol.series.ticks
-        return await self._gaps.open(ticks.series_id, ticks.name, symbol.last_ns or symbol.last_row_ns, why, cause)
+        return await self._gaps.open(ticks.series_id, ticks.name, symbol.newest_ns, why, cause)
 
     async def _fetched(
         self, symbol: FollowedSymbol, fetch: FetchTicks, start_ns: int, end_ns: int
@@ -351,10 +351,15 @@ class LiveIngest:
         gap, symbol.gap = symbol.gap, None
         if gap is None:
             return
-        evidence = problem or f"{refilled} ticks refilled from the provider's history"
+        only = " trades" if symbol.series.kinds > TRADES else " ticks"
+        evidence = problem or f"{refilled}{only} refilled from the provider's history"
         await self._gaps.close(gap, end_ns, repaired=not problem, evidence=evidence, refilled=refilled)
 
     def _process(self, symbol: FollowedSymbol, given: TickColumns, encoded: Buffer | None = None) -> None:
+        if len(given) > MOST_ROWS:
+            for piece in pieces(given):
+                self._process(symbol, piece)
+            return
         series_id = symbol.series.ticks.series_id
         kind = kind_of(given)
         ticks = symbol.recent.fresh(given)
@@ -386,3 +391,7 @@ class LiveIngest:
     def _publish_bars(self, built: Sequence[BuiltBar], content: Content) -> None:
         for one in built:
             self._hub.publish(Topic(one.series_id, content), bar_field(one), 1)
+
+
+def _bars(series: LiveSeries, complete_from_ns: int) -> SymbolBars:
+    return SymbolBars(time_intervals(series), complete_from_ns, series.ticks.calendar)

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from datahub.live.bars import BuiltBar
+from datahub.live.bars import BuiltBar, SoFar
 from datahub.live.event_bars import Progress
 from datahub.live.gaps import FeedGap
 from datahub.live.recovery import Recovered
+from datahub.live.so_far import READ_NS, Window, read_so_far
 from datahub.live.symbols import LiveSeries
 from datahub.store import bar_table
 from datahub.store.statements import SQL
@@ -24,8 +25,6 @@ from quasar.model.instants import NS_PER_HOUR, from_ns, to_ns
 from quasar.model.intervals import Interval
 from quasar.model.ticks import TickColumns, TickKind
 
-LONGEST_NS: Final = NS_PER_HOUR
-"""Bars of time that are longer are left to the provider's history after a restart."""
 _LATE: Final = dt.timedelta(hours=1)
 """Ticks that came after the last bar are looked for from so long before its end: some come late."""
 _REVISED_NS: Final = 2 * NS_PER_HOUR
@@ -54,6 +53,8 @@ class StoredEnd:
     """Event time of the last trade; 0: none is known."""
     trade_id: int = MISSING
     """The venue's id of that trade."""
+    row_ns: int = 0
+    """Event time of the last tick of any kind; 0: none is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +73,8 @@ class Past:
     """Open time of the last bar that was closed, by series."""
     gap: FeedGap | None = None
     """A hole that was open when the process ended."""
+    so_far: Mapping[Interval, SoFar] = field(default_factory=dict)
+    """Bars of time that are longer than those which the trades make, as they were."""
 
 
 async def read_past(database: Database, series: Sequence[LiveSeries]) -> dict[int, Past]:
@@ -94,7 +97,7 @@ async def _read(database: Database, series: Sequence[LiveSeries]) -> dict[int, P
     for one in series:
         series_id = one.ticks.series_id
         end, gap = ends[series_id], gaps.get(series_id)
-        trades, sequences, complete_from_ns = wholes.get(series_id, (TickColumns.empty(), _NONE, 0))
+        trades, sequences, complete_from_ns, so_far = wholes.get(series_id, (TickColumns.empty(), _NONE, 0, {}))
         past[series_id] = Past(
             end,
             trades,
@@ -103,18 +106,19 @@ async def _read(database: Database, series: Sequence[LiveSeries]) -> dict[int, P
             _progress(one, standing),
             {bar.series_id: _ns(standing[bar.series_id]["last_open"]) or 0 for bar in one.bars.values()},
             None if gap is None else _gap(gap, names[series_id]),
+            so_far,
         )
     return past
 
 
 _NONE: Final = np.zeros(0, np.int64)
-_Whole = tuple[TickColumns, Int64Array, int]
+_Whole = tuple[TickColumns, Int64Array, int, Mapping[Interval, SoFar]]
 
 
 async def _wholes(
     database: Database, series: Sequence[LiveSeries], ends: Mapping[int, StoredEnd], standing: Mapping[int, Any]
 ) -> dict[int, _Whole]:
-    """Return stored trades, their numbers, and since when they are complete, by series."""
+    """Return stored trades, their numbers, since when they are complete, and longer bars so far, by series."""
     asked = [one for one in series if ends[one.ticks.series_id].event_ns]
     if not asked:
         return {}
@@ -131,6 +135,11 @@ async def _wholes(
     async with database.acquire() as connection:
         raw = await bar_table.copy_out(connection, SQL["live_past"], ids, begins, numbers, earliest)
     columns = _FORMAT.decode(raw).columns
+    windows = [
+        Window(one, ends[one.ticks.series_id].event_ns, since_ns, number, to_ns(early))
+        for one, since_ns, number, early in zip(asked, since, numbers, earliest, strict=True)
+    ]
+    so_far = await read_so_far(database, windows)
     found: dict[int, _Whole] = {}
     for series_id, since_ns in zip(ids, since, strict=True):
         mine = columns["series_id"] == series_id
@@ -142,13 +151,14 @@ async def _wholes(
         )
         row = complete[series_id]
         begin_ns = since_ns if row["older"] or not len(trades) else int(trades.event_time_ns.min())
-        found[series_id] = trades, columns["sequence"][mine], max(begin_ns, _ns(row["hole_end"]) or 0)
+        complete_from_ns = max(begin_ns, _ns(row["hole_end"]) or 0)
+        found[series_id] = trades, columns["sequence"][mine], complete_from_ns, so_far.get(series_id, {})
     return found
 
 
 def _since_ns(series: LiveSeries, event_ns: int) -> int:
     """Return when the oldest bar of time began that is still forming, or was when the last trade came."""
-    lengths = [each for each in series.bars if each.is_time and 0 < each.length_ns <= LONGEST_NS]
+    lengths = [each for each in series.bars if each.is_time and 0 < each.length_ns <= READ_NS]
     return min([event_ns, *(each.floor_ns(event_ns) for each in lengths)])
 
 
@@ -231,9 +241,9 @@ def _plain(ticks: TickColumns) -> TickColumns:
 
 def _end(row: Any) -> StoredEnd:
     if row["event_time"] is None:
-        return StoredEnd(row["sequence"])
+        return StoredEnd(row["sequence"], row_ns=_ns(row["watermark"]) or 0)
     trade_id = MISSING if row["trade_id"] is None else row["trade_id"]
-    return StoredEnd(row["sequence"], to_ns(row["event_time"]) + row["event_ns"], trade_id)
+    return StoredEnd(row["sequence"], to_ns(row["event_time"]) + row["event_ns"], trade_id, _ns(row["watermark"]) or 0)
 
 
 def _gap(row: Any, name: Any) -> FeedGap:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
 from quasar.model.columns import FloatArray
-from quasar.model.instants import NS_PER_DAY
+from quasar.model.intervals import Interval
+from quasar.model.sessions import SessionSource
+from quasar.model.slots import ClockSlots, Slots, slots_of
 from quasar.model.ticks import Side, TickColumns, TickKind
 
 FEW = 32
@@ -18,7 +21,7 @@ FEW = 32
 
 @dataclass(slots=True)
 class Quote:
-    """What is known of one symbol now. A session is the day in UTC; figures of the session begin when the feed does."""
+    """What is known of one symbol now. Figures of the session begin when the feed does, where that is later."""
 
     series_id: int
     last: float | None = None
@@ -29,19 +32,27 @@ class Quote:
     bid_size: float | None = None
     ask: float | None = None
     ask_size: float | None = None
+    quote_time_ns: int = 0
     session_open_ns: int = 0
+    session_until_ns: int = 0
+    """Trades before this time are of the session, if they are not older than it."""
+    previous_close: float | None = None
+    """Last price of the session before; None: the feed was not there."""
     session_open: float | None = None
     session_high: float = -math.inf
     session_low: float = math.inf
     session_volume: float = 0.0
     session_value: float = 0.0
     session_trades: int = 0
+    session_last: float | None = None
     revision: int = 0
     """Grows with every change, so that watchers know what is new."""
 
-    def begin_session(self, open_ns: int) -> None:
+    def begin_session(self, open_ns: int, until_ns: int) -> None:
         """Forget the session before."""
-        self.session_open_ns, self.session_open = open_ns, None
+        if self.session_open is not None:
+            self.previous_close = self.session_last
+        self.session_open_ns, self.session_until_ns, self.session_open = open_ns, until_ns, None
         self.session_high, self.session_low = -math.inf, math.inf
         self.session_volume = self.session_value = 0.0
         self.session_trades = 0
@@ -57,6 +68,7 @@ class Quote:
                 self.session_high = price
             if price < self.session_low:
                 self.session_low = price
+            self.session_last = price
             self.session_trades += 1
             if size == size:
                 self.session_volume += size
@@ -73,6 +85,7 @@ class Quote:
             self.session_open = float(prices[0])
         self.session_high = max(self.session_high, float(prices.max()))
         self.session_low = min(self.session_low, float(prices.min()))
+        self.session_last = float(prices[-1])
         self.session_trades += len(prices)
         if sizes is not None:
             known = np.nan_to_num(sizes)
@@ -97,10 +110,15 @@ class Quote:
 
 @dataclass(slots=True)
 class PriceBoard:
-    """Every live symbol's quote, by the id of its series of ticks."""
+    """Every live symbol's quote, by the id of its series of ticks. A session is a day of the symbol's market."""
 
     quotes: dict[int, Quote] = field(default_factory=dict)
     revision: int = 0
+    _slots: dict[int, Slots] = field(default_factory=dict)
+
+    def know(self, series_id: int, sessions: SessionSource) -> None:
+        """Cut the sessions of a symbol by a calendar; by default they are days of UTC."""
+        self._slots[series_id] = slots_of(_DAY, sessions)
 
     def update(self, series_id: int, ticks: TickColumns) -> None:
         """Take ticks of one kind."""
@@ -114,6 +132,7 @@ class PriceBoard:
         else:
             quote.bid, quote.bid_size = _last(ticks.bid_price), _last(ticks.bid_size)
             quote.ask, quote.ask_size = _last(ticks.ask_price), _last(ticks.ask_size)
+            quote.quote_time_ns = int(ticks.event_time_ns[-1])
 
     def _trade(self, quote: Quote, ticks: TickColumns) -> None:
         if ticks.price is None:
@@ -122,13 +141,27 @@ class PriceBoard:
         if time_ns >= quote.last_time_ns:
             quote.last, quote.last_size, quote.last_time_ns = _last(ticks.price), _last(ticks.size), time_ns
             quote.last_side = Side.UNKNOWN if ticks.side is None else Side(int(ticks.side[-1]))
-        day = time_ns // NS_PER_DAY * NS_PER_DAY
-        if day > quote.session_open_ns:
-            quote.begin_session(day)
+        if not self._is_of_session(quote, time_ns):
+            return
         if len(ticks) <= FEW:
             quote.add_few(ticks.price.tolist(), None if ticks.size is None else ticks.size.tolist())
         else:
             quote.add_many(ticks.price, ticks.size)
+
+    def _is_of_session(self, quote: Quote, time_ns: int) -> bool:
+        """Tell whether a trade counts for the session; a trade of a later one begins that."""
+        if quote.session_open_ns <= time_ns < quote.session_until_ns:
+            return True
+        slot = self._slots.get(quote.series_id, _UTC).at(time_ns)
+        if slot is None or slot.since_ns < quote.session_open_ns:
+            return False
+        if slot.since_ns > quote.session_open_ns:
+            quote.begin_session(slot.since_ns, slot.until_ns)
+        return True
+
+
+_DAY: Final = Interval.parse("1d")
+_UTC: Final = ClockSlots(_DAY)
 
 
 def _last(column: FloatArray | None) -> float | None:

@@ -13,7 +13,7 @@ from datahub.providers.runtime import ProviderRuntime
 from datahub.series.series import Series
 from quasar import errors, logs
 from quasar.clock import Clock
-from quasar.model.ticks import TickColumns
+from quasar.model.ticks import TickColumns, TickKind
 from quasar.plugins.batches import LiveBatch
 from quasar.plugins.provider import ProviderHandle
 from quasar.sdk.notices import (
@@ -39,10 +39,25 @@ class ProviderFeed:
     """The live stream of one provider."""
 
     def __init__(
-        self, provider: str, runtime: ProviderRuntime, ingest: LiveIngest, clock: Clock, changed: Callable[[], None]
+        self,
+        provider: str,
+        runtime: ProviderRuntime,
+        ingest: LiveIngest,
+        clock: Clock,
+        changed: Callable[[], None],
+        number: int = 0,
     ) -> None:
-        """Feed `ingest` from `provider`; `changed` hears when the feed or one of its symbols is in another state."""
-        self.facts = FeedFacts(provider, since_ns=clock.time_ns())
+        """Feed `ingest` from `provider`.
+
+        Args:
+            provider: Whose feed it is.
+            runtime: The providers.
+            ingest: Takes in what comes.
+            clock: The time.
+            changed: Hears when the feed or one of its symbols is in another state.
+            number: Which connection of the provider it is.
+        """
+        self.facts = FeedFacts(provider, number, since_ns=clock.time_ns())
         self._runtime = runtime
         self._ingest = ingest
         self._clock = clock
@@ -55,6 +70,8 @@ class ProviderFeed:
         self._asked_anew = False
         self._number = 0
         """Of the vendor's connection."""
+        self._beyond: Mapping[str, LiveSeries] = {}
+        """Symbols for which the vendor has no room, on any connection."""
         self._unread = ""
         """What the vendor sent and nobody could read, since the last look."""
         self._unread_until_ns = 0
@@ -62,16 +79,22 @@ class ProviderFeed:
     @property
     def series(self) -> Mapping[str, LiveSeries]:
         """The symbols that are wanted, by symbol."""
-        return self._series
+        return {**self._series, **self._beyond}
 
-    async def want(self, wanted: Iterable[LiveSeries]) -> None:
-        """Bring the running stream in step with what is wanted."""
+    async def want(self, wanted: Iterable[LiveSeries], beyond: Iterable[LiveSeries] = (), why: str = "") -> None:
+        """Bring the running stream in step with what is wanted.
+
+        Args:
+            wanted: What it carries.
+            beyond: What no connection has room for; it is told as refused.
+            why: What is said of those.
+        """
+        self._refuse({one.name.symbol: one for one in beyond}, why)
         series = {one.name.symbol: one for one in wanted}
         added = [symbol for symbol in series if symbol not in self._series]
         added += [at for at, one in series.items() if at in self._series and _news(self._series[at], one)]
         removed = [symbol for symbol in self._series if symbol not in series]
         for symbol in removed:
-            self._ingest.forget(self._series[symbol].ticks.series_id)
             self.facts.symbols.pop(symbol, None)
         self._series = series
         self._symbols = {one.ticks.series_id: symbol for symbol, one in series.items()}
@@ -83,9 +106,20 @@ class ProviderFeed:
                 [self._wish(symbol) for symbol in added],
                 removed,
                 series_ids=_ids(series[symbol] for symbol in added),
+                number=self.facts.number,
             )
         except errors.NotFound:
             _log.info("feed begins anew with the changed symbols", provider=self.facts.provider)
+
+    def _refuse(self, beyond: Mapping[str, LiveSeries], why: str) -> None:
+        for symbol in self._beyond.keys() - beyond.keys():
+            self.facts.refused.pop(symbol, None)
+        for symbol in beyond.keys() - self._beyond.keys():
+            self.facts.refused[symbol] = why
+            self.facts.symbol(symbol).since_ns = self._clock.time_ns()
+        if beyond.keys() != self._beyond.keys():
+            self._changed()
+        self._beyond = beyond
 
     async def run(self) -> None:
         """Run until cancelled; a stream that ends is started again, later and later, or at once when asked for."""
@@ -125,16 +159,22 @@ class ProviderFeed:
         if handle is None:
             raise errors.PluginUnavailable(f"{self.facts.provider} is not running: {self.facts.down}")
         try:
-            await handle.resync_live(symbols)
+            await handle.resync_live(symbols, number=self.facts.number)
         except errors.NotFound:
             raise errors.PluginUnavailable(f"{self.facts.provider} is connecting") from None
 
     def _wish(self, symbol: str) -> LiveSymbol:
-        """Return what is wanted of a symbol: trades, and bars at the intervals that the vendor may push."""
+        """Return what is wanted of a symbol: its kinds of ticks, and bars at the intervals that the vendor may push."""
         entry = self._runtime.directory.find(self.facts.provider)
         offered = entry.manifest.intervals if entry is not None else ()
-        pushed = self._series[symbol].subscribed.intersection(offered)
-        return LiveSymbol(symbol, intervals=tuple(sorted(pushed)))
+        series = self._series[symbol]
+        return LiveSymbol(
+            symbol,
+            trades=TickKind.TRADE in series.kinds,
+            quotes=TickKind.QUOTE in series.kinds,
+            book_top=TickKind.BOOK_TOP in series.kinds,
+            intervals=tuple(sorted(series.subscribed.intersection(offered))),
+        )
 
     async def _streamed(self) -> str:
         """Stream until it ends, and return why."""
@@ -160,7 +200,7 @@ class ProviderFeed:
         # The provider begins with a whole budget, and what an operator asks for is not taken from it.
         facts.made_anew.clear()
         self._asked_anew = True
-        facts.refused.clear()
+        facts.refused = {symbol: why for symbol, why in facts.refused.items() if symbol in self._beyond}
         self._changed()
         why = "the connection is made anew"
         await self._ingest.interrupted([one.ticks.series_id for one in self._series.values()], why)
@@ -171,7 +211,7 @@ class ProviderFeed:
         ids = _ids(self._series.values())
         self._handle = handle
         try:
-            async with aclosing(handle.stream_live(symbols, series_ids=ids)) as batches:
+            async with aclosing(handle.stream_live(symbols, series_ids=ids, number=self.facts.number)) as batches:
                 async for batch in batches:
                     await self._take(batch)
         finally:
@@ -245,6 +285,10 @@ class ProviderFeed:
             if cause is not GapCause.FEED_INTERRUPTED:
                 self._ingest.resumed(ids, self._fetch)  # the connection stands
         elif isinstance(notice, SymbolNotice):
+            if notice.state is SymbolState.RESYNCING and notice.symbol in self._series:
+                # It is given up for a moment and taken again: what came in between is fetched.
+                ids = [self._series[notice.symbol].ticks.series_id]
+                await self._ingest.interrupted(ids, "it is synchronised anew")
             self._symbol(notice)
         else:
             _log.warning("live row refused", provider=self.facts.provider, detail=notice.detail, symbol=notice.symbol)
@@ -308,5 +352,5 @@ def _ids(series: Iterable[LiveSeries]) -> dict[tuple[str, str], int]:
 
 
 def _news(before: LiveSeries, now: LiveSeries) -> bool:
-    """Tell whether the vendor is to be asked for other bars of a symbol."""
-    return before.subscribed != now.subscribed
+    """Tell whether the vendor is to be asked for other ticks or bars of a symbol."""
+    return before.subscribed != now.subscribed or before.kinds != now.kinds

@@ -49,6 +49,8 @@ class FeedFacts:
     """What is known of the feed of one provider."""
 
     provider: str
+    number: int = 0
+    """Which connection of the provider it is."""
     connected: bool = False
     detail: str = ""
     since_ns: int = 0
@@ -73,8 +75,8 @@ class FeedFacts:
 
     @property
     def feed_id(self) -> str:
-        """How the feed is named from outside: a provider has one."""
-        return f"{self.provider}/0"
+        """How the feed is named from outside."""
+        return f"{self.provider}/{self.number}"
 
     def symbol(self, symbol: str) -> SymbolFacts:
         """Return what is known of a symbol."""

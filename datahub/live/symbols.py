@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
 from datahub.store.statements import SQL
 from quasar.database.pool import Database
 from quasar.model.intervals import Interval
+from quasar.model.ticks import TickKind
 
 ALWAYS_BUILT: Final = ("1min", "5min", "15min", "1h")
 """Intervals that are built from ticks of every live symbol."""
+
+
+TRADES: Final = frozenset({TickKind.TRADE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class LiveSeries:
     """Intervals that somebody subscribed to; the vendor is asked to push bars of these."""
     collected: frozenset[str] = frozenset()
     """Those of them whose history is collected."""
+    kinds: frozenset[TickKind] = TRADES
+    """Kinds of ticks that the vendor is asked for."""
     all_ids: frozenset[int] = field(default_factory=frozenset)
 
 
@@ -50,32 +56,16 @@ class LiveSymbols:
     async def refresh(self) -> Mapping[LiveName, LiveSeries]:
         """Read what is subscribed now, creating the series of ticks and of built bars that are missing."""
         async with self._database.transaction() as connection:
-            wanted: dict[LiveName, tuple[set[str], bool]] = {}
-            subscribed: dict[LiveName, set[str]] = {}
-            collected: dict[LiveName, set[str]] = {}
+            wanted: dict[LiveName, _Wanted] = {}
             for row in await connection.fetch(SQL["live_wanted"]):
-                name, interval = LiveName(row["provider"], row["symbol"]), row["interval"]
-                intervals, stored = wanted.get(name, (set(ALWAYS_BUILT), False))
-                subscribed.setdefault(name, set()).update([interval] if interval else [])
-                collected.setdefault(name, set()).update([interval] if row["historical"] else [])
-                wanted[name] = (
-                    intervals | {interval} if interval else intervals,
-                    stored or row["store_ticks"] or _needs_ticks(interval),
-                )
+                wanted.setdefault(LiveName(row["provider"], row["symbol"]), _Wanted()).add(row)
             names = [
                 SeriesName(name.provider, name.symbol, interval)
-                for name, (intervals, _) in wanted.items()
-                for interval in ("", *sorted(intervals))
+                for name, one in wanted.items()
+                for interval in ("", *sorted(one.built))
             ]
             found = await series_table.ensure(connection, names)
-        self.current = {
-            name: replace(
-                _series(name, intervals, stored, found),
-                subscribed=frozenset(subscribed[name]),
-                collected=frozenset(collected[name]),
-            )
-            for name, (intervals, stored) in wanted.items()
-        }
+        self.current = {name: one.series(name, found) for name, one in wanted.items()}
         return self.current
 
     def of_provider(self, provider: str) -> list[LiveSeries]:
@@ -93,8 +83,38 @@ def _needs_ticks(interval: str) -> bool:
     return bool(interval) and not Interval.parse(interval).is_time
 
 
-def _series(name: LiveName, intervals: Iterable[str], stored: bool, found: Mapping[SeriesName, Series]) -> LiveSeries:
-    ticks = found[SeriesName(name.provider, name.symbol, "")]
-    bars = {Interval.parse(code): found[SeriesName(name.provider, name.symbol, code)] for code in sorted(intervals)}
-    ids = frozenset({ticks.series_id, *(series.series_id for series in bars.values())})
-    return LiveSeries(name, ticks, bars, stored, all_ids=ids)
+@dataclass(slots=True)
+class _Wanted:
+    """What is wanted of one symbol, gathered over its subscriptions."""
+
+    subscribed: set[str] = field(default_factory=set)
+    collected: set[str] = field(default_factory=set)
+    kinds: set[TickKind] = field(default_factory=set)
+    stored: bool = False
+
+    def add(self, row: Any) -> None:
+        interval = row["interval"]
+        self.subscribed.update([interval] if interval else [])
+        self.collected.update([interval] if row["historical"] else [])
+        self.kinds.update(TickKind[word] for word in row["tick_kinds"])
+        self.stored = self.stored or row["store_ticks"] or _needs_ticks(interval)
+
+    @property
+    def built(self) -> set[str]:
+        return self.subscribed | set(ALWAYS_BUILT)
+
+    def series(self, name: LiveName, found: Mapping[SeriesName, Series]) -> LiveSeries:
+        ticks = found[SeriesName(name.provider, name.symbol, "")]
+        bars = {
+            Interval.parse(code): found[SeriesName(name.provider, name.symbol, code)] for code in sorted(self.built)
+        }
+        return LiveSeries(
+            name,
+            ticks,
+            bars,
+            self.stored,
+            frozenset(self.subscribed),
+            frozenset(self.collected),
+            frozenset(self.kinds) or TRADES,
+            frozenset({ticks.series_id, *(series.series_id for series in bars.values())}),
+        )

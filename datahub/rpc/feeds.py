@@ -10,8 +10,10 @@ from typing import Any, Final
 from datahub.live.feeds import Feeds
 from datahub.live.hours import MarketHours
 from datahub.live.provider_feed import ProviderFeed
+from datahub.live.replicas import Asked
 from datahub.live.states import FeedState
 from datahub.live.symbols import LiveName
+from datahub.rpc.feed_exchange import FeedExchange, Shown
 from datahub.rpc.feed_messages import feed_message, symbol_message
 from quasar import paging
 from quasar.clock import Clock
@@ -39,34 +41,52 @@ _ORDERS: Mapping[str, Callable[[feed_pb2.SymbolFeed], Any]] = {
 
 
 class FeedPages:
-    """Answers about the feeds of this process."""
+    """Answers about the feeds of this process and of the other replicas."""
 
-    def __init__(self, feeds: Feeds, clock: Clock, draining: asyncio.Event) -> None:
-        """Show `feeds`; watches end when `draining` is set."""
+    def __init__(self, feeds: Feeds, exchange: FeedExchange, clock: Clock, draining: asyncio.Event) -> None:
+        """Show `feeds`, and through `exchange` those of others; watches end when `draining` is set."""
         self._feeds = feeds
+        self._exchange = exchange
         self._clock = clock
         self._draining = draining
         self._hours = MarketHours()
 
+    async def run(self) -> None:
+        """Tell other replicas of the feeds of this one, and do what they ask, until cancelled."""
+        await self._exchange.run(self._own, self._do)
+
+    async def _do(self, asked: Asked) -> None:
+        feed = self._feeds.running.get(asked.feed_id)
+        if feed is not None:
+            await _anew(feed, asked.symbols)
+
     async def of_provider(self, provider: str) -> Sequence[feed_pb2.Feed]:
         """Return the connections of a provider."""
-        feed = self._feeds.running.get(provider)
-        return [] if feed is None else (await self._shown([feed]))[0]
+        own = self._feeds.of_provider(provider)
+        if own:
+            return (await self._shown(own))[0]
+        return [one.feed for one in await self._exchange.others(with_symbols=False) if one.feed.provider == provider]
 
     async def symbol_state(self, provider: str, symbol: str) -> int:
         """Return how a symbol is, as the contract numbers it; 0: it is not live."""
-        feed = self._feeds.running.get(provider)
-        series = self._feeds.symbols.current.get(LiveName(provider, symbol))
-        if feed is None or series is None:
+        name = LiveName(provider, symbol)
+        feed, series = self._feeds.feed_of(name), self._feeds.symbols.current.get(name)
+        if series is None:
             return 0
+        if feed is None:
+            return await self._remote_state(series.ticks.series_id)
         now_ns, calendar = self._clock.time_ns(), series.ticks.calendar
         await self._hours.look([calendar], now_ns)
         return int(symbol_message(feed, series, self._hours.of(calendar), now_ns).state)
 
+    async def _remote_state(self, series_id: int) -> int:
+        told = await self._exchange.others(with_symbols=True)
+        return next((int(one.state) for each in told for one in each.symbols if one.series_id == series_id), 0)
+
     async def list_feeds(self, request: pb.ListFeedsRequest) -> pb.ListFeedsResponse:
         """Return a page of connections, by id."""
         passes = predicate(request.filter, _FEED_FIELDS)
-        feeds, _ = await self._all()
+        feeds, _ = await self._all(with_symbols=False)
         matching = [each for each in feeds if passes(_facts(each))]
         begin, end, token = _page(("ListFeeds", request.filter), request, len(matching))
         return pb.ListFeedsResponse(feeds=matching[begin:end], next_page_token=token)
@@ -97,7 +117,7 @@ class FeedPages:
         watch = _Watch(request.include_symbols)
         told: float | None = None
         while not self._draining.is_set():
-            feeds, symbols = await self._all()
+            feeds, symbols = await self._all(with_symbols=request.include_symbols)
             message = watch.changed([each for each in feeds if passes(_facts(each))], symbols)
             now = self._clock.monotonic()
             if message.ByteSize() or told is None or now - told >= heartbeat_s:
@@ -111,22 +131,43 @@ class FeedPages:
 
     async def reconnect_feed(self, request: pb.ReconnectFeedRequest) -> pb.ReconnectFeedResponse:
         """Connect anew, or synchronise some symbols anew."""
-        feed = next((one for one in self._feeds.running.values() if one.facts.feed_id == request.feed_id), None)
+        feed = self._feeds.running.get(request.feed_id)
         if feed is None:
-            raise NotFound(f"There is no feed {request.feed_id}.", resource=Resource("feed", request.feed_id))
+            return pb.ReconnectFeedResponse(feed=await self._passed_on(request))
         for symbol in request.symbols:
             if symbol not in feed.series:
                 raise NotFound(f"{request.feed_id} does not carry {symbol}.", resource=Resource("symbol", symbol))
-        if request.symbols:
-            await feed.resync(list(request.symbols))
-        else:
-            feed.reconnect()
+        await _anew(feed, request.symbols)
         return pb.ReconnectFeedResponse(feed=(await self._shown([feed]))[0][0])
 
-    async def _all(self) -> tuple[list[feed_pb2.Feed], list[feed_pb2.SymbolFeed]]:
+    async def _passed_on(self, request: pb.ReconnectFeedRequest) -> feed_pb2.Feed:
+        """Ask the replica that runs a connection; return how it was told last.
+
+        Raises:
+            NotFound: No replica runs it.
+        """
+        told = await self._exchange.others(with_symbols=True)
+        remote = next((one for one in told if one.feed.feed_id == request.feed_id), None)
+        if remote is None:
+            raise NotFound(f"There is no feed {request.feed_id}.", resource=Resource("feed", request.feed_id))
+        await self._exchange.ask(remote, request.symbols)
+        return remote.feed
+
+    async def _own(self) -> Shown:
         return await self._shown([self._feeds.running[name] for name in sorted(self._feeds.running)])
 
-    async def _shown(self, feeds: Iterable[ProviderFeed]) -> tuple[list[feed_pb2.Feed], list[feed_pb2.SymbolFeed]]:
+    async def _all(self, *, with_symbols: bool = True) -> Shown:
+        """Return the connections of all replicas, by id; this one's own where two have the same."""
+        feeds, symbols = await self._own()
+        held = {feed.feed_id for feed in feeds}
+        for remote in await self._exchange.others(with_symbols=with_symbols):
+            if remote.feed.feed_id not in held:
+                held.add(remote.feed.feed_id)
+                feeds.append(remote.feed)
+                symbols += remote.symbols
+        return sorted(feeds, key=lambda feed: feed.feed_id), symbols
+
+    async def _shown(self, feeds: Iterable[ProviderFeed]) -> Shown:
         """Return connections and all their symbols as they are now."""
         chosen = [(feed, list(feed.series.values())) for feed in feeds]
         calendars = {one.ticks.series_id: one.ticks.calendar for _, series in chosen for one in series}
@@ -137,8 +178,17 @@ class FeedPages:
         for feed, series in chosen:
             mine = [symbol_message(feed, one, self._hours.of(calendars[one.ticks.series_id]), now_ns) for one in series]
             messages.append(feed_message(feed, mine, now_ns))
+            messages[-1].instance_id = self._exchange.instance_id
             symbols += mine
         return messages, symbols
+
+
+async def _anew(feed: ProviderFeed, symbols: Sequence[str]) -> None:
+    """Make a connection anew, or synchronise some of its symbols anew."""
+    if symbols:
+        await feed.resync(list(symbols))
+    else:
+        feed.reconnect()
 
 
 class _Watch:

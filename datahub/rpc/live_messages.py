@@ -10,9 +10,11 @@ from datahub.live.prices import Quote
 from datahub.live.states import FeedFacts, FeedState
 from datahub.live.symbols import LiveSeries
 from datahub.rpc.series_messages import series_info, series_key
+from datahub.series.series import Series
 from datahub.stream.selection import Item
 from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
+from quasar.model.bars import BarOrigin
 from quasar.rpc.wellknown import timestamp_ns
 from quasar_proto.common.v1 import errors_pb2
 from quasar_proto.datahub.v1 import feed_pb2, gap_pb2, market_data_pb2, price_pb2, stream_pb2
@@ -133,15 +135,37 @@ def price_message(quote: Quote, live: LiveSeries, state: FeedState, now_ns: int)
         change=quote.change,
         change_ratio=quote.change_ratio,
         feed_state=int(state),  # type: ignore[arg-type]  # numbered as in the contract
-        basis=price_pb2.PRICE_BASIS_TRADE if quote.last is not None else price_pb2.PRICE_BASIS_QUOTE,
+        previous_close=quote.previous_close,
+        basis=price_pb2.PRICE_BASIS_TRADE,
     )
+    if quote.last is not None and quote.previous_close:
+        price.change_ratio_previous_close = quote.last / quote.previous_close - 1.0
+    time_ns = quote.last_time_ns
+    if quote.last is None:
+        time_ns = quote.quote_time_ns
+        price.basis = price_pb2.PRICE_BASIS_UNSPECIFIED
+        if quote.bid is not None and quote.ask is not None:
+            price.basis, price.last = price_pb2.PRICE_BASIS_QUOTE, (quote.bid + quote.ask) / 2
     if quote.session_open is not None:
         price.session_high, price.session_low = quote.session_high, quote.session_low
         price.session_volume, price.session_trades = quote.session_volume, quote.session_trades
         price.session_open_time.CopyFrom(timestamp_ns(quote.session_open_ns))
-    if quote.last_time_ns:
-        price.last_time.CopyFrom(timestamp_ns(quote.last_time_ns))
-        price.age.FromNanoseconds(max(0, now_ns - quote.last_time_ns))
+    if time_ns:
+        price.last_time.CopyFrom(timestamp_ns(time_ns))
+        price.age.FromNanoseconds(max(0, now_ns - time_ns))
+    return price
+
+
+def bar_price(series: Series, close: float, close_time_ns: int, origin: int, now_ns: int) -> price_pb2.Price:
+    """Return the price of a symbol without a live one: the close of its newest bar."""
+    live = origin in (BarOrigin.LIVE_PROVIDER, BarOrigin.LIVE_TICKS)
+    price = price_pb2.Price(
+        series=series_info(series),
+        last=close,
+        last_time=timestamp_ns(close_time_ns),
+        basis=price_pb2.PRICE_BASIS_LIVE_BAR if live else price_pb2.PRICE_BASIS_HISTORICAL_BAR,
+    )
+    price.age.FromNanoseconds(max(0, now_ns - close_time_ns))
     return price
 
 

@@ -7,16 +7,29 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Se
 from contextlib import suppress
 from itertools import count
 
-from datahub.live.symbols import LiveName, LiveSymbols
+from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
 from datahub.rpc.live_messages import contents
 from datahub.store.statements import SQL
 from datahub.stream.selection import Item, Selection, Wish, resolved
 from datahub.stream.topic import Content
 from quasar.database.pool import Database
 from quasar.errors import AlreadyExists, InvalidArgument, Resource
+from quasar.filters import Field, predicate
 from quasar_proto.datahub.v1 import market_data_pb2, stream_pb2
 
-Missing = list[tuple[str, str]]
+_FILTERED: Mapping[str, Field] = {
+    name: Field(name)
+    for name in (
+        "provider",
+        "symbol",
+        "common_symbol",
+        "name",
+        "exchange",
+        "asset_class",
+        "base_currency",
+        "quote_currency",
+    )
+}
 PATIENCE_S = 2.0
 """How long a reader waits for a look at the subscriptions when a symbol that it asks for is not live."""
 
@@ -35,6 +48,11 @@ class LiveSelectors:
         self._symbols = symbols
         self._database = database
         self._caught_up = caught_up
+
+    @property
+    def database(self) -> Database:
+        """Where names are looked up that no live symbol has."""
+        return self._database
 
     async def selection(
         self,
@@ -70,17 +88,14 @@ class LiveSelectors:
             selection.selectors[selector_id] = selector
         return selection
 
-    async def names(self, selectors: Iterable[market_data_pb2.SymbolSelector]) -> tuple[list[LiveName], Missing]:
-        """Return live symbols, and what is not live with the reason."""
-        found: dict[LiveName, None] = {}
-        missing: Missing = []
-        for selector in selectors:
-            for name in await self._current(await self._named(selector)):
-                if name in self._symbols.current:
-                    found[name] = None
-                else:
-                    missing.append((f"{name.provider}:{name.symbol}", self._why_not(name)))
-        return list(found), missing
+    async def names(self, selectors: Iterable[market_data_pb2.SymbolSelector]) -> list[LiveName]:
+        """Return the symbols that selectors stand for, each once, live or not; what was just subscribed is followed.
+
+        Raises:
+            InvalidFilter: A filter cannot be understood.
+        """
+        found = [name for selector in selectors for name in await self._named(selector)]
+        return list(dict.fromkeys(await self._current(found)))
 
     async def again(self, selection: Selection) -> Selection:
         """Return what the same selectors stand for now."""
@@ -107,7 +122,7 @@ class LiveSelectors:
         return [
             item
             for wish in wishes
-            for item in resolved(selector_id, wish, self._symbols.current.get(wish.name), self._why_not(wish.name))
+            for item in resolved(selector_id, wish, self._symbols.current.get(wish.name), self.why_not(wish.name))
         ]
 
     async def _current(self, names: Sequence[LiveName]) -> Sequence[LiveName]:
@@ -134,13 +149,11 @@ class LiveSelectors:
         return [LiveName(row["provider"], row["symbol"]) for row in rows]
 
     def _filtered(self, text: str) -> list[LiveName]:
-        field, _, value = text.partition("=")
-        value = value.strip().strip("\"'")
-        if field.strip() not in ("provider", "symbol") or not value:
-            raise InvalidArgument(f'filter must be provider = "name" or symbol = "name", was {text[:100]!r}')
-        return [name for name in self._symbols.current if getattr(name, field.strip()) == value]
+        passes = predicate(text, _FILTERED)
+        return [name for name, live in self._symbols.current.items() if passes(_facts(live))]
 
-    def _why_not(self, name: LiveName) -> str:
+    def why_not(self, name: LiveName) -> str:
+        """Return why a symbol that is not live is not."""
         return f"{name.provider}:{name.symbol} has no live subscription; create one with live = true."
 
 
@@ -155,3 +168,18 @@ def _of_series(values: Iterable[int], bars: bool) -> tuple[Content, ...]:
 
 
 _BARS: Mapping[Content, None] = {Content.CLOSED_BARS: None, Content.FORMING_BARS: None}
+
+
+def _facts(live: LiveSeries) -> dict[str, str]:
+    """Return what a filter may ask of a live symbol."""
+    series = live.ticks
+    return {
+        "provider": live.name.provider,
+        "symbol": live.name.symbol,
+        "common_symbol": series.common_symbol,
+        "name": series.asset_name,
+        "exchange": series.exchange,
+        "asset_class": series.asset_class,
+        "base_currency": series.base_currency,
+        "quote_currency": series.quote_currency,
+    }

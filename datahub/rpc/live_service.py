@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from datahub.live.feeds import Feeds
 from datahub.live.ingest import LiveIngest
 from datahub.live.prices import PriceBoard
 from datahub.live.states import FeedState
-from datahub.live.symbols import LiveName, LiveSeries
+from datahub.live.symbols import LiveSeries
 from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
+from datahub.rpc.live_prices import PriceCalls
 from datahub.rpc.live_selectors import LiveSelectors
-from datahub.rpc.live_stream import USUAL_HEARTBEAT_S, MarketDataStream, Session, Sessions, flush_seconds
+from datahub.rpc.live_stream import MarketDataStream, Session, Sessions, flush_seconds
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
 from datahub.stream.reader import Policy
+from datahub.stream.selection import Item
 from datahub.stream.topic import Content, Topic
-from quasar import errors
 from quasar.clock import Clock
-from quasar.rpc.wellknown import seconds, timestamp_ns
+from quasar.rpc.wellknown import timestamp_ns
 from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
-USUAL_WATCH_S: Final = 0.5
 BEHIND_S: Final = 2.0
 """How long a replica may be behind another one."""
 FORMING_S: Final = 0.2
@@ -50,7 +49,6 @@ class LiveService:
         """Bring together what is streamed and where it is found; `ready` is set when the log holds what was kept."""
         self._ready = ready
         self._hub = hub
-        self._board = board
         self._feeds = feeds
         self._ingest = ingest
         self._selectors = selectors
@@ -59,6 +57,7 @@ class LiveService:
         self.instance_id = secrets.token_hex(6)
         self.draining = asyncio.Event()
         """Set when the service stops; streams then end with their cursor."""
+        self._prices = PriceCalls(board, feeds, selectors, self._state_of, clock, self.draining)
 
     async def publish_forming(self) -> None:
         """Publish forming bars that somebody reads, for ever."""
@@ -90,6 +89,7 @@ class LiveService:
         selection = await self._selectors.selection(request.selectors)
         conflate = request.delivery_policy == stream_pb2.DELIVERY_POLICY_CONFLATE
         policy = Policy.CONFLATE if conflate else Policy.LOSSLESS
+        # Nothing is awaited from here to the first envelope: the reader and its past begin at the same place.
         reader = self._hub.join(selection.topics, policy, flush_s=flush_seconds(request, policy))
         session = self._sessions.open(request.session_id, reader, selection)
         stream = MarketDataStream(
@@ -133,36 +133,44 @@ class LiveService:
         state = facts.symbol_state(live.name.symbol, last_ns, self._clock.time_ns())
         return SymbolStatus(state, facts.refused.get(live.name.symbol))
 
+    def _state_of(self, live: LiveSeries) -> FeedState:
+        return self.symbol_status(live).feed_state
+
     def health(self, providers: Iterable[str]) -> list[feed_pb2.FeedHealth]:
         """Return how feeds are."""
         return [
             live_messages.feed_health(facts, len(self._feeds.symbols.of_provider(provider)), self._clock)
             for provider in providers
-            if (facts := self._feeds.facts_of_provider(provider)) is not None
+            for facts in self._feeds.all_facts_of(provider)
         ]
 
     async def update_subscriptions(self, request: pb.UpdateSubscriptionsRequest) -> pb.UpdateSubscriptionsResponse:
         """Change the selection of a running stream."""
         session = self._sessions.find(request.session_id)
-        taken = session.selection.items.keys() - set(request.remove_selector_ids)
-        added = await self._selectors.selection(request.add, taken=taken)
-        for selector_id in request.remove_selector_ids:
-            session.removed.extend(session.selection.drop(selector_id))
-        session.news.extend(added.all())
-        session.selection.update(added)
-        self._reselected(session, tuple(added.items))
+        async with session.changing:
+            taken = session.selection.items.keys() - set(request.remove_selector_ids)
+            added = await self._selectors.selection(request.add, taken=taken)
+            self._sessions.find(request.session_id, session)  # the client may have left meanwhile
+            for selector_id in request.remove_selector_ids:
+                session.removed.extend(session.selection.drop(selector_id))
+            session.news.extend(added.all())
+            session.selection.update(added)
+            self._reselected(session, tuple(added.items))
         return pb.UpdateSubscriptionsResponse(selector_ids=list(session.selection.items))
 
     async def follow(self, session: Session) -> None:
         """Bring a selection up to date after other symbols have become live, or ceased to be."""
-        now = await self._selectors.again(session.selection)
-        former = {(item.selector_id, item.requested, item.content): item for item in session.selection.all()}
-        for item in now.all():
-            before = former.pop((item.selector_id, item.requested, item.content), None)
+        selection, asked = session.selection, dict(session.selection.selectors)
+        now = await self._selectors.again(selection)
+        # What was added meanwhile is up to date; what was removed stays removed.
+        same = [each for each, selector in asked.items() if selection.selectors.get(each) is selector]
+        former = {_named(item): item for each in same for item in selection.items[each]}
+        for item in (item for each in same for item in now.items[each]):
+            before = former.pop(_named(item), None)
             if before is None or before.topic != item.topic:
                 session.news.append(item)
         session.removed.extend(former.values())
-        session.selection.update(now)
+        selection.items.update((each, now.items[each]) for each in same)
         self._reselected(session, tuple(dict.fromkeys(item.selector_id for item in session.news)))
 
     def _reselected(self, session: Session, selector_ids: tuple[str, ...]) -> None:
@@ -194,58 +202,18 @@ class LiveService:
 
     # Prices.
 
-    async def watch_prices(self, request: pb.WatchPricesRequest) -> AsyncGenerator[pb.WatchPricesResponse, None]:
+    def watch_prices(self, request: pb.WatchPricesRequest) -> AsyncGenerator[pb.WatchPricesResponse, None]:
         """Yield the prices of a watchlist: all at first, then those that changed."""
-        interval_s = seconds(request.interval) or USUAL_WATCH_S
-        heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
-        names, missing = await self._selectors.names(request.symbols)
-        sequence, seen, told = 0, -1, 0.0
-        while not self.draining.is_set():
-            prices = self._prices(names, seen)
-            seen = self._board.revision
-            if prices or sequence == 0 or self._clock.monotonic() - told >= heartbeat_s:
-                sequence += 1
-                told = self._clock.monotonic()
-                yield pb.WatchPricesResponse(
-                    prices=prices,
-                    missing=[pb.MissingItem(requested=name, message=why) for name, why in missing]
-                    if sequence == 1
-                    else [],
-                    sequence=sequence,
-                    time=timestamp_ns(self._clock.time_ns()),
-                )
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
-                    await self.draining.wait()
-        raise errors.Draining(retry_after_s=1.0)
+        return self._prices.watch(request)
 
     async def get_latest_prices(self, request: pb.GetLatestPricesRequest) -> pb.GetLatestPricesResponse:
         """Return the latest prices."""
-        names, missing = await self._selectors.names([request.symbols])
-        return pb.GetLatestPricesResponse(
-            prices=self._prices(names, -1),
-            missing=[pb.MissingItem(requested=name, message=why) for name, why in missing],
-        )
+        return await self._prices.latest(request)
 
     async def list_top_movers(self, request: pb.ListTopMoversRequest) -> pb.ListTopMoversResponse:
-        """Rank live symbols by their change since the session opened."""
-        if request.HasField("symbols"):
-            names, _ = await self._selectors.names([request.symbols])
-        else:
-            names = list(self._feeds.symbols.current)
-        prices = [price for price in self._prices(names, -1) if price.HasField("change_ratio")]
-        prices.sort(key=lambda price: -abs(price.change_ratio))
-        answer = pb.ListTopMoversResponse(time=timestamp_ns(self._clock.time_ns()))
-        for rank, price in enumerate(prices[: request.limit or 20], start=1):
-            answer.movers.add(rank=rank, price=price, ranked_value=price.change_ratio)
-        return answer
+        """Rank live symbols."""
+        return await self._prices.movers(request)
 
-    def _prices(self, names: Iterable[LiveName], after_revision: int) -> list[Any]:
-        now = self._clock.time_ns()
-        found = []
-        for name in names:
-            live = self._feeds.symbols.current.get(name)
-            quote = self._board.quotes.get(live.ticks.series_id) if live else None
-            if live is not None and quote is not None and quote.revision > after_revision:
-                found.append(live_messages.price_message(quote, live, self.symbol_status(live).feed_state, now))
-        return found
+
+def _named(item: Item) -> tuple[str, str, Content]:
+    return item.selector_id, item.requested, item.content

@@ -1,19 +1,29 @@
 -- name: live_wanted
 -- What live data is subscribed: bar series and, by an empty interval, ticks alone.
-select s.series_id, s.provider, s.symbol, s.interval, w.store_ticks, w.historical
+select s.series_id, s.provider, s.symbol, s.interval, w.store_ticks, w.historical, w.tick_kinds
 from subscribed_series w join series s using (series_id)
 where w.live and w.active
 order by s.provider, s.symbol, s.interval;
 
 -- name: tick_ends
 -- Where the stored ticks of some series end: the last sequence of any kind, and the last trade.
-select n.series_id, coalesce(p.last_sequence, 0) as sequence, t.event_time, t.event_ns, t.trade_id
+select n.series_id, coalesce(p.last_sequence, 0) as sequence, p.watermark, t.event_time, t.event_ns, t.trade_id
 from unnest($1::integer[]) n(series_id)
 left join series_progress p on p.series_id = n.series_id
 left join lateral (
     select k.event_time, k.event_ns, k.trade_id from ticks k
     where k.series_id = n.series_id and k.kind = 1 order by k.event_time desc, k.sequence desc limit 1
 ) t on true;
+
+-- name: ticks_published_after
+-- Series of which the last stored tick was published after a time, and its event time.
+select n.series_id, t.event_time, t.event_ns
+from unnest($1::integer[]) n(series_id)
+cross join lateral (
+    select k.event_time, k.event_ns, k.publish_time from ticks k
+    where k.series_id = n.series_id order by k.event_time desc, k.sequence desc limit 1
+) t
+where t.publish_time > $2::timestamptz;
 
 -- name: live_standing
 -- How far live bars of some series are: the last one, and for bars that trades fill the tick that filled it.
@@ -40,6 +50,45 @@ join ticks t on t.series_id = n.series_id
 where t.kind = 1 and t.event_time >= n.earliest and (t.event_time >= n.since or t.sequence > n.number)
   and t.event_time >= (select min(e) from unnest($4::timestamptz[]) e)
 order by t.series_id, t.sequence;
+
+-- name: live_complete_of
+-- The same for several times of a series, in their order, with the first trade since then.
+select exists (select from ticks t where t.series_id = n.series_id and t.kind = 1 and t.event_time < n.since) as older,
+       (select min(t.event_time) from ticks t where t.series_id = n.series_id and t.kind = 1 and t.event_time >= n.since) as first,
+       (select max(g.end_time) from gaps g
+        where g.series_id = n.series_id and g.state = 'UNREPAIRABLE' and g.end_time >= n.since) as hole_end
+from unnest($1::integer[], $2::timestamptz[]) with ordinality n(series_id, since, place)
+order by n.place;
+
+-- name: live_sums
+-- What the trades of ranges come to, but for those that `live_past` returns; the flag 8 marks trades that count for no bar.
+select a.*, f.event_time as first_time, f.event_ns as first_ns, f.price as open, l.event_time as last_time, l.event_ns as last_ns,
+       l.price as close
+from unnest($1::integer[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::timestamptz[])
+    with ordinality n(series_id, begun, ended, since, number, earliest, place)
+cross join lateral (
+    select count(*) as count, max(t.price) as high, min(t.price) as low, sum(coalesce(t.size, 0)) as volume,
+           sum(t.price * coalesce(t.size, 0)) as value
+    from ticks t
+    where t.series_id = n.series_id and t.kind = 1 and t.price is not null and t.flags & 8 = 0
+      and t.event_time >= n.begun and t.event_time < n.ended
+      and not (t.event_time >= n.earliest and (t.event_time >= n.since or t.sequence > n.number))
+) a
+left join lateral (
+    select t.event_time, t.event_ns, t.price from ticks t
+    where t.series_id = n.series_id and t.kind = 1 and t.price is not null and t.flags & 8 = 0
+      and t.event_time >= n.begun and t.event_time < n.ended
+      and not (t.event_time >= n.earliest and (t.event_time >= n.since or t.sequence > n.number))
+    order by t.event_time, t.event_ns, t.sequence limit 1
+) f on a.count > 0
+left join lateral (
+    select t.event_time, t.event_ns, t.price from ticks t
+    where t.series_id = n.series_id and t.kind = 1 and t.price is not null and t.flags & 8 = 0
+      and t.event_time >= n.begun and t.event_time < n.ended
+      and not (t.event_time >= n.earliest and (t.event_time >= n.since or t.sequence > n.number))
+    order by t.event_time desc, t.event_ns desc, t.sequence desc limit 1
+) l on a.count > 0
+order by n.place;
 
 -- name: feed_gaps_open
 -- The newest hole of each series of ticks that still grows.
@@ -147,3 +196,69 @@ offset $5 limit 1;
 select g.*, s.provider, s.symbol, s.interval from gaps g join series s on s.series_id = g.series_id
 where g.series_id = $1 and g.start_time < $3 and (g.end_time is null or g.end_time >= $2) and g.start_time >= $4
 order by g.start_time;
+
+-- name: replica_seen
+-- Say that a DataHub runs; answers whether others do.
+with me as (
+    insert into feed_replicas as r (replica_id, seen_at) values ($1, now())
+    on conflict (replica_id) do update set seen_at = excluded.seen_at
+), gone as (
+    delete from feed_replicas where replica_id <> $1 and seen_at < now() - interval '1 minute'
+)
+select exists (select from feed_replicas where replica_id <> $1 and seen_at > now() - make_interval(secs => $2::float8));
+
+-- name: replica_gone
+delete from feed_replicas where replica_id = $1;
+
+-- name: feed_states_put
+-- Tell how the feeds of a DataHub are; those that it no longer runs are forgotten.
+with gone as (
+    delete from feed_states where replica_id = $1 and feed_id <> all($2::text[])
+)
+insert into feed_states as s (replica_id, feed_id, feed, symbols, told_at)
+select $1, n.feed_id, n.feed, n.symbols, now()
+from unnest($2::text[], $3::bytea[], $4::bytea[]) n(feed_id, feed, symbols)
+on conflict (replica_id, feed_id) do update
+set feed = excluded.feed, symbols = coalesce(nullif(excluded.symbols, ''::bytea), s.symbols), told_at = excluded.told_at;
+
+-- name: feed_states_of_others
+-- How the feeds are that other DataHubs run; $3: with their symbols.
+select s.replica_id, s.feed_id, s.feed, case when $3 then s.symbols else ''::bytea end as symbols
+from feed_states s join feed_replicas r using (replica_id)
+where s.replica_id <> $1 and r.seen_at > now() - make_interval(secs => $2::float8)
+order by s.feed_id, s.replica_id;
+
+-- name: feed_request_put
+with asked as (
+    insert into feed_requests (replica_id, feed_id, symbols, asked_at) values ($1, $2, $3, now())
+)
+select pg_notify('quasar_feeds', $1);
+
+-- name: feed_requests_take
+-- What other DataHubs ask of this one, oldest first.
+with taken as (
+    delete from feed_requests where replica_id = $1 returning request_id, feed_id, symbols
+)
+select feed_id, symbols from taken order by request_id;
+
+-- name: newest_bar_of_symbols
+-- The bar of any interval that ended last, of each symbol that has one.
+select n.place, l.series_id, l.close, l.close_time, l.origin
+from unnest($1::text[], $2::text[]) with ordinality n(provider, symbol, place)
+cross join lateral (
+    select b.series_id, b.close, b.close_time, b.origin from series s join bar_last b using (series_id)
+    where s.provider = n.provider and s.symbol = n.symbol
+    order by b.close_time desc, b.known_at desc limit 1
+) l
+order by n.place;
+
+-- name: minutes_since
+-- What the bars of some series come to since a time.
+select n.series_id, a.open, a.high, a.low, a.quote_volume, a.trades
+from unnest($1::integer[]) n(series_id)
+cross join lateral (
+    select (array_agg(b.open order by b.open_time))[1] as open, max(b.high) as high, min(b.low) as low,
+           coalesce(sum(b.volume * coalesce(b.vwap, b.close)), 0) as quote_volume, coalesce(sum(b.trade_count), 0)::bigint as trades
+    from bars b where b.series_id = n.series_id and b.open_time >= $2
+) a
+where a.open is not null;

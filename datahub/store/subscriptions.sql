@@ -2,6 +2,8 @@
 -- What subscriptions want of each series: the union. An expression of its own goes before the interval's; of several the first counts.
 select c.name as provider, y.symbol, s.interval, bool_or(s.historical and s.state = 'ACTIVE') as historical,
        bool_or(s.live and s.state = 'ACTIVE') as live, bool_or(s.store_ticks and s.state = 'ACTIVE') as store_ticks,
+       string_agg(case when s.interval <> '' or s.tick_kinds = '{}' then 'TRADE,' else '' end || array_to_string(s.tick_kinds, ','), ',')
+           filter (where s.live and s.state = 'ACTIVE') as tick_kinds,
        bool_or(s.state = 'ACTIVE') as active,
        coalesce(min(nullif(s.cron, '')), '') as cron,
        coalesce((array_agg(nullif(s.time_zone, '') order by nullif(s.cron, '') nulls last))[1], 'UTC') as time_zone,
@@ -33,15 +35,16 @@ select job_id, provider, interval, index_name, cron, time_zone from collection_j
 delete from collection_jobs where job_id = any($1::bigint[]);
 
 -- name: subscribed_put
-insert into subscribed_series as s (series_id, job_id, historical, live, store_ticks, active, backfill_start, updated_at)
-select n.* , $8
-from unnest($1::integer[], $2::bigint[], $3::boolean[], $4::boolean[], $5::boolean[], $6::boolean[], $7::timestamptz[])
-    n(series_id, job_id, historical, live, store_ticks, active, backfill_start)
+insert into subscribed_series as s (series_id, job_id, historical, live, store_ticks, tick_kinds, active, backfill_start, updated_at)
+select n.series_id, n.job_id, n.historical, n.live, n.store_ticks, string_to_array(n.tick_kinds, ','), n.active, n.backfill_start, $9
+from unnest($1::integer[], $2::bigint[], $3::boolean[], $4::boolean[], $5::boolean[], $6::text[], $7::boolean[], $8::timestamptz[])
+    n(series_id, job_id, historical, live, store_ticks, tick_kinds, active, backfill_start)
 on conflict (series_id) do update
 set job_id = excluded.job_id, historical = excluded.historical, live = excluded.live, store_ticks = excluded.store_ticks,
-    active = excluded.active, backfill_start = excluded.backfill_start, updated_at = excluded.updated_at
-where (s.job_id, s.historical, s.live, s.store_ticks, s.active, s.backfill_start)
-    is distinct from (excluded.job_id, excluded.historical, excluded.live, excluded.store_ticks, excluded.active, excluded.backfill_start);
+    tick_kinds = excluded.tick_kinds, active = excluded.active, backfill_start = excluded.backfill_start, updated_at = excluded.updated_at
+where (s.job_id, s.historical, s.live, s.store_ticks, s.tick_kinds, s.active, s.backfill_start)
+    is distinct from (excluded.job_id, excluded.historical, excluded.live, excluded.store_ticks, excluded.tick_kinds, excluded.active,
+                      excluded.backfill_start);
 
 -- name: subscribed_drop
 -- Forget series that nothing selects any more; their data stays.

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datahub.live.symbols import LiveName, LiveSeries
-from datahub.stream.topic import Content, Topic
+from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
 from quasar.errors import InvalidArgument
 from quasar.model.intervals import Interval
 
-TICKS = (Content.TRADES, Content.QUOTES, Content.BOOK_TOP)
+KINDS = {content: kind for kind, content in CONTENT_OF_KIND.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,10 @@ def resolved(selector_id: str, wish: Wish, live: LiveSeries | None, why_not: str
         ]
     items: list[Item] = []
     for content in wish.contents:
-        if content in TICKS or content is Content.GAPS:
+        if content in KINDS and KINDS[content] not in live.kinds:
+            told = f"{requested} is subscribed to without {content.name}; set tick_kinds of a live subscription of it."
+            items.append(Item(selector_id, requested, content, reason="FAILED_PRECONDITION", message=told))
+        elif content in KINDS or content is Content.GAPS:
             items.append(Item(selector_id, requested, content, Topic(live.ticks.series_id, content), live))
         else:
             items += _bars(selector_id, requested, content, wish.intervals, live)

@@ -67,6 +67,7 @@ def _subscription(symbol: str, interval: str, now: dt.datetime) -> subscription_
         historical=True,
         live=live,
         store_ticks=live,
+        tick_kinds=[market_data_pb2.TICK_KIND_TRADE, market_data_pb2.TICK_KIND_BOOK_TOP] if live else [],
         note="made by `quasar demo`",
     )
     made.backfill_start.FromDatetime(_start(interval, now))

@@ -58,10 +58,10 @@ _CAPABILITIES = ["PROVIDER_CAPABILITY_LIVE_TICKS", "PROVIDER_CAPABILITY_HISTORIC
 _FAST_MANIFEST = {"name": "fast", "kind": "CODE_KIND_PROVIDER", "class_name": "Fast", "intervals": ["1min"]}
 
 
-async def fast_market(database: Database, *symbols: str) -> None:
-    """Subscribe to live data of the fast market."""
+async def fast_market(database: Database, *symbols: str, **declared: int) -> None:
+    """Subscribe to live data of the fast market; `declared` are limits that its class declares."""
     source = _FAST.format(base_ns=time.time_ns()).encode()
-    code_id = await add_provider(database, "fast", source, _FAST_MANIFEST)
+    code_id = await add_provider(database, "fast", source, {**_FAST_MANIFEST, **declared})
     await live(database, code_id, *symbols)
 
 
@@ -86,6 +86,17 @@ async def live(database: Database, code_id: int, *symbols: str) -> None:
            where code_id = $1""",
         code_id,
     )
+
+
+async def live_kinds(database: Database, symbol: str, *kinds: str) -> None:
+    """Subscribe to kinds of ticks of a symbol alone, without bars."""
+    await database.execute(
+        """update registry.provider_subscription set live = true, store_ticks = true, historical = false, interval = '',
+               tick_kinds = $2 where $1 = any(selection_names)""",
+        symbol,
+        list(kinds),
+    )
+    await database.execute("notify registry_changed, 'subscriptions'")
 
 
 async def stored_trades(database: Database, symbol: str) -> Int64Array:

@@ -43,7 +43,7 @@ BOTH = (TRADES, CLOSED)
 class DataHubProcess:
     """The DataHub in a process of its own, which a test kills and starts again."""
 
-    def __init__(self, home: Path, database_url: str, context: Path) -> None:
+    def __init__(self, home: Path, database_url: str, context: Path, **more: str) -> None:
         (self.port,) = free_ports(1)
         self.channel: grpc.aio.Channel | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -53,6 +53,7 @@ class DataHubProcess:
             "QUASAR_DATABASE_URL": database_url,
             "QUASAR_SYSTEM_CONTEXT": str(context),
             "QUASAR_DATAHUB_PORT": str(self.port),
+            **more,
         }
 
     async def start(self) -> None:
@@ -66,7 +67,7 @@ class DataHubProcess:
             ("grpc.use_local_subchannel_pool", 1),  # a connection to the killed process must not be taken again
         ]
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=options)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             await self.channel.channel_ready()
             while not await self._answers():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

@@ -5,6 +5,7 @@ import numpy as np
 from datahub.live.bars import LATE_NS, SymbolBars
 from quasar.model.bars import BarState
 from quasar.model.intervals import Interval
+from quasar.model.ticks import TickColumns
 from quasar.providers.market import MINUTE_NS, Market
 
 MINUTE, FIVE = Interval.parse("1min"), Interval.parse("5min")
@@ -42,3 +43,16 @@ def test_a_forming_bar_is_told_once_for_each_change() -> None:
     bars.add(ticks[np.arange(5, 6)])
     assert bars.forming({2}) == []
     assert len(bars.forming({1})) == 1
+
+
+def test_a_late_trade_revises_its_bar_at_every_interval() -> None:
+    bars = SymbolBars({MINUTE: 1, FIVE: 2}, complete_from_ns=START)
+    minute = 60_000_000_000
+
+    def brought(at: int, price: float) -> list[tuple[int, BarState, float]]:
+        ticks = TickColumns(np.array([START + at], np.int64), np.array([price]), np.array([1.0]))
+        return [(one.series_id, one.bar.state, one.bar.high) for one in bars.add(ticks)]
+
+    assert brought(0, 10.0) == []
+    assert brought(5 * minute, 11.0) == [(1, BarState.CLOSED, 10.0), (2, BarState.CLOSED, 10.0)]
+    assert brought(30_000_000_000, 12.0) == [(1, BarState.REVISED, 12.0), (2, BarState.REVISED, 12.0)]

@@ -111,6 +111,7 @@ export function MarketsPage() {
                 { head: "Provider", cell: (row) => row.symbol?.key?.provider },
                 { head: "Intervals", cell: (row) => row.intervals.map((item) => item.interval).join(" ") },
                 { head: "Last", right: true, cell: (row) => <Last item={priceOf(board, row)} /> },
+                { head: "Bid / ask", right: true, cell: (row) => <BidAsk item={priceOf(board, row)} /> },
                 { head: "Change", right: true, cell: (row) => <Change item={priceOf(board, row)} /> },
                 {
                   head: "Recent",
@@ -140,6 +141,17 @@ function priceOf(board: Board, row: SeriesMatch): Price | undefined {
 
 function Last({ item }: { item: Price | undefined }) {
   return <>{price(item?.last, item?.series?.priceDecimals)}</>;
+}
+
+/** Best bid and ask of symbols whose quotes are subscribed to; others have none. */
+function BidAsk({ item }: { item: Price | undefined }) {
+  if (item?.bid === undefined && item?.ask === undefined) return null;
+  const decimals = item.series?.priceDecimals;
+  return (
+    <>
+      {price(item.bid, decimals)} / {price(item.ask, decimals)}
+    </>
+  );
 }
 
 function Change({ item }: { item: Price | undefined }) {
