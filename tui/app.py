@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import ClassVar
 
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Footer, Input, Static
 
 from quasar import errors
@@ -23,6 +25,10 @@ from tui.widgets.help import Help
 from tui.widgets.live_table import LiveTable
 
 REPAINT_S = 0.25
+TRADING = {
+    "halt": "Halt trading? Every new order is denied until it is resumed.",
+    "resume": "Resume trading? Strategies and people may place orders again.",
+}
 DANGEROUS = {"remove": "Remove the subscription? Its bars stay.", "stop": "Stop the instance and cancel its orders?"}
 
 _log = logging.getLogger(__name__)
@@ -132,19 +138,27 @@ class Console(App[None]):
         self._state(len(rows))
 
     def _banner(self) -> None:
-        worst = self.store.worst_link
+        worst, error = self.store.worst_link, ""
         if worst is None:
             link = "[green]● live[/]" if self.store.links else "[cyan]◐ connecting[/]"
         else:
             name, how = worst
             last = f" (last {how.last:%H:%M:%S})" if how.last else ""
-            link = f"[yellow]◐ {name}: {how.state}{last}[/] {how.error[:90]}"
+            link, error = f"[yellow]◐ {name}: {how.state}{last}[/] $error", how.error[:90]
         pause = " [reverse] PAUSED [/]" if self._paused else ""
         faults = " [reverse] FAULTS [/]" if self._faults_only else ""
-        trading = self.store.trading_state
-        halted = " [white on red] TRADING HALTED [/]" if trading is not None and trading.state.name == "HALTED" else ""
+        halted = self._trading()
         title = f"[bold]Quasar[/] › {self.view.title}"
-        self.query_one("#banner", Static).update(f"{title}   {link}{halted}{pause}{faults}")
+        # What others wrote must not be taken for markup.
+        told = Content.from_markup(f"{title}   {link}{halted}{pause}{faults}", error=error)
+        self.query_one("#banner", Static).update(told)
+
+    def _trading(self) -> str:
+        trading = self.store.trading_state
+        name = trading.state.name if trading is not None else "ACTIVE"
+        if name == "HALTED":
+            return " [white on red] TRADING HALTED [/]"
+        return " [black on yellow] REDUCE ONLY [/]" if name == "REDUCE_ONLY" else ""
 
     def _state(self, rows: int) -> None:
         if rows:
@@ -157,7 +171,7 @@ class Console(App[None]):
             text = "Loading …"
         chosen = f"   filter: {self._filter}" if self._filter else ""
         keys = f"   {self.view.actions}" if self.view.actions and not self._read_only else ""
-        self.query_one("#state", Static).update(f"{text}{chosen}{keys}")
+        self.query_one("#state", Static).update(Content(f"{text}{chosen}{keys}"))
 
     @property
     def _read_only(self) -> bool:
@@ -217,7 +231,8 @@ class Console(App[None]):
         self._asking = kind
         prompt = self.query_one("#prompt", Input)
         prompt.value = value
-        prompt.placeholder = "filter: a regular expression, !inverse, -f fuzzy" if kind == "/" else "view, or q to quit"
+        hints = {"/": "filter: a regular expression, !inverse, -f fuzzy", ":": "view, halt, resume, or q to quit"}
+        prompt.placeholder = hints[kind]
         prompt.add_class("-shown")
         prompt.focus()
 
@@ -238,19 +253,39 @@ class Console(App[None]):
         name, _, rest = text.partition(" ")
         if name in ("q", "quit", "q!"):
             self.exit()
+        elif name in TRADING:
+            self._ask_trading(name)
         elif name:
             self.action_view(name)
             self._filter = rest
             self._painted = -1
             self.repaint()
 
+    def _ask_trading(self, word: str) -> None:
+        if self.session is None or self._refused():
+            return
+
+        def answered(sure: bool | None) -> None:
+            if sure:
+                self._set_trading(word)
+
+        self.push_screen(Confirm(TRADING[word], "the whole platform"), answered)
+
+    @work(group="actions")
+    async def _set_trading(self, word: str) -> None:
+        assert self.session is not None
+        commands = Commands(self.session, self.store)
+        await self._carry_out(commands.halt() if word == "halt" else commands.resume())
+
+    def _refused(self) -> bool:
+        if self._read_only:
+            self.notify("The console was started with --readonly.", severity="warning")
+        return self._read_only
+
     def action_act(self, action: str) -> None:
         """Do something to the row under the cursor; what cannot be undone is asked first."""
         key = self.table.current_key
-        if self.session is None or key is None:
-            return
-        if self._read_only:
-            self.notify("The console was started with --readonly.", severity="warning")
+        if self.session is None or key is None or self._refused():
             return
         question = DANGEROUS.get(action)
         if question is None:
@@ -266,13 +301,16 @@ class Console(App[None]):
     @work(group="actions")
     async def _do(self, action: str, key: str) -> None:
         assert self.session is not None
+        await self._carry_out(Commands(self.session, self.store).act(self.view.alias, action, key))
+
+    async def _carry_out(self, command: Awaitable[str]) -> None:
         try:
-            told = await Commands(self.session, self.store).act(self.view.alias, action, key)
+            told = await command
         except errors.QuasarError as error:
-            self.notify(error.message, title=error.reason, severity="error", timeout=10)
+            self.notify(error.message, title=error.reason, severity="error", timeout=10, markup=False)
             return
         if told:
-            self.notify(told)
+            self.notify(told, markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keep row actions away from views that have none."""

@@ -16,11 +16,14 @@ from quasar_client.ops import v1 as ops
 from quasar_client.registry import v1 as registry
 from quasar_client.strategy import v1 as strategy
 from tui.session import Session
-from tui.store import LOG_LINES, Store
+from tui.store import LOG_LINES, Store, log_key
 
 SERVICES: Final = ("registry", "datahub", "strategy")
 LONGEST_WAIT_S: Final = 15.0
 READ_S: Final = 2.0
+_WORKING: Final = " AND ".join(
+    f'status != "{word}"' for word in ("FILLED", "CANCELLED", "REJECTED", "EXPIRED", "DENIED")
+)
 
 
 class Feeds:
@@ -113,8 +116,11 @@ class Feeds:
     async def _logs(self, service: str) -> None:
         request = ops.WatchLogsRequest(min_level="info", tail=LOG_LINES)
         stream = self._session.stream("ops.v1.SystemService/WatchLogs", request, ops.WatchLogsResponse, service=service)
+        # A stream that was broken begins with lines that are there already.
+        known = {log_key(line) for line in self._store.logs if line.service == service}
         async for message in self._each(f"{service} log", stream):
-            self._store.logs.extend(record for record in message.records if not _routine(record))
+            fresh = [record for record in message.records if not _routine(record) and log_key(record) not in known]
+            self._store.logs.extend(fresh)
             self._store.loaded.add("logs")
 
     async def _events(self) -> None:
@@ -238,19 +244,21 @@ class Feeds:
         return "strategies"
 
     async def _orders(self) -> str:
-        orders = await self._session.call(
-            "strategy.v1.TradingService/ListOrders",
-            strategy.ListOrdersRequest(page_size=200),
-            strategy.ListOrdersResponse,
-        )
-        self._store.orders = {one.client_order_id: one for one in orders.orders}
+        # Those that work, however old, and the newest ones.
+        listed = [await self._listed_orders(chosen) for chosen in (_WORKING, "")]
+        self._store.orders = {one.client_order_id: one for orders in listed for one in orders}
         positions = await self._session.call(
             "strategy.v1.PortfolioService/ListPositions",
             strategy.ListPositionsRequest(page_size=200),
             strategy.ListPositionsResponse,
         )
-        self._store.positions = {f"{one.account_id}:{one.symbol}": one for one in positions.positions}
+        self._store.positions = {f"{one.account_id}:{one.instance_id}:{one.symbol}": one for one in positions.positions}
         return "orders"
+
+    async def _listed_orders(self, chosen: str) -> list[strategy.Order]:
+        request = strategy.ListOrdersRequest(page_size=200, filter=chosen)
+        answer = await self._session.call("strategy.v1.TradingService/ListOrders", request, strategy.ListOrdersResponse)
+        return list(answer.orders)
 
 
 class Commands:
@@ -281,7 +289,7 @@ class Commands:
         return await handler(key) if handler else ""
 
     async def _pause(self, key: str) -> str:
-        paused = self._store.subscriptions[key].state is registry.SubscriptionState.PAUSED
+        paused = _there(self._store.subscriptions, key).state is registry.SubscriptionState.PAUSED
         service = "registry.v1.SubscriptionService"
         if paused:
             request = registry.ResumeSubscriptionRequest(subscription_id=key)
@@ -313,7 +321,7 @@ class Commands:
         return "run is tried again"
 
     async def _backfill(self, key: str) -> str:
-        gap = self._store.gaps[key]
+        gap = _there(self._store.gaps, key)
         span = common.TimeRange(start=_time(gap.start_time_ns), end=_time(gap.end_time_ns) if gap.end_time_ns else None)
         request = datahub.BackfillRequest(series=[datahub.SeriesReference(series_id=gap.series_id)], range=span)
         await self._session.call("datahub.v1.CollectionService/Backfill", request, datahub.BackfillResponse)
@@ -334,10 +342,40 @@ class Commands:
         await self._session.call("strategy.v1.TradingService/CancelOrder", request, strategy.CancelOrderResponse)
         return "order cancelled"
 
+    async def halt(self) -> str:
+        """Halt trading of the whole platform; return what to tell.
+
+        Raises:
+            quasar.errors.QuasarError: The service refused.
+        """
+        await self._set_trading(strategy.TradingState.HALTED)
+        return "trading is halted"
+
+    async def resume(self) -> str:
+        """Resume trading of the whole platform; return what to tell.
+
+        Raises:
+            quasar.errors.QuasarError: The service refused.
+        """
+        await self._set_trading(strategy.TradingState.ACTIVE)
+        return "trading is resumed"
+
+    async def _set_trading(self, state: strategy.TradingState) -> None:
+        request = strategy.SetTradingStateRequest(
+            scope=strategy.PolicyScope(kind=strategy.ScopeKind.PLATFORM), state=state, reason="set in the console"
+        )
+        await self._session.call("strategy.v1.PolicyService/SetTradingState", request, strategy.SetTradingStateResponse)
+
     async def _restart(self, key: str) -> str:
         request = datahub.RestartProviderRequest(name=key)
         await self._session.call("datahub.v1.ProviderService/RestartProvider", request, datahub.RestartProviderResponse)
         return f"{key} restarts"
+
+
+def _there(rows: dict[str, Any], key: str) -> Any:
+    if key not in rows:
+        raise errors.NotFound("The row is gone; choose another one.")
+    return rows[key]
 
 
 def _time(nanoseconds: int) -> dt.datetime:

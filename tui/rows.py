@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from tui import format as show
-from tui.store import Store
+from tui.store import Store, log_key
 
 Rows = Iterable["Row"]
 
@@ -304,7 +304,7 @@ def order_rows(store: Store, now: dt.datetime) -> Rows:
     """Positions first, then orders, the newest first."""
     for key, held in store.positions.items():
         cells = _texts(
-            Text("position", style="cyan"), Text(held.symbol, style="bold"), held.account_id, "",
+            Text("position", style="cyan"), Text(held.symbol, style="bold"), _owner(held), "",
             _right(_number(held.quantity)),
             _right(show.decimal(held.average_price)), _right(show.decimal(held.unrealised_pnl)), "",
             show.age(held.update_time, now),
@@ -314,12 +314,24 @@ def order_rows(store: Store, now: dt.datetime) -> Rows:
     for one in sorted(store.orders.values(), key=lambda order: order.create_time or oldest, reverse=True):
         word, spec = show.word(one.status), one.spec
         cells = _texts(
-            Text("order"), Text(spec.symbol if spec else "", style="bold"), one.account_id,
+            Text("order"), Text(spec.symbol if spec else "", style="bold"), _owner(one),
             f"{show.word(spec.side)} {show.word(spec.type)}" if spec else "",
             _right(_number(spec.quantity) if spec else ""),
-            _right(show.decimal(one.average_fill_price)), "", state(word), show.age(one.create_time, now),
+            _right(_order_price(one)), "", state(word), show.age(one.create_time, now),
         )  # fmt: skip
         yield Row(one.client_order_id, cells, fault=faulty(word))
+
+
+def _owner(one: Any) -> str:
+    return f"{one.account_id} · {one.instance_id}" if one.instance_id else str(one.account_id)
+
+
+def _order_price(one: Any) -> str:
+    """Return what an order filled at; of one that waits, what it waits for."""
+    if one.average_fill_price is not None or one.spec is None:
+        return show.decimal(one.average_fill_price)
+    waits = [each for each in (one.spec.limit_price, one.spec.trigger_price) if each is not None]
+    return _number(waits[0]) if waits else show.MISSING
 
 
 def _number(message: Any) -> str:
@@ -338,7 +350,7 @@ def log_rows(store: Store, _now: dt.datetime) -> Rows:
     for line in sorted(store.logs, key=lambda one: one.time or oldest, reverse=True):
         fields = " ".join(f"{key}={value}" for key, value in (line.fields.to_dict() if line.fields else {}).items())
         style = styles.get(line.level, "")
-        key = f"{line.service}/{line.sequence}"
+        key = log_key(line)
         texts = _texts(
             show.clock(line.time),
             line.service,

