@@ -161,7 +161,7 @@ async def test_open_orders_and_strict_states_are_shown_and_taken_back(page: Page
             trading_pb.PlaceOrderRequest(account_id="careful", order=spec, request_id=f"page-{number}")
         )
     scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="careful")
-    await page.platform.policy.SetTradingState(
+    await page.platform.policies.SetTradingState(
         policy_pb.SetTradingStateRequest(
             scope=scope, state=policy_pb2.TRADING_STATE_REDUCE_ONLY, reason="a look at the books"
         )

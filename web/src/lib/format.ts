@@ -48,6 +48,14 @@ export function decimal(value: Decimal | undefined, digits = 2): string {
   return Number(value.value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+/** An exact number with all of its digits but the zeros behind them. */
+export function plain(value: Decimal | undefined): string {
+  if (!value) return "–";
+  const [whole = "", rest = ""] = value.value.split(".");
+  const digits = rest.replace(/0+$/, "");
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (digits && `.${digits}`);
+}
+
 export function time(value: Timestamp | undefined): string {
   return value ? timestampDate(value).toISOString().replace("T", " ").slice(0, 19) : "–";
 }

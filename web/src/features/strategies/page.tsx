@@ -1,9 +1,13 @@
 import { CodeKind } from "@quasar/client/common/v1/values";
 import { CodeState, type Code } from "@quasar/client/registry/v1/code";
 import { BacktestState, type Backtest } from "@quasar/client/strategy/v1/backtest";
-import { ScopeKind } from "@quasar/client/strategy/v1/denial";
-import type { Position } from "@quasar/client/strategy/v1/order";
-import { InstanceState, StopAction, TradingMode, type Instance } from "@quasar/client/strategy/v1/strategy";
+import {
+  InstanceState,
+  SignalDirection,
+  StopAction,
+  TradingMode,
+  type Instance,
+} from "@quasar/client/strategy/v1/strategy";
 import { TradingState } from "@quasar/client/strategy/v1/policy";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -11,11 +15,13 @@ import { Play, Square, Upload } from "lucide-react";
 import { useState } from "react";
 import { toast } from "sonner";
 import { age, count, decimal, ratio, word } from "../../lib/format.ts";
-import { backtests, code, policy, portfolio, strategies } from "../../rpc/clients.ts";
+import { backtests, code, strategies } from "../../rpc/clients.ts";
 import { failureOf } from "../../rpc/errors.ts";
-import { Button, Dialog, Figure, Page, Panel, Result, Sparkline, State, Table, type Tone } from "../../ui/kit.tsx";
+import { Button, Page, Panel, Result, Sparkline, State, Table, type Tone } from "../../ui/kit.tsx";
 import { UploadDialog } from "../providers/upload.tsx";
 import { NewBacktest } from "./create.tsx";
+import { Money } from "./money.tsx";
+import { TradingPill } from "./trading.tsx";
 
 const INSTANCE_TONES: Record<number, Tone> = {
   [InstanceState.RUNNING]: "good",
@@ -36,8 +42,20 @@ const BACKTEST_TONES: Record<number, Tone> = {
   [BacktestState.FAILED]: "bad",
   [BacktestState.CANCELLED]: "calm",
 };
-const PLATFORM = { kind: ScopeKind.PLATFORM };
 const STOPPED = new Set([InstanceState.STOPPED, InstanceState.FAILED]);
+
+/** Whether an instance may not trade as usual: by its own state, or that of its account or of the platform. */
+function strict({ summary }: Instance): boolean {
+  return ![undefined, TradingState.UNSPECIFIED, TradingState.ACTIVE].includes(summary?.tradingState);
+}
+
+/** What a strategy told last, and when. */
+function signal({ summary }: Instance): string {
+  const told = summary?.lastSignal;
+  if (!told) return "–";
+  const way = told.direction === SignalDirection.UNSPECIFIED ? "" : word(SignalDirection, told.direction);
+  return `${[told.label, way, told.symbol].filter(Boolean).join(" ")}, ${age(summary.lastSignalTime)}`;
+}
 
 export function StrategiesPage() {
   const navigate = useNavigate();
@@ -99,6 +117,11 @@ export function StrategiesPage() {
                     <>
                       <State tone={INSTANCE_TONES[row.state] ?? "calm"}>{word(InstanceState, row.state)}</State>
                       {row.stateText && <div className="text-xs text-muted">{row.stateText}</div>}
+                      {strict(row) && (
+                        <div className="text-xs">
+                          <TradingPill state={row.summary?.tradingState ?? TradingState.UNSPECIFIED} />
+                        </div>
+                      )}
                     </>
                   ),
                 },
@@ -110,6 +133,7 @@ export function StrategiesPage() {
                 },
                 { head: "Fills today", right: true, cell: (row) => count(row.summary?.fillsToday) },
                 { head: "Denials today", right: true, cell: (row) => count(row.summary?.denialsToday) },
+                { head: "Last signal", cell: (row) => signal(row) },
                 { head: "Last data", cell: (row) => age(row.summary?.lastDataTime) },
                 {
                   head: "Actions",
@@ -117,12 +141,16 @@ export function StrategiesPage() {
                   cell: (row) =>
                     STOPPED.has(row.state) ? (
                       <Button
+                        aria-label={`Start ${row.displayName || row.instanceId}`}
+                        disabled={act.isPending}
                         onClick={() => act.mutate(() => strategies.startInstance({ instanceId: row.instanceId }))}
                       >
                         <Play size={14} aria-hidden /> Start
                       </Button>
                     ) : (
                       <Button
+                        aria-label={`Stop ${row.displayName || row.instanceId}`}
+                        disabled={act.isPending || row.state === InstanceState.STOPPING}
                         onClick={() =>
                           act.mutate(() =>
                             strategies.stopInstance({ instanceId: row.instanceId, action: StopAction.CANCEL_ORDERS }),
@@ -213,93 +241,5 @@ export function StrategiesPage() {
         onDone={(backtestId) => void navigate({ to: "/backtests/$backtestId", params: { backtestId } })}
       />
     </Page>
-  );
-}
-
-function Money() {
-  const cache = useQueryClient();
-  const [asking, setAsking] = useState(false);
-  const total = useQuery({
-    queryKey: ["portfolio"],
-    queryFn: async () => (await portfolio.getPortfolio({})).portfolio,
-    refetchInterval: 3_000,
-  });
-  const state = useQuery({
-    queryKey: ["trading-state"],
-    queryFn: async () => await policy.getTradingState({ scope: PLATFORM }),
-    refetchInterval: 5_000,
-  });
-  const set = useMutation({
-    mutationFn: (next: TradingState) =>
-      policy.setTradingState({ scope: PLATFORM, state: next, reason: "set on the page" }),
-    onError: (error) => toast.error(failureOf(error).message),
-    onSettled: () => void cache.invalidateQueries({ queryKey: ["trading-state"] }),
-  });
-  const current = state.data?.tradingState?.state ?? TradingState.UNSPECIFIED;
-  const halted = current === TradingState.HALTED;
-  return (
-    <Panel
-      title="Portfolio"
-      aside={
-        <span className="flex items-center gap-3 text-sm">
-          <State tone={halted ? "bad" : current === TradingState.ACTIVE ? "good" : "warn"}>
-            trading {word(TradingState, current)}
-          </State>
-          <Button look={halted ? "primary" : "danger"} busy={set.isPending} onClick={() => setAsking(true)}>
-            {halted ? "Resume trading" : "Halt trading"}
-          </Button>
-        </span>
-      }
-    >
-      <Result query={total} what="the portfolio">
-        {(found) => (
-          <>
-            <div className="grid grid-cols-2 md:grid-cols-6">
-              <Figure label={`Equity ${found?.currency ?? ""}`}>{decimal(found?.figures?.equity)}</Figure>
-              <Figure label="Cash">{decimal(found?.figures?.cash)}</Figure>
-              <Figure label="Realised P&L">{decimal(found?.figures?.realisedPnl)}</Figure>
-              <Figure label="Unrealised P&L">{decimal(found?.figures?.unrealisedPnl)}</Figure>
-              <Figure label="Gross exposure">{decimal(found?.figures?.grossExposure)}</Figure>
-              <Figure label="Open orders">{count(found?.figures?.openOrders)}</Figure>
-            </div>
-            {found && found.positions.length > 0 && (
-              <Table<Position>
-                label="Positions"
-                rows={found.positions}
-                rowKey={(row) => `${row.accountId} ${row.symbol}`}
-                empty=""
-                columns={[
-                  { head: "Symbol", cell: (row) => row.symbol },
-                  { head: "Account", cell: (row) => row.accountId },
-                  { head: "Quantity", right: true, cell: (row) => row.quantity?.value ?? "0" },
-                  { head: "Average price", right: true, cell: (row) => decimal(row.averagePrice) },
-                  { head: "Unrealised", right: true, cell: (row) => decimal(row.unrealisedPnl) },
-                  { head: "Realised", right: true, cell: (row) => decimal(row.realisedPnl) },
-                ]}
-              />
-            )}
-          </>
-        )}
-      </Result>
-      <Dialog open={asking} onClose={() => setAsking(false)} title={halted ? "Resume trading?" : "Halt trading?"}>
-        <p className="mb-4 text-sm">
-          {halted
-            ? "Strategies and people may place orders again, within the limits of the policies."
-            : "Every new order of the whole platform is denied until trading is resumed. Orders that work at a broker stay there."}
-        </p>
-        <div className="flex justify-end gap-2">
-          <Button onClick={() => setAsking(false)}>Leave it</Button>
-          <Button
-            look={halted ? "primary" : "danger"}
-            onClick={() => {
-              set.mutate(halted ? TradingState.ACTIVE : TradingState.HALTED);
-              setAsking(false);
-            }}
-          >
-            {halted ? "Resume" : "Halt"}
-          </Button>
-        </div>
-      </Dialog>
-    </Panel>
   );
 }
