@@ -24,7 +24,7 @@ GROUPS: Final = {
     "registry": ("registry",),
     "plugins": ("plugins",),
     "collection": ("ingest", "reads", "coverage", "collection"),
-    "live": ("live", "live_resume", "live_store"),
+    "live": ("live", "live_stalled", "live_resume", "live_store"),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 _FIELDS: Final = ("issue", "name", "value", "unit", "against", "against_value", "ratio", "bar", "holds")

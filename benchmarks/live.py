@@ -1,10 +1,10 @@
-"""Live streams at given rates: how far they reach, how late a tick is, and what a stalled reader does to the others.
+"""Live streams at given rates: how far they reach, how late a tick is, and what readers that wait cost.
 
 The server and the clients are those of `benchmarks.live_server` and `benchmarks.streams`. A tick's delay is counted
 from when it is handed to the ingest until the client has it as a numpy column. The bars are for two cores of which
 nobody else uses anything: the server has one of them, the clients the other.
 
-Command: `python -m benchmarks.live` (about two minutes).
+Command: `python -m benchmarks.live` (about a minute and a half).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 from contextlib import AsyncExitStack
 from typing import Any
 
-import grpc
 import numpy as np
 
 from benchmarks.live_server import SYMBOLS
@@ -22,14 +21,11 @@ from benchmarks.streams import (
     Connections,
     Measured,
     Readers,
-    chunks_of,
     measure,
     on_own_core,
     selection,
     server_process,
 )
-from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
-from quasar_proto.datahub.v1 import stream_pb2
 
 SECONDS = 6.0
 WARM_S = 4.0
@@ -65,44 +61,6 @@ async def _at(rate: int, count: int, *, flush_ms: int = 0, seconds: float = SECO
 async def _bare(count: int) -> float:
     with server_process("bare") as server:
         return (await measure(server, count, b"", 4.0, bare=True)).deliveries
-
-
-async def _stalled(stall: bool) -> tuple[Measured, dict[str, int]]:
-    """Measure 99 readers beside one more that conflates and, if wished, takes nothing for the whole time."""
-    with server_process("hub", f"--rate={RATE}", f"--readers={HUNDRED}") as server:
-        async with AsyncExitStack() as stack:
-            connections = Connections(server.port, stack)
-            # Flushed as often as can be: what the connection swallows while nobody reads is full in a second or two.
-            readers = Readers(connections, 1, selection(stream_pb2.DELIVERY_POLICY_CONFLATE, flush_ms=1))
-            (call,) = await readers.open()
-            healthy = asyncio.create_task(measure(server, HUNDRED - 1, selection(), SECONDS, warm_s=WARM_S))
-            reading = None if stall else asyncio.create_task(readers.read(0, call))
-            measured = await healthy
-            if reading is not None:
-                call.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
-                return measured, {}
-            return measured, await _dropped(call)
-
-
-async def _dropped(call: Any) -> dict[str, int]:
-    """Read a stalled stream up to its report of the stall: rows that came, were counted as dropped, were numbered."""
-    got = dropped = last = most = 0
-    first = None
-    async with asyncio.timeout(10):
-        while (raw := await call.read()) is not grpc.aio.EOF:
-            one = [chunk for chunk in chunks_of(raw) if chunk.series_id == 1]
-            for chunk in one:
-                first = chunk.first_sequence if first is None else first
-                got += len(chunk.columns)
-                last = chunk.first_sequence + len(chunk.columns)
-            told = pb.StreamMarketDataResponse.FromString(raw).dropped
-            now = sum(each.dropped for each in told if each.series_id == 1)
-            dropped, most = dropped + now, max(most, now)
-            if most >= RATE // SYMBOLS and one:
-                break
-    call.cancel()
-    return {"got": got, "dropped": dropped, "numbered": last - (first or 0)}
 
 
 async def _idle() -> float:
@@ -182,19 +140,6 @@ def _hundred_readers() -> list[dict[str, Any]]:
     ]
 
 
-def _one_stalled() -> list[dict[str, Any]]:
-    alone, _ = on_own_core(_stalled(False))
-    beside, counts = on_own_core(_stalled(True))
-    change = _p99(beside) / _p99(alone) - 1
-    grown = beside.memory_mib[1] - beside.memory_mib[0] - (alone.memory_mib[1] - alone.memory_mib[0])
-    exact = counts["got"] + counts["dropped"] == counts["numbered"]
-    return [
-        row("change of the p99 delay of 99 readers beside a stalled one", 100 * change, "%", "< 5", change < 0.05),
-        row("memory that the stalled reader takes", grown, "MiB", "< 64", grown < 64),
-        row("rows of one series that it missed, as counted", counts["dropped"], "rows", "exact", exact),
-    ]
-
-
 def _many_idle() -> list[dict[str, Any]]:
     grown = on_own_core(_idle())
     return [row(f"memory of {IDLE} subscribers that mostly wait", grown, "MiB", "<= 250", grown <= 250)]
@@ -202,7 +147,7 @@ def _many_idle() -> list[dict[str, Any]]:
 
 def rows() -> list[dict[str, Any]]:
     """Measure everything and return one row for each figure."""
-    return [*_one_reader(), *_hundred_readers(), *_one_stalled(), *_many_idle()]
+    return [*_one_reader(), *_hundred_readers(), *_many_idle()]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import uvloop
 from benchmarks.market_database import market_database
 from benchmarks.unary import pin
 from datahub.bus.journal import Journal
+from datahub.bus.journal_writer import JournalWriter
 from datahub.ingest.room import Room
 from datahub.live.feeds import Feeds
 from datahub.live.gaps import FeedGaps
@@ -170,7 +171,7 @@ async def serve_hub(options: argparse.Namespace) -> None:
         pin(0, 0)  # before there are threads; PostgreSQL runs already and may be anywhere
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quasar-bench-")))
         journal = Journal(folder, clock.time_ns(), max_bytes=options.log_mib << 20)
-        hub = Hub(LiveLog(journal.epoch, max_bytes=options.log_mib << 20), clock, journal.keep)
+        hub = Hub(LiveLog(journal.epoch, max_bytes=options.log_mib << 20), clock, JournalWriter(journal))
         series, board = await _symbols(stored), PriceBoard()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
 

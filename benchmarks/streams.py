@@ -112,8 +112,11 @@ def selection(
 class Connections:
     """Streams to one server; several share a connection, as the windows of one browser do."""
 
-    def __init__(self, port: int, stack: AsyncExitStack, *, shared_by: int = 10) -> None:
+    def __init__(
+        self, port: int, stack: AsyncExitStack, *, shared_by: int = 10, options: Sequence[tuple[str, int]] = ()
+    ) -> None:
         """Connect to a port; the connections are closed with the stack."""
+        self._options = [*_OPTIONS, *options]
         self._port = port
         self._stack = stack
         self._shared_by = shared_by
@@ -123,7 +126,7 @@ class Connections:
     async def open(self, request: bytes) -> Any:
         """Return a new call."""
         if self._streams % self._shared_by == 0:
-            channel = grpc.aio.insecure_channel(f"127.0.0.1:{self._port}", options=_OPTIONS)
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{self._port}", options=self._options)
             self._channel = await self._stack.enter_async_context(channel)
         self._streams += 1
         metadata = (("authorization", f"Bearer {TOKEN}"),)

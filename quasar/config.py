@@ -20,6 +20,7 @@
 | `QUASAR_BARS_KEPT_DAYS`, `QUASAR_TICKS_KEPT_DAYS` | age at which they are dropped; 0: never | as set before |
 | `QUASAR_COMPRESS_AFTER_DAYS` | age at which TimescaleDB compresses them; 0: never | as set before |
 | `QUASAR_BUS_URL` | NATS server (JetStream) between DataHub replicas, `nats://host:4222` | off |
+| `QUASAR_BUS_BUFFER_MB` | live data that waits in a DataHub while the bus is away, in MiB | 256 |
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent | off |
 
 A value that holds a secret or comes from one may be given as `<variable>_FILE`, the path of a file with the value.
@@ -189,6 +190,8 @@ class Settings:
     """Where OpenTelemetry spans are sent; None: none are made."""
     bus_url: str | None = None
     """NATS server that carries live data between DataHub replicas; None: it stays in the process."""
+    bus_buffer_bytes: int = 256 * 1024 * 1024
+    """Live data that waits while the bus is away; what comes beyond is told as a gap."""
     storage: StoragePolicies = field(default_factory=StoragePolicies)
     log: LogSettings = field(default_factory=LogSettings)
     tls: TlsFiles = field(default_factory=TlsFiles)
@@ -216,6 +219,7 @@ class Settings:
             peers=peers(env),
             otlp_endpoint=env.text("OTEL_EXPORTER_OTLP_ENDPOINT"),
             bus_url=env.text("QUASAR_BUS_URL"),
+            bus_buffer_bytes=env.integer("QUASAR_BUS_BUFFER_MB", 256, at_least=1, at_most=65_536) * 1024 * 1024,
             storage=storage_policies(env),
             log=log_settings(env),
             tls=tls_files(env),

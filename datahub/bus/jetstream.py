@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections import deque
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
+from datahub.bus.outbox import Outbox
 from datahub.bus.outlet import RemoteFeeds
 from datahub.bus.packing import packed, unpacked
 from datahub.live.prices import PriceBoard
@@ -33,12 +34,12 @@ from quasar.convert.wire import read_fields
 STREAM: Final = "QUASAR_LIVE"
 SUBJECT: Final = "quasar.live"
 FEEDS_SUBJECT: Final = "quasar.feeds"
+BUFFER_BYTES: Final = 256 * 1024 * 1024
+"""What waits while the bus is away, unless it is set otherwise."""
 FLUSH_S: Final = 0.005
 """Entries are gathered for so long."""
-LARGEST_MESSAGE: Final = 256 * 1024
-"""Bytes of one message; servers take one MiB unless they are told otherwise."""
-LARGEST_OUTBOX: Final = 256 * 1024 * 1024
-"""Bytes that wait while the bus is away; what comes beyond is told as a hole."""
+LARGEST_INBOX: Final = 256 * 1024 * 1024
+"""Bytes that the library holds for this replica while it does not get to reading."""
 AGAIN_S: Final = 0.5
 TELL_S: Final = 1.0
 """The state of feeds is told so often."""
@@ -58,7 +59,15 @@ class JetStreamBus:
     """The bus of one replica."""
 
     def __init__(
-        self, connection: Any, *, epoch: int, first: int, last: int, clock: Clock, instance: str | None = None
+        self,
+        connection: Any,
+        *,
+        epoch: int,
+        first: int,
+        last: int,
+        clock: Clock,
+        buffer_bytes: int,
+        instance: str | None = None,
     ) -> None:
         """Use an open connection; `open_bus` makes one.
 
@@ -68,46 +77,35 @@ class JetStreamBus:
             first: Number of the first message that the stream has.
             last: Number of the last one.
             clock: The time.
+            buffer_bytes: What waits while the bus is away; what comes beyond is told as a hole.
             instance: Tells replicas apart.
         """
         self.epoch = epoch
         self.start = ((first - 1) << SHIFT) + _MOST + 1 if first > 1 else 0
         """Position before the first entry that is kept."""
         self.remote = RemoteFeeds()
-        self.refused_rows = 0
-        """Rows that no reader got because the bus was away for too long."""
         self.caught_up = asyncio.Event()
         """Set when everything that was there at the start has been read."""
         self._connection = connection
         self._stream = connection.jetstream(timeout=5.0)
+        self._following = max(1, first)
+        """Number of the next message."""
         self._last = last
         self._clock = clock
         self._instance = instance or secrets.token_hex(6)
-        self._outbox: deque[Entry] = deque()
-        self._bytes = 0
+        self.room = asyncio.Event()
+        """Set when live data goes out again of which something was left out: ask the outbox for the holes."""
+        self.outbox = Outbox(buffer_bytes, self.room.set)
         self._sent = 0
         self._unanswered: list[Entry] = []
         """On its way; nobody knows whether the bus has it."""
-        self._holes: set[int] = set()
 
     def publish(self, topic: Topic, field: bytes, rows: int) -> None:
         """Publish one encoded chunk; it comes back over the bus, also to this replica."""
-        if self._bytes + len(field) > LARGEST_OUTBOX:
-            if not self._holes:
-                _log.error("live data is left out: the bus is away for too long", waiting_bytes=self._bytes)
-            self._holes.add(topic.series_id)
-            self.refused_rows += rows
-            return
-        self._outbox.append(Entry(0, topic, field, rows, self._clock.time_ns()))
-        self._bytes += len(field)
+        self.outbox.put(Entry(0, topic, field, rows, self._clock.time_ns()))
 
     def forget(self, series_ids: Iterable[int]) -> None:
         """Nothing: another replica may go on with them."""
-
-    def take_holes(self) -> set[int]:
-        """Return the series of which something was left out since the last time."""
-        found, self._holes = self._holes, set()
-        return found
 
     async def send(self) -> None:
         """Send what is published, for ever and in order; what cannot be sent is kept and tried again."""
@@ -116,20 +114,13 @@ class JetStreamBus:
             await self._send_all()
 
     async def _send_all(self) -> None:
-        while self._unanswered or self._outbox:
+        while self._unanswered or self.outbox:
             if not self._unanswered:
-                self._unanswered = self._next_message()
+                self._unanswered = self.outbox.take(_MOST)
                 self._sent += 1
             await self._send_one(self._unanswered)
-            self._bytes -= sum(len(one.field) for one in self._unanswered)
+            self.outbox.done(self._unanswered)
             self._unanswered = []
-
-    def _next_message(self) -> list[Entry]:
-        taken, size = [self._outbox.popleft()], 0
-        while self._outbox and len(taken) < _MOST and size + len(self._outbox[0].field) < LARGEST_MESSAGE:
-            taken.append(self._outbox.popleft())
-            size += len(taken[-1].field)
-        return taken
 
     async def _send_one(self, entries: list[Entry]) -> None:
         # The server takes a message with the same id once, so an answer that was lost does no harm.
@@ -141,17 +132,23 @@ class JetStreamBus:
                 break
             except _PASSING as error:
                 if not told:
-                    _log.warning("live data waits for the bus", problem=str(error), waiting_bytes=self._bytes)
+                    _log.warning("live data waits for the bus", problem=str(error), bytes=self.outbox.waiting_bytes)
                     told = True
                 await self._clock.sleep(AGAIN_S)
 
     async def read(self, hub: Hub, board: PriceBoard) -> None:
-        """Hand everything on the bus to the readers of this replica, for ever."""
-        if not self._last:
-            self.caught_up.set()
+        """Hand everything on the bus to the readers of this replica, for ever.
+
+        Raises:
+            FailedPrecondition: The stream is gone, or another one is in its place.
+        """
         async for number, instance, payload in self._messages():
+            if number > self._following:
+                _log.error("the bus has dropped what was not read in time", messages=number - self._following)
+                hub.break_off(number << SHIFT)
+            self._following = number + 1
             own = instance == self._instance
-            for place, entry in enumerate(unpacked(payload), start=1):
+            for place, entry in enumerate(_read(payload), start=1):
                 position = (number << SHIFT) + place
                 hub.receive(entry.topic, entry.field, entry.rows, entry.time_ns, position)
                 if not own and entry.topic.content in _TICKS:
@@ -162,29 +159,40 @@ class JetStreamBus:
 
     async def _messages(self) -> AsyncIterator[tuple[int, str, bytes]]:
         """Yield the number, the replica and the bytes of each message, each once and in order."""
-        following = 1
         while True:
             try:
+                await self._look()
                 subscription = await self._stream.subscribe(
                     SUBJECT,
                     ordered_consumer=True,
-                    config=_begin(following),
+                    config=_begin(self._following),
                     idle_heartbeat=HEARTBEAT_S,
-                    pending_bytes_limit=LARGEST_OUTBOX,
+                    pending_bytes_limit=LARGEST_INBOX,
                 )
                 try:
                     async for message in subscription.messages:
                         number = message.metadata.sequence.stream
-                        if number < following:
-                            continue
-                        following = number + 1
-                        yield number, (message.headers or {}).get(_INSTANCE, ""), message.data
+                        if number >= self._following:
+                            yield number, (message.headers or {}).get(_INSTANCE, ""), message.data
                 finally:
                     with suppress(*_PASSING):
                         await subscription.unsubscribe()
             except _PASSING as error:
                 _log.warning("the bus is read again soon", problem=str(error))
             await self._clock.sleep(AGAIN_S)
+
+    async def _look(self) -> None:
+        """Make sure that the stream is the one whose numbers this replica goes on with, before it is read."""
+        try:
+            info = await self._connection.jsm(timeout=5.0).stream_info(STREAM)
+        except NotFoundError:
+            info = None
+        if info is None or _epoch(info) != self.epoch:
+            raise errors.FailedPrecondition(
+                "The stream of the bus is gone, and with it what its cursors stand for; start every DataHub again."
+            )
+        if not info.state.messages or info.state.first_seq > self._last:
+            self.caught_up.set()  # what was there at the start has grown too old
 
     async def tell_feeds(self, told: Callable[[], dict[str, Any]]) -> None:
         """Tell the other replicas how the feeds of this one are, for ever."""
@@ -200,10 +208,15 @@ class JetStreamBus:
         """Hear how the feeds of the other replicas are, for ever."""
         subscription = await self._connection.subscribe(FEEDS_SUBJECT)
         async for message in subscription.messages:
-            told = json.loads(message.data)
-            if told["instance"] == self._instance:
+            try:
+                told = json.loads(message.data)
+                instance, feeds = str(told["instance"]), dict(told["feeds"])
+            except (ValueError, KeyError, TypeError) as error:
+                _log.warning("what was told of feeds cannot be read", problem=str(error))
                 continue
-            for provider, facts in told["feeds"].items():
+            if instance == self._instance:
+                continue
+            for provider, facts in feeds.items():
                 before = self.remote.facts.get(provider, (0, {}))[1]
                 self.remote.facts[provider] = self._clock.time_ns(), facts
                 if any(before.get(name) != facts.get(name) for name in ("connected", "down", "refused")):
@@ -223,6 +236,20 @@ def _begin(following: int) -> Any:
     return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=following)
 
 
+def _read(payload: bytes) -> list[Entry]:
+    """Return the entries of a message; none when it is not one of ours."""
+    try:
+        return list(unpacked(payload))
+    except (struct.error, ValueError) as error:
+        _log.error("a message of the bus cannot be read", problem=str(error), bytes=len(payload))
+        return []
+
+
+def _epoch(info: Any) -> int:
+    """Return the life of a stream: when it was made, in milliseconds."""
+    return int(info.created.timestamp() * 1000) if info.created is not None else 0
+
+
 def _show(board: PriceBoard, entry: Entry) -> None:
     ((_, _, _, start, end),) = read_fields(entry.field)
     board.update(entry.topic.series_id, decode_ticks(entry.field[start:end]).columns)
@@ -232,6 +259,7 @@ async def open_bus(
     url: str,
     clock: Clock,
     *,
+    buffer_bytes: int = BUFFER_BYTES,
     max_bytes: int = 1024 * 1024 * 1024,
     max_age_s: float = 900.0,
     patience_s: float = 30.0,
@@ -241,6 +269,7 @@ async def open_bus(
     Args:
         url: `nats://host:port`, with user and password or token if the server wants them; several, by commas.
         clock: The time.
+        buffer_bytes: What waits while the bus is away; what comes beyond is told as a hole.
         max_bytes: What a new stream keeps.
         max_age_s: For how long it keeps it, seconds.
         patience_s: How long a server is waited for, seconds.
@@ -279,8 +308,14 @@ async def open_bus(
     state = info.state
     if info.created is None:
         raise errors.FailedPrecondition("QUASAR_BUS_URL must name a server that says when a stream was made")
-    epoch = int(info.created.timestamp() * 1000)
-    return JetStreamBus(connection, epoch=epoch, first=state.first_seq, last=state.last_seq, clock=clock)
+    return JetStreamBus(
+        connection,
+        epoch=_epoch(info),
+        first=state.first_seq,
+        last=state.last_seq,
+        clock=clock,
+        buffer_bytes=buffer_bytes,
+    )
 
 
 async def _complain(error: Exception) -> None:

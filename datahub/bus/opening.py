@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from datahub.bus.journal import Journal
+from datahub.bus.journal_writer import JournalWriter
 from quasar import logs
 from quasar.clock import Clock
 from quasar.config import Settings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _log = logs.get(__name__)
 
 
-async def open_carrier(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Journal | JetStreamBus | None:
+async def open_carrier(settings: Settings, clock: Clock, stack: AsyncExitStack) -> JournalWriter | JetStreamBus | None:
     """Return the bus between replicas where one is set, else the journal of this one; both end with the stack.
 
     Open it before whatever publishes is started: it must end after that.
@@ -36,7 +37,7 @@ async def open_carrier(settings: Settings, clock: Clock, stack: AsyncExitStack) 
         except ImportError:
             rule = "needs the library nats-py: install quasar-platform with the extra `nats`"
             raise BadSetting("QUASAR_BUS_URL", rule, None) from None
-        bus = await open_bus(settings.bus_url, clock)
+        bus = await open_bus(settings.bus_url, clock, buffer_bytes=settings.bus_buffer_bytes)
         stack.push_async_callback(bus.close)
         return bus
     try:
@@ -44,5 +45,6 @@ async def open_carrier(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     except OSError as error:
         _log.warning("the live log is not kept on disk; cursors end with this process", problem=str(error))
         return None
-    stack.callback(journal.close)
-    return journal
+    writer = JournalWriter(journal)
+    stack.push_async_callback(writer.close)
+    return writer

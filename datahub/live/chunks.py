@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -15,10 +17,19 @@ from quasar.convert.wire import Buffer, WireType
 from quasar.model.bars import BarColumns, BarOrigin
 from quasar.model.ticks import TickColumns, TickKind
 
+MOST_ROWS: Final = 4096
+"""Rows of one chunk: some 250 KiB, so that every client, and a bus, takes the message that it stands in."""
+
 _NS = struct.Struct("<q")
 _FIELD = wire.tag(TICKS, WireType.LENGTH)
 _PUBLISH = wire.tag(TICK_CHUNK.columns["publish_time_ns"][0], WireType.LENGTH)
 _FIRST = wire.tag(TICK_CHUNK.numbers["first_sequence"], WireType.VARINT)
+
+
+def pieces(ticks: TickColumns) -> Iterator[TickColumns]:
+    """Yield ticks in pieces of which each makes a chunk."""
+    for first in range(0, len(ticks), MOST_ROWS):
+        yield ticks[first : first + MOST_ROWS]
 
 
 def tick_field(series_id: int, ticks: TickColumns, first: int, now_ns: int, encoded: Buffer | None) -> bytes:

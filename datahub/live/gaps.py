@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from datahub.live.symbols import LiveSeries
 from datahub.series.series import SeriesName
 from datahub.store.statements import SQL
 from quasar import errors, logs
@@ -79,6 +80,30 @@ class FeedGaps:
         await self.write()
         self._tell(ended)
         return ended
+
+    async def left_out(self, series: LiveSeries, start_ns: int, end_ns: int, why: str) -> None:
+        """Tell readers that no stream has what lies between two event times, although it was taken in.
+
+        It is recorded only where it is really missing: where the ticks are not stored.
+        """
+        name, series_id = series.ticks.name, series.ticks.series_id
+        if not series.store_ticks:
+            gap = await self.open(series_id, name, start_ns, why, "OVERLOAD")
+            await self.close(gap, end_ns, repaired=False, evidence=f"{why}; ticks are not stored, bars are")
+            return
+        evidence = f"{why}; it is stored: read what lies between from the store"
+        self._tell(
+            FeedGap(
+                gap_id=0,
+                series_id=series_id,
+                name=name,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                state="UNREPAIRABLE",
+                cause="OVERLOAD",
+                evidence=evidence,
+            )
+        )
 
     async def run(self, clock: Clock) -> None:
         """Write down for ever what could not be written at once."""

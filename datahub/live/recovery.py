@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 
 from datahub.stream.log import Entry
 from datahub.stream.topic import Content
@@ -47,6 +47,18 @@ class Recovered:
             origin = BarOrigin.LIVE_TICKS if columns.origin is None else BarOrigin(int(columns.origin[0]))
             found += [(bar, origin) for bar in columns.bars()]
         return found
+
+
+def last_events(entries: Sequence[Entry], wanted: Set[int]) -> dict[int, int]:
+    """Return the event time of the last tick of some series of ticks, as far as the entries have one, by series."""
+    found: dict[int, int] = {}
+    for entry in reversed(entries):
+        series_id = entry.topic.series_id
+        if entry.topic.content in _TICKS and series_id in wanted and series_id not in found:
+            found[series_id] = int(decode_ticks(_payload(entry.field)).columns.event_time_ns.max())
+            if len(found) == len(wanted):
+                break
+    return found
 
 
 def _payload(field: bytes) -> bytes:

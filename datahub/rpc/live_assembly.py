@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from datahub.bus.journal import Journal
+from datahub.bus.journal_writer import JournalWriter
 from datahub.bus.outlet import Outlet
 from datahub.ingest.writer import BarWriter
 from datahub.live.coverage import LiveCoverage
@@ -18,6 +18,7 @@ from datahub.live.prices import PriceBoard
 from datahub.live.recovery import Recovered
 from datahub.live.storage import LiveStore, MakesRoom
 from datahub.live.symbols import LiveSymbols
+from datahub.live.unkept import tell_unkept
 from datahub.live.vendor_bars import Disagreements
 from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.live_messages import gap_message
@@ -25,7 +26,7 @@ from datahub.rpc.live_selectors import LiveSelectors
 from datahub.rpc.live_service import LiveService
 from datahub.stream.envelope import GAPS
 from datahub.stream.hub import Hub
-from datahub.stream.log import LiveLog
+from datahub.stream.log import Entry, LiveLog
 from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
 from quasar.convert import wire
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 
 HEARD_S = 1.5
 """After so long every other replica has told of its feeds."""
-HOLES_S = 1.0
-"""What the bus left out is told so often."""
+BUS_WAS_AWAY = "the bus between replicas was away for too long"
 Start = Callable[..., Any]
 """Runs a task beside: `start(coroutine, name)`."""
 
@@ -55,7 +55,7 @@ class LiveHalf:
         start: Start,
         events: Events,
         writer: BarWriter,
-        carrier: Journal | JetStreamBus | None = None,
+        carrier: JournalWriter | JetStreamBus | None = None,
         leases: Leases | None = None,
     ) -> None:
         """Put it together; `run` starts it.
@@ -72,10 +72,11 @@ class LiveHalf:
                 process.
             leases: Which feeds run here; for replicas that share a bus.
         """
-        journal = carrier if isinstance(carrier, Journal) else None
-        self._bus = None if isinstance(carrier, Journal) else carrier
+        journal = carrier if isinstance(carrier, JournalWriter) else None
+        self._bus = None if isinstance(carrier, JournalWriter) else carrier
         self._start = start
         self._clock = clock
+        self._database = database
         self.hub = _hub(journal, clock) if self._bus is None else _hub_of_bus(self._bus, clock)
         self._outlet: Outlet = self._bus or self.hub
         self.board = PriceBoard()
@@ -125,18 +126,28 @@ class LiveHalf:
         if self._bus is not None:
             await self._bus.caught_up.wait()
             await self._clock.sleep(HEARD_S)
+        else:
+            await tell_unkept(self._database, self.gaps, self._kept(), self._clock)
         await self.feeds.run()
 
     async def _tell_holes(self, bus: JetStreamBus) -> None:
-        """Tell readers of what the bus could not carry: it is stored, and no stream has it."""
+        """Tell readers of what the bus could not carry and no stream has."""
         while True:
-            await self._clock.sleep(HOLES_S)
-            for series_id in bus.take_holes():
-                await self.ingest.left_out(series_id, "the bus between replicas was away for too long")
+            await bus.room.wait()
+            bus.room.clear()
+            holes = bus.outbox.take_holes()
+            for series in self.feeds.symbols.current.values():
+                mine = [holes[series_id] for series_id in series.all_ids if series_id in holes]
+                if mine:
+                    start_ns, end_ns = min(one.start_ns for one in mine), max(one.end_ns for one in mine)
+                    await self.gaps.left_out(series, start_ns, end_ns, BUS_WAS_AWAY)
+
+    def _kept(self) -> list[Entry]:
+        return list(self.hub.log.after(self.hub.log.earliest))
 
     def _recover(self) -> Recovered:
         """Return what the log holds: what is published of a symbol before it is followed here may not be stored."""
-        return Recovered(self.hub.log.after(self.hub.log.earliest))
+        return Recovered(self._kept())
 
     def _tell(self, gap: FeedGap) -> None:
         self._outlet.publish(
@@ -144,13 +155,13 @@ class LiveHalf:
         )
 
 
-def _hub(journal: Journal | None, clock: Clock) -> Hub:
+def _hub(writer: JournalWriter | None, clock: Clock) -> Hub:
     """Return a hub that goes on where the journal ends."""
-    if journal is None:
+    if writer is None:
         return Hub(LiveLog(clock.time_ns() // 1_000_000), clock)
-    hub = Hub(LiveLog(journal.epoch, position=journal.start), clock, journal.keep)
-    for entry in journal.entries:
-        hub.restore(entry)
+    journal = writer.journal
+    hub = Hub(LiveLog(journal.epoch, position=journal.start, lost=journal.lost), clock, writer)
+    hub.restore(journal.entries, journal.kept)
     journal.forget_entries()
     return hub
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from datahub.live.ingest import LiveIngest
 from datahub.live.symbols import LiveSeries
 from datahub.rpc import live_messages
-from datahub.stream.batch import Portion
+from datahub.stream.batch import Past, Portion
 from datahub.stream.envelope import envelope, numbered
 from datahub.stream.hub import FLUSH_S, Hub
 from datahub.stream.log import Cursor
@@ -34,8 +34,8 @@ _Key = tuple[str, str, int]
 
 
 def flush_seconds(request: pb.StreamMarketDataRequest, policy: Policy) -> float:
-    """Return for how long data is gathered for a stream."""
-    return max(FLUSH_S, seconds(request.flush_interval) or USUAL_FLUSH_S[policy])
+    """Return for how long data is gathered for a stream: whole looks of the hub, so that streams share flushes."""
+    return max(1, round((seconds(request.flush_interval) or USUAL_FLUSH_S[policy]) / FLUSH_S)) * FLUSH_S
 
 
 class FeedView(Protocol):
@@ -76,12 +76,19 @@ class Session:
     """Items that were added and not told yet."""
     removed: list[Item] = field(default_factory=list)
     """Items that were taken out and not told yet."""
-    past: deque[Portion] = field(default_factory=deque)
+    past: deque[Past] = field(default_factory=deque)
     """What comes before everything that waits in the reader."""
     phase: tuple[Any, tuple[str, ...]] | None = None
     """The phase that ends with `past`, and whose it is."""
     ended: bool = False
     """Another stream took over its id."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the client changes its selection."""
+
+    @property
+    def begins(self) -> bool:
+        """Whether a past is to be told, be it an empty one."""
+        return bool(self.past) or self.phase is not None
 
 
 class Sessions:
@@ -107,14 +114,18 @@ class Sessions:
         if self._sessions.get(key) is session:
             del self._sessions[key]
 
-    def find(self, session_id: str) -> Session:
+    def find(self, session_id: str, same: Session | None = None) -> Session:
         """Return a session of the caller.
+
+        Args:
+            session_id: Its id.
+            same: It must still be this one.
 
         Raises:
             NotFound: The caller has no such session here.
         """
         session = self._sessions.get((_principal(), session_id))
-        if session is None:
+        if session is None or session is not (same or session):
             raise errors.NotFound(
                 f"You have no stream with the session {session_id!r} at this DataHub; its id stands in the first "
                 "envelope.",
@@ -192,7 +203,7 @@ class MarketDataStream:
                 self._sent = clock.monotonic()
                 continue
             news = await self._look_around()
-            if news is not None and self._session.past:
+            if news is not None and self._session.begins:
                 for written in self._before(news):
                     yield written
                 news = None
@@ -211,7 +222,7 @@ class MarketDataStream:
         session, feeds = self._session, self._feeds
         return not (
             session.ended
-            or session.past
+            or session.begins
             or session.news
             or session.removed
             or session.reader.missed_something
@@ -288,11 +299,11 @@ class MarketDataStream:
     def _before(self, message: pb.StreamMarketDataResponse) -> Iterable[bytes]:
         """Return the envelopes of a message and of the past that stands behind it; the last one ends the phase."""
         session = self._session
-        portions, session.past = list(session.past) or [Portion(b"", 0)], deque()
+        portions, session.past = session.past or deque([Past(())]), deque()
         phase, session.phase = session.phase, None
-        for place, portion in enumerate(portions, start=1):
-            cursor = session.reader.cursor
-            if place == len(portions):
+        while portions:
+            portion, cursor = portions.popleft(), session.reader.cursor
+            if not portions:
                 if phase is not None:
                     message.completed_phases.add(phase=phase[0], selector_ids=phase[1])
             elif phase is not None and phase[0] == stream_pb2.STREAM_PHASE_REPLAY:
@@ -305,7 +316,7 @@ class MarketDataStream:
         session = self._session
         changed = self._feeds.revision != self._revision
         drops = session.reader.reported() if session.reader.missed_something else None
-        if not (changed or drops or session.news or session.removed or session.past):
+        if not (changed or drops or session.news or session.removed or session.begins):
             return None
         news = pb.StreamMarketDataResponse()
         for item in session.removed:
@@ -317,7 +328,7 @@ class MarketDataStream:
             self._revision = self._feeds.revision
             self._tell_changes(news)
         news.dropped.extend(live_messages.dropped(drops or {}))
-        return news if news.ByteSize() or session.past else None
+        return news if news.ByteSize() or session.begins else None
 
     def _announce(self, message: pb.StreamMarketDataResponse, items: Iterable[Item]) -> None:
         told = list(items)

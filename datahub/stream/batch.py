@@ -63,6 +63,23 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """Entries of the log that a reader takes at once; they are joined only then, so that a long past costs little."""
+
+    entries: Sequence[Entry]
+
+    @property
+    def payload(self) -> bytes:
+        """The entries, joined."""
+        return b"".join([entry.field for entry in self.entries])
+
+    @property
+    def last_position(self) -> int:
+        """Position of the last entry; 0: there is none."""
+        return self.entries[-1].position if self.entries else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Portion:
     """What a reader takes at once."""
 

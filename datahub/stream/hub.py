@@ -6,14 +6,16 @@ milliseconds, joined once for each distinct selection, and handed to the readers
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from datahub.stream.batch import PORTION_BYTES, Batch, Portion
+from datahub.stream.batch import PORTION_BYTES, Batch, Past
 from datahub.stream.log import Cursor, Entry, LiveLog
 from datahub.stream.reader import Bounds, Policy, Reader
 from datahub.stream.topic import Content, Topic
+from quasar import logs
 from quasar.clock import Clock
 
 FLUSH_S: Final = 0.005
@@ -21,8 +23,27 @@ FLUSH_S: Final = 0.005
 WRITES_PER_S: Final = 15_000
 """Writes that one core makes at the most; with more busy readers entries are gathered for longer."""
 
-Keep = Callable[[Sequence[Entry]], None]
-"""Keeps entries beyond the life of this process."""
+PATIENCE_S: Final = 0.25
+"""Readers wait so long for the disk, seconds; then they are served before what they get is kept."""
+
+_log = logs.get(__name__)
+
+
+class Keeper(Protocol):
+    """Keeps entries beyond the life of this process."""
+
+    @property
+    def kept(self) -> int:
+        """Position up to which it is done with everything."""
+        ...
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Take entries, in order and without waiting; they are kept now or some time later."""
+        ...
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call back on the running event loop when `kept` has grown."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -41,14 +62,30 @@ class Group:
 
 
 class Hub:
-    """Publishes into the log and flushes to the readers. Belongs to one event loop."""
+    """Publishes into the log and flushes to the readers. Belongs to one event loop.
 
-    def __init__(self, log: LiveLog, clock: Clock, keep: Keep | None = None) -> None:
-        """Publish into `log`; `keep` gets everything before a reader gets it, or a cursor after it."""
+    With a keeper, what is published enters the log when it is kept: no reader gets it before, and no cursor lies after
+    it. Only when the disk takes longer than readers can wait do they go ahead of it.
+    """
+
+    def __init__(self, log: LiveLog, clock: Clock, keeper: Keeper | None = None) -> None:
+        """Publish into `log`, as soon as `keeper` has it."""
         self.log = log
         self._clock = clock
-        self._keep = keep
-        self._unkept: list[Entry] = []
+        self._keeper = keeper
+        self._position = log.position
+        """Of the newest entry, in the log or on its way there."""
+        self._staged: deque[Entry] = deque()
+        """Published, and not in the log so far."""
+        self._staged_bytes = 0
+        self._unsent: list[Entry] = []
+        """Those of them that the keeper does not have so far."""
+        self._on_way: deque[tuple[int, float]] = deque()
+        """What the keeper was given: up to which position, and when."""
+        self._ahead = False
+        """Whether readers are ahead of the keeper."""
+        self._forgotten: dict[int, int] = {}
+        """Series that were given up while something of them was on its way, and up to which position."""
         self._groups: dict[tuple[frozenset[Topic], float], Group] = {}
         self._group_of: dict[Reader, Group] = {}
         self._interested: dict[Topic, list[Group]] = {}
@@ -64,8 +101,8 @@ class Hub:
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits for the slowest reader."""
-        return max((reader.queued_bytes for reader in self._group_of), default=0)
+        """What waits for the keeper and for the slowest reader."""
+        return self._staged_bytes + max((reader.queued_bytes for reader in self._group_of), default=0)
 
     def publish(self, topic: Topic, field: bytes, rows: int) -> Entry:
         """Publish one encoded chunk; it reaches the readers at the next flush."""
@@ -73,33 +110,71 @@ class Hub:
 
     def receive(self, topic: Topic, field: bytes, rows: int, time_ns: int, position: int = 0) -> Entry:
         """Take a chunk that was published elsewhere, at a time and with a position that were given to it there."""
-        entry = self.log.append(topic, field, rows, time_ns, position)
-        if self._keep is not None:
-            self._unkept.append(entry)
-        self._latest[topic] = entry
         self.rows_published += rows
-        for group in self._interested.get(topic, ()):
+        self._position = position or self._position + 1
+        entry = Entry(self._position, topic, field, rows, time_ns)
+        if self._keeper is None:
+            self._admit(entry)
+            return entry
+        self._staged.append(entry)
+        self._staged_bytes += len(field)
+        self._unsent.append(entry)
+        if topic.content is Content.FORMING_BARS:
+            self._latest[topic] = entry  # made for a snapshot that is taken now, and nothing that a cursor counts
+        return entry
+
+    def _admit(self, entry: Entry) -> None:
+        """Let an entry into the log, and to the readers at the next flush."""
+        self.log.add(entry)
+        if entry.position > self._forgotten.get(entry.topic.series_id, 0):
+            self._latest[entry.topic] = entry
+        for group in self._interested.get(entry.topic, ()):
             if not group.pending:
                 self._busy[group] = None
             group.pending.append(entry)
-            group.pending_bytes += len(field)
+            group.pending_bytes += len(entry.field)
             if group.pending_bytes >= PORTION_BYTES:
                 self._flush(group)
-        return entry
 
-    def restore(self, entry: Entry) -> None:
-        """Take back an entry that was kept; there are no readers so far."""
-        self.log.append(entry.topic, entry.field, entry.rows, entry.time_ns, entry.position)
-        self._latest[entry.topic] = entry
+    def restore(self, entries: Iterable[Entry], position: int) -> None:
+        """Take back what was kept, and go on after a position; there are no readers so far."""
+        for entry in entries:
+            self.log.add(entry)
+            self._latest[entry.topic] = entry
+        self.log.go_on_at(position)
+        self._position = position
 
     def settle(self) -> None:
-        """Let everything that was published be kept; a cursor that is given out afterwards is good for ever."""
-        if self._unkept and self._keep is not None:
-            entries, self._unkept = self._unkept, []
-            self._keep(entries)
+        """Hand what was published to the keeper, and let into the log what is kept."""
+        if self._keeper is None:
+            return
+        if self._unsent:
+            entries, self._unsent = self._unsent, []
+            self._on_way.append((entries[-1].position, self._clock.monotonic()))
+            self._keeper.keep(entries)
+        kept = self._readable(self._keeper.kept)
+        while self._staged and self._staged[0].position <= kept:
+            entry = self._staged.popleft()
+            self._staged_bytes -= len(entry.field)
+            self._admit(entry)
+        while self._on_way and self._on_way[0][0] <= kept:
+            self._on_way.popleft()
+        if not self._staged:
+            self._forgotten.clear()
+
+    def _readable(self, kept: int) -> int:
+        """Return up to which position readers may get everything, where so much is kept."""
+        late_s = self._clock.monotonic() - self._on_way[0][1] if self._on_way else 0.0
+        ahead = kept < self.log.position or late_s > PATIENCE_S
+        if ahead is not self._ahead:
+            self._ahead = ahead
+            note = _log.warning if ahead else _log.info
+            note("readers do not wait for the disk any more" if ahead else "the disk has caught up with the readers")
+        return self._position if ahead else kept
 
     def flush(self) -> None:
-        """Hand what was published since the last flush to the readers."""
+        """Hand what came into the log since the last flush to the readers."""
+        self.settle()
         for group in list(self._busy):
             self._flush(group)
 
@@ -116,13 +191,23 @@ class Hub:
 
     async def run(self) -> None:
         """Flush for ever."""
-        while True:
-            await self._clock.sleep(FLUSH_S)
+        if self._keeper is not None:
+            self._keeper.listen(self._heard)
+        try:
+            while True:
+                await self._clock.sleep(FLUSH_S)
+                self.settle()
+                # What was just given to the keeper is most often kept a moment later, and goes out with the rest then.
+                if len(self._on_way) != 1:
+                    self.flush_due()
+        finally:
             self.settle()
-            self.flush_due()
+
+    def _heard(self) -> None:
+        self.settle()
+        self.flush_due()
 
     def _flush(self, group: Group) -> None:
-        self.settle()
         group.position = self.log.position
         entries, group.pending = group.pending, []
         if not entries:
@@ -137,7 +222,7 @@ class Hub:
     def join(
         self, topics: frozenset[Topic], policy: Policy, bounds: Bounds | None = None, *, flush_s: float = 0.0
     ) -> Reader:
-        """Return a new reader that begins right after everything published so far.
+        """Return a new reader that begins right after everything in the log.
 
         Args:
             topics: What it selects.
@@ -145,7 +230,6 @@ class Hub:
             bounds: How much may wait for it.
             flush_s: How long data is gathered for it, seconds.
         """
-        self.settle()
         reader = Reader(topics, policy, self.log.head, bounds, flush_s=flush_s)
         self._enter(reader)
         return reader
@@ -156,9 +240,11 @@ class Hub:
         self._exit(reader)
 
     def change(self, reader: Reader, topics: frozenset[Topic]) -> None:
-        """Give a reader another selection; what waits for it stays."""
-        if (group := self._group_of.get(reader)) is not None:
-            self._flush(group)
+        """Give a reader another selection; what waits for it stays. One that has left stays away."""
+        group = self._group_of.get(reader)
+        if group is None:
+            return
+        self._flush(group)
         self._exit(reader)
         reader.topics = topics
         self._enter(reader)
@@ -193,7 +279,6 @@ class Hub:
 
     def cursor_of(self, reader: Reader) -> Cursor:
         """Return where a reader resumes that has everything which it was given so far."""
-        self.settle()
         if (group := self._group_of.get(reader)) is not None:
             reader.caught_up(group.position if group.pending else self.log.position)
         return reader.cursor
@@ -204,7 +289,17 @@ class Hub:
         for reader in self._group_of:
             reader.wake()
 
-    def replay(self, topics: frozenset[Topic], cursor: Cursor) -> list[Portion]:
+    def break_off(self, position: int) -> None:
+        """Go on after a position, behind a hole that nobody can fill here; readers end and are told."""
+        self.log.break_off(position)
+        self._position = position
+        for group in self._groups.values():
+            group.pending, group.pending_bytes, group.position = [], 0, position
+        self._busy.clear()
+        for reader in self._group_of:
+            reader.break_off(self.log.earliest)
+
+    def replay(self, topics: frozenset[Topic], cursor: Cursor) -> list[Past]:
         """Return what the log holds of the topics after a cursor.
 
         Bars that were forming are left out: what they became follows them.
@@ -212,7 +307,6 @@ class Hub:
         Raises:
             CursorExpired: It is no longer kept.
         """
-        self.settle()
         wanted = (
             entry
             for entry in self.log.after(cursor)
@@ -220,34 +314,33 @@ class Hub:
         )
         return _portions(wanted)
 
-    def replay_last(self, topics: frozenset[Topic], rows: int) -> list[Portion]:
+    def replay_last(self, topics: frozenset[Topic], rows: int) -> list[Past]:
         """Return the chunks of the log that hold the last rows, so many of each topic; forming bars are left out."""
-        self.settle()
         return _portions(self.log.last(topics, rows))
 
-    def snapshot(self, topics: frozenset[Topic]) -> list[Portion]:
+    def snapshot(self, topics: frozenset[Topic]) -> list[Past]:
         """Return the latest entry of each topic."""
-        self.settle()
         found = [entry for topic in topics if (entry := self._latest.get(topic)) is not None]
         return _portions(sorted(found, key=lambda entry: entry.position))
 
     def forget(self, series_ids: Iterable[int]) -> None:
         """Leave series out of later snapshots: nothing comes of them any more."""
         gone = set(series_ids)
+        if self._staged:
+            self._forgotten.update(dict.fromkeys(gone, self._position))
         for topic in [topic for topic in self._latest if topic.series_id in gone]:
             del self._latest[topic]
 
 
-def _portions(entries: Iterable[Entry]) -> list[Portion]:
-    """Join entries to messages that a client takes."""
-    portions: list[Portion] = []
-    fields: list[bytes] = []
-    size = position = 0
+def _portions(entries: Iterable[Entry]) -> list[Past]:
+    """Part entries into messages that a client takes."""
+    portions: list[Past] = []
+    part: list[Entry] = []
+    size = 0
     for entry in entries:
-        if fields and size + len(entry.field) > PORTION_BYTES:
-            portions.append(Portion(b"".join(fields), position))
-            fields, size = [], 0
-        fields.append(entry.field)
+        if part and size + len(entry.field) > PORTION_BYTES:
+            portions.append(Past(part))
+            part, size = [], 0
+        part.append(entry)
         size += len(entry.field)
-        position = entry.position
-    return [*portions, Portion(b"".join(fields), position)] if fields else portions
+    return [*portions, Past(part)] if part else portions

@@ -6,14 +6,18 @@ follows from here, without a hole, or is told the earliest cursor that is left.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from datahub.stream.topic import Content, Topic
 from quasar import errors
+
+_HEX: Final = re.compile("[0-9a-f]{1,16}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,23 +53,39 @@ class Cursor:
             InvalidCursor: It is no cursor.
         """
         epoch, _, position = text.partition(".")
-        try:
-            return cls(int(epoch, 16), int(position, 16))
-        except ValueError:
-            raise errors.InvalidCursor(f"cursor must be one that a stream sent, was {text[:40]!r}") from None
+        if not (_HEX.fullmatch(epoch) and _HEX.fullmatch(position)):
+            raise errors.InvalidCursor(f"cursor must be one that a stream sent, was {text[:40]!r}")
+        return cls(int(epoch, 16), int(position, 16))
+
+
+def expired(cursor: Cursor, earliest: Cursor) -> errors.CursorExpired:
+    """Return what a reader is told when what follows its cursor is no longer kept."""
+    return errors.CursorExpired(
+        f"What follows the cursor {cursor} is no longer kept; resume from {earliest} and read what lies between from "
+        "the store.",
+        metadata={"earliest_cursor": str(earliest)},
+    )
 
 
 class LiveLog:
     """Keeps what was published until it is too much or too old."""
 
     def __init__(
-        self, epoch: int, *, position: int = 0, max_bytes: int = 64 * 1024 * 1024, max_age_ns: int = 900_000_000_000
+        self,
+        epoch: int,
+        *,
+        position: int = 0,
+        lost: Sequence[tuple[int, int]] = (),
+        max_bytes: int = 64 * 1024 * 1024,
+        max_age_ns: int = 900_000_000_000,
     ) -> None:
         """Begin an epoch, or go on in one.
 
         Args:
             epoch: Greater than that of every former log.
             position: Of the last entry before the first that will be kept.
+            lost: Stretches between two positions in which nobody knows what was published: former lives of the log
+                ended there, and the next one began far beyond.
             max_bytes: Encoded bytes that are kept.
             max_age_ns: Age that is kept, nanoseconds.
         """
@@ -73,6 +93,7 @@ class LiveLog:
         self.position = position
         """Position of the newest entry."""
         self._left_out = position
+        self._lost = tuple(lost)
         self.size_bytes = 0
         self._entries: deque[Entry] = deque()
         self._max_bytes = max_bytes
@@ -94,18 +115,31 @@ class LiveLog:
         return self._entries[0].time_ns if self._entries else 0
 
     def append(self, topic: Topic, field: bytes, rows: int, time_ns: int, position: int = 0) -> Entry:
-        """Publish one chunk; the oldest entries go when there is too much. A position that is given is the next one."""
-        self.position = position or self.position + 1
-        entry = Entry(self.position, topic, field, rows, time_ns)
+        """Publish one chunk. A position that is given is the next one."""
+        entry = Entry(position or self.position + 1, topic, field, rows, time_ns)
+        self.add(entry)
+        return entry
+
+    def add(self, entry: Entry) -> None:
+        """Take the next entry; the oldest ones go when there is too much."""
+        self.position = entry.position
         self._entries.append(entry)
-        self.size_bytes += len(field)
-        while self._entries and (
-            self.size_bytes > self._max_bytes or self._entries[0].time_ns < time_ns - self._max_age_ns
-        ):
+        self.size_bytes += len(entry.field)
+        oldest_ns = entry.time_ns - self._max_age_ns
+        while self._entries and (self.size_bytes > self._max_bytes or self._entries[0].time_ns < oldest_ns):
             oldest = self._entries.popleft()
             self.size_bytes -= len(oldest.field)
             self._left_out = oldest.position
-        return entry
+
+    def go_on_at(self, position: int) -> None:
+        """Give the next entry a position after this one."""
+        self.position = position
+
+    def break_off(self, position: int) -> None:
+        """Forget everything and go on after a position: what lies before it is not all here."""
+        self._entries.clear()
+        self.size_bytes = 0
+        self.position = self._left_out = position
 
     def after(self, cursor: Cursor) -> Iterator[Entry]:
         """Return the entries after a cursor.
@@ -115,12 +149,9 @@ class LiveLog:
         """
         if cursor.epoch > self.epoch or (cursor.epoch == self.epoch and cursor.position > self.position):
             raise errors.InvalidCursor(f"cursor must be one of this log, was {cursor}, which is ahead of it")
-        if cursor.epoch < self.epoch or cursor.position < self.earliest.position:
-            raise errors.CursorExpired(
-                f"What follows the cursor {cursor} is no longer kept; resume from {self.earliest} and read what lies "
-                "between from the store.",
-                metadata={"earliest_cursor": str(self.earliest)},
-            )
+        in_the_dark = any(begin < cursor.position < end for begin, end in self._lost)
+        if cursor.epoch < self.epoch or cursor.position < self.earliest.position or in_the_dark:
+            raise expired(cursor, self.earliest)
         skip = bisect_right(self._entries, cursor.position, key=lambda entry: entry.position)
         return islice(self._entries, skip, None)
 

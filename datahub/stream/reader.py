@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from datahub.stream.batch import PORTION_BYTES, Batch, Portion
-from datahub.stream.log import Cursor, Entry
+from datahub.stream.log import Cursor, Entry, expired
 from datahub.stream.topic import NEVER_LEFT_OUT, Topic
 from quasar import errors
 
@@ -75,6 +75,8 @@ class Reader:
         self._oldest_ns = 0
         self._bell = Bell()
         self._slow = False
+        self._earliest: Cursor | None = None
+        """Where it may begin anew when the log broke off."""
         self._unreported = False
 
     @property
@@ -117,6 +119,12 @@ class Reader:
         if not self.queued_bytes and not self._slow:
             self.position = self._offered = max(self.position, position)
 
+    def break_off(self, earliest: Cursor) -> None:
+        """End: what follows is not all there; `earliest` is where the log goes on."""
+        self._give_up()
+        self._earliest = earliest
+        self._bell.ring()
+
     def wake(self) -> None:
         """Let the writer look around, for example because the service stops."""
         self._bell.ring()
@@ -136,7 +144,10 @@ class Reader:
         Raises:
             SlowReader: More was waiting than is allowed; the stream ends, and goes on at another call after its cursor,
                 which the metadata name.
+            CursorExpired: The log broke off; what follows is not all there.
         """
+        if self._earliest is not None:
+            raise expired(self.cursor, self._earliest)
         if self._slow:
             raise errors.SlowReader(
                 f"The reader fell too far behind; resume from the cursor {self.cursor}, or ask for CONFLATE, which "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.integration.datahub.live.replicas import nats, replicas
 from tests.integration.services.conftest import bearers, start
 
-__all__ = ["bearers", "start"]
+__all__ = ["bearers", "nats", "replicas", "start"]

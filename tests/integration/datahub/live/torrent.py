@@ -15,6 +15,8 @@ from tests.integration.services.conftest import as_
 SYMBOL = "BTC/USD"
 TORRENT_ROWS = 300_000
 """Some 18 MiB as they are sent; a reader may have 8 MiB waiting."""
+STEP_NS = 6_000_000
+"""Time from trade to trade."""
 
 _SOURCE = """
 import asyncio
@@ -24,7 +26,7 @@ import numpy as np
 from quasar.provider import GapCause, GapNotice, Provider, TickColumns
 
 BASE_NS = {base_ns}
-STEP_NS = 6_000_000
+STEP_NS = {step_ns}
 ROWS = {rows}
 PIECE = 2_000
 
@@ -73,11 +75,11 @@ _MANIFEST: dict[str, Any] = {
 }
 
 
-async def torrent(database: Database) -> None:
-    """Subscribe to live data of the torrent. Nothing of it is stored."""
-    source = _SOURCE.format(base_ns=time.time_ns() + 600_000_000_000, rows=TORRENT_ROWS).encode()
+async def torrent(database: Database, *, stored: bool = False) -> None:
+    """Subscribe to live data of the torrent; its ticks are stored if wished."""
+    source = _SOURCE.format(base_ns=time.time_ns() + 600_000_000_000, rows=TORRENT_ROWS, step_ns=STEP_NS).encode()
     await live(database, await add_provider(database, "torrent", source, _MANIFEST), SYMBOL)
-    await database.execute("update registry.provider_subscription set store_ticks = false")
+    await database.execute("update registry.provider_subscription set store_ticks = $1", stored)
 
 
 async def let_go(hub: Any, bearer: str) -> None:

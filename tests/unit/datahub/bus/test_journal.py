@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datahub.bus import journal as journals
 from datahub.bus.journal import Journal
 from datahub.stream.hub import Hub
-from datahub.stream.log import Cursor, LiveLog
+from datahub.stream.log import Cursor, Entry, LiveLog
 from datahub.stream.topic import Content, Topic
 from quasar import errors
 from quasar.testing.clock import FakeClock
@@ -22,11 +24,11 @@ LIVES = itertools.count()
 class Life:
     """One life of a DataHub over a journal."""
 
-    def __init__(self, folder: Path, **options: int) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.journal = Journal(folder, NOW + next(LIVES) * 1_000_000_000, **options)
-        self.hub = Hub(LiveLog(self.journal.epoch, position=self.journal.start), FakeClock(), self.journal.keep)
-        for entry in self.journal.entries:
-            self.hub.restore(entry)
+        log = LiveLog(self.journal.epoch, position=self.journal.start, lost=self.journal.lost)
+        self.hub = Hub(log, FakeClock(), self.journal)
+        self.hub.restore(self.journal.entries, self.journal.kept)
 
     def publish(self, *numbers: int) -> None:
         """Publish numbers in one flush."""
@@ -77,7 +79,7 @@ def test_a_record_that_was_cut_reached_nobody_and_is_left_out(tmp_path: Path, lo
     (file,) = tmp_path.glob("*.log")
     file.write_bytes(file.read_bytes()[:-lost])
     second = Life(tmp_path)
-    assert second.hub.log.head == cursor
+    assert second.after(cursor) == []
     second.publish(3)
     second.killed()
     assert Life(tmp_path).after(cursor) == [3]
@@ -142,19 +144,20 @@ def test_one_folder_has_one_journal(tmp_path: Path) -> None:
     Journal(tmp_path, NOW).close()
 
 
-def test_a_disk_that_takes_nothing_more_ends_the_journal_and_not_the_stream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    life = Life(tmp_path)
+def test_a_disk_that_takes_nothing_more_ends_the_journal_and_not_the_stream(tmp_path: Path) -> None:
+    full = False
+
+    def write(file: int, data: memoryview) -> int:
+        if full:
+            raise OSError(28, "No space left on device")
+        return os.write(file, data)
+
+    life = Life(tmp_path, write=write)
     life.publish(1)
     cursor = life.hub.log.head
-
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as broken:
-        broken.setattr("os.write", full)
-        life.publish(2)
+    full = True
+    life.publish(2)
+    full = False
     life.publish(3)
     assert life.after(cursor) == [2, 3]
     life.killed()
@@ -169,3 +172,39 @@ def test_a_header_that_cannot_be_read_begins_an_epoch(tmp_path: Path) -> None:
     (tmp_path / "epoch.json").write_text(json.dumps({"epoch": "x"}), encoding="utf-8")
     second = Life(tmp_path)
     assert second.after(second.hub.log.earliest) == []
+
+
+def test_a_cursor_of_what_a_killed_process_gave_out_and_did_not_keep_is_never_taken_for_one_of_the_next_life(
+    tmp_path: Path,
+) -> None:
+    first = Life(tmp_path)
+    first.publish(1)
+    kept = first.hub.log.head
+    first.killed()
+    lost = [Cursor(kept.epoch, kept.position + more) for more in (1, 2, 1_000_000)]
+    second = Life(tmp_path)
+    begin = second.hub.log.head
+    second.killed()
+    third = Life(tmp_path)
+    third.publish(3)
+    assert third.after(kept) == third.after(begin) == [3]
+    for cursor in lost:
+        with pytest.raises(errors.CursorExpired):
+            third.after(cursor)
+    third.journal.close()
+    fourth = Life(tmp_path)
+    assert fourth.after(kept) == [3]
+    with pytest.raises(errors.CursorExpired):
+        fourth.after(lost[0])
+
+
+def test_entries_that_do_not_follow_begin_the_journal_anew(tmp_path: Path) -> None:
+    first = Life(tmp_path)
+    first.publish(1, 2, 3)
+    cursor = first.hub.log.head
+    first.journal.keep([Entry(cursor.position + 5, BTC, (8).to_bytes(4, "big"), 1, NOW)])
+    first.killed()
+    second = Life(tmp_path)
+    assert second.after(second.hub.log.earliest) == [8]
+    with pytest.raises(errors.CursorExpired):
+        second.after(cursor)

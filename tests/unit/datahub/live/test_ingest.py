@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datahub.live.chunks import MOST_ROWS
 from datahub.live.followed import FetchTicks
 from datahub.live.gaps import FeedGap
 from datahub.live.ingest import LiveIngest
@@ -185,3 +186,17 @@ def test_holes_and_repeats_leave_every_trade_once_in_order(cuts: list[tuple[int,
 
     got, last = asyncio.run(play())
     assert got == all_ids(0, last)
+
+
+async def test_a_flood_of_ticks_is_published_in_chunks_that_every_client_takes() -> None:
+    rows = 3 * MOST_ROWS + 5
+    flood = TickColumns(np.arange(rows) + START, np.ones(rows), np.ones(rows), trade_id=np.arange(rows, dtype=np.int64))
+    async with asyncio.TaskGroup() as group:
+        feed = Feed(group)
+        await feed.bring(0, 1)
+        feed.ingest.take(TICKS, replace(flood, trade_id=None), feed.fetch)
+        await feed.settle()
+    chunks = [decode_ticks(chunk) for chunk in feed._published(Content.TRADES, TICKS)][1:]
+    assert [len(chunk.columns) for chunk in chunks] == [MOST_ROWS] * 3 + [5]
+    assert [chunk.first_sequence for chunk in chunks] == [2 + at * MOST_ROWS for at in range(4)]
+    assert np.concatenate([chunk.columns.event_time_ns for chunk in chunks]).tolist() == flood.event_time_ns.tolist()

@@ -4,12 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datahub.stream.batch import PORTION_BYTES, Portion
+from datahub.stream.batch import PORTION_BYTES, Past, Portion
 from datahub.stream.envelope import envelope, numbered, sealed
 from datahub.stream.hub import FLUSH_S, WRITES_PER_S, Hub
 from datahub.stream.log import Cursor, LiveLog
@@ -26,7 +27,7 @@ BTC_BARS = Topic(3, Content.CLOSED_BARS)
 FORMING = Topic(3, Content.FORMING_BARS)
 
 
-def hub(**limits: int) -> Hub:
+def hub(**limits: Any) -> Hub:
     return Hub(LiveLog(7, **limits), FakeClock())
 
 
@@ -35,7 +36,7 @@ def numbers(payload: bytes) -> list[int]:
     return [int.from_bytes(payload[i : i + 4], "big") for i in range(0, len(payload), 4)]
 
 
-def joined(portions: Iterable[Portion]) -> bytes:
+def joined(portions: Iterable[Past | Portion]) -> bytes:
     return b"".join(portion.payload for portion in portions)
 
 
@@ -153,7 +154,10 @@ def test_a_cursor_that_is_too_old_names_the_earliest_one() -> None:
     assert numbers(joined(target.replay(frozenset({BTC}), earliest))) == list(range(10, 20))
 
 
-@pytest.mark.parametrize("text", ["", "x", "7", "7.zz", "seven.1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "7", "7.zz", "seven.1", "-7.1", "7.-1", "7.+1", "7. 1", "7.1_0", "0x7.1", f"7.{'f' * 17}", "7.1.1"],
+)
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(errors.InvalidCursor):
         Cursor.parse(text)
@@ -265,6 +269,49 @@ def test_a_sealed_envelope_reads_like_one_that_was_made_for_the_reader() -> None
     assert shared == own
     assert (own.epoch, own.sequence, own.cursor, own.publish_time_ns) == (7, 200, str(cursor), 5)
     assert own.ticks[0].series_id == 3
+
+
+def test_a_reader_that_has_left_does_not_come_back_by_a_change_of_its_selection() -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC}), Policy.LOSSLESS)
+    target.leave(reader)
+    target.change(reader, frozenset({BTC, ETH}))
+    assert target.readers == 0
+    put(target, ETH, 1)
+    target.flush()
+    assert reader.queued_bytes == 0
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_a_log_that_breaks_off_ends_its_readers_and_names_where_it_goes_on(policy: Policy) -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC}), policy)
+    put(target, BTC, 1)
+    target.flush()
+    assert reader.take() is not None
+    before = target.cursor_of(reader)
+    put(target, BTC, 2)
+    target.break_off(100)
+    put(target, BTC, 3)
+    target.flush()
+    with pytest.raises(errors.CursorExpired) as told:
+        reader.take()
+    assert told.value.metadata["earliest_cursor"] == str(Cursor(7, 100))
+    with pytest.raises(errors.CursorExpired):
+        target.replay(frozenset({BTC}), before)
+    assert numbers(joined(target.replay(frozenset({BTC}), Cursor(7, 100)))) == [3]
+
+
+def test_a_past_shares_the_entries_of_the_log_until_it_is_taken() -> None:
+    target = hub()
+    size = PORTION_BYTES // 2
+    for number in range(6):
+        target.publish(BTC, bytes([number]) * size, 1)
+    portions = target.replay(frozenset({BTC}), Cursor(7, 0))
+    kept = {id(entry.field) for entry in target.log.after(Cursor(7, 0))}
+    assert {id(entry.field) for portion in portions for entry in portion.entries} == kept
+    assert [len(portion.payload) for portion in portions] == [PORTION_BYTES] * 3
+    assert [portion.last_position for portion in portions] == [2, 4, 6]
 
 
 async def test_data_is_gathered_for_as_long_as_the_reader_wishes() -> None:
