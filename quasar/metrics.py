@@ -30,6 +30,7 @@ from quasar.latency import LatencyWindow
 
 SAMPLE_S = 1.0
 """Seconds between two readings of memory, processor time and loop lag."""
+_LOOKS = 10
 _SERVER_FAULTS = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
@@ -125,7 +126,7 @@ class Metrics:
     def _process_gauges(self) -> None:
         self._expose("process_memory_bytes", "Resident memory.", self._memory_bytes)
         self._expose("process_cpu_seconds", "Processor time used since the start.", self._cpu_seconds)
-        self._expose("loop_lag_seconds", "How late the event loop ran its last tick.", lambda: self._loop_lag)
+        self._expose("loop_lag_seconds", "Worst lateness of the event loop in the last second.", lambda: self._loop_lag)
 
     def _expose(self, name: str, text: str, read: Callable[[], float]) -> None:
         gauge = Gauge(f"quasar_{name}", text, ["service"], registry=self.registry)
@@ -175,7 +176,7 @@ class Metrics:
         """Read the processor time used since the reading before.
 
         Args:
-            late_s: How much later than planned the event loop came to this, in seconds.
+            late_s: How much later than planned the event loop came to a timer since then at worst, in seconds.
         """
         self._loop_lag = max(0.0, late_s)
         now, used = self._clock.monotonic(), self._cpu_seconds()
@@ -186,18 +187,25 @@ class Metrics:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """Take a reading every second while the context lasts, by a timer of the loop: no task can be left behind."""
+        """Take a reading every second while the context lasts, by a timer of the loop: no task can be left behind.
+
+        The loop's lateness is looked at ten times as often and the worst is told: a stall between two readings counts.
+        """
         loop = asyncio.get_running_loop()
 
-        def tick(planned: float) -> None:
-            self.tick(loop.time() - planned)
-            plan()
+        def look(planned: float, worst_s: float, left: int) -> None:
+            worst_s = max(worst_s, loop.time() - planned)
+            if left:
+                plan(worst_s, left - 1)
+            else:
+                self.tick(worst_s)
+                plan(0.0, _LOOKS - 1)
 
-        def plan() -> None:
-            planned = loop.time() + SAMPLE_S
-            self._timer = loop.call_at(planned, tick, planned)
+        def plan(worst_s: float, left: int) -> None:
+            planned = loop.time() + SAMPLE_S / _LOOKS
+            self._timer = loop.call_at(planned, look, planned, worst_s, left)
 
-        plan()
+        plan(0.0, _LOOKS - 1)
         try:
             yield
         finally:

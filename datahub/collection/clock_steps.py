@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from datahub.ingest.gaps import reconciled
-from datahub.ingest.ledger import MISSING_STATES, LedgerRow
+from datahub.ingest.ledger import MISSING_STATES, LedgerRow, ledger_changes
 from datahub.series.series import Series
 from datahub.store import ledger_table, series_table
 from datahub.store.statements import SQL
@@ -68,7 +68,7 @@ async def _unclassify(connection: Any, series: Series, until: dt.datetime, now: 
     former = await ledger_table.around(connection, series_id, span)
     kept = [_until(row, cut, series) for row in former if row.start_ns < cut]
     rows = [row for row in kept if row.slots]
-    await ledger_table.put(connection, series_id, former, rows, now)
+    await ledger_table.put(connection, series_id, ledger_changes(former, rows), now)
     gaps = await ledger_table.known_gaps(connection, series_id, span)
     missing = [row for row in rows if row.state in MISSING_STATES and row.span.intersect(_reach(gaps, span))]
     await connection.execute(SQL["gaps_ahead"], series_id, from_ns(cut))

@@ -20,7 +20,7 @@ from quasar.model.coverage import TimeRanges
 from quasar.model.instants import MIN_NS, TimeRange
 from quasar.sdk.requests import BarRequest
 
-STORED_ROWS = 20_000
+STORED_ROWS = 50_000
 """Rows that are stored at once at most."""
 STORED_S = 5.0
 """Rows wait so long at most before they are stored."""

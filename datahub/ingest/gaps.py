@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,23 +44,48 @@ class GapChanges:
 
 
 def reconciled(known: Sequence[KnownGap], missing: Sequence[LedgerRow]) -> GapChanges:
-    """Match recorded gaps with what is missing now in the range that both were taken from.
+    """Match recorded gaps with what is missing now in the range that both were taken from; neither overlap themselves.
 
     A gap that was filled in part keeps its identity for the first of what remains.
     """
-    left = list(missing)
+    rows = sorted(missing)
+    found: list[LedgerRow] = []
     moved: list[KnownGap] = []
     repaired: list[int] = []
+    at = 0
     for gap in sorted(known, key=lambda each: each.start_ns):
-        row = next((row for row in left if _overlap(gap, row)), None)
-        if row is None:
+        while at < len(rows) and rows[at].end_ns <= gap.start_ns:
+            found.append(rows[at])
+            at += 1
+        if at == len(rows) or not _overlap(gap, rows[at]):
             # Nothing of it is missing, or it has grown together with the gap before it, which goes on for both.
             repaired.append(gap.gap_id)
             continue
-        left.remove(row)
+        row = rows[at]
+        at += 1
         if (gap.start_ns, gap.end_ns, gap.missing_slots) != (row.start_ns, row.end_ns, row.slots):
             moved.append(KnownGap(gap.gap_id, row.start_ns, row.end_ns, row.slots))
-    return GapChanges(tuple(left), tuple(moved), tuple(repaired))
+    return GapChanges((*found, *rows[at:]), tuple(moved), tuple(repaired))
+
+
+def settled(
+    known: Sequence[KnownGap], missing: Sequence[LedgerRow], span: TimeRange, held_ns: Sequence[int]
+) -> tuple[GapChanges, bool]:
+    """Return what becomes of recorded gaps, and whether a row that was held back lies in what is missing.
+
+    Args:
+        known: The gaps that touch the range.
+        missing: What is missing in the range and where that goes on beyond it, ascending and apart.
+        span: The range that was classified.
+        held_ns: Open times of rows that were held back.
+    """
+    start_ns = min([span.start_ns, *(gap.start_ns for gap in known)])
+    end_ns = max([span.end_ns, *(gap.end_ns for gap in known)])
+    touched = [row for row in missing if row.start_ns < end_ns and row.end_ns > start_ns]
+    starts = [row.start_ns for row in touched]
+    places = ((time_ns, bisect_right(starts, time_ns) - 1) for time_ns in held_ns)
+    held = any(place >= 0 and time_ns < touched[place].end_ns for time_ns, place in places)
+    return reconciled(known, touched), held
 
 
 def next_attempt(attempts: int, now: dt.datetime) -> dt.datetime:

@@ -6,8 +6,10 @@ a complete series is one row.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from quasar.model.coverage import NO_RANGES, Coverage, Evidence, SlotState, TimeRanges
 from quasar.model.instants import TimeRange
@@ -32,6 +34,16 @@ class LedgerRow:
     def span(self) -> TimeRange:
         """The time that it covers."""
         return TimeRange(self.start_ns, self.end_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerChanges:
+    """How rows of the ledger become others."""
+
+    gone: tuple[int, ...]
+    """Begins of the rows that are to be removed."""
+    fresh: tuple[LedgerRow, ...]
+    """Rows that are new or differ from the one of the same begin."""
 
 
 SlotCounter = Callable[[int, int], int]
@@ -90,19 +102,30 @@ def without_unknown(fresh: Sequence[LedgerRow], former: Sequence[LedgerRow], cou
 
     Args:
         fresh: The rows of the range now.
-        former: The rows so far.
+        former: The rows so far, by begin.
         count: Counts expected slots, for gaps that were known in part.
     """
     rows: list[LedgerRow] = []
+    ends = [before.end_ns for before in former]
     for row in fresh:
         if row.state is not SlotState.GAP:
             rows.append(row)
             continue
-        for before in former:
-            known = row.span.intersect(before.span)
-            if known is not None and (slots := count(known.start_ns, known.end_ns)):
-                rows.append(replace(row, start_ns=known.start_ns, end_ns=known.end_ns, slots=slots))
+        for before in islice(former, bisect_right(ends, row.start_ns), None):
+            if before.start_ns >= row.end_ns:
+                break
+            start_ns, end_ns = max(row.start_ns, before.start_ns), min(row.end_ns, before.end_ns)
+            if slots := count(start_ns, end_ns):
+                rows.append(replace(row, start_ns=start_ns, end_ns=end_ns, slots=slots))
     return rows
+
+
+def ledger_changes(former: Sequence[LedgerRow], rows: Sequence[LedgerRow]) -> LedgerChanges:
+    """Return what is to be written so that rows stand in the place of former ones."""
+    known = set(former)
+    kept = {row.start_ns for row in rows}
+    gone = tuple(row.start_ns for row in former if row.start_ns not in kept)
+    return LedgerChanges(gone, tuple(row for row in rows if row not in known))
 
 
 def rewritten(

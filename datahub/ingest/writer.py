@@ -15,10 +15,10 @@ import numpy as np
 from datahub.ingest.closes import with_closes
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.differences import differences, told
-from datahub.ingest.gaps import reconciled
-from datahub.ingest.ledger import MISSING_STATES, LedgerRow, evidence_of, ledger_rows, rewritten, without_unknown
-from datahub.ingest.quarantine import HeldRow, held_rows
+from datahub.ingest.gaps import settled
+from datahub.ingest.quarantine import HeldRow, held_rows, times_of
 from datahub.ingest.room import Room
+from datahub.ingest.verdict import INLINE_HOLES, INLINE_SLOTS, Known, Verdict, is_little, verdict
 from datahub.store import bar_table, ledger_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
@@ -26,19 +26,15 @@ from quasar.database.pool import Database
 from quasar.model.bar_checks import check_bars
 from quasar.model.bars import BarColumns, BarState
 from quasar.model.columns import Int64Array
-from quasar.model.coverage import TimeRanges, classify
-from quasar.model.instants import MIN_NS, NS_PER_DAY, TimeRange, from_ns, to_ns
+from quasar.model.instants import MIN_NS, TimeRange, from_ns, to_ns
 
 _TABLE = "datahub.historical_data"
 _REVISIONS = "datahub.bar_revisions"
 _ATTEMPTS = 3
 PART_ROWS = 100_000
 """Rows that are stored in one transaction at most, whatever a delivery holds."""
-INLINE_SLOTS = 50_000
-"""Up to so many slots are classified where they are, some milliseconds; more in a thread, since the event loop has live
-streams to serve. What needs sessions always goes there: a market's first use loads a library, which takes seconds."""
-INLINE_HOLES = 500
-"""And if the bars have no more holes than that: each is a row of the ledger."""
+_HELD_AT_ONCE = 500
+"""Rows of the quarantine that are written by one statement: its arguments are put together on the event loop."""
 
 
 class BarWriter:
@@ -174,10 +170,29 @@ class _Storing:
         await self._connection.execute(SQL["lock_series"], self._id)
         span = self._span
         present = span is not None and await bar_table.any_in(self._connection, self._id, span)
-        counts = await self._store_rows(present)
-        if span is not None and self._delivery.answered is not None:
-            await self._classify(span, present)
+        if span is None or self._delivery.answered is None or not self._series.interval.is_time:
+            counts = await self._store_rows(present)
+        elif present:
+            counts = await self._store_rows(present)
+            observed = await bar_table.times(self._connection, self._id, span)
+            await self._record(span, await self._verdict(span, observed))
+        else:
+            counts = await self._store_classified(span)
         return replace(counts, quarantined=await self._hold() if self._held else 0)
+
+    async def _store_classified(self, span: TimeRange) -> Counts:
+        """Store rows where nothing is: what will be there is known, and classified while the server takes it."""
+        known = await self._known(span, self._rows.open_time_ns)
+        if is_little(self._delivery, span, known):
+            found = verdict(self._delivery, span, known)
+            counts = await self._store_rows(present=False)
+        else:
+            loop = asyncio.get_running_loop()
+            classifying = loop.run_in_executor(None, verdict, self._delivery, span, known)
+            counts = await self._store_rows(present=False)
+            found = await classifying
+        await self._record(span, found)
+        return counts
 
     async def _store_rows(self, present: bool) -> Counts:
         rows = self._rows
@@ -207,42 +222,34 @@ class _Storing:
             await self._connection.execute(SQL["progress_add"], self._id, watermark, len(inserted), self._now)
         return Counts(0, len(inserted), len(updated), len(rows) - len(inserted) - len(updated))
 
-    async def _classify(self, span: TimeRange, present: bool) -> None:
-        """Bring ledger and gaps up to date over a range."""
-        series = self._series
-        if not series.interval.is_time:
-            return
-        observed = await self._observed(span, present)
+    async def _known(self, span: TimeRange, observed: Int64Array) -> Known:
         former = await ledger_table.around(self._connection, self._id, span)
-        if self._delivery.unanswered or self._delivery.partial or (len(observed) and int(observed[0]) == span.start_ns):
-            earliest_ns = MIN_NS
-        else:
-            earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
-            earliest_ns = to_ns(earliest) if earliest is not None else span.end_ns
-        if series.calendar.always_open and _is_little(span, observed, series.interval.length_ns or NS_PER_DAY):
-            rows, whole = _classified(self._delivery, span, observed, former, earliest_ns)
-        else:
-            rows, whole = await asyncio.to_thread(_classified, self._delivery, span, observed, former, earliest_ns)
-        await ledger_table.put(self._connection, self._id, former, rows, self._now)
-        if whole:
+        delivery = self._delivery
+        if delivery.unanswered or delivery.partial or (len(observed) and int(observed[0]) == span.start_ns):
+            return Known(observed, former, MIN_NS)
+        earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
+        earliest_ns = span.end_ns if earliest is None else to_ns(earliest)
+        return Known(observed, former, min([earliest_ns, *observed[:1].tolist()]))
+
+    async def _verdict(self, span: TimeRange, observed: Int64Array) -> Verdict:
+        known = await self._known(span, observed)
+        if is_little(self._delivery, span, known):
+            return verdict(self._delivery, span, known)
+        return await asyncio.to_thread(verdict, self._delivery, span, known)
+
+    async def _record(self, span: TimeRange, found: Verdict) -> None:
+        """Bring ledger and gaps up to date over a range."""
+        await ledger_table.put(self._connection, self._id, found.changes, self._now)
+        if found.whole:
             await self._connection.execute(SQL["progress_classified"], self._id, span.start, span.end, self._now)
-        await self._settle_gaps(span, [row for row in rows if row.state in MISSING_STATES])
-
-    async def _observed(self, span: TimeRange, present: bool) -> Int64Array:
-        if present:
-            return await bar_table.times(self._connection, self._id, span)
-        return self._rows.open_time_ns
-
-    async def _settle_gaps(self, span: TimeRange, missing: list[Any]) -> None:
         known = await ledger_table.known_gaps(self._connection, self._id, span)
-        reach = TimeRange(
-            min([span.start_ns, *(gap.start_ns for gap in known)]), max([span.end_ns, *(gap.end_ns for gap in known)])
-        )
-        touched = [row for row in missing if row.span.intersect(reach) is not None]
-        changes = reconciled(known, touched)
+        held_ns = times_of(self._held)
+        if len(known) + len(found.missing) + len(held_ns) <= INLINE_HOLES:
+            changes, held = settled(known, found.missing, span, held_ns)
+        else:
+            changes, held = await asyncio.to_thread(settled, known, found.missing, span, held_ns)
         if changes.nothing:
             return
-        held = any(row.time_ns is not None and _inside(row.time_ns, touched) for row in self._held)
         await ledger_table.change_gaps(
             self._connection,
             self._id,
@@ -254,60 +261,22 @@ class _Storing:
         )
 
     async def _hold(self) -> int:
-        name = self._series.name
-        rows = await self._connection.fetch(
-            SQL["quarantine_add"],
-            self._id,
-            name.provider,
-            name.symbol,
-            name.interval,
-            [None if row.time_ns is None else from_ns(row.time_ns) for row in self._held],
-            [row.reason for row in self._held],
-            [row.detail for row in self._held],
-            [row.payload for row in self._held],
-            self._delivery.run_id,
-            self._delivery.operation_id,
-            self._now,
-        )
-        return len(rows)
-
-
-def _is_little(span: TimeRange, observed: Int64Array, slot_ns: int) -> bool:
-    """Tell whether a range is classified in some milliseconds: it has few slots, and few holes between its bars."""
-    few = span.length_ns <= INLINE_SLOTS * slot_ns
-    return few and int(np.count_nonzero(np.diff(observed) != slot_ns)) <= INLINE_HOLES
-
-
-def _classified(
-    delivery: Delivery, span: TimeRange, observed: Int64Array, former: Sequence[LedgerRow], earliest_ns: int
-) -> tuple[list[LedgerRow], bool]:
-    """Return the rows of the ledger over a range and around it, and whether every slot of the range is in one.
-
-    Args:
-        delivery: What the source said.
-        span: The range.
-        observed: Open times of what is stored there now.
-        former: The rows of the ledger that touch the range, and the nearest one on each side.
-        earliest_ns: Open time of the first bar of all. What is expected before it is not there, and that is no gap.
-    """
-    series, empty = delivery.series, delivery.empty
-    expected = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
-    first = int(observed[0]) if len(observed) else span.end_ns
-    if earliest_ns >= first and len(expected) and int(expected[0]) < first:
-        empty = empty.union(TimeRanges.of([(span.start_ns, first)]))
-    evidence = evidence_of(
-        former,
-        repairing=bool(delivery.repaired_from),
-        empty=empty,
-        no_trade=delivery.no_trade,
-        given_up=delivery.given_up,
-    )
-    coverage = classify(series.interval, span, expected, observed, evidence)
-    found = ledger_rows(coverage, delivery.source_series_id)
-    fresh = without_unknown(found, former, series.expected_between) if delivery.partial else found
-    whole = sum(row.slots for row in fresh) == sum(row.slots for row in found)
-    return rewritten(former, span, fresh, series.expected_between), whole
-
-
-def _inside(time_ns: int, rows: list[Any]) -> bool:
-    return any(row.start_ns <= time_ns < row.end_ns for row in rows)
+        name, count = self._series.name, 0
+        for start in range(0, len(self._held), _HELD_AT_ONCE):
+            held = self._held[start : start + _HELD_AT_ONCE]
+            rows = await self._connection.fetch(
+                SQL["quarantine_add"],
+                self._id,
+                name.provider,
+                name.symbol,
+                name.interval,
+                [None if row.time_ns is None else from_ns(row.time_ns) for row in held],
+                [row.reason for row in held],
+                [row.detail for row in held],
+                [row.payload for row in held],
+                self._delivery.run_id,
+                self._delivery.operation_id,
+                self._now,
+            )
+            count += len(rows)
+        return count

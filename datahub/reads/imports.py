@@ -157,7 +157,8 @@ class Imports:
                 bad += [(number, f"there is no provider {rows.name.provider!r}") for number in numbers]
                 continue
             series = await self._series(rows.name, entry, plan.validate_only)
-            delivery, problems = self._delivery(series, rows, context, plan)
+            # In a thread: every bad row of a block is put into words.
+            delivery, problems = await asyncio.to_thread(self._delivery, series, rows, context, plan)
             bad += problems
             done.add(await (self._writer.preview(delivery) if plan.validate_only else self._writer.store(delivery)))
             if series.series_id and series.series_id not in done.series:

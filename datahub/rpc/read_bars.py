@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from datahub.reads.ahead import ahead
 from datahub.reads.bars import PAGE_ROWS, until
 from datahub.reads.query import Adjustment, BarQuery, Source
 from datahub.reads.readable import Readable
@@ -17,7 +18,7 @@ from datahub.rpc.series_messages import time_range
 from quasar import paging
 from quasar.clock import Clock
 from quasar.convert import wire
-from quasar.convert.columns import BarChunk, encode_bars
+from quasar.convert.columns import BarChunk, bar_pieces
 from quasar.errors import InvalidArgument, InvalidCursor, QuasarError
 from quasar.model.bars import BarColumns
 from quasar.model.instants import TimeRange, from_ns, to_ns
@@ -52,7 +53,8 @@ class _Message:
     """A message that is being filled."""
 
     series: list[market_data_pb2.SeriesInfo] = field(default_factory=list)
-    chunks: list[bytes] = field(default_factory=list)
+    chunks: list[wire.Buffer] = field(default_factory=list)
+    """Pieces of encoded chunks, joined when the message is sent."""
     ended: list[pb.SeriesReadEnd] = field(default_factory=list)
     rows: int = 0
 
@@ -125,7 +127,8 @@ class ReadBars:
             start_ns = max(query.span.start_ns, place.after_ns + 1_000)
             query = replace(query, span=TimeRange(min(start_ns, query.span.end_ns), query.span.end_ns))
         rows = max(PAGE_ROWS, self._batch_rows)
-        async with aclosing(self._source.pages(found, query, include_forming=forming, rows=rows)) as pages:
+        stored = self._source.pages(found, query, include_forming=forming, rows=rows)
+        async with aclosing(ahead(stored)) as pages:
             async for columns in pages:
                 yield columns
 
@@ -136,7 +139,8 @@ class ReadBars:
         series_id = readable_id(found, index)
         if not any(info.series_id == series_id for info in self._message.series):
             self._message.series.append(readable_info(found, index))
-        self._message.chunks.append(encode_bars(BarChunk(series_id, columns, self._request.adjustment)))
+        pieces = bar_pieces(BarChunk(series_id, columns, self._request.adjustment))
+        self._message.chunks += (wire.opening(_BARS_FIELD, sum(memoryview(piece).nbytes for piece in pieces)), *pieces)
         self._message.rows += len(columns)
 
     def _flush(self, place: _Place | None) -> bytes:
@@ -147,7 +151,7 @@ class ReadBars:
         if place is not None:
             key = (place.index, place.after_ns, place.rows, to_ns(self._read_time))
             head.cursor = paging.page_token(self._asked, key)
-        return b"".join([head.SerializeToString(), *(wire.embedded(_BARS_FIELD, chunk) for chunk in message.chunks)])
+        return b"".join([head.SerializeToString(), *message.chunks])
 
 
 def bar_query(request: Any, read_time: dt.datetime, columns: tuple[str, ...] = ()) -> BarQuery:

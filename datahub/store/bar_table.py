@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,8 @@ _FIXED: Sequence[tuple[str, Kind]] = (
     ("revision", "int4"),
     ("origin", "int2"),
 )
+_DEFAULTS: Mapping[str, int] = {"source_series_id": 0, "revision": 0, "origin": 1}
+"""What the table puts there itself; the server stores rows a tenth faster that do not bring it."""
 _MANY = 1_000
 _INLINE_BYTES = 4 << 20
 _INLINE_TIMES = 200_000
@@ -51,8 +53,8 @@ def kind_of(name: str) -> Kind:
 
 
 @lru_cache(maxsize=256)
-def _written(optional: tuple[str, ...]) -> RowFormat:
-    columns = [Column(name, kind) for name, kind in _FIXED]
+def _written(optional: tuple[str, ...], left_out: tuple[str, ...] = ()) -> RowFormat:
+    columns = [Column(name, kind) for name, kind in _FIXED if name not in left_out]
     return RowFormat([*columns, *(Column(name, kind_of(name)) for name in optional)])
 
 
@@ -108,11 +110,19 @@ async def insert(
         table: Where they go.
     """
     optional = told(columns)
-    form = _written(optional)
+    usual = tuple(name for name, value in _DEFAULTS.items() if np.ndim(marks[name]) == 0 and marks[name] == value)
+    form = _written(optional, usual)
     values, nulls = _values(columns, optional)
-    source = form.encode({"series_id": np.int32(series_id), **values, **marks}, len(columns), nulls)
+    pieces = form.encode_pieces({"series_id": np.int32(series_id), **values, **marks}, len(columns), nulls)
+    source = _streamed(pieces)
     schema = None if table == "bar_changes" else "datahub"
     await connection.copy_to_table(table, source=source, columns=form.names, format="binary", schema_name=schema)
+
+
+async def _streamed(pieces: Iterator[memoryview]) -> AsyncGenerator[memoryview, None]:
+    """Yield encoded rows as the connection takes them: the server stores the first while others are being built."""
+    for piece in pieces:
+        yield piece
 
 
 async def revise(

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from datahub.ingest.gaps import GapChanges, KnownGap, next_attempt
-from datahub.ingest.ledger import LedgerRow
+from datahub.ingest.ledger import LedgerChanges, LedgerRow
 from datahub.store.statements import SQL
 from quasar.model.coverage import SlotState
 from quasar.model.instants import TimeRange, from_ns, to_ns
+
+T = TypeVar("T")
+_AT_ONCE: Final = 2_000
 
 
 async def around(connection: Any, series_id: int, span: TimeRange) -> list[LedgerRow]:
     """Return the rows that touch a range, and the nearest one on each side."""
     rows = await connection.fetch(SQL["ledger_around"], series_id, span.start, span.end)
+    if len(rows) > _AT_ONCE:
+        return await asyncio.to_thread(lambda: [ledger_row(row) for row in rows])
     return [ledger_row(row) for row in rows]
 
 
-async def put(
-    connection: Any, series_id: int, former: Sequence[LedgerRow], rows: Sequence[LedgerRow], now: dt.datetime
-) -> None:
-    """Put rows in the place of former ones."""
-    known = set(former)
-    fresh = [row for row in rows if row not in known]
-    kept = {row.start_ns for row in rows}
-    gone = [from_ns(row.start_ns) for row in former if row.start_ns not in kept]
-    if gone:
-        await connection.execute(SQL["ledger_remove"], series_id, gone)
-    if fresh:
+async def put(connection: Any, series_id: int, changes: LedgerChanges, now: dt.datetime) -> None:
+    """Write what changed in the ledger of a series."""
+    for gone in _portions(changes.gone):
+        await connection.execute(SQL["ledger_remove"], series_id, [from_ns(start_ns) for start_ns in gone])
+    for fresh in _portions(changes.fresh):
         await connection.execute(
             SQL["ledger_put"],
             series_id,
@@ -59,29 +59,34 @@ async def change_gaps(
     now: dt.datetime,
 ) -> None:
     """Write what became of the gaps of a series."""
-    if changes.found:
+    for found in _portions(changes.found):
         await connection.execute(
             SQL["gaps_found"],
             series_id,
-            [from_ns(row.start_ns) for row in changes.found],
-            [from_ns(row.end_ns) for row in changes.found],
-            [row.slots for row in changes.found],
+            [from_ns(row.start_ns) for row in found],
+            [from_ns(row.end_ns) for row in found],
+            [row.slots for row in found],
             cause,
             run_id,
             next_attempt(0, now),
             now,
         )
-    if changes.moved:
+    for moved in _portions(changes.moved):
         await connection.execute(
             SQL["gaps_moved"],
-            [gap.gap_id for gap in changes.moved],
-            [from_ns(gap.start_ns) for gap in changes.moved],
-            [from_ns(gap.end_ns) for gap in changes.moved],
-            [gap.missing_slots for gap in changes.moved],
+            [gap.gap_id for gap in moved],
+            [from_ns(gap.start_ns) for gap in moved],
+            [from_ns(gap.end_ns) for gap in moved],
+            [gap.missing_slots for gap in moved],
             now,
         )
     if changes.repaired:
         await connection.execute(SQL["gaps_repaired"], list(changes.repaired), repaired_from, run_id, now)
+
+
+def _portions(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield rows in portions that are written at once: the arguments of a statement are put together on the loop."""
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
 
 
 def ledger_row(row: Any) -> LedgerRow:

@@ -135,10 +135,19 @@ def encode_bars(chunk: BarChunk) -> bytes:
     Raises:
         InvalidArgument: A value does not fit its column.
     """
+    return b"".join(bar_pieces(chunk))
+
+
+def bar_pieces(chunk: BarChunk) -> list[Buffer]:
+    """Return the bytes of `encode_bars` in pieces, the columns as they lie in memory, to be joined into a message once.
+
+    Raises:
+        InvalidArgument: A value does not fit its column.
+    """
     columns = {name: getattr(chunk.columns, name) for name in BAR_CHUNK.columns}
     if np.isnan(chunk.columns.volume).all():
         columns["volume"] = None
-    return _encode(BAR_CHUNK, columns, {"series_id": chunk.series_id, "adjustment": chunk.adjustment})
+    return _pieces(BAR_CHUNK, columns, {"series_id": chunk.series_id, "adjustment": chunk.adjustment})
 
 
 def encode_ticks(chunk: TickChunk) -> bytes:
@@ -150,7 +159,8 @@ def encode_ticks(chunk: TickChunk) -> bytes:
     columns = {name: getattr(chunk.columns, name) for name in TICK_CHUNK.columns}
     if columns["kind"] is None:
         columns["kind"] = np.full(len(chunk.columns), TickKind.TRADE, dtype=np.uint8)
-    return _encode(TICK_CHUNK, columns, {"series_id": chunk.series_id, "first_sequence": chunk.first_sequence})
+    pieces = _pieces(TICK_CHUNK, columns, {"series_id": chunk.series_id, "first_sequence": chunk.first_sequence})
+    return b"".join(pieces)
 
 
 def encode_column(layout: Layout, name: str, values: npt.NDArray[Any]) -> bytes:
@@ -188,8 +198,8 @@ def decode_ticks(data: Buffer) -> TickChunk:
     return TickChunk(series_id, TickColumns(**columns), numbers.get("first_sequence", 0))
 
 
-def _encode(layout: Layout, columns: Mapping[str, npt.NDArray[Any] | None], numbers: Mapping[str, int]) -> bytes:
-    parts: list[Any] = []
+def _pieces(layout: Layout, columns: Mapping[str, npt.NDArray[Any] | None], numbers: Mapping[str, int]) -> list[Buffer]:
+    parts: list[Buffer] = []
     for name, value in numbers.items():
         if value:
             parts += (wire.tag(layout.numbers[name], WireType.VARINT), wire.varint(value))
@@ -197,10 +207,10 @@ def _encode(layout: Layout, columns: Mapping[str, npt.NDArray[Any] | None], numb
         values = columns[name]
         if values is not None and len(values):
             parts += _column_parts(name, number, packing, values)
-    return b"".join(parts)
+    return parts
 
 
-def _column_parts(name: str, number: int, packing: Packing, values: npt.NDArray[Any]) -> Iterable[Any]:
+def _column_parts(name: str, number: int, packing: Packing, values: npt.NDArray[Any]) -> Iterable[Buffer]:
     if packing is Packing.TEXT:
         return [wire.embedded(number, str(value).encode()) for value in values]
     run = np.ascontiguousarray(values, dtype=packing.value)

@@ -47,7 +47,12 @@ def tag(number: int, wire_type: WireType) -> bytes:
 
 def embedded(number: int, payload: Buffer) -> bytes:
     """Encode a field that holds bytes, a text, a message or a packed run."""
-    return b"".join((tag(number, WireType.LENGTH), varint(len(payload)), payload))
+    return b"".join((opening(number, len(payload)), payload))
+
+
+def opening(number: int, size: int) -> bytes:
+    """Encode what stands before a field of `size` bytes: a text, a message or a packed run."""
+    return tag(number, WireType.LENGTH) + varint(size)
 
 
 def read_varint(data: Buffer, position: int) -> tuple[int, int]:

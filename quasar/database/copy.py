@@ -10,7 +10,7 @@ Times are int64 microseconds since 1970-01-01 UTC; the smallest and the largest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _TRAILER = b"\xff\xff"
-_BLOCK_ROWS = 16384
+_BLOCK_ROWS = 4096
 _WIRE: Mapping[str, str] = {
     "bool": "u1",
     "int2": ">i2",
@@ -137,24 +137,36 @@ class RowFormat:
         Raises:
             InvalidArgument: A column is missing, has another length, or holds values that its type cannot.
         """
+        pieces = self.encode_pieces(values, rows, nulls)
+        buffer = np.empty(len(_HEADER) + rows * self.dtype.itemsize + len(_TRAILER), np.uint8)
+        end = 0
+        for piece in pieces:
+            buffer[end : end + len(piece)] = np.frombuffer(piece, np.uint8)
+            end += len(piece)
+        return buffer[:end].data
+
+    def encode_pieces(
+        self, values: Mapping[str, Any], rows: int, nulls: Mapping[str, Mask] | None = None
+    ) -> Iterator[memoryview]:
+        """Build the same bytes piece by piece, so that the server reads the first rows while others are being built.
+
+        What is given is checked at once; the arguments and errors are those of `encode`.
+        """
         wire, absent = [], {}
         for index, column in enumerate(self.columns):
             mask = _mask(nulls, column.name, rows)
             wire.append(np.broadcast_to(_to_wire(column, values, rows, mask), (rows,)))
             if mask is not None:
                 absent[index] = mask
-        size = self.dtype.itemsize
-        buffer = np.empty(len(_HEADER) + rows * size + len(_TRAILER), np.uint8)
-        buffer[: len(_HEADER)] = np.frombuffer(_HEADER, np.uint8)
-        end = len(_HEADER)
+        return self._pieces(wire, absent, rows)
+
+    def _pieces(self, wire: Sequence[Array], absent: Mapping[int, Mask], rows: int) -> Iterator[memoryview]:
+        yield memoryview(_HEADER)
         # Block by block, so that the rows that are being filled stay in the processor's cache.
         for start in range(0, rows, _BLOCK_ROWS):
             block = slice(start, min(start + _BLOCK_ROWS, rows))
-            part = self._block([column[block] for column in wire], {i: mask[block] for i, mask in absent.items()})
-            buffer[end : end + len(part)] = part
-            end += len(part)
-        buffer[end : end + len(_TRAILER)] = np.frombuffer(_TRAILER, np.uint8)
-        return buffer[: end + len(_TRAILER)].data
+            yield self._block([column[block] for column in wire], {i: mask[block] for i, mask in absent.items()}).data
+        yield memoryview(_TRAILER)
 
     def _block(self, wire: Sequence[Array], absent: Mapping[int, Mask]) -> Array:
         """Return the bytes of some rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.request
 
 import pytest
@@ -117,7 +118,7 @@ async def test_prometheus_reads_the_metrics_over_http() -> None:
     metrics.method(GET, streaming=False).ended("OK", 0.0, 0.01)
 
     def read(port: int) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             return str(answer.read().decode())
 
     with metrics.exposed(0) as port:
@@ -137,3 +138,14 @@ async def test_readings_are_taken_while_the_process_runs_and_no_longer() -> None
         assert not timer.cancelled()
 
     assert timer.cancelled()
+
+
+async def test_a_stall_of_the_loop_between_two_readings_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quasar.metrics.SAMPLE_S", 0.2)
+    metrics = Metrics("registry", FakeClock())
+    with metrics.sampling():
+        await asyncio.sleep(0.03)
+        time.sleep(0.1)  # noqa: ASYNC251 - the stall
+        async with asyncio.timeout(5):
+            while metrics.sample().loop_lag_seconds < 0.05:  # noqa: ASYNC110 - a gauge tells nobody
+                await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+import datahub.ingest.verdict as verdict_module
 import datahub.ingest.writer as writer_module
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.room import Room
@@ -197,7 +198,7 @@ async def test_seven_years_of_minutes_are_classified_while_the_event_loop_goes_o
         assert heard.wait(20), "the event loop stood still"
         return coverage.classify(*arguments)
 
-    monkeypatch.setattr(writer_module, "classify", classify)
+    monkeypatch.setattr(verdict_module, "classify", classify)
     await bench.store(BarColumns.empty(), answered=YEARS)
     assert await bench.ledger() == [(SlotState.EMPTY, YEARS.length_ns // NS_PER_MINUTE)]
 
@@ -209,7 +210,7 @@ async def test_a_few_slots_are_classified_without_a_thread(bench: Bench, monkeyp
         threads.append(threading.get_ident())
         return coverage.classify(*arguments)
 
-    monkeypatch.setattr(writer_module, "classify", classify)
+    monkeypatch.setattr(verdict_module, "classify", classify)
     await bench.store(minutes(DAY))
     assert threads == [threading.get_ident()]
 
