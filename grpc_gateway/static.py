@@ -34,14 +34,21 @@ class Frontend:
         """Keep the folder; it may appear later, when the frontend is built while the gateway runs."""
         self._root = root.resolve()
 
+    def _file(self, relative: str) -> Path | None:
+        try:
+            file = (self._root / relative).resolve()
+            return file if file.is_relative_to(self._root) and file.is_file() else None
+        except (OSError, ValueError):
+            return None  # a name that no file can have
+
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer a GET: a file when there is one, else the first page.
 
         A missing file below `assets/` is a 404, for there the first page would be taken for a script.
         """
         relative = request.path.lstrip("/")
-        file = (self._root / relative).resolve()
-        if file.is_file() and file.is_relative_to(self._root):
+        file = self._file(relative)
+        if file is not None:
             cache = _FOREVER if relative.startswith("assets/") else "no-cache"
             return web.FileResponse(file, headers={**SECURITY_HEADERS, "Cache-Control": cache})
         if relative.startswith("assets/"):

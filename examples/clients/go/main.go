@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -147,15 +148,23 @@ func stream(
 			names[info.GetSeriesId()] = info.GetKey()
 		}
 		for _, chunk := range envelope.GetTicks() { // columns: row i of each belongs together
-			for i, at := range chunk.GetEventTimeNs() {
+			for i, ns := range chunk.GetEventTimeNs() {
 				if seen++; seen > wanted {
 					break
 				}
-				when := time.Unix(0, at).UTC().Format("15:04:05.000")
+				when := time.Unix(0, ns).UTC().Format("15:04:05.000")
 				name := names[chunk.GetSeriesId()].GetSymbol()
-				fmt.Printf("trade %5d  %s %s %g × %g\n", seen, when, name, chunk.GetPrice()[i], chunk.GetSize()[i])
+				fmt.Printf("trade %5d  %s %s %g × %g\n", seen, when, name, at(chunk.GetPrice(), i), at(chunk.GetSize(), i))
 			}
 		}
 	}
 	return nil
+}
+
+// at returns a row of a column; what no row has is sent as no column.
+func at(column []float64, row int) float64 {
+	if row < len(column) {
+		return column[row]
+	}
+	return math.NaN()
 }

@@ -152,7 +152,8 @@ async def test_health_names_each_service(stage: Stage) -> None:
 
 
 async def test_the_page_is_served_for_every_place_inside_it(stage: Stage) -> None:
-    for path in ("/", "/markets/BTC%2FUSD?i=1min", "/runs"):
+    # The last two are names that no file can have.
+    for path in ("/", "/markets/BTC%2FUSD?i=1min", "/runs", "/%00", f"/{'a' * 300}"):
         async with stage.http.get(stage.url + path) as answer:
             assert await answer.text() == "<title>Quasar</title>"
             assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
