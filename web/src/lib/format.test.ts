@@ -1,6 +1,8 @@
+import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { DecimalSchema } from "@quasar/client/common/v1/values";
 import { expect, test } from "vitest";
-import { age, amount, bytes, price, ratio, utc, word } from "./format.ts";
+import { age, amount, bytes, plain, price, ratio, utc, word } from "./format.ts";
 
 test("small prices keep their digits and large ones grow none", () => {
   expect(price(0.00001234)).toBe("0.00001234");
@@ -41,4 +43,13 @@ test("shares carry their sign and sizes their unit", () => {
 test("enum values read as words", () => {
   expect(word({ 4: "BACKING_OFF" }, 4)).toBe("backing off");
   expect(word({ 0: "UNSPECIFIED" }, 0)).toBe("–");
+});
+
+test("exact numbers keep all of their digits but the zeros behind them", () => {
+  const shown = (value: string) => plain(create(DecimalSchema, { value }));
+  expect(shown("0.50000000")).toBe("0.5");
+  expect(shown("1234567.000000010")).toBe("1,234,567.00000001");
+  expect(shown("-1000")).toBe("-1,000");
+  expect(shown("100")).toBe("100");
+  expect(plain(undefined)).toBe("–");
 });

@@ -162,7 +162,12 @@ export function RunsPage() {
               columns={[
                 { head: "Series", cell: (row) => `${row.key?.provider} ${row.key?.symbol} ${row.key?.interval}` },
                 { head: "From", cell: (row) => <span className="num">{nanoseconds(row.startTimeNs)}</span> },
-                { head: "To", cell: (row) => <span className="num">{nanoseconds(row.endTimeNs)}</span> },
+                {
+                  head: "To",
+                  cell: (row) => (
+                    <span className="num">{row.endTimeNs ? nanoseconds(row.endTimeNs) : "still open"}</span>
+                  ),
+                },
                 { head: "Missing", right: true, cell: (row) => count(row.missingSlots) },
                 {
                   head: "State",
@@ -181,7 +186,10 @@ export function RunsPage() {
                         act.mutate(() =>
                           collection.backfill({
                             series: [{ reference: { case: "seriesId", value: row.seriesId } }],
-                            range: { start: stamp(row.startTimeNs), end: stamp(row.endTimeNs) },
+                            range: {
+                              start: stamp(row.startTimeNs),
+                              end: row.endTimeNs ? stamp(row.endTimeNs) : undefined,
+                            },
                           }),
                         )
                       }

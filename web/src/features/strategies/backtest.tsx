@@ -1,11 +1,14 @@
 import { BacktestState } from "@quasar/client/strategy/v1/backtest";
 import { PositionSide, type Trade } from "@quasar/client/strategy/v1/statistics";
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { Download } from "lucide-react";
 import { lazy, Suspense } from "react";
+import { toast } from "sonner";
 import { backtest } from "../../app/router.tsx";
 import { count, decimal, ratio, share, time, word } from "../../lib/format.ts";
-import { backtests } from "../../rpc/clients.ts";
-import { Empty, Failed, Figure, Loading, Page, Panel, Result, State, Table } from "../../ui/kit.tsx";
+import { backtests, operations } from "../../rpc/clients.ts";
+import { failureOf } from "../../rpc/errors.ts";
+import { Button, Empty, Failed, Figure, Loading, Page, Panel, Result, State, Table } from "../../ui/kit.tsx";
 
 const EquityChart = lazy(() => import("./equity.tsx").then((module) => ({ default: module.EquityChart })));
 const FINAL = new Set([BacktestState.SUCCEEDED, BacktestState.FAILED, BacktestState.CANCELLED]);
@@ -30,6 +33,15 @@ async function readEquity(backtestId: string): Promise<EquityPoint[]> {
   return points;
 }
 
+function save(content: Blob, fileName: string): void {
+  const url = URL.createObjectURL(content);
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = fileName;
+  link.click();
+  URL.revokeObjectURL(url);
+}
+
 export function BacktestPage() {
   const { backtestId } = backtest.useParams();
   const found = useQuery({
@@ -44,8 +56,37 @@ export function BacktestPage() {
     queryFn: () => backtests.listTrades({ backtestId, pageSize: 500 }),
     enabled: done,
   });
+  const report = useMutation({
+    mutationFn: () => backtests.getBacktestReport({ backtestId }),
+    onSuccess: ({ content, contentType, fileName }) =>
+      save(new Blob([content as BlobPart], { type: contentType }), fileName),
+    onError: (error) => toast.error(failureOf(error).message),
+  });
+  const cancel = useMutation({
+    mutationFn: (operationId: string) => operations.strategy.cancelOperation({ operationId }),
+    onError: (error) => toast.error(failureOf(error).message),
+    onSettled: () => void found.refetch(),
+  });
   return (
-    <Page title={found.data?.displayName || "Back-test"}>
+    <Page
+      title={found.data?.displayName || "Back-test"}
+      actions={
+        found.data && (
+          <>
+            {done && (
+              <Button busy={report.isPending} onClick={() => report.mutate()}>
+                <Download size={15} aria-hidden /> Report
+              </Button>
+            )}
+            {!FINAL.has(found.data.state) && (
+              <Button busy={cancel.isPending} onClick={() => cancel.mutate(found.data?.operationId ?? "")}>
+                Cancel
+              </Button>
+            )}
+          </>
+        )
+      }
+    >
       <Result query={found} what="the back-test">
         {(test) => (
           <>
@@ -93,7 +134,17 @@ export function BacktestPage() {
               )}
             </Result>
           </Panel>
-          <Panel title="Trades">
+          <Panel
+            title="Trades"
+            aside={
+              trades.data &&
+              trades.data.totalSize > trades.data.trades.length && (
+                <span className="text-xs text-muted">
+                  the first {count(trades.data.trades.length)} of {count(trades.data.totalSize)}
+                </span>
+              )
+            }
+          >
             <Result query={trades} what="trades">
               {(answer) => (
                 <Table<Trade>

@@ -15,6 +15,9 @@ function parsed(text: string): JsonObject | null {
   }
 }
 
+const named = (item: { provider: string; symbol: string; interval: string }) =>
+  `${item.provider} ${item.symbol} ${item.interval}`;
+
 export function NewBacktest({
   open,
   strategies,
@@ -47,7 +50,7 @@ export function NewBacktest({
   const values = parsed(parameters);
   const start = useMutation({
     mutationFn: async () => {
-      const chosen = options[Number(series)];
+      const chosen = options.find((item) => named(item) === series);
       if (!chosen || !values) throw new Error("A series and valid parameters are needed.");
       const answer = await backtests.startBacktest({
         requestId: crypto.randomUUID(),
@@ -84,8 +87,8 @@ export function NewBacktest({
           <option value="" disabled>
             Choose …
           </option>
-          {options.map((item, index) => (
-            <option key={`${item.provider} ${item.symbol} ${item.interval}`} value={index}>
+          {options.map((item) => (
+            <option key={named(item)} value={named(item)}>
               {item.symbol} {item.interval} ({item.provider})
             </option>
           ))}

@@ -4,6 +4,11 @@ import { price } from "../../lib/format.ts";
 import { chartColours, colour, useTheme } from "../../ui/theme.ts";
 import type { EquityPoint } from "./backtest.tsx";
 
+/** The last point of each second: the chart takes no two of one time, and bars of ticks close as often as they like. */
+export function lastOfEach(points: EquityPoint[]): EquityPoint[] {
+  return points.filter((point, i) => point.time !== points[i + 1]?.time && !Number.isNaN(point.equity));
+}
+
 /** Equity above, drawdown from its peak below. */
 export function EquityChart({ points }: { points: EquityPoint[] }) {
   const holder = useRef<HTMLDivElement>(null);
@@ -25,9 +30,10 @@ export function EquityChart({ points }: { points: EquityPoint[] }) {
       },
       1,
     );
-    equity.setData(points.map((point) => ({ time: point.time as Time, value: point.equity })));
+    const seconds = lastOfEach(points);
+    equity.setData(seconds.map((point) => ({ time: point.time as Time, value: point.equity })));
     drawdown.setData(
-      points
+      seconds
         .filter((point) => !Number.isNaN(point.drawdown))
         .map((point) => ({ time: point.time as Time, value: -Math.abs(point.drawdown) })),
     );
