@@ -1,6 +1,8 @@
 -- name: lock_series
--- All writers of a series' bars and ledger take this lock first, so that what they saw holds until they commit.
-select pg_advisory_xact_lock(hashtextextended('quasar.series', $1));
+-- All writers of a series' bars and ledger take this lock first, so that what they saw holds until they commit. They may revise as many
+-- bars at once as they have: TimescaleDB would refuse more than 100,000 compressed ones. Nothing else knows the setting.
+select pg_advisory_xact_lock(hashtextextended('quasar.series', $1)),
+       set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true);
 
 -- name: bars_exist
 select exists (

@@ -25,10 +25,17 @@ begin
     $view$;
     -- A bar that changes makes its hour stale for every series, so that the backfill of one series is work for all of them: portions of
     -- a week, the newest first, and no more than half a year at once keep that in the background.
-    perform public.add_continuous_aggregate_policy(
-        'datahub.hourly_bars', start_offset => null, end_offset => interval '1 hour', schedule_interval => interval '30 minutes',
-        buckets_per_batch => 168, max_batches_per_execution => 26, refresh_newest_first => true
-    );
+    begin
+        perform public.add_continuous_aggregate_policy(
+            'datahub.hourly_bars', start_offset => null, end_offset => interval '1 hour', schedule_interval => interval '30 minutes',
+            buckets_per_batch => 168, max_batches_per_execution => 26, refresh_newest_first => true
+        );
+    exception when undefined_function then
+        -- Older versions refresh all that is stale at once.
+        perform public.add_continuous_aggregate_policy(
+            'datahub.hourly_bars', start_offset => null, end_offset => interval '1 hour', schedule_interval => interval '30 minutes'
+        );
+    end;
     return true;
 end $$;
 

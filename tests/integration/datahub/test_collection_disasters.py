@@ -136,6 +136,9 @@ async def test_a_database_that_is_killed_in_mid_run_costs_a_part_of_the_way_and_
             assert [run["state"] for run in runs] == ["SUCCEEDED"] * 2
             await nothing_lost_nothing_twice(database, begin, 2)
             assert "RunTakenOver" in await events(database)
+            broken = await database.fetch("select error from datahub.run_attempts where error is not null")
+            assert {each["error"]["reason"] for each in broken} <= {"ABORTED", "DATABASE_UNAVAILABLE"}
+            assert broken
 
 
 @pytest.fixture
@@ -189,6 +192,8 @@ async def test_a_full_disk_stops_a_run_and_room_on_it_lets_the_run_go_on(
             assert (run["state"], run["inserted"]) == ("SUCCEEDED", 100 * PAGES)
             await nothing_lost_nothing_twice(database, begin)
             assert set(await events(database)) == {"RunAttemptFailed"}
+            told = await database.fetch("select error->>'message' as message from datahub.run_attempts order by attempt")
+            assert "disk of the database is full" in str([each["message"] for each in told]).lower()
 
 
 async def _failed(database: Database, words: str) -> None:
