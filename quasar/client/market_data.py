@@ -1,16 +1,18 @@
-"""Stored bars and live data as numpy columns."""
+"""Stored bars and ticks and live data as numpy columns."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from typing import Final
 
 from quasar.client.channel import Channel
-from quasar.convert.columns import decode_bars, decode_ticks
-from quasar.errors import NotFound
+from quasar.client.live_data import CONTENT_PREFIX, LiveData, LiveReader, bar_columns, key_message, tick_columns
+from quasar.clock import Clock, SystemClock
+from quasar.errors import InvalidArgument, NotFound, SlowReader, Unavailable
 from quasar.model.bars import BarColumns
+from quasar.model.instants import to_ns
 from quasar.model.series import SeriesKey
 from quasar.model.ticks import TickColumns
 from quasar.rpc.errors import code_of, from_status
@@ -18,28 +20,29 @@ from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import market_data_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
-_SERVICE = "quasar.datahub.v1.MarketDataService"
+__all__ = ["CONTENTS", "LiveData", "MarketData"]
 
-
-@dataclass(frozen=True, slots=True)
-class LiveData:
-    """What one envelope of a live stream brought."""
-
-    cursor: str
-    """Opens a stream that goes on right after this envelope."""
-    ticks: Mapping[str, TickColumns] = field(default_factory=dict)
-    """Ticks by symbol, in order of arrival."""
-    bars: Mapping[tuple[str, str], BarColumns] = field(default_factory=dict)
-    """Bars by symbol and interval."""
+_SERVICE: Final = "quasar.datahub.v1.MarketDataService"
+CONTENTS: Final = tuple(
+    name.removeprefix(CONTENT_PREFIX).lower() for name, number in stream_pb2.StreamContent.items() if number
+)
+"""What a stream can bring of a symbol: `trades`, `quotes`, `book_top`, `closed_bars`, `forming_bars` …"""
 
 
 class MarketData:
     """Reads the DataHub."""
 
-    def __init__(self, channel: Channel, live: Channel) -> None:
-        """Read history through `channel`, live data through `live` (whose settings have `live` set)."""
+    def __init__(self, channel: Channel, live: Channel, *, clock: Clock | None = None) -> None:
+        """Read history through `channel`, live data through `live` (whose settings have `live` set).
+
+        Args:
+            channel: To the DataHub.
+            live: To the DataHub as well.
+            clock: Measures the pauses before a broken stream is opened again.
+        """
         self._channel = channel
         self._live = live
+        self._clock = clock or SystemClock()
 
     async def bars(
         self, series: SeriesKey | str, start: dt.datetime | None = None, end: dt.datetime | None = None
@@ -52,52 +55,81 @@ class MarketData:
             end: Bars that open before it; None: to the last bar.
 
         Raises:
+            InvalidArgument: A time is naive.
             NotFound: There is no such series.
             QuasarError: Whatever else the DataHub answers.
         """
         key = SeriesKey.parse(series) if isinstance(series, str) else series
         request = pb.ReadBarsRequest(series=[market_data_pb2.SeriesReference(key=key_message(key))])
-        if start is not None:
-            request.range.start.FromDatetime(start)
-        if end is not None:
-            request.range.end.FromDatetime(end)
+        _set_range(request.range, start, end)
         stream = self._channel.stream(
             f"{_SERVICE}/ReadBars", request, pb.ReadBarsRequest.SerializeToString, pb.ReadBarsResponse.FromString
         )
         parts = []
         async with aclosing(stream) as answers:
             async for answer in answers:
-                for ended in answer.ended:
-                    if ended.HasField("error"):
-                        raise from_status(ended.error, code_of(NotFound()))
-                parts += [decode_bars(chunk.SerializeToString()).columns for chunk in answer.bars]
+                _raise_first(answer.ended)
+                parts += [bar_columns(chunk) for chunk in answer.bars]
         return BarColumns.concatenate(parts) if parts else BarColumns.empty()
+
+    async def ticks(
+        self, provider: str, symbol: str, start: dt.datetime | None = None, end: dt.datetime | None = None
+    ) -> TickColumns:
+        """Return the stored ticks of a symbol by event time, trades, quotes and book tops alike.
+
+        Args:
+            provider: The source.
+            symbol: Its symbol.
+            start: First event time; None: from the first tick that is kept.
+            end: Ticks before it; None: to the last one.
+
+        Raises:
+            InvalidArgument: A time is naive.
+            NotFound: The symbol has no ticks.
+            QuasarError: Whatever else the DataHub answers.
+        """
+        key = values_pb2.SeriesKey(provider=provider, symbol=symbol)
+        request = pb.ReadTicksRequest(series=[market_data_pb2.SeriesReference(key=key)], batch_rows=65536)
+        _set_range(request.range, start, end)
+        stream = self._channel.stream(
+            f"{_SERVICE}/ReadTicks", request, pb.ReadTicksRequest.SerializeToString, pb.ReadTicksResponse.FromString
+        )
+        parts = []
+        async with aclosing(stream) as answers:
+            async for answer in answers:
+                _raise_first(answer.ended)
+                parts += [tick_columns(chunk) for chunk in answer.ticks]
+        return TickColumns.concatenate(parts) if parts else TickColumns.empty()
 
     async def stream(
         self,
         provider: str,
         symbols: Sequence[str],
         *,
+        contents: Sequence[str] = (),
         intervals: Sequence[str] = (),
         cursor: str = "",
         timeout_s: float | None = None,
     ) -> AsyncGenerator[LiveData]:
-        """Yield live trades of symbols, and their bars as they close.
+        """Yield live data of symbols until the stream ends; `follow` opens it again by itself.
 
         Args:
             provider: The source.
             symbols: Its symbols.
+            contents: What is wanted of them, by the names in `CONTENTS`; empty: trades, and bars as they close when
+                there are intervals.
             intervals: Intervals of the bars that are wanted.
             cursor: Goes on right after the envelope that had it, with nothing lost and nothing twice.
             timeout_s: The stream ends with DeadlineExceeded after it; None: when the caller closes it.
 
         Raises:
-            OutOfRange: The cursor is older than what the DataHub still holds.
+            InvalidArgument: A content has no such name.
+            CursorExpired: The cursor is older than what the DataHub still holds.
             Draining: The DataHub stops; its metadata have the `cursor` to go on from.
             QuasarError: Whatever else the DataHub answers.
         """
-        request = _stream_request(provider, symbols, intervals, cursor)
-        known: dict[int, values_pb2.SeriesKey] = {}
+        request = _stream_request(provider, symbols, contents, intervals, cursor)
+        reader = LiveReader()
         stream = self._live.stream(
             f"{_SERVICE}/StreamMarketData",
             request,
@@ -107,40 +139,72 @@ class MarketData:
         )
         async with aclosing(stream) as envelopes:
             async for envelope in envelopes:
-                known.update({info.series_id: info.key for info in envelope.series})
-                yield _live_data(envelope, known)
+                yield reader.read(envelope)
+
+    async def follow(
+        self,
+        provider: str,
+        symbols: Sequence[str],
+        *,
+        contents: Sequence[str] = (),
+        intervals: Sequence[str] = (),
+        cursor: str = "",
+    ) -> AsyncGenerator[LiveData]:
+        """Yield live data of symbols until the caller closes it.
+
+        A stream that breaks (the network, a restart of the DataHub, a reader that was too slow for a while) is opened
+        again right after the last envelope that was yielded, with pauses that grow up to seconds and are random.
+
+        Args:
+            provider: The source.
+            symbols: Its symbols.
+            contents: As in `stream`.
+            intervals: Intervals of the bars that are wanted.
+            cursor: Goes on right after the envelope that had it.
+
+        Raises:
+            CursorExpired: The stream was away for longer than what the DataHub holds; `ticks` and `bars` read what lies
+                between, and a stream without a cursor goes on from now.
+            QuasarError: Whatever else the DataHub answers that another attempt would not mend.
+        """
+        failures = 0
+        while True:
+            opened = self.stream(provider, symbols, contents=contents, intervals=intervals, cursor=cursor)
+            try:
+                async with aclosing(opened) as envelopes:
+                    async for envelope in envelopes:
+                        failures, cursor = 0, envelope.cursor
+                        yield envelope
+            except (Unavailable, SlowReader) as error:
+                failures += 1
+                await self._clock.sleep(self._live.settings.retry.pause_s(failures, error))
 
 
-def key_message(series: SeriesKey) -> values_pb2.SeriesKey:
-    """Return a key as it travels."""
-    return values_pb2.SeriesKey(provider=series.provider, symbol=series.symbol, interval=series.interval.code)
+def _set_range(given: values_pb2.TimeRange, start: dt.datetime | None, end: dt.datetime | None) -> None:
+    if start is not None:
+        given.start.FromNanoseconds(to_ns(start, "start"))
+    if end is not None:
+        given.end.FromNanoseconds(to_ns(end, "end"))
+
+
+def _raise_first(ended: Iterable[pb.SeriesReadEnd]) -> None:
+    for end in ended:
+        if end.HasField("error"):
+            raise from_status(end.error, code_of(NotFound()))
 
 
 def _stream_request(
-    provider: str, symbols: Sequence[str], intervals: Sequence[str], cursor: str
+    provider: str, symbols: Sequence[str], contents: Sequence[str], intervals: Sequence[str], cursor: str
 ) -> pb.StreamMarketDataRequest:
+    unknown = [content for content in contents if content not in CONTENTS]
+    if unknown:
+        raise InvalidArgument(f"contents must be of {', '.join(CONTENTS)}, was {unknown[0]!r}")
     chosen = market_data_pb2.SymbolSelector(
         provider_symbols=market_data_pb2.ProviderSymbols(provider=provider, symbols=symbols)
     )
-    selector = stream_pb2.MarketDataSelector(symbols=chosen, intervals=intervals)
+    wanted = [stream_pb2.StreamContent.Value(f"{CONTENT_PREFIX}{content.upper()}") for content in contents]
+    selector = stream_pb2.MarketDataSelector(symbols=chosen, contents=wanted, intervals=intervals)
     request = pb.StreamMarketDataRequest(selectors=[selector])
     if cursor:
         request.cursor = cursor
     return request
-
-
-def _live_data(envelope: pb.StreamMarketDataResponse, known: Mapping[int, values_pb2.SeriesKey]) -> LiveData:
-    ticks: dict[str, list[TickColumns]] = {}
-    for tick_chunk in envelope.ticks:
-        ticks.setdefault(known[tick_chunk.series_id].symbol, []).append(
-            decode_ticks(tick_chunk.SerializeToString()).columns
-        )
-    bars: dict[tuple[str, str], list[BarColumns]] = {}
-    for bar_chunk in envelope.bars:
-        key = known[bar_chunk.series_id]
-        bars.setdefault((key.symbol, key.interval), []).append(decode_bars(bar_chunk.SerializeToString()).columns)
-    return LiveData(
-        envelope.cursor,
-        {symbol: TickColumns.concatenate(parts) for symbol, parts in ticks.items()},
-        {key: BarColumns.concatenate(parts) for key, parts in bars.items()},
-    )

@@ -151,7 +151,7 @@ class Platform:
     @cached_property
     def bars_and_ticks(self) -> MarketData:
         """Market data as numpy columns."""
-        return MarketData(self.channels[DATAHUB.name], self._live)
+        return MarketData(self.channels[DATAHUB.name], self._live, clock=self.clock)
 
     @cached_property
     def code(self) -> code_grpc.CodeServiceAsyncStub:

@@ -36,21 +36,22 @@ async def history(quasar: Platform) -> None:
         print(f"  {day}  low {low:>10g}  high {high:>10g}  volume {volume:>12,.2f}")
 
 
-# %% Live: ticks come in columns too, and a cursor goes on where another stream ended
+# %% Live: ticks come in columns too; `follow` goes on by itself where a broken stream ended
 async def live(quasar: Platform) -> None:
-    seen, cursor = 0, ""
-    while seen < TRADES:
-        # Every second round reads from where the one before was cut: nothing is lost, nothing comes twice.
-        async with aclosing(quasar.bars_and_ticks.stream(PROVIDER, [SYMBOL], cursor=cursor)) as envelopes:
-            async for envelope in envelopes:
-                cursor = envelope.cursor
-                ticks = envelope.ticks.get(SYMBOL)
-                if ticks is None:
-                    continue
-                seen += len(ticks)
-                trades = ticks.trades()
-                print(f"{seen:>5} trades, the last at {trades.tick(-1).price:g}")
-                break
+    seen = 0
+    async with aclosing(quasar.bars_and_ticks.follow(PROVIDER, [SYMBOL])) as envelopes:
+        async for envelope in envelopes:
+            for status in envelope.statuses:
+                print(f"{status.item} {status.state} {status.message}".rstrip())
+            for gap in envelope.gaps:
+                print(f"{gap.symbol}: a hole ({gap.cause}) is {gap.state}")
+            ticks = envelope.ticks.get(SYMBOL)
+            if ticks is None:
+                continue
+            seen += len(ticks)
+            print(f"{seen:>5} trades, the last at {ticks.tick(-1).price:g}")
+            if seen >= TRADES:
+                return
 
 
 # %% All of it

@@ -71,7 +71,7 @@ async def test_the_node_program_says_what_is_wrong_with_its_token(environment: d
         await run(node, folder / "dist" / "main.js", environment=wrong)
 
 
-async def test_the_python_script_shows_history_and_goes_on_after_a_cut(environment: dict[str, str]) -> None:
+async def test_the_python_script_shows_history_and_follows_live_trades(environment: dict[str, str]) -> None:
     script = ROOT / "examples" / "clients" / "python" / "explore.py"
     await run(  # something must be subscribed, whatever test ran first
         sys.executable, "-c", _SUBSCRIBE, environment=environment
