@@ -42,6 +42,7 @@ from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
 from datahub.stream.hub import Hub
 from datahub.stream.log import LiveLog
+from datahub.stream.pauses import shorten
 from quasar import logs
 from quasar.clock import SystemClock
 from quasar.convert.columns import TickChunk, decode_ticks, encode_ticks
@@ -246,6 +247,8 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))  # not where the client happens to be kept
+    if options.kind == "hub":
+        shorten()  # as the DataHub does
     uvloop.run(serve_hub(options) if options.kind == "hub" else serve_bare())
 
 

@@ -64,7 +64,8 @@ class Outbox:
 
     def take(self, most: int) -> list[Entry]:
         """Return the entries of the next message; they count as waiting until they are `done`."""
-        taken, size = [self._entries.popleft()], 0
+        taken = [self._entries.popleft()]
+        size = len(taken[0].field)
         while self._entries and len(taken) < most and size + len(self._entries[0].field) < LARGEST_MESSAGE:
             taken.append(self._entries.popleft())
             size += len(taken[-1].field)
