@@ -119,7 +119,7 @@ class ProviderFeed:
             self.facts.symbol(symbol).since_ns = self._clock.time_ns()
         if beyond.keys() != self._beyond.keys():
             self._changed()
-        self._beyond = beyond
+        self._beyond, self.facts.no_room = beyond, frozenset(beyond)
 
     async def run(self) -> None:
         """Run until cancelled; a stream that ends is started again, later and later, or at once when asked for."""

@@ -61,6 +61,8 @@ class FeedFacts:
     gaps: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     """Symbols that the vendor refused, with its words."""
+    no_room: frozenset[str] = frozenset()
+    """Those of them that nobody asked the vendor for, because no connection has room for them."""
     down: str = ""
     """Why the feed does not run; empty while it does."""
     connect_ns: int = 0

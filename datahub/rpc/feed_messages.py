@@ -118,6 +118,8 @@ def _symbol_state(facts: FeedFacts, symbol: str, known: SymbolFacts, hours: Hour
 
 
 def _symbol_detail(facts: FeedFacts, symbol: str, state: FeedState) -> str:
+    if symbol in facts.no_room:
+        return facts.refused[symbol]
     if symbol in facts.refused:
         return f"The vendor refuses it: {facts.refused[symbol]}"
     if state in (FeedState.DOWN, FeedState.RECONNECTING, FeedState.STALE):

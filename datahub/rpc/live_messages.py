@@ -41,6 +41,8 @@ class SymbolStatus:
     feed_state: FeedState
     refusal: str | None = None
     """What the vendor said when it refused the symbol."""
+    no_room: bool = False
+    """Whether it is refused because the vendor's connections are full."""
 
 
 def status_message(item: Item, symbol: SymbolStatus | None) -> stream_pb2.SubscriptionStatus:
@@ -50,6 +52,8 @@ def status_message(item: Item, symbol: SymbolStatus | None) -> stream_pb2.Subscr
     reason, words = item.reason, item.message
     if symbol is not None and symbol.refusal is not None:
         reason, words = "NOT_FOUND", f"The vendor refuses it: {symbol.refusal}"
+        if symbol.no_room:
+            reason, words = "QUOTA_EXCEEDED", f"{symbol.refusal}."
     if reason:
         state = states.SUBSCRIPTION_STATUS_STATE_REJECTED
     elif feed_state in (FeedState.DOWN, FeedState.RECONNECTING):

@@ -131,7 +131,8 @@ class LiveService:
         series_id = live.ticks.series_id
         last_ns = max(self._ingest.last_row_ns(series_id), self._feeds.remote.rows_ns.get(series_id, 0))
         state = facts.symbol_state(live.name.symbol, last_ns, self._clock.time_ns())
-        return SymbolStatus(state, facts.refused.get(live.name.symbol))
+        symbol = live.name.symbol
+        return SymbolStatus(state, facts.refused.get(symbol), symbol in facts.no_room)
 
     def _state_of(self, live: LiveSeries) -> FeedState:
         return self.symbol_status(live).feed_state
@@ -193,11 +194,12 @@ class LiveService:
             latest_cursor=str(log.head),
             size_bytes=log.size_bytes,
             latest_time=timestamp_ns(self._clock.time_ns()),
+            bus="nats" if self._feeds.shared else "memory",
         )
         if log.earliest_time_ns:
             answer.earliest_time.CopyFrom(timestamp_ns(log.earliest_time_ns))
-        if request.HasField("time"):
-            answer.time_cursor = str(Cursor(log.epoch, log.position_at(request.time.ToNanoseconds())))
+        if request.HasField("time") and (at_ns := request.time.ToNanoseconds()) >= log.earliest_time_ns:
+            answer.time_cursor = str(Cursor(log.epoch, log.position_at(at_ns)))
         return answer
 
     # Prices.

@@ -7,6 +7,7 @@ from typing import Any
 
 from quasar.config import DATAHUB
 from quasar.database.pool import Database
+from quasar_proto.common.v1 import errors_pb2
 from quasar_proto.datahub.v1 import provider_service_pb2 as pb
 from quasar_proto.datahub.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.integration.datahub.live.client import STATES, TRADES, Client, Stream, symbols
@@ -39,8 +40,9 @@ async def test_symbols_are_spread_over_connections_and_one_that_is_made_anew_dis
         }
         rejected = STATES.SUBSCRIPTION_STATUS_STATE_REJECTED
         await stream.until(lambda: client.state_of("fast:LTC/USD") == rejected)
-        (told,) = {one.message for one in client.statuses if one.state == rejected}
-        assert "carries 2 symbols on each of 2 connections" in told
+        told = [one for one in client.statuses if one.requested == "fast:LTC/USD"][-1]
+        assert told.reason == errors_pb2.ERROR_REASON_QUOTA_EXCEEDED
+        assert "carries 2 symbols on each of 2 connections" in told.message
 
         again = pb.ReconnectFeedRequest(feed_id="fast/1")
         await hub.stub(ProviderServiceStub).ReconnectFeed(again, **as_(bearers.operator))
