@@ -157,7 +157,8 @@ class Provider:
     symbols_per_connection: ClassVar[int] = 0
     """Live sources: symbols that one connection carries at most; 0: any number."""
     max_live_streams: ClassVar[int] = 1
-    """Live sources: connections that may be open at once."""
+    """Live sources: connections that may be open at once. One object serves all of them: where there are several,
+    `reset` must not forget what belongs to symbols of the others."""
     own_client: ClassVar[bool] = False
     """The vendor is called by another client than `self.http` (a library of the vendor's): the platform then counts one
     call for each symbol, or the code asks for its permits with `self.permit`."""
