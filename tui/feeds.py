@@ -338,6 +338,8 @@ class Commands:
         return f"{key} stops; its open orders are cancelled"
 
     async def _cancel_order(self, key: str) -> str:
+        if key.startswith("position/"):
+            raise errors.InvalidArgument("A position cannot be cancelled; choose an order.")
         request = strategy.CancelOrderRequest(client_order_id=key)
         await self._session.call("strategy.v1.TradingService/CancelOrder", request, strategy.CancelOrderResponse)
         return "order cancelled"
@@ -383,6 +385,7 @@ def _time(nanoseconds: int) -> dt.datetime:
 
 
 def _routine(record: Any) -> bool:
-    """Tell whether a line of the log only says that a call went well: the console alone makes some each second."""
+    """Tell whether a line only says that a call went well, or that its caller left: the console alone makes many."""
     fields = record.fields.to_dict() if record.fields else {}
-    return bool(record.event == "call ended" and fields.get("code") == "OK" and record.level == "info")
+    ended = record.event == "call ended" and record.level == "info"
+    return bool(ended and fields.get("code") in ("OK", "CANCELLED"))

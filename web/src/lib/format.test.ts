@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DecimalSchema } from "@quasar/client/common/v1/values";
 import { expect, test } from "vitest";
-import { age, amount, bytes, plain, price, ratio, utc, word } from "./format.ts";
+import { age, amount, bytes, plain, price, ratio, span, utc, word } from "./format.ts";
 
 test("small prices keep their digits and large ones grow none", () => {
   expect(price(0.00001234)).toBe("0.00001234");
@@ -52,4 +52,11 @@ test("exact numbers keep all of their digits but the zeros behind them", () => {
   expect(shown("-1000")).toBe("-1,000");
   expect(shown("100")).toBe("100");
   expect(plain(undefined)).toBe("–");
+});
+
+test("a range says its day once where it begins and ends on the same", () => {
+  const at = (text: string) => timestampFromMs(Date.parse(text));
+  expect(span(at("2026-11-22T16:46:00Z"), at("2026-11-22T16:47:00Z"))).toBe("2026-11-22 16:46 – 16:47");
+  expect(span(at("2025-11-22T00:00:00Z"), at("2026-11-22T00:00:00Z"))).toBe("2025-11-22 00:00 – 2026-11-22 00:00");
+  expect(span(undefined, undefined)).toBe("–");
 });

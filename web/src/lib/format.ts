@@ -60,6 +60,13 @@ export function time(value: Timestamp | undefined): string {
   return value ? timestampDate(value).toISOString().replace("T", " ").slice(0, 19) : "–";
 }
 
+/** From when to when, to the minute; the day is said once where it is the same. */
+export function span(start: Timestamp | undefined, end: Timestamp | undefined): string {
+  if (!start && !end) return "–";
+  const [from, to] = [time(start).slice(0, 16), time(end).slice(0, 16)];
+  return `${from} – ${from.slice(0, 10) === to.slice(0, 10) ? to.slice(11) : to}`;
+}
+
 /** Seconds since 1970 as a time of day in UTC. */
 export function utc(seconds: number): string {
   return new Date(1000 * seconds).toISOString().replace("T", " ").slice(0, 16);

@@ -87,16 +87,17 @@ export function ProvidersPage() {
                 {
                   head: "Actions",
                   unseen: true,
-                  cell: (row) => (
-                    <Button
-                      aria-label={`Read the symbols of ${row.ref?.name}`}
-                      title="Read its symbols"
-                      busy={sync.isPending && sync.variables === row.ref?.name}
-                      onClick={() => sync.mutate(row.ref?.name ?? "")}
-                    >
-                      <RefreshCw size={14} aria-hidden />
-                    </Button>
-                  ),
+                  cell: (row) =>
+                    row.manifest?.capabilities.includes(ProviderCapability.SYMBOLS) && (
+                      <Button
+                        aria-label={`Read the symbols of ${row.ref?.name}`}
+                        title="Read its symbols"
+                        busy={sync.isPending && sync.variables === row.ref?.name}
+                        onClick={() => sync.mutate(row.ref?.name ?? "")}
+                      >
+                        <RefreshCw size={14} aria-hidden />
+                      </Button>
+                    ),
                 },
               ]}
             />

@@ -3,7 +3,7 @@ import { GapCause, GapState, type Gap } from "@quasar/client/datahub/v1/gap";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { toast } from "sonner";
-import { age, count, time, word } from "../../lib/format.ts";
+import { age, count, span, word } from "../../lib/format.ts";
 import { collection } from "../../rpc/clients.ts";
 import { failureOf } from "../../rpc/errors.ts";
 import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
@@ -122,8 +122,10 @@ export function RunsPage() {
               },
               { head: "Provider", cell: (row) => row.provider },
               { head: "Why", cell: (row) => word(RunTrigger, row.trigger) },
-              { head: "From", cell: (row) => <span className="num">{time(row.range?.start)}</span> },
-              { head: "To", cell: (row) => <span className="num">{time(row.range?.end)}</span> },
+              {
+                head: "Range (UTC)",
+                cell: (row) => <span className="num whitespace-nowrap">{span(row.range?.start, row.range?.end)}</span>,
+              },
               { head: "New", right: true, cell: (row) => count(row.counts?.inserted) },
               { head: "Changed", right: true, cell: (row) => count(row.counts?.updated) },
               { head: "Bad", right: true, cell: (row) => count(row.counts?.quarantined) },

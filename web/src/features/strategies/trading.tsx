@@ -84,7 +84,7 @@ export function StrictStates() {
   const rows = states.data?.strict ?? [];
   if (rows.length === 0) return null;
   return (
-    <>
+    <div className="border-b border-line">
       <Table<TradingStateRecord>
         label="Trading states"
         rows={rows}
@@ -111,7 +111,7 @@ export function StrictStates() {
         ]}
       />
       <Confirmation asked={asked} onClose={() => setAsked(null)} />
-    </>
+    </div>
   );
 }
 
