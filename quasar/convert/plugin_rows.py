@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
 
 from quasar.convert.manifest import asset_class_from_proto, asset_class_to_proto, plain_to_value, value_to_plain
+from quasar.errors import InvalidArgument
 from quasar.model.instruments import Instrument
 from quasar.sdk.notices import RejectedRow
 from quasar.sdk.requests import Constituent
@@ -16,6 +19,8 @@ from quasar_proto.datahub.v1 import collection_pb2
 from quasar_proto.datahub.v1 import provider_pb2 as datahub_pb2
 from quasar_proto.plugin.v1 import provider_pb2
 
+MALFORMED: Final = (InvalidArgument, DecodeError, ValueError, ArithmeticError, LookupError)
+"""What reading an answer raises that breaks the contract; a plug-in may send anything."""
 _STEPS = {"price_step": "price_step", "size_step": "size_step", "minimum_size": "min_size"}
 _TEXTS = {
     "symbol": "symbol",

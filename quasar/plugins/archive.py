@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
+from quasar.plugins.foreign import UNREADABLE
 from quasar.plugins.report import Finding, Severity
 
 LARGEST: Final = 4 * 1024 * 1024
@@ -44,7 +45,7 @@ def read_sources(file_name: str, content: bytes) -> tuple[dict[str, str], list[F
 def _unzipped(content: bytes, findings: list[Finding]) -> Iterator[tuple[str, bytes]]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile:
+    except UNREADABLE:
         findings.append(_error("bad-archive", "the upload must be a zip, was something else", "zip the package again"))
         return
     with archive:
@@ -60,7 +61,11 @@ def _unzipped(content: bytes, findings: list[Finding]) -> Iterator[tuple[str, by
                 text = f"names in the zip must stay inside of it, was {entry.filename}"
                 findings.append(_error("unsafe-path", text, "zip the package from its own folder"))
             elif path.suffix == ".py":
-                yield entry.filename, archive.read(entry)
+                try:
+                    yield entry.filename, archive.read(entry)
+                except UNREADABLE as error:
+                    text = f"files in the zip must be readable, was not: {entry.filename}: {error}"
+                    findings.append(_error("bad-archive", text, "zip the package again, without a password"))
 
 
 def _error(rule: str, message: str, remedy: str, file: str = "") -> Finding:

@@ -16,6 +16,7 @@ class Cause(Enum):
     HUNG = "hung"
     MEMORY = "memory"
     SCRATCH = "scratch"
+    THREADS = "threads"
     SPINNING = "spinning"
     CRASHED = "crashed"
     EXITED = "exited"

@@ -11,7 +11,7 @@ import grpc
 
 from quasar import errors
 from quasar.convert.plugin_batches import FETCH_BARS, bar_chunks, taken_apart, tick_chunks
-from quasar.convert.plugin_rows import rejected_from_proto
+from quasar.convert.plugin_rows import MALFORMED, rejected_from_proto
 from quasar.plugins.batches import BarBatch, TickBatch
 from quasar.plugins.process import PluginProcess
 from quasar.rpc.errors import code_of, from_status
@@ -60,7 +60,7 @@ async def answers(
     call: Any = process.channel.unary_stream(form.path, type(request).SerializeToString, None)(request)
     try:
         async for raw in _unstalled(call, process, stall_s):
-            for number, batch in _read(form, raw, indices):
+            for number, batch in _understood(process, form, raw, indices):
                 if batch.done:
                     waiting.discard(number)
                 yield batch
@@ -85,6 +85,13 @@ async def _unstalled(call: Any, process: PluginProcess, stall_s: float) -> Async
         if raw is grpc.aio.EOF:
             return
         yield raw
+
+
+def _understood(process: PluginProcess, form: Form, raw: bytes, indices: dict[int, int]) -> list[tuple[int, Any]]:
+    try:
+        return _read(form, raw, indices)
+    except MALFORMED as error:
+        raise errors.PluginFailed(f"{process.code.name} sent a malformed batch: {error}") from None
 
 
 def _read(form: Form, raw: bytes, indices: dict[int, int]) -> list[tuple[int, Any]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+import secrets
+import stat
 import tempfile
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +17,9 @@ import psutil
 from quasar.plugins.code import CodeVersion
 
 _PREFIX: Final = "qp-"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LONGEST: Final = 1_024
+"""Of the paths that are looked into, far more than any honest program needs."""
 
 
 def make_folder(root: Path | None) -> Path:
@@ -44,4 +51,72 @@ def sweep(root: Path | None) -> None:
     for folder in (root or Path(tempfile.gettempdir())).glob(f"{_PREFIX}*-*"):
         owner = folder.name.split("-")[1]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
+
+
+def entries(folder: Path) -> Iterator[os.stat_result | None]:
+    """Yield what the files and folders below a folder are; None for a folder that lies too deep to be looked into."""
+    waiting = [str(folder)]
+    while waiting:
+        at = waiting.pop()
+        if len(at) > _LONGEST:
+            yield None
+            continue
+        with contextlib.suppress(OSError), os.scandir(at) as found:  # it may be removed meanwhile
+            for entry in found:
+                with contextlib.suppress(OSError):
+                    yield entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it, however deep it was nested; what cannot be removed stays.
+
+    A plug-in may nest folders deeper than a path is long and than a recursion goes. Folders are therefore brought up
+    to the top before they are emptied.
+    """
+    try:
+        top = os.open(folder, _FOLDER)
+    except OSError:
+        return
+    try:
+        _empty(top)
+    finally:
+        os.close(top)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _empty(top: int) -> None:
+    fresh = (f".{secrets.token_hex(8)}-{number}" for number in count())
+    stuck: set[str] = set()
+    while waiting := [name for name in os.listdir(top) if name not in stuck]:
+        for name in waiting:
+            try:
+                if _is_folder(name, top):
+                    _raise_folders(name, top, fresh)
+                    os.rmdir(name, dir_fd=top)
+                else:
+                    os.unlink(name, dir_fd=top)
+            except OSError:
+                stuck.add(name)
+
+
+def _raise_folders(name: str, top: int, fresh: Iterator[str]) -> None:
+    """Remove the files of a folder of the top, and move its folders to the top."""
+    os.chmod(name, stat.S_IRWXU, dir_fd=top)
+    inner = os.open(name, _FOLDER, dir_fd=top)
+    try:
+        for below in os.listdir(inner):  # noqa: PTH208 - a descriptor has no path
+            if _is_folder(below, inner):
+                os.chmod(below, stat.S_IRWXU, dir_fd=inner)  # to be moved it must be writable
+                os.rename(below, next(fresh), src_dir_fd=inner, dst_dir_fd=top)
+            else:
+                os.unlink(below, dir_fd=inner)
+    finally:
+        os.close(inner)
+
+
+def _is_folder(name: str, folder: int) -> bool:
+    return stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode)

@@ -11,10 +11,13 @@ everything else about it. The limits and the jail are those of every plug-in.
 
 from __future__ import annotations
 
+import errno
 import io
+import lzma
 import shutil
 import tomllib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -26,6 +29,11 @@ from quasar.sdk.declarations import Host
 FILE: Final = "plugin.toml"
 _LONGEST: Final = 64 * 1024
 _WORDS: Final = 32
+_LONGEST_COMMAND: Final = 8 * 1024
+UNREADABLE: Final = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError
+)  # fmt: skip
+"""What reading an archive raises that is damaged, encrypted or packed in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +61,14 @@ def foreign_of(file_name: str, source: bytes) -> Foreign | None:
                 return None
             if archive.getinfo(FILE).file_size > _LONGEST:
                 raise errors.CodeRejected(f"{FILE} must have at most {_LONGEST} bytes")
-            text = archive.read(FILE).decode()
-    except zipfile.BadZipFile:
+            content = archive.read(FILE)
+    except UNREADABLE:
         return None  # validation says so
+    try:
+        return _read(tomllib.loads(content.decode()), names)
     except UnicodeDecodeError:
         raise errors.CodeRejected(f"{FILE} must be UTF-8 text, was not") from None
-    try:
-        return _read(tomllib.loads(text), names)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise errors.CodeRejected(f"{FILE} must be TOML, was not: {error}") from None
 
 
@@ -69,7 +77,11 @@ def _read(found: dict[str, Any], names: set[str]) -> Foreign:
         raise errors.CodeRejected(f"kind in {FILE} must be provider, broker or strategy, was {found.get('kind')!r}")
     command = found.get("command")
     if not _texts(command) or not command or len(command) > _WORDS:
-        raise errors.CodeRejected(f"command in {FILE} must be a list of 1 to {_WORDS} texts, was {command!r}")
+        raise errors.CodeRejected(f"command in {FILE} must be a list of 1 to {_WORDS} texts, was {command!r:.200}")
+    if any("\0" in word for word in command) or sum(map(len, command)) > _LONGEST_COMMAND:
+        raise errors.CodeRejected(
+            f"command in {FILE} must have at most {_LONGEST_COMMAND} characters, none of them NUL"
+        )
     program = command[0]
     if program.startswith("./"):
         if program.removeprefix("./") not in names:
@@ -94,21 +106,16 @@ def unpack(foreign: Foreign, source: bytes, folder: Path) -> tuple[str, ...]:
     """Write the files of an upload for one process, read-only; return the command with the path of its program.
 
     Raises:
-        CodeRejected: The archive holds a name that leaves it.
+        CodeRejected: The archive cannot be unpacked: a name leaves it or is there twice, a file is damaged.
         PluginUnavailable: The program is not on this machine.
     """
     folder.mkdir(mode=0o755)
-    with zipfile.ZipFile(io.BytesIO(source)) as archive:
-        for entry in archive.infolist():
-            path = PurePosixPath(entry.filename)
-            if path.is_absolute() or ".." in path.parts:
-                raise errors.CodeRejected(f"names in the zip must stay inside of it, was {entry.filename}")
-            target = folder / path
-            if entry.is_dir():
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            target.write_bytes(archive.read(entry))
-            target.chmod(0o555)
+    try:
+        with zipfile.ZipFile(io.BytesIO(source)) as archive:
+            for entry in archive.infolist():
+                _write(archive, entry, folder)
+    except UNREADABLE as error:
+        raise errors.CodeRejected(f"the zip must be readable, was not: {error}") from None
     for inner in folder.rglob("*"):
         if inner.is_dir():
             inner.chmod(0o755)
@@ -119,5 +126,32 @@ def unpack(foreign: Foreign, source: bytes, folder: Path) -> tuple[str, ...]:
         found = shutil.which(program)
     if found is None:
         raise errors.PluginUnavailable(f"the program {program} must be installed on this machine, was not found")
-    words = (str(folder / word) if (folder / word).is_file() else word for word in foreign.command[1:])
-    return (str(Path(found).resolve()), *words)
+    return (str(Path(found).resolve()), *(_placed(word, folder) for word in foreign.command[1:]))
+
+
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    path = PurePosixPath(entry.filename)
+    if path.is_absolute() or ".." in path.parts:
+        raise errors.CodeRejected(f"names in the zip must stay inside of it, was {entry.filename}")
+    if entry.is_dir():
+        return
+    target = folder / path
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with target.open("xb") as file:
+            file.write(archive.read(entry))
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise errors.CodeRejected(f"names in the zip must be there once, was {entry.filename} again") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise errors.CodeRejected(f"names in the zip must be names of files, was {path.name[:100]}…") from None
+        raise
+    target.chmod(0o555)
+
+
+def _placed(word: str, folder: Path) -> str:
+    """Return the path of a file of the zip, and any other word as it is."""
+    try:
+        return str(folder / word) if (folder / word).is_file() else word
+    except OSError:
+        return word  # longer than a name of a file can be

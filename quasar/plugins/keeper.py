@@ -91,13 +91,14 @@ class Keeper:
                 began = self._workshop.clock.monotonic()
                 try:
                     await self._keep_one(first)
-                except errors.QuasarError as error:
+                except Exception as error:
+                    known = error if isinstance(error, errors.QuasarError) else self._unexpected(error)
                     if not first.done():
                         self._become(KeeperState.FAILED)
-                        first.set_exception(error)
+                        first.set_exception(known)
                         return
-                    self._failure = error
-                    self.last_exit = error.message
+                    self._failure = known
+                    self.last_exit = known.message
                 if self._stopping:
                     break
                 await self._back_off(backoff, self._workshop.clock.monotonic() - began)
@@ -206,6 +207,12 @@ class Keeper:
 
         self._errands.add(life())
         await ready
+
+    def _unexpected(self, error: Exception) -> errors.PluginUnavailable:
+        """Keep an error that nobody thought of, or one of the machine, to this plug-in: the others run on."""
+        why = getattr(error, "strerror", None) or type(error).__name__
+        _log.error("a plug-in could not be started", plugin=self.code.name, exc_info=error)
+        return errors.PluginUnavailable(f"{self.code.name} could not be started: {why}")
 
     def _let_go(self, process: PluginProcess) -> None:
         if (retire := self._retire.get(process)) is not None:

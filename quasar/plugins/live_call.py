@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 
 from quasar import errors
-from quasar.convert.columns import decode_bars, decode_ticks
-from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS, taken_apart
-from quasar.convert.plugin_rows import rejected_from_proto
+from quasar.convert import plugin_batches
+from quasar.convert.columns import decode_bars, decode_ticks_within
+from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS
+from quasar.convert.plugin_rows import MALFORMED, rejected_from_proto
+from quasar.model.ticks import TickKind
 from quasar.plugins.batches import LiveBars, LiveBatch, LiveTicks
 from quasar.plugins.process import PluginProcess
 from quasar.sdk.notices import ConnectionNotice, ConnectionState, GapCause, GapNotice, Notice, SymbolNotice, SymbolState
@@ -22,6 +26,7 @@ _AHEAD: Final = 64
 # What a newer contract adds is read as not known.
 _SYMBOL_STATES: Final = frozenset(map(int, SymbolState))
 _CONNECTION_STATES: Final = frozenset(map(int, ConnectionState))
+_TICK_KINDS: Final = frozenset(map(int, TickKind))
 _CAUSES: Final = frozenset(map(int, GapCause))
 Names = Mapping[int, tuple[str, str]]
 """Series id → symbol and interval; the interval of ticks is empty."""
@@ -59,9 +64,8 @@ class LiveCall:
     def _decode(self, raw: bytes) -> LiveBatch:
         try:
             return decode(raw, self._names)
-        except errors.InvalidArgument as error:
-            text = f"{self.process.code.name} sent a malformed batch: {error.message}"
-            raise errors.PluginFailed(text) from None
+        except MALFORMED as error:
+            raise errors.PluginFailed(f"{self.process.code.name} sent a malformed batch: {error}") from None
 
     async def read(self) -> LiveBatch | None:
         """Return the next batch; None at the end.
@@ -81,19 +85,25 @@ class LiveCall:
 
 def decode(raw: bytes, names: Names) -> LiveBatch:
     """Read one message; chunks with unknown ids are left out."""
-    views, rest = taken_apart(raw, (LIVE_TICKS, LIVE_BARS))
+    spans, rest = plugin_batches.spans(raw, (LIVE_TICKS, LIVE_BARS))
+    view = memoryview(raw)
     ticks, bars = [], []
-    for view in views[LIVE_TICKS]:
-        chunk = decode_ticks(view)
-        symbol, interval = names.get(chunk.series_id, ("", ""))
+    for start, end in spans[LIVE_TICKS]:
+        number, columns = decode_ticks_within(raw, start, end)
+        symbol, interval = names.get(number, ("", ""))
         if symbol and not interval:
-            ticks.append(LiveTicks(symbol, chunk.series_id, chunk.columns, view))
-    for view in views[LIVE_BARS]:
-        bar_chunk = decode_bars(view)
+            ticks.append(LiveTicks(symbol, number, columns, view[start:end]))
+    for start, end in spans[LIVE_BARS]:
+        bar_chunk = decode_bars(view[start:end])
         symbol, interval = names.get(bar_chunk.series_id, ("", ""))
         if interval:
-            bars.append(LiveBars(symbol, interval, bar_chunk.series_id, bar_chunk.columns, view))
+            bars.append(LiveBars(symbol, interval, bar_chunk.series_id, bar_chunk.columns, view[start:end]))
     return LiveBatch(ticks, bars, _notices(provider_pb2.StreamLiveResponse.FromString(rest), names) if rest else ())
+
+
+def _known(kinds: npt.NDArray[np.uint8] | None) -> bool:
+    """Tell whether ticks are of a kind that is known here; those of one chunk are all of one."""
+    return kinds is None or not len(kinds) or int(kinds[0]) in _TICK_KINDS
 
 
 def _notices(answer: provider_pb2.StreamLiveResponse, names: Names) -> list[Notice]:

@@ -25,6 +25,8 @@ _BYTES_PER_S: Final = 4 * 1024 * 1024
 """What is read of raw output a second; a process that writes more has to wait."""
 _LINES_PER_S: Final = 50
 _LONGEST: Final = 8 * 1024
+_LOOKED_AT: Final = 2 * _LONGEST
+"""What is read of a line, so that a secret at the place where it is cut is seen whole."""
 _KEPT: Final = 400
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
@@ -71,9 +73,9 @@ class Output:
                 budget -= len(chunk)
                 *whole, rest = (rest + chunk).split(b"\n")
                 for line in whole[:_KEPT]:
-                    yield line[:_LONGEST].decode(errors="replace")
+                    yield line[:_LOOKED_AT].decode(errors="replace")
                 self._dropped += max(0, len(whole) - _KEPT)
-                rest = rest[:_LONGEST]
+                rest = rest[:_LOOKED_AT]
                 if budget <= 0:
                     await self._clock.sleep(max(0.0, began + 1.0 - self._clock.monotonic()))
                     budget, began = _BYTES_PER_S, self._clock.monotonic()
@@ -88,17 +90,22 @@ class Output:
         call: Any = channel.unary_stream(
             "/quasar.plugin.v1.Plugin/StreamLogs", serialise, plugin_pb2.StreamLogsResponse.FromString
         )
+        budget, began = _BYTES_PER_S, self._clock.monotonic()
         with contextlib.suppress(grpc.aio.AioRpcError):  # the process ended
             async for answer in call(plugin_pb2.StreamLogsRequest()):
-                self._dropped += answer.dropped
-                for line in answer.lines:
+                if answer is None:
+                    return  # no message of the contract
+                self._dropped += answer.dropped + max(0, len(answer.lines) - _KEPT)
+                for line in answer.lines[:_KEPT]:
                     fields = {"logger": line.logger, "place": line.place, "work_id": line.work_id}
-                    if line.traceback:
-                        fields["traceback"] = self.redact(line.traceback)
-                    self._note(line.level, line.message, fields)
+                    self._note(line.level, line.message, {**fields, "traceback": line.traceback})
+                budget -= answer.ByteSize()
+                if budget <= 0:
+                    await self._clock.sleep(max(0.0, began + 1.0 - self._clock.monotonic()))
+                    budget, began = _BYTES_PER_S, self._clock.monotonic()
 
     def _note(self, level: str, message: str, fields: dict[str, str]) -> None:
-        text = self.redact(message)
+        text = self._cut(message)
         self.lines.append(text)
         second = int(self._clock.monotonic())
         if second != self._second:
@@ -111,5 +118,8 @@ class Output:
             self._dropped += 1
             return
         name = level if level in _LEVELS else "error" if level == "critical" else "info"
-        present = {f"plugin_{key}": value for key, value in fields.items() if value}
+        present = {f"plugin_{key}": self._cut(value) for key, value in fields.items() if value}
         getattr(self._log, name)(text, **present)
+
+    def _cut(self, text: str) -> str:
+        return self.redact(text[:_LOOKED_AT])[:_LONGEST]

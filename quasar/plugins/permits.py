@@ -18,6 +18,8 @@ DEFAULT_CONCURRENCY: Final = 5
 _PATIENCE_S: Final = 30.0
 """A call that has waited this long moves up one lane."""
 _LEASE_S: Final = 300.0
+_MOST_CALLS: Final = 1_000
+"""In flight at once, whatever a plug-in declares."""
 
 
 class Lane(IntEnum):
@@ -131,7 +133,7 @@ class PermitDesk:
         """Take the limits of another version; what was spent under an equal limit stays spent."""
         known = {window.limit: window for window in self._windows}
         self._windows = [known.get(limit) or _Window(limit) for limit in limits]
-        self._concurrency = concurrency or DEFAULT_CONCURRENCY
+        self._concurrency = min(concurrency, _MOST_CALLS) if concurrency > 0 else DEFAULT_CONCURRENCY
         self._wake()
 
     async def acquire(
@@ -159,7 +161,9 @@ class PermitDesk:
                 wait = self._wait_s(waiter, now, 1 if allow_partial else calls)
                 if wait == 0.0:
                     return self._grant(waiter, now, allow_partial)
-                await self._pause(waiter, wait)
+                left = 0.0 if max_wait_s is None else waiter.since + max_wait_s - now
+                longest = left if left > 0.0 else _PATIENCE_S
+                await self._pause(waiter, longest if wait is None else min(wait, longest))
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -187,9 +191,9 @@ class PermitDesk:
         waits = [window.wait_s(weight, now) for window in self._windows]
         return max([0.0, self._throttled_until - now, *waits])
 
-    async def _pause(self, waiter: _Waiter, wait: float | None) -> None:
+    async def _pause(self, waiter: _Waiter, wait: float) -> None:
         waiter.changed.clear()
-        longest = _PATIENCE_S if wait is None else min(wait, _PATIENCE_S)
+        longest = min(wait, _PATIENCE_S)
         async with asyncio.TaskGroup() as group:
             tasks = {group.create_task(waiter.changed.wait()), group.create_task(self._clock.sleep(longest))}
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -260,5 +264,7 @@ class PermitDesk:
             del self._open[grant_id]
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
-            waiter.changed.set()
+        """Have the one whose turn it is look again; when it has gone, it wakes the next."""
+        if self._waiters:
+            now = self._clock.monotonic()
+            min(self._waiters, key=lambda one: one.rank(now)).changed.set()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from quasar import errors
 from quasar.plugins.code import CodeVersion
-from quasar.plugins.foreign import foreign_of
+from quasar.plugins.foreign import UNREADABLE, foreign_of
 from quasar.sdk.declarations import Host
 
 _SCHEMES = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -58,7 +58,7 @@ def _in_source(code: CodeVersion) -> set[int]:
     for text in _sources(code):
         try:
             tree = ast.parse(text)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # the process will say so
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -71,8 +71,11 @@ def _sources(code: CodeVersion) -> Iterable[bytes]:
         found = importlib.util.find_spec(code.builtin.partition(":")[0])
         return [Path(found.origin).read_bytes()] if found and found.origin else []
     if code.file_name.endswith(".zip"):
-        with zipfile.ZipFile(io.BytesIO(code.source)) as archive:
-            return [archive.read(name) for name in archive.namelist() if name.endswith(".py")]
+        try:
+            with zipfile.ZipFile(io.BytesIO(code.source)) as archive:
+                return [archive.read(name) for name in archive.namelist() if name.endswith(".py")]
+        except UNREADABLE:
+            return []  # the process will say so
     return [code.source]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +17,11 @@ import grpc
 from quasar import errors
 from quasar.clock import Clock
 from quasar.convert.manifest import manifest_from_proto, plain_to_value
+from quasar.convert.plugin_rows import MALFORMED
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.containment import Cause, exit_words
 from quasar.plugins.errands import Errands
-from quasar.plugins.folders import chosen_folders, make_folder
-from quasar.plugins.foreign import foreign_of, unpack
+from quasar.plugins.folders import make_folder, remove
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.manifest import Manifest
@@ -32,6 +31,7 @@ from quasar.plugins.permits import PermitDesk
 from quasar.plugins.serving import handler
 from quasar.plugins.settings import ProcessSettings
 from quasar.plugins.spawn import spawn
+from quasar.plugins.specification import specify
 from quasar.plugins.usage import Usage, Watcher
 from quasar.rpc.errors import from_rpc_error
 from quasar.sdk.failures import Unauthorised
@@ -44,6 +44,8 @@ __all__ = ["PluginProcess", "ProcessSettings"]
 T = TypeVar("T")
 _MIB: Final = 1024 * 1024
 _FOREVER_MS: Final = 2**31 - 1
+_LOOK_S: Final = 1.0
+_MOST_ASKING: Final = 2_000
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * _MIB),
     ("grpc.max_send_message_length", -1),
@@ -106,6 +108,7 @@ class PluginProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._stack = AsyncExitStack()
         self._watcher: Watcher | None = None
+        self._busy = True  # when it was last asked; it loads its code first
         self._stopping = False
         self.output = Output(code, Redaction(lambda: self._secrets.values()), clock)
 
@@ -159,7 +162,7 @@ class PluginProcess:
         began = self._clock.monotonic()
         self.start_time_ns = self._clock.time_ns()
         folder = self._folder()
-        spec = self._spec(folder)
+        spec = specify(folder, self.code, self._path, self.ports, self.limits, self._settings)
         await self._serve_host(spec.host_socket)
         await self._spawn(spec)
         self.channel = grpc.aio.insecure_channel(f"unix:{spec.socket}", options=_OPTIONS)
@@ -167,57 +170,29 @@ class PluginProcess:
         group = await self._stack.enter_async_context(Errands())
         group.add(self._wait())
         group.add(self.output.pump(self._process))
+        self._watcher = Watcher(self.pid, self.limits, Path(spec.scratch), self._clock)
+        group.add(self._watch_use(self._watcher))
         described = group.add(self._describe())
         await asyncio.wait([described, group.add(self.ended.wait())], return_when=asyncio.FIRST_COMPLETED)
         if not described.done():
             raise errors.PluginFailed(f"{self.code.name} {self.detail} before it was ready{self.output.last_words()}")
         self._take(described.result())
         await self.configure(self.code.secrets, self.code.preferences)
-        self._watcher = Watcher(self.pid, self.limits, Path(spec.scratch), self._clock)
         self.ready_s = self._clock.monotonic() - began
         self.state = "running"
         group.add(self.output.follow(self.channel))
-        group.add(self._watch())
+        group.add(self._watch_health())
 
     def _folder(self) -> Path:
         folder = make_folder(self._settings.runtime)
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._stack.push_async_callback(asyncio.to_thread, remove, folder)
         if self._settings.record is not None:
             self._stack.callback(self._settings.record, folder / "scratch" / RECORDING)
         return folder
 
-    def _spec(self, folder: Path) -> Spec:
-        code = self.code
-        foreign = foreign_of(code.file_name, code.source)
-        programs = folder / "program"
-        return Spec(
-            kind=code.kind.value,
-            name=code.name,
-            version=code.version,
-            path=self._path,
-            file_name=code.file_name,
-            sha256=code.sha256,
-            builtin=code.builtin,
-            socket=str(folder / "p"),
-            host_socket=str(folder / "h"),
-            run_folder=str(folder),
-            scratch=str(folder / "scratch"),
-            ports=self._open_ports(),
-            command=unpack(foreign, code.source, programs) if foreign is not None else (),
-            program_folder=str(programs),
-            readable=chosen_folders(code),
-            limits=self.limits,
-            log_level=self._settings.log_level,
-            wire=self._settings.wire,
-        )
-
-    def _open_ports(self) -> tuple[int, ...]:
-        if self._settings.validating:
-            return ()
-        return (self._settings.replay_port,) if self._settings.replay_port else self.ports
-
     async def _serve_host(self, socket: str) -> None:
-        server = grpc.aio.server(options=(("grpc.max_connection_idle_ms", _FOREVER_MS),))
+        options = (("grpc.max_connection_idle_ms", _FOREVER_MS),)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_ASKING)
         servicer = PermitService(self.desk, self._clock)
         descriptor = host_pb2.DESCRIPTOR.services_by_name["PluginHost"]
         server.add_generic_rpc_handlers((handler(descriptor, servicer, str),))
@@ -235,7 +210,11 @@ class PluginProcess:
         return answer
 
     def _take(self, described: plugin_pb2.DescribeResponse) -> None:
-        self.manifest = manifest_from_proto(described.manifest)
+        with self.reading("a description of itself"):
+            self.manifest = manifest_from_proto(described.manifest)
+        if self.manifest.kind is not self.code.kind:
+            kinds = f"{self.code.kind.value}, was {self.manifest.kind.value}"
+            raise errors.CodeRejected(f"{self.code.name} must describe itself as {kinds}")
         self.host_charges = described.permit_mode == plugin_pb2.PERMIT_MODE_HOST_CHARGES
         self.symbols_per_connection = described.symbols_per_connection
         self.desk.declare(self.manifest.rate_limits, self.manifest.concurrency)
@@ -327,21 +306,31 @@ class PluginProcess:
         self.desk.release_all()
         self.ended.set()
 
-    async def _watch(self) -> None:
-        assert self._watcher is not None
+    async def _watch_use(self, watcher: Watcher) -> None:
+        """Look at what it uses, from its first moment on and whatever it answers."""
         while True:
-            await self._clock.sleep(min(1.0, self._settings.health_s))
+            await self._clock.sleep(min(_LOOK_S, self._settings.health_s))
+            if (found := await watcher.look(busy=self._busy)) is not None:
+                self.contain(*found)
+                return
+
+    async def _watch_health(self) -> None:
+        failing_since: float | None = None
+        while True:
+            await self._clock.sleep(min(_LOOK_S, self._settings.health_s))
             try:
-                health = await self.health()
+                self._busy = (await self.health()).in_flight > 0
+                failing_since = None
             except errors.DeadlineExceeded:
                 self.contain(Cause.HUNG, f"did not answer for {self._settings.hang_s:g} s and was killed")
                 return
-            except errors.QuasarError:
-                continue  # the process ends; `_wait` says how
-            found = await self._watcher.look(busy=health.in_flight > 0)
-            if found is not None:
-                self.contain(*found)
-                return
+            except errors.QuasarError as error:  # it ends, and `_wait` says how; or it answers with nothing else
+                now = self._clock.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if now - failing_since >= self._settings.hang_s:
+                    why = f"did not say how it is for {self._settings.hang_s:g} s ({error.message}) and was killed"
+                    self.contain(Cause.HUNG, why)
+                    return
 
     async def _call(self, method: str, request: Any, *, timeout_s: float | None = None, wait: bool = False) -> Any:
         response = getattr(plugin_pb2, f"{method}Response")
@@ -367,7 +356,7 @@ class PluginProcess:
             QuasarError: It failed; `PluginUnavailable` when the process ended.
         """
         try:
-            return await call
+            answer = await call
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from None
         except asyncio.CancelledError:
@@ -376,6 +365,21 @@ class PluginProcess:
                 raise
             # The library says so when the connection is closed under a call.
             raise self._gone() from None
+        if answer is None:  # what the library makes of bytes that are no message
+            raise errors.PluginFailed(f"{self.code.name} sent an answer that is no message of the contract")
+        return answer
+
+    @contextlib.contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Read what the process has sent, in the block.
+
+        Raises:
+            PluginFailed: It breaks the contract.
+        """
+        try:
+            yield
+        except MALFORMED as error:
+            raise errors.PluginFailed(f"{self.code.name} sent {what} against the contract: {error}") from None
 
     def _gone(self) -> errors.PluginUnavailable:
         ending = f": it {self.detail}" if self.detail else ""

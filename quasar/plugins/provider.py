@@ -265,7 +265,9 @@ class ProviderHandle:
             )(request)
             async with aclosing(process.messages(call)) as pages:
                 async for page in pages:
-                    yield [instrument_from_proto(one, process.code.name) for one in page.symbols]
+                    with process.reading("symbols"):
+                        instruments = [instrument_from_proto(one, process.code.name) for one in page.symbols]
+                    yield instruments
 
     async def constituents(
         self, index: str = "", as_of: dt.date | None = None, *, lane: Lane = Lane.INTERACTIVE
@@ -285,4 +287,5 @@ class ProviderHandle:
                 work_id=work_id, index=index, as_of_date=as_of.isoformat() if as_of else ""
             )
             answer = await process.answer(call(request, timeout=_STALL_S))
-        return [constituent_from_proto(one) for one in answer.constituents]
+        with process.reading("constituents"):
+            return [constituent_from_proto(one) for one in answer.constituents]

@@ -32,6 +32,8 @@ class ProcessSettings:
     """Keep the vendor's traffic: called with the file of the recording when a process has ended."""
     replay_port: int = 0
     """Lead all traffic to the player of a recording on this port of this machine, and nowhere else; 0: off."""
+    player_ports: tuple[int, ...] = ()
+    """Further ports of the player, which stand in the preferences of code that makes its own connections."""
 
     @property
     def wire(self) -> str:

@@ -14,9 +14,9 @@ from typing import Final, NoReturn
 from quasar.plugins.host.boot import tell_posture
 from quasar.plugins.jail.confinement import seal
 from quasar.plugins.jail.posture import PostureItem
+from quasar.plugins.jail.seccomp import LISTENING
 from quasar.plugins.jail.spec import Spec
 
-LISTENING: Final = 3
 HOST: Final = 4
 _ABOVE: Final = 10
 

@@ -38,10 +38,10 @@ _SYSTEM_READABLE: Final = (
     "/etc/protocols",
     "/etc/localtime",
     "/etc/ld.so.cache",
-    "/run/systemd/resolve/stub-resolv.conf",
+    "/run/systemd/resolve",  # the folders, as the files are replaced when the network changes
+    "/run/resolvconf",
     "/dev/urandom",
     "/dev/random",
-    "/dev/zero",
     "/sys/devices/system/cpu",
     "/proc/cpuinfo",
     "/proc/meminfo",
@@ -58,15 +58,14 @@ def confine(spec: Spec) -> list[PostureItem]:
     Raises:
         SystemExit: The service that started this process is gone.
     """
-    if os.getppid() == 1:
-        raise SystemExit("the service that started this process is gone")
     os.umask(0o077)
     os.chdir(spec.scratch)
     items = [PostureItem("environment", True, "nothing of the service's environment is passed on")]
     readable = _python_folders(spec)
     version = landlock.abi()
-    items.append(_take_user(spec, readable, version))
-    items += _limit(spec.limits, own_user=os.getuid() != 0 and items[-1].enforced)
+    item, together = _take_user(spec, readable, version)
+    items.append(item)
+    items += _limit(spec.limits, together)
     if version:
         rules = [(path, landlock.READ) for path in (*readable, *_SYSTEM_READABLE)]
         rules += [(spec.scratch, landlock.WRITE), (spec.run_folder, landlock.READ | landlock.MAKE_SOCK)]
@@ -79,6 +78,8 @@ def confine(spec: Spec) -> list[PostureItem]:
         items += [PostureItem(measure, False, missing) for measure in ("filesystem", "network", "signals")]
     if sys.platform.startswith("linux"):
         kernel.die_with_parent(signal.SIGKILL)  # after the change of user, which makes the kernel forget it
+    if spec.service_pid and os.getppid() != spec.service_pid:  # the kernel tells nothing of an end before that
+        raise SystemExit("the service that started this process is gone")
     return items
 
 
@@ -95,23 +96,27 @@ def seal(spec: Spec) -> list[PostureItem]:
     """Take the second step, when the two sockets are there: no processes, no local sockets. Returns what holds."""
     os.nice(spec.limits.nice)  # the platform's own modules were loaded at the usual pace
     if not seccomp.supported():
-        missing = "no seccomp filter for this machine"
-        return [PostureItem("processes", False, missing), PostureItem("local sockets", False, missing)]
+        return _unsealed("no seccomp filter for this machine")
+    shared = not user.is_own(os.getuid())
     try:
-        seccomp.apply(network=bool(spec.ports), programs=bool(spec.command))
+        seccomp.apply(network=bool(spec.ports), programs=bool(spec.command), shared_user=shared)
     except OSError as error:
-        missing = f"the kernel refused the seccomp filter: {error.strerror}"
-        return [PostureItem("processes", False, missing), PostureItem("local sockets", False, missing)]
+        return _unsealed(f"the kernel refused the seccomp filter: {error.strerror}")
+    others = "" if spec.command else ", no other programs"
+    marks = "seccomp: changing mode, owner or times of a file does nothing" if shared else "of its own files only"
     return [
-        PostureItem(
-            "processes", True, f"seccomp: threads only, no forks{'' if spec.command else ', no other programs'}"
-        ),
+        PostureItem("processes", True, f"seccomp: threads only, no forks{others}"),
         *_programs(spec),
         PostureItem("local sockets", True, "seccomp: no Unix sockets beside those to the service"),
+        PostureItem("permissions", True, marks),
         PostureItem(
             "udp", not spec.ports, "for name resolution to any host" if spec.ports else "seccomp: no IP sockets"
         ),
     ]
+
+
+def _unsealed(why: str) -> list[PostureItem]:
+    return [PostureItem(measure, False, why) for measure in ("processes", "local sockets", "permissions", "udp")]
 
 
 def _programs(spec: Spec) -> list[PostureItem]:
@@ -138,22 +143,32 @@ def _generated_folders() -> list[str]:
     return list(found.submodule_search_locations or ()) if found else []
 
 
-def _take_user(spec: Spec, readable: list[str], landlock_version: int) -> PostureItem:
+def _take_user(spec: Spec, readable: list[str], landlock_version: int) -> tuple[PostureItem, str]:
+    """Give up root; return what holds, and why threads are counted together with other processes', if they are."""
     if os.getuid() != 0:
-        if sys.platform.startswith("linux"):
-            user.give_up_capabilities(read_everywhere=bool(landlock_version) and not user.reachable(readable))
-        return PostureItem("user", False, f"the service's own user id {os.getuid()}: the service is not root")
+        return _share_user(readable, landlock_version)
     needed = (*readable, spec.run_folder)
     open_to_all = user.reachable(readable) and user.reachable([str(Path(spec.run_folder).parent)])
     if not open_to_all and not landlock_version:
         closed = ", ".join(path for path in needed if not user.reachable([path]))
-        return PostureItem("user", False, f"root: {closed} is closed to other users and the kernel has no Landlock")
+        why = f"root: {closed} is closed to other users and the kernel has no Landlock"
+        return PostureItem("user", False, why), "root has no limit on them"
     own = user.own_id(os.getpid())
     user.give((spec.scratch, spec.run_folder, spec.host_socket), own)
-    return user.leave_root(own, read_everywhere=not open_to_all)
+    return user.leave_root(own, read_everywhere=not open_to_all), ""
 
 
-def _limit(limits: Limits, *, own_user: bool) -> list[PostureItem]:
+def _share_user(readable: list[str], landlock_version: int) -> tuple[PostureItem, str]:
+    why = "only Linux counts them for one process"
+    if sys.platform.startswith("linux"):
+        # That right holds outside of a user namespace only, so a service that reads Python by it gets none.
+        needed = bool(landlock_version) and user.may_read_everything() and not user.reachable(readable)
+        why = "it reads past file permissions" if needed else user.count_apart()
+        user.give_up_capabilities(read_everywhere=needed)
+    return PostureItem("user", False, f"the service's own user id {os.getuid()}: the service is not root"), why
+
+
+def _limit(limits: Limits, together: str) -> list[PostureItem]:
     # Private writable memory, thread stacks included. Resident memory has no limit of the kernel's own: it is watched.
     data = limits.memory_bytes + _STACK_ROOM
     resource.setrlimit(resource.RLIMIT_DATA, (data, data))
@@ -162,11 +177,13 @@ def _limit(limits: Limits, *, own_user: bool) -> list[PostureItem]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limits.cpu_s:
         resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
-    if own_user:
+    if not together:
         resource.setrlimit(resource.RLIMIT_NPROC, (limits.threads, limits.threads))
     mib = 1024 * 1024
+    threads = f"{limits.threads} at most"
     return [
         PostureItem("memory", True, f"{data // mib} MiB by the kernel; {limits.memory_bytes // mib} MiB watched"),
         PostureItem("files", True, f"{limits.open_files} open, {limits.file_bytes // mib} MiB each"),
-        PostureItem("threads", own_user, f"{limits.threads} at most" if own_user else "bounded by memory only"),
+        PostureItem("scratch folder", False, f"{limits.scratch_bytes // mib} MiB in all, looked at every few seconds"),
+        PostureItem("threads", not together, f"{threads}, looked at every second: {together}" if together else threads),
     ]

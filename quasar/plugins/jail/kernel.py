@@ -51,6 +51,17 @@ def prctl(option: int, *arguments: int) -> int:
     return result
 
 
+def unshare(flags: int) -> None:
+    """Leave namespaces of the process that started this one.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    if libc().unshare(ctypes.c_int(flags)) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), f"unshare({flags:#x})")
+
+
 def no_new_privileges() -> None:
     """Give up gaining rights by running other programs; Landlock and seccomp ask for it."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -54,6 +54,8 @@ class Spec:
     """Unix socket that the process serves on."""
     host_socket: str
     """Unix socket on which the service answers."""
+    service_pid: int = 0
+    """Process that starts this one, which ends with it; 0: not looked at."""
     run_folder: str
     """Folder of the two sockets; becomes the process's own."""
     scratch: str

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
-import subprocess
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,35 +19,17 @@ from quasar.plugins.manifest import Kind
 from quasar.plugins.ports import declared_ports
 from quasar.plugins.provider import BarRequest, LiveSymbol
 from quasar.plugins.validation import validate
-from tests.integration.plugins.conftest import Plugins
+from tests import go_example
+from tests.go_example import packed
+from tests.integration.plugins.conftest import Plugins, provider_code
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "plugins" / "go"
 DAY = 86_400_000_000_000
-
-
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """Return a zip."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return content.getvalue()
 
 
 @pytest.fixture(scope="module")
 def tides(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The example, built and packed as its first lines say."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("there is no Go toolchain to build the example with")
-    program = tmp_path_factory.mktemp("go") / "tides"
-    command = [go, "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags=-s -w", "-o", str(program), "."]
-    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
-    built = subprocess.run(command, cwd=EXAMPLE, env=env, capture_output=True, text=True, timeout=300, check=False)
-    if built.returncode and "GOPROXY=off" in built.stderr:
-        pytest.skip("the Go modules of the example are not on this machine; run `go mod download` in its folder")
-    assert built.returncode == 0, built.stderr
-    return packed({"plugin.toml": (EXAMPLE / "plugin.toml").read_bytes(), "tides": program.read_bytes()})
+    return go_example.tides(tmp_path_factory.mktemp("go"))
 
 
 def kernel_says(pid: int, *fields: str) -> list[str]:
@@ -147,6 +125,47 @@ async def test_a_description_that_breaks_a_rule_is_refused_with_the_rule(text: s
         foreign_of("x.zip", source)
     report = await validate(Kind.PROVIDER, "x.zip", source)
     assert (report.passed, report.findings[0].rule) == (False, "bad-plugin-toml")
+
+
+def twice() -> bytes:
+    content = io.BytesIO(packed({"plugin.toml": b'kind = "provider"\ncommand = ["./run"]', "run": b"1"}))
+    with zipfile.ZipFile(content, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("run", b"2")
+    return content.getvalue()
+
+
+def encrypted() -> bytes:
+    content = bytearray(packed({"plugin.toml": b'kind = "provider"\ncommand = ["./run"]', "run": b"1" * 100}))
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.rindex(mark) + offset] |= 1  # says that the last file has a password
+    return bytes(content)
+
+
+def described(text: str, **files: bytes) -> bytes:
+    return packed({"plugin.toml": f'kind = "provider"\n{text}'.encode(), "run": b"#!", **files})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(twice(), id="a name twice"),
+        pytest.param(encrypted(), id="a file with a password"),
+        pytest.param(described('command = ["./run"]', **{"run/inner": b""}), id="a file that is a folder, too"),
+        pytest.param(described('command = ["./run"]', **{"x" * 300: b""}), id="a name that is too long"),
+        pytest.param(described('command = ["./run", "a\\u0000b"]'), id="NUL in a word"),
+        pytest.param(described(f'command = ["./run", "{"w" * 20_000}"]'), id="a command that is too long"),
+        pytest.param(described(f"command = {'[' * 5_000}"), id="a description that is nested without end"),
+        pytest.param(described("command = ['./run']")[:-30], id="a zip that is cut"),
+        pytest.param(b"PK\x03\x04" + bytes(500), id="no zip at all"),
+    ],
+)
+async def test_an_archive_that_cannot_be_unpacked_is_refused_and_others_run_on(plugins: Plugins, source: bytes) -> None:
+    neighbour = await plugins.pool.provider(provider_code("async def symbols(self, e=''):\n    return; yield", "other"))
+    report = await validate(Kind.PROVIDER, "x.zip", source)
+    assert not report.passed
+    with pytest.raises(errors.QuasarError):
+        await plugins.pool.provider(code(source))
+    assert [page async for page in neighbour.list_symbols()] == []
 
 
 @pytest.mark.skipif(landlock.abi() < 1 or not seccomp.supported(), reason="the kernel lacks Landlock or seccomp")

@@ -16,6 +16,7 @@ import pytest
 from quasar import errors
 from quasar.plugins.containment import Containment
 from quasar.plugins.jail import landlock, seccomp
+from quasar.plugins.jail.spec import Limits
 from quasar.plugins.manifest import Kind
 from quasar.plugins.provider import BarRequest, LiveSymbol, ProviderHandle
 from tests.integration.plugins.conftest import Plugins
@@ -32,7 +33,12 @@ ATTEMPT = """
     hosts = ("127.0.0.1:443",)
 
     async def symbols(self, exchange=""):
-        import socket, subprocess, pathlib, threading, ctypes
+        import socket, subprocess, pathlib, threading, ctypes, fcntl, mmap
+        def libc(name, *values):
+            found = getattr(ctypes.CDLL(None, use_errno=True), name)(*map(ctypes.c_long, values))
+            if found < 0:
+                raise OSError(ctypes.get_errno(), name)
+            return found
         try:
             outcome = (lambda: {attempt})()
             yield self.instrument("DONE " + repr(outcome)[:100])
@@ -59,7 +65,7 @@ async def finish(provider: ProviderHandle) -> errors.QuasarError | None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(9.0):
+    async with asyncio.timeout(90):
         while not holds():  # noqa: ASYNC110 - what is waited for happens in another process
             await asyncio.sleep(0.02)
 
@@ -140,6 +146,56 @@ async def test_it_cannot_reach_ports_that_it_does_not_declare(plugins: Plugins) 
 
 
 @needs_seccomp
+@needs_landlock
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).connect(('127.0.0.1', {port}))",  # multipath TCP
+        "socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', {port}))",  # a connection that begins with its data
+        "socket.socket().sendmsg([b'x'], [], 0x20000000, ('127.0.0.1', {port}))",
+        "socket.socket(socket.AF_INET6, socket.SOCK_RAW)",
+        "socket.socket().listen()",
+    ],
+)
+async def test_it_cannot_reach_ports_around_what_landlock_looks_at(plugins: Plugins, expression: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        outcome = await attempt(plugins, expression.format(port=server.getsockname()[1]))
+        assert outcome.startswith("PermissionError")
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+@needs_seccomp
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",  # could send to any socket of that sort
+        "os.memfd_create('x')",  # memory that nobody counts
+        "mmap.mmap(-1, 10 << 30)",
+        "fcntl.fcntl(0, fcntl.F_SETOWN, 1)",  # signals to others
+        "libc('prctl', 1, 0)",  # a life after its service's
+        "libc('syscall', 0x40000000 + 57)",  # fork, by its number for x32
+    ],
+)
+async def test_it_cannot_step_out_of_its_limits_by_rare_calls(plugins: Plugins, expression: str) -> None:
+    assert (await attempt(plugins, expression)).startswith("PermissionError")
+
+
+async def test_it_cannot_change_the_permissions_of_files_of_its_service(plugins: Plugins, tmp_path: Path) -> None:
+    mine = tmp_path / "system_context"
+    mine.write_bytes(b"x" * 32)
+    mine.chmod(0o600)
+    before = mine.stat()
+    everything = f"[os.chmod({str(mine)!r}, 0o666), os.utime({str(mine)!r}, (1, 1)), os.chmod({str(tmp_path)!r}, 0)]"
+    await attempt(plugins, everything)
+    after = mine.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    copying = "pathlib.Path('a').write_text('1') and __import__('shutil').copy2('a', 'b')"
+    assert await attempt(plugins, copying, "copying") == "DONE 'b'"  # what is its own goes on
+
+
+@needs_seccomp
 @pytest.mark.parametrize(
     "expression",
     [
@@ -155,8 +211,39 @@ async def test_it_cannot_fork_run_programs_or_signal_others(plugins: Plugins, ex
 
 
 async def test_it_cannot_grow_threads_without_end(plugins: Plugins) -> None:
-    expression = "[threading.Thread(target=time.sleep, args=(0.5,)).start() for _ in range(100_000)]"
-    assert (await attempt(plugins, expression)).startswith(("RuntimeError", "MemoryError"))
+    body = """
+        async def symbols(self, exchange=""):
+            import threading
+            threading.stack_size(32 * 1024)
+            try:
+                for number in range(100_000):
+                    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+                    await asyncio.sleep(0)
+            except RuntimeError:
+                yield self.instrument(f"refused after {number}")
+        """
+    provider = await plugins.provider(body)
+    if kernel_counts_threads(plugins):
+        refused = await first_symbol(provider)
+        assert refused.startswith("refused after ")
+        assert int(refused.split()[-1]) < Limits().threads
+        return
+    with pytest.raises(errors.PluginUnavailable):
+        await first_symbol(provider)
+    notice = await until_contained(plugins)
+    assert notice.cause.value == "threads"
+    assert f"where {Limits().threads} are allowed" in notice.detail
+
+
+def kernel_counts_threads(plugins: Plugins) -> bool:
+    """Tell whether the kernel limits the threads of a plug-in here; the posture must tell the same."""
+    (process,) = plugins.pool.processes()
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    soft, hard = next(line.split()[2:4] for line in limits.splitlines() if line.startswith("Max processes"))
+    counted = soft == hard == str(Limits().threads)
+    (posture,) = (item for item in process.posture if item.measure == "threads")
+    assert posture.enforced == counted, posture
+    return counted
 
 
 async def test_ten_gibibytes_are_refused_and_the_process_goes_on(plugins: Plugins) -> None:
@@ -277,7 +364,7 @@ async def test_neighbours_keep_their_latency_while_others_attack(plugins: Plugin
         during = float(np.median(await latencies(neighbour, 60)))
         for task in attacking:
             task.cancel()
-    assert during < max(10 * quiet, 0.1), f"{quiet * 1e3:.1f} ms before, {during * 1e3:.1f} ms during"
+    assert during < max(10 * quiet, 0.25), f"{quiet * 1e3:.1f} ms before, {during * 1e3:.1f} ms during"
     assert neighbour.keeper.process is not None
     assert neighbour.keeper.process.pid == pid
     assert "neighbour" not in {notice.name for notice in plugins.notices}
@@ -428,6 +515,142 @@ async def test_files_beyond_the_scratch_folders_size_end_the_process(plugins: Pl
     assert "8 MiB are allowed" in notice.detail
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("open(f'{number}', 'w').close(); os.mkdir(f'{number}-')", "8 MiB are allowed"),  # empty, and yet on the disk
+        ("held.append(open('x', 'wb', 0)); held[-1].write(b'z' * (1 << 20)); os.unlink('x')", "8 MiB are allowed"),
+        ("os.mkdir('d' * 20); os.chdir('d' * 20)", "nested its folders too deep"),
+    ],
+)
+async def test_files_that_are_hard_to_count_end_the_process_and_are_removed(
+    plugins: Plugins, line: str, words: str
+) -> None:
+    provider = await plugins.provider(
+        f"""
+        async def symbols(self, exchange=""):
+            yield self.instrument(str(self.context.scratch))
+
+        async def bars(self, request):
+            os.chdir(self.context.scratch)
+            held = []
+            for number in range(100_000 if 'held' not in {line!r} else 40):
+                {line}
+                if number % 100 == 99:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(60)
+            yield
+        """
+    )
+    scratch = Path(await first_symbol(provider))
+    assert isinstance(await finish(provider), errors.PluginUnavailable)
+    notice = await until_contained(plugins)
+    assert notice.cause.value == "scratch"
+    assert words in notice.detail
+    await until(lambda: not scratch.exists())
+    await provider.keeper.ready()
+
+
+BREAKING_HEALTH = """
+        async def bars(self, request):
+            import quasar.plugins.host.plugin_service as service
+            service.plugin_pb2 = None
+            held = []
+            while True:
+                if {leak}:
+                    held.append(np.ones(1 << 20))
+                await asyncio.sleep(0.02)
+            yield
+        """
+
+
+@pytest.mark.parametrize(("leak", "cause"), [(True, "memory"), (False, "hung")])
+async def test_who_does_not_say_how_it_is_is_watched_all_the_same(plugins: Plugins, leak: bool, cause: str) -> None:
+    provider = await plugins.provider(BREAKING_HEALTH.format(leak=leak))
+    assert isinstance(await finish(provider), errors.PluginUnavailable)
+    assert (await until_contained(plugins)).cause.value == cause
+
+
+async def test_a_description_that_breaks_the_contract_ends_no_other_plug_in(plugins: Plugins) -> None:
+    neighbour = await plugins.provider(
+        """
+        async def bars(self, request):
+            yield Bar(0, 1.0, 1.0, 1.0, 1.0)
+        """,
+        "neighbour",
+    )
+    for name, change in (
+        ("unknown", "made.capabilities.append(99)"),
+        ("other_kind", "made.kind = 3"),
+        ("limits", "made.rate_limits.add(calls=-1)"),
+        ("time", "made.history_depths.add(interval='1d').depth.seconds = 1 << 62"),
+    ):
+        with pytest.raises(errors.QuasarError):
+            await plugins.provider(
+                f"""
+        import quasar.plugins.host.plugin_service as service
+        def breaking(manifest, real=service.manifest_to_proto):
+            made = real(manifest)
+            {change}
+            return made
+        service.manifest_to_proto = breaking
+        """,
+                name,
+            )
+    assert await finish(neighbour) is None
+
+
+async def test_lines_of_any_length_and_number_are_cut_by_the_service(plugins: Plugins) -> None:
+    provider = await plugins.provider(
+        """
+        async def bars(self, request):
+            from quasar.plugins.host import journal
+            journal._LONGEST, journal._PER_SECOND = 1 << 30, 1 << 30
+            print("x" * (8 << 20))
+            for number in range(5_000):
+                print("y" * 1_000)
+            yield Bar(0, 1.0, 1.0, 1.0, 1.0)
+        """
+    )
+    assert await finish(provider) is None
+    assert provider.keeper.process is not None
+    lines = provider.keeper.process.output.lines
+    await until(lambda: any(line.startswith("y") for line in lines))
+    assert max(map(len, lines)) <= 8 * 1024
+    assert len(lines) <= 400
+
+
+async def test_asking_for_permits_without_end_hurts_only_who_asks(plugins: Plugins) -> None:
+    neighbour = await plugins.provider(
+        """
+        async def bars(self, request):
+            yield Bar(0, 1.0, 1.0, 1.0, 1.0)
+        """,
+        "neighbour",
+    )
+    asking = await plugins.provider(
+        """
+        rate_limit = (1, 3600.0)
+
+        async def bars(self, request):
+            async def ask():
+                async with self.permit():
+                    await asyncio.sleep(60)
+            await asyncio.gather(*(ask() for _ in range(3_000)), return_exceptions=True)
+            yield
+        """,
+        "asking",
+    )
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(finish(asking))
+        await until(lambda: asking.budget.waiting > 100)
+        during = float(np.median(await latencies(neighbour, 30)))
+        waiting = asking.budget.waiting
+        task.cancel()
+    assert waiting <= 2_000
+    assert during < 1.0
+
+
 async def test_a_secret_that_is_printed_logged_or_raised_never_leaves(
     plugins: Plugins, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -475,7 +698,7 @@ async def test_ignoring_cancellation_does_not_keep_the_process_alive(plugins: Pl
             break
     process = provider.keeper.process
     assert process is not None
-    async with asyncio.timeout(6):
+    async with asyncio.timeout(60):
         await plugins.pool.stop(Kind.PROVIDER, "mine")
     assert process.ended.is_set()
     assert plugins.notices == []
@@ -512,6 +735,9 @@ async def test_the_posture_says_what_the_kernel_enforces_here(plugins: Plugins) 
     await plugins.provider("")
     posture = {item.measure: item for item in plugins.pool.processes()[0].posture}
     assert set(posture) >= {"filesystem", "network", "memory", "processes", "environment", "user", "local sockets"}
+    assert posture["threads"].enforced == kernel_counts_threads(plugins)
+    assert not posture["scratch folder"].enforced
+    assert posture["permissions"].enforced == seccomp.supported()
     assert posture["filesystem"].enforced == (landlock.abi() > 0)
     assert posture["processes"].enforced == seccomp.supported()
     assert posture["user"].enforced == (os.getuid() == 0 and landlock.abi() > 0)

@@ -1,68 +1,87 @@
-"""The jail holds for an ordinary user as it does for root: the hostile plug-ins again, from a process without root."""
+"""The jail holds for an ordinary user as it does for root: the whole hostile suite again, in a process without root."""
 
 from __future__ import annotations
 
-import ctypes
+import ast
 import os
-import struct
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from quasar.plugins.jail import kernel, landlock, seccomp
+from quasar.plugins.jail import landlock, seccomp
+from tests.integration.plugins import ordinary
 
-ROOT = Path(__file__).resolve().parents[3]
-USER = 60_123
-CASES = ("database", "ports", "fork", "system_context", "scratch_folder_of", "other_processes", "posture", "gibibytes")
+SUITE = Path(__file__).with_name("test_hostile_plugins.py")
+PARTS = 4
+"""The suite is run in so many parts, which several workers share."""
+THREADS = "test_it_cannot_grow_threads_without_end"
+
+pytestmark = [
+    pytest.mark.skipif(
+        os.name != "posix" or os.getuid() != 0,
+        reason="these tests are run by an ordinary user, for whom the hostile suite itself shows it",
+    ),
+    pytest.mark.skipif(
+        landlock.abi() < 4 or not seccomp.supported(), reason="this kernel has no Landlock for TCP ports, or no seccomp"
+    ),
+    pytest.mark.timeout(300),
+]
 
 
-def become_ordinary() -> None:
-    """Give up root, but for reading Python where it lies in a folder that is closed to others."""
-    read_search = 1 << 2
-    kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
-    os.setgroups([])
-    os.setresgid(USER, USER, USER)
-    os.setresuid(USER, USER, USER)
-    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
-    data = struct.pack("=6I", read_search, read_search, read_search, 0, 0, 0)
-    kernel.syscall({"x86_64": 126, "aarch64": 91}[os.uname().machine], header, ctypes.create_string_buffer(data, 24))
-    kernel.prctl(47, 2, 2)  # PR_CAP_AMBIENT_RAISE: keep it over exec
-
-
-@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs root to become somebody else")
-@pytest.mark.skipif(landlock.abi() < 4 or not seccomp.supported(), reason="this kernel lacks Landlock or seccomp")
-@pytest.mark.slow
-def test_hostile_plug_ins_are_contained_for_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder of the ordinary user's own."""
     folder = Path("/tmp") / f"quasar-ordinary-{os.getpid()}"
     folder.mkdir(mode=0o700)
-    os.chown(folder, USER, USER)
-    try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                "--basetemp",
-                str(folder / "t"),
-                "-k",
-                " or ".join(CASES),
-                str(ROOT / "tests/integration/plugins/test_hostile_plugins.py"),
-            ],
-            cwd=ROOT,
-            env={"PATH": os.defpath, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"},
-            preexec_fn=become_ordinary,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-    finally:
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "passed" in done.stdout
-    assert "skipped" not in done.stdout
+    os.chown(folder, ordinary.USER, ordinary.USER)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run(home: Path, tests: Sequence[str], *words: str) -> str:
+    """Run tests of the suite as the ordinary user; return what pytest said."""
+    names = [f"{SUITE}::{name}" for name in tests]
+    pytest_words = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--basetemp", f"{home}/t"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.plugins.ordinary", *words, *pytest_words, *names],
+        cwd=ordinary.ROOT,
+        env={
+            "PATH": os.defpath,
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    if done.returncode == ordinary.CANNOT:
+        pytest.skip(f"Python lies in a folder that others may not enter, and {done.stderr.strip()}")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "skipped" not in done.stdout, done.stdout[-2000:]
+    return done.stdout
+
+
+def suite() -> list[str]:
+    """Return the names of all tests of the suite."""
+    found = ast.parse(SUITE.read_text()).body
+    return [one.name for one in found if isinstance(one, ast.AsyncFunctionDef) and one.name.startswith("test_")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_hostile_plug_ins_are_contained_for_an_ordinary_user(home: Path, part: int) -> None:
+    assert " passed" in run(home, suite()[part::PARTS])
+
+
+@pytest.mark.slow
+def test_threads_are_watched_where_the_kernel_does_not_count_them(home: Path) -> None:
+    names = [THREADS, "test_the_posture_says_what_the_kernel_enforces_here"]
+    assert " passed" in run(home, names, ordinary.IN_CONTAINER)

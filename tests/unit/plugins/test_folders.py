@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quasar.plugins.code import CodeVersion
-from quasar.plugins.folders import chosen_folders, make_folder, sweep
+from quasar.plugins.folders import chosen_folders, entries, make_folder, remove, sweep
 from quasar.plugins.manifest import Kind
 
 
@@ -60,3 +60,41 @@ def test_only_folders_of_services_that_are_gone_are_swept(tmp_path: Path) -> Non
     sweep(tmp_path)
     assert (mine.is_dir(), gone.exists(), strange.is_dir()) == (True, False, True)
     assert mine.name.startswith(f"qp-{os.getpid()}-")
+
+
+def nest(folder: Path, depth: int) -> None:
+    """Make folders in folders, each with a file, deeper than a path may be long."""
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d" * 20, dir_fd=at)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+        below = os.open("d" * 20, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+
+
+def test_a_folder_is_removed_however_deep_it_is_nested_and_nothing_beside_it(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    nest(folder, 2_000)
+    (folder / "link").symlink_to(outside)
+    closed = folder / "closed"
+    (closed / "inner").mkdir(parents=True)
+    closed.chmod(0)
+    assert None in list(entries(folder))  # too deep to be looked into
+    remove(folder)
+    assert not folder.exists()
+    assert (outside / "kept").read_text() == "x"
+    remove(folder)  # nothing happens
+
+
+def test_what_a_killed_service_left_is_swept_however_deep_it_is_nested(tmp_path: Path) -> None:
+    gone = tmp_path / f"qp-{2**22 + 1}-abc"
+    gone.mkdir()
+    nest(gone, 1_200)
+    sweep(tmp_path)
+    assert not gone.exists()

@@ -43,3 +43,30 @@ async def test_a_folder_that_grew_too_large_is_told_with_both_sizes(tmp_path: Pa
     assert found is not None
     assert found[0] is Cause.SCRATCH
     assert "wrote 3 MiB of files where 1 MiB are allowed" in found[1]
+
+
+async def test_empty_files_count_and_so_do_those_that_were_removed_while_they_are_open(tmp_path: Path) -> None:
+    limits = Limits(memory_bytes=1 << 40, scratch_bytes=64 << 10)
+    for number in range(20):
+        (tmp_path / f"{number}").touch()
+    found = await Watcher(os.getpid(), limits, tmp_path, FakeClock()).look(busy=False)
+    assert found is not None
+    assert found[0] is Cause.SCRATCH
+    other = tmp_path / "other"
+    other.mkdir()
+    with (other / "file").open("wb") as file:
+        file.write(b"x" * (128 << 10))
+        file.flush()
+        (other / "file").unlink()
+        found = await Watcher(os.getpid(), limits, other, FakeClock()).look(busy=False)
+    assert found is not None
+    assert found[0] is Cause.SCRATCH
+    assert await Watcher(os.getpid(), limits, other, FakeClock()).look(busy=False) is None
+
+
+async def test_more_threads_than_are_allowed_are_a_fault(tmp_path: Path) -> None:
+    limits = Limits(memory_bytes=1 << 40, threads=0)
+    found = await Watcher(os.getpid(), limits, tmp_path, FakeClock()).look(busy=True)
+    assert found is not None
+    assert found[0] is Cause.THREADS
+    assert "where 0 are allowed" in found[1]
