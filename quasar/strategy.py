@@ -40,6 +40,7 @@ from quasar.model.bars import BarColumns
 from quasar.model.instants import from_ns, to_ns
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import BracketLeg, Contingency, Fill, TimeInForce
+from quasar.model.signals import Signal, SignalTerms
 
 __all__ = [
     "ATR",
@@ -321,6 +322,20 @@ class Strategy:
     def log(self, message: str, *, level: str = "info") -> None:
         """Write a line into the run's telemetry, stamped with event time."""
         self._desk.note(level, message)
+
+    def signal(self, direction: str = "", *, symbol: str | None = None, **told: Unpack[SignalTerms]) -> None:
+        """Tell what it saw, whether or not it acts on it; in a back-test this is a line of the log.
+
+        Args:
+            direction: "long", "short" or "flat"; empty: it has none.
+            symbol: What it is about; absent: the symbol of the bar or tick at hand.
+            **told: See `SignalTerms`.
+
+        Raises:
+            InvalidArgument: The direction is another word, or the strategy does not run on the symbol.
+        """
+        desk = self._desk
+        desk.signal(Signal.told(desk.now_ns, desk.book(symbol).symbol, direction, told))
 
     # What the engine calls.
 

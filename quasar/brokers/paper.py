@@ -12,7 +12,9 @@ from typing import NoReturn
 from quasar.broker import Broker, BrokerEvent, BrokerOrder, OrderName, PlaceAnswer
 from quasar.errors import FailedPrecondition
 from quasar.model.instants import TimeRange
+from quasar.model.instruments import Instrument
 from quasar.model.orders import AccountState, Fill, Order, Position
+from quasar.sdk.notices import RejectedRow
 
 
 class Paper(Broker):
@@ -53,6 +55,10 @@ class Paper(Broker):
     def fills(self, span: TimeRange) -> AsyncIterator[Fill]:
         """Refuse, as `place`."""
         _refuse("fills")
+
+    def instruments(self) -> AsyncIterator[Instrument | Sequence[Instrument] | RejectedRow]:
+        """Refuse, as `place`; the StrategyEngine lists the common symbols that are mapped in its stead."""
+        _refuse("instruments")
 
     def events(self, since_ns: int | None = None) -> AsyncIterator[BrokerEvent]:
         """Refuse, as `place`."""

@@ -12,9 +12,11 @@ from quasar.convert.plugin_orders import decimal_to_proto, fill_to_proto, order_
 from quasar.engine.desk import Note
 from quasar.engine.result import BacktestResult
 from quasar.engine.trades import Trades
+from quasar.model.signals import Signal
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.plugin.v1 import strategy_pb2
 from quasar_proto.strategy.v1 import backtest_pb2, order_pb2, statistics_pb2
+from quasar_proto.strategy.v1 import strategy_pb2 as run_pb2
 
 EQUITY_ROWS: Final = 50_000
 RECORDS: Final = 2_000
@@ -96,6 +98,21 @@ def log_line(note: Note, sequence: int) -> backtest_pb2.LogLine:
         level=note.level,
         message=note.message[:8192],
     )
+
+
+def timed_signal(signal: Signal) -> strategy_pb2.TimedSignal:
+    """Return what the strategy saw, with its time."""
+    word = f"SIGNAL_DIRECTION_{signal.direction.value if signal.direction else 'UNSPECIFIED'}"
+    message = run_pb2.Signal(
+        symbol=signal.symbol,
+        direction=run_pb2.SignalDirection.Value(word),
+        strength=signal.strength,
+        price=signal.price,
+        label=signal.label,
+        reason=signal.reason[:8192],
+        values=signal.values,
+    )
+    return strategy_pb2.TimedSignal(event_time=time_to_proto(signal.time_ns), signal=message)
 
 
 def outcome(result: BacktestResult) -> strategy_pb2.BacktestOutcome:

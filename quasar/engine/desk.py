@@ -31,6 +31,7 @@ from quasar.model.orders import (
     ReplaceIntent,
     TimeInForce,
 )
+from quasar.model.signals import Signal
 
 MAX_NOTES: Final = 10_000
 _STOP = OrderType.STOP
@@ -267,6 +268,10 @@ class Desk(ABC):
                 call(timer.name)
             finally:
                 self.clock_ns = before
+
+    def signal(self, signal: Signal) -> None:
+        """Take what the strategy saw; in a back-test it is a line of its log."""
+        self.note("info", str(signal))
 
     def note(self, level: str, message: str) -> None:
         """Keep a line of the strategy's; after ten thousand lines they are only counted."""

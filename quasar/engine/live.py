@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from quasar import errors
 from quasar.engine.book import Book
-from quasar.engine.desk import Desk, HistorySource
+from quasar.engine.desk import MAX_NOTES, Desk, HistorySource
 from quasar.engine.grid import Grid, scaled
 from quasar.engine.ledger import FillRow, Ledger
 from quasar.engine.rules import MarketRules
@@ -23,6 +23,7 @@ from quasar.engine.working import WorkingOrder
 from quasar.model.bars import Bar, BarColumns
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import Fill, OrderIntent, Position
+from quasar.model.signals import Signal
 
 if TYPE_CHECKING:  # quasar.strategy is built on this package
     from quasar.strategy import Strategy
@@ -64,6 +65,13 @@ class Outbox(Desk):
         """Open the desk."""
         super().__init__(ledger, history, keep_intents=True)
         self.orders: dict[OrderName, WorkingOrder] = {}
+        self.signals: list[Signal] = []
+        """Given since somebody took them last."""
+
+    def signal(self, signal: Signal) -> None:
+        """Keep a signal to be told; of too many between two takings the first ones."""
+        if len(self.signals) < MAX_NOTES:
+            self.signals.append(signal)
 
     def drain(self) -> list[OrderIntent]:
         """Return the intents since the last call."""

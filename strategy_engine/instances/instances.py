@@ -105,6 +105,8 @@ class Said:
     intents: Sequence[OrderIntent] = ()
     intent_documents: Sequence[Document] = ()
     logs: Sequence[LogRecord] = ()
+    signals: Sequence[tuple[int, Document]] = ()
+    """Event time in nanoseconds UTC, and the JSON form of the contract's `Signal`."""
     error: str = ""
     """An error of its code, with file and line; empty: none."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +45,16 @@ class Run:
         self._instance = instance
         self.run_id = run_id
         self._session = session
-        self._queue: asyncio.Queue[tuple[Instant | Sequence[Changed], asyncio.Event] | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Instant | Sequence[Changed] | str, asyncio.Event] | None] = asyncio.Queue()
         self._last_intent = last_intent
         self._bars = 0
+        self._signals = 0
+        self._last_signal: Mapping[str, Any] = {}
         self._newest: dict[tuple[str, str], int] = {}
         self._time_ns = 0
+        self._ready = False
+        self.wants_ticks = False
+        """The strategy hears of ticks; the others are not asked for each of them."""
         self.paused = False
         """Wishes of the strategy are not carried out."""
 
@@ -69,39 +75,55 @@ class Run:
         """End the run after what is in hand."""
         self._queue.put_nowait(None)
 
-    async def go(self, keys: Sequence[tuple[str, str, str]], names: set[tuple[str, str]]) -> None:
-        """Show what comes in until the run is stopped.
-
-        Raises:
-            PluginFailed: The strategy took too long.
-            PluginUnavailable: Its process ended.
-        """
+    @contextmanager
+    def reading(self, keys: Sequence[tuple[str, str, str]], names: set[tuple[str, str]]) -> Iterator[None]:
+        """Keep what comes in while this lasts, to be shown by `go`; begun before history is read, there is no hole."""
+        symbols = {symbol for symbol, _ in names}
 
         def read(instant: Instant) -> asyncio.Event | None:
             bars = [one for one in instant.bars if (one.symbol, one.interval) in names]
-            ticks = [one for one in instant.ticks if any(one.symbol == name for name, _ in names)]
+            ticks = [one for one in instant.ticks if one.symbol in symbols] if self.wants_ticks else []
             if not (bars or ticks):
                 return None
             done = asyncio.Event()
             self._queue.put_nowait((Instant(bars, ticks), done))
-            return done
+            # Nobody waits for a strategy that is still being prepared.
+            return done if self._ready else None
 
         async def hear(changed: Sequence[Changed]) -> None:
             own = [each for each in changed if each.order.run_id == self.run_id]
             if own:
                 self._queue.put_nowait((own, asyncio.Event()))
 
+        def lost(why: str) -> None:
+            self._queue.put_nowait((f"live data was lost; bars and ticks are missing here: {why}", asyncio.Event()))
+
         self._around.desk.listen(hear)
         try:
-            await self._carry_out(await self._session.first())
-            with self._around.feed.reading(keys, read):
-                while (item := await self._queue.get()) is not None:
-                    try:
-                        await self._carry_out(await self._session.show(self._shown(item[0])))
-                    finally:
-                        item[1].set()
+            with self._around.feed.reading(keys, read, lost):
+                yield
         finally:
             self._around.desk.unlisten(hear)
+
+    async def go(self) -> None:
+        """Show what came in and comes in until the run is stopped.
+
+        Raises:
+            PluginFailed: The strategy took too long.
+            PluginUnavailable: Its process ended.
+        """
+        await self._carry_out(await self._session.first())
+        self._ready = True
+        while (item := await self._queue.get()) is not None:
+            what, done = item
+            try:
+                if isinstance(what, str):
+                    await self._log("warning", what)
+                else:
+                    await self._carry_out(await self._session.show(self._shown(what)))
+            finally:
+                done.set()
+        await self._progress()
 
     def _shown(self, item: Instant | Sequence[Changed]) -> Shown:
         if not isinstance(item, Instant):
@@ -118,15 +140,20 @@ class Run:
         return Shown(time_ns=self._time_ns, bars=bars, ticks=item.ticks)
 
     async def _carry_out(self, said: Said) -> None:
-        if said.logs or said.error or said.intents:
+        if said.logs or said.signals or said.error or said.intents:
             await self._tell(said)
         self._last_intent = max([self._last_intent, *(each.intent_number for each in said.intents)])
-        # Before anything is sent: after a crash in between, no number stands for a second order.
-        metrics = {"bars": self._bars, "intents": self._last_intent, "last_data_ns": self._time_ns}
-        await self._around.table.progress(self.run_id, self._last_intent, metrics)
+        # Before anything is sent: after a crash in between, no number stands for a second order. While more is waiting
+        # to be shown, what only counts can wait too.
+        if said.intents or said.signals or self._queue.empty():
+            await self._progress()
         for intent in said.intents:
             if not self.paused:
                 await self._act(intent)
+
+    async def _progress(self) -> None:
+        metrics = {"bars": self._bars, "intents": self._last_intent, "last_data_ns": self._time_ns, **self._last_signal}
+        await self._around.table.progress(self.run_id, self._last_intent, metrics)
 
     async def _act(self, intent: OrderIntent) -> None:
         desk, action = self._around.desk, intent.action
@@ -184,6 +211,11 @@ class Run:
             for line in said.logs:
                 payload = {"level": line.level, "message": line.message, "place": line.place}
                 await self._event(connection, "RunLogged", line.message[:500], "LOG", payload, Severity.INFO)
+            for time_ns, signal in said.signals:
+                self._signals += 1
+                self._last_signal = {"signals": self._signals, "last_signal": dict(signal), "last_signal_ns": time_ns}
+                text = f"Signal of {self._instance.instance_id}: {signal.get('label') or signal.get('symbol', '')}"
+                await self._event(connection, "SignalGiven", text[:500], "SIGNAL", signal, Severity.INFO)
             if said.error:
                 payload = {"level": "error", "message": said.error}
                 await self._event(connection, "StrategyRaised", said.error[:500], "LOG", payload, Severity.ERROR)

@@ -30,6 +30,9 @@ class Summary:
     denials_today: int
     last_data_ns: int
     """0: it was shown nothing."""
+    last_signal: Mapping[str, Any] | None
+    """In the JSON form of the contract's `Signal`; None: none was given."""
+    last_signal_ns: int
     trading_state: TradingState
     """The strictest of the instance, its account and the platform."""
     sparkline: Sequence[float]
@@ -88,6 +91,8 @@ def _summary(
         fills_today=row.get("fills_today", 0),
         denials_today=row.get("denials_today", 0),
         last_data_ns=row.get("last_data_ns") or 0,
+        last_signal=row.get("last_signal"),
+        last_signal_ns=row.get("last_signal_ns") or 0,
         trading_state=state,
         sparkline=sparkline,
     )

@@ -22,7 +22,7 @@ from quasar.ops.events import Severity
 from strategy_engine.backtests.records import LoadedSeries, NewestBars, WantedSeries
 from strategy_engine.instances.instances import Begin, Document, Instance, InstanceState, Stage
 from strategy_engine.instances.run import Run, Surroundings
-from strategy_engine.strategies.directory import StrategyDirectory
+from strategy_engine.strategies.directory import StrategyDirectory, StrategyEntry
 from strategy_engine.trading.orders import ZERO
 from strategy_engine.trading.survey import Survey, instance_cash
 
@@ -211,23 +211,27 @@ class Supervisor:
         wanted = self._wanted(instance.universe)
         loaded = await self._bars.newest(wanted, 1)
         await table.progress(run_id, last_intent, {}, [self._describe(each) for each in loaded])
-        async with self._stage.open(await self._begin(instance, row, loaded)) as session:
+        entry = await self._directory.get(row["strategy"], row["code_version"])
+        async with self._stage.open(await self._begin(instance, row, entry, loaded)) as session:
             run = Run(self._around, instance, run_id, session, last_intent)
+            run.wants_ticks = bool(entry.manifest.get("wants_ticks"))
             run.paused = instance.state is InstanceState.PAUSED
             going = self._going[instance.instance_id]
             going.run = run
+            facts = [each.facts for each in loaded]
+            keys = [(one.provider, one.symbol, one.interval) for one in facts]
             try:
-                if session.warmup_bars:
-                    await run.warm_up(await self._bars.newest(wanted, session.warmup_bars))
-                state = InstanceState.PAUSED if run.paused else InstanceState.RUNNING
-                await self._move(instance, run_id, state, "", enabled=True)
-                keys = [(each.facts.provider, each.facts.symbol, each.facts.interval) for each in loaded]
-                await run.go(keys, {(each.facts.name, each.facts.interval) for each in loaded})
+                with run.reading(keys, {(one.name, one.interval) for one in facts}):
+                    if session.warmup_bars:
+                        await self._around.feed.until_open(keys)
+                        await run.warm_up(await self._bars.newest(wanted, session.warmup_bars))
+                    state = InstanceState.PAUSED if run.paused else InstanceState.RUNNING
+                    await self._move(instance, run_id, state, "", enabled=True)
+                    await run.go()
             finally:
                 going.run = None
 
-    async def _begin(self, instance: Instance, row: Any, loaded: Sequence[LoadedSeries]) -> Begin:
-        entry = await self._directory.get(row["strategy"], row["code_version"])
+    async def _begin(self, instance: Instance, row: Any, entry: StrategyEntry, loaded: Sequence[LoadedSeries]) -> Begin:
         account = await self._around.desk.records.accounts.get(instance.account_id)
         held = await self._around.desk.records.accounts.positions(
             instance.account_id, instance.instance_id, include_flat=True

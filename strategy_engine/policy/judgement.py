@@ -158,8 +158,10 @@ def _account(case: _Case) -> Iterator[Check]:
     if funds is None:
         return
     yield Check(reason="LIVE_TRADING_DISABLED", passed=funds.trading_enabled, scope=scope)
-    if funds.currency not in ("", case.proposal.currency):
-        yield replace(_no_rate(case, funds.currency), scope=scope)
+    if funds.currency not in ("", case.proposal.currency) and case.increases:
+        wanted = case.proposal.currency
+        detail = f"the account must be in {wanted}, the currency of {case.spec.symbol}, was in {funds.currency}"
+        yield Check(reason="NO_EXCHANGE_RATE", passed=False, scope=scope, detail=detail)
     if not funds.allow_short:
         yield _short(case, scope)
     if case.price is not None and case.increases:

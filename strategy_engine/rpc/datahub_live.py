@@ -46,14 +46,22 @@ class DatahubLive:
 
 
 def _request(keys: Sequence[Key], cursor: str) -> pb.StreamMarketDataRequest:
-    series = [values_pb2.SeriesKey(provider=key[0], symbol=key[1], interval=key[2]) for key in keys]
-    selector = stream_pb2.MarketDataSelector(
-        selector_id="trading",
-        series=stream_pb2.SeriesKeys(keys=series),
-        contents=[stream_pb2.STREAM_CONTENT_TRADES, stream_pb2.STREAM_CONTENT_CLOSED_BARS],
-        intervals=sorted({key[2] for key in keys}),
-    )
-    request = pb.StreamMarketDataRequest(selectors=[selector], delivery_policy=stream_pb2.DELIVERY_POLICY_LOSSLESS)
+    # A series with an interval gives its bars, one without an interval its ticks.
+    symbols = sorted({(provider, symbol, "") for provider, symbol, _ in keys})
+    selectors = [
+        stream_pb2.MarketDataSelector(
+            selector_id=name,
+            series=stream_pb2.SeriesKeys(
+                keys=[values_pb2.SeriesKey(provider=key[0], symbol=key[1], interval=key[2]) for key in wanted]
+            ),
+            contents=[content],
+        )
+        for name, wanted, content in (
+            ("bars", keys, stream_pb2.STREAM_CONTENT_CLOSED_BARS),
+            ("ticks", symbols, stream_pb2.STREAM_CONTENT_TRADES),
+        )
+    ]
+    request = pb.StreamMarketDataRequest(selectors=selectors, delivery_policy=stream_pb2.DELIVERY_POLICY_LOSSLESS)
     if cursor:
         request.cursor = cursor
     return request

@@ -26,6 +26,7 @@ _PAYLOADS: Final = {
     "FILL": "fill",
     "POSITION": "position",
     "LOG": "log",
+    "SIGNAL": "signal",
 }
 
 
@@ -132,6 +133,7 @@ def metrics_message(row: Any) -> strategy_pb2.RunMetrics:
     message = strategy_pb2.RunMetrics(
         bars=stored.get("bars", 0),
         intents=stored.get("intents", 0),
+        signals=stored.get("signals", 0),
         orders=row["orders"],
         open_orders=row["open_orders"],
         denied_orders=row["denied_orders"],

@@ -70,10 +70,14 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         """Create a policy; it holds for the next order."""
         actor = calling_actor()
         new = policy_row(request.policy, actor, self._clock.now())
+        await self._known(request.policy.scope)
         if request.validate_only:
             return pb.CreatePolicyResponse(policy=policy_message(new))
         async with self._table.database.transaction() as connection:
             stored = await self._table.insert(connection, new)
+            former = None if stored is not None else await self._table.get(new.policy_id, connection)
+            if request.request_id and former is not None and _same(former, new):
+                return pb.CreatePolicyResponse(policy=policy_message(former))
             if stored is None:
                 text = f"must be new, was used before: {new.policy_id!r}"
                 raise AlreadyExists(
@@ -135,7 +139,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             await self._table.get(request.policy_id)
             policies = [each for each in policies if each.policy_id == request.policy_id]
         if request.HasField("scope"):
-            scope, accounts = scope_of(request.scope), await self._survey.accounts_of_instances()
+            scope, accounts = await self._known(request.scope), await self._survey.accounts_of_instances()
             policies = [each for each in policies if concerns(each, scope, accounts)]
         strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
         standing = await self._survey.standing(strategies, pace_window_s(policies))
@@ -198,7 +202,9 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     async def ListTradingStates(
         self, request: pb.ListTradingStatesRequest, context: Any
     ) -> pb.ListTradingStatesResponse:
-        """Return every trading state that somebody set."""
+        """Return every trading state that was set, the strictest first."""
+        if request.filter or request.order_by or request.page_token:
+            raise Unimplemented("filter, order_by and page_token must be left out in this build, was set.")
         shown = [await self._shown(row.scope) for row in await self._table.states()]
         return pb.ListTradingStatesResponse(trading_states=shown)
 
@@ -211,8 +217,15 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
 
     async def ListDenials(self, request: pb.ListDenialsRequest, context: Any) -> pb.ListDenialsResponse:
         """Return a page of denied orders, newest first."""
+        if request.order_by not in ("", "time desc"):
+            raise Unimplemented(f"order_by must be time desc in this build, was {request.order_by}.")
         rows, following = await self._table.denials(request.filter, request.page_size, request.page_token)
         return pb.ListDenialsResponse(denials=[denial_record(row) for row in rows], next_page_token=following)
+
+
+def _same(one: PolicyRow, other: PolicyRow) -> bool:
+    names = ("scope", "description", "rules", "enabled")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _require_etag(etag: str, row: PolicyRow) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
 from quasar.convert.manifest import plain_to_value
 from quasar.convert.plugin_orders import intent_from_proto
-from quasar.errors import InvalidArgument, PluginUnavailable, QuasarError
+from quasar.errors import InvalidArgument, NotFound, PluginUnavailable, QuasarError
 from quasar.model.bars import BarColumns
 from quasar.model.ticks import TickColumns
 from quasar.plugins.manifest import Kind
@@ -81,7 +81,11 @@ class RunSession:
     async def show(self, events: Shown) -> Said:
         """Show events and return what came of them; see `Session.show`."""
         self._pushed += 1
-        answer = await self._handle.push_events(self._request(events))
+        try:
+            answer = await self._handle.push_events(self._request(events))
+        except NotFound as error:
+            # Its process ended while nothing was shown, and its keeper has started another one.
+            raise PluginUnavailable("the strategy's process ended, and another one does not know the run") from error
         messages = []
         while self._read < answer.output_sequence:
             messages.append(await self._next())
@@ -156,6 +160,7 @@ def _start(begin: Begin) -> plugin.StartLiveRequest:
 
 def _said(messages: list[plugin.StartLiveResponse], error: str) -> Said:
     intents, documents, logs, errors = [], [], [], [error] if error else []
+    signals: list[tuple[int, dict[str, Any]]] = []
     for message in messages:
         for found in message.intents:
             try:
@@ -167,5 +172,6 @@ def _said(messages: list[plugin.StartLiveResponse], error: str) -> Said:
             LogRecord(event_time=instant_of(line, "event_time"), level=line.level, message=line.message)
             for line in message.logs
         ]
+        signals += [(each.event_time.ToNanoseconds(), document(each.signal)) for each in message.signals]
         errors += [error_text(each) for each in message.errors]
-    return Said(intents=intents, intent_documents=documents, logs=logs, error="; ".join(errors))
+    return Said(intents=intents, intent_documents=documents, logs=logs, signals=signals, error="; ".join(errors))

@@ -21,6 +21,7 @@ from quasar.errors import (
     Resource,
     Unimplemented,
 )
+from quasar.ops.actors import Actor
 from quasar.ops.events import Events
 from quasar.plugins.manifest import Kind
 from quasar.plugins.validation import validate
@@ -172,9 +173,8 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
     async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
         """Return a page of instances."""
         found, following = await self._table.page(Asked.of(request))
-        return pb.ListInstancesResponse(
-            instances=await self._shown(found), next_page_token=following, total_size=len(found)
-        )
+        total = await self._table.count(request.filter) if following or request.page_token else len(found)
+        return pb.ListInstancesResponse(instances=await self._shown(found), next_page_token=following, total_size=total)
 
     async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Any) -> pb.UpdateInstanceResponse:
         """Change an instance; a run keeps the former settings until it is started again."""
@@ -184,11 +184,12 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         paths = request.update_mask.paths
         for path in paths:
             _merge(merged, request.instance, path)
-        changed = await self._checked(merged, instance_of(merged, former.actor))
+        changed = await self._checked(merged, replace(instance_of(merged, former.actor), revision=former.revision))
         if not request.validate_only:
             async with self._table.database.transaction() as connection:
                 restart = bool(_RESTART & set(paths))
-                await self._table.update(connection, changed, self._clock.now(), restart=restart)
+                if not await self._table.update(connection, changed, self._clock.now(), restart=restart):
+                    raise _stale(former)
                 await self._record(connection, "InstanceUpdated", changed)
             return pb.UpdateInstanceResponse(instance=await self._one(changed.instance_id))
         return pb.UpdateInstanceResponse(instance=instance_message(changed))
@@ -238,20 +239,23 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         await self._supervisor.stop(instance, request.reason)
         if not instance.state.still:
             await self._told_of("InstanceStopped", instance)
-        if request.action in (strategy_pb2.STOP_ACTION_CANCEL_ORDERS, strategy_pb2.STOP_ACTION_FLATTEN):
+        await self._settle(instance, request.action, actor)
+        return pb.StopInstanceResponse(instance=await self._one(request.instance_id))
+
+    async def _settle(self, instance: Instance, action: int, actor: Actor) -> None:
+        """Cancel the orders of an instance, and close its positions, as far as an action says."""
+        if action in (strategy_pb2.STOP_ACTION_CANCEL_ORDERS, strategy_pb2.STOP_ACTION_FLATTEN):
             await self._desk.cancel_all(instance_id=instance.instance_id, actor=actor)
-        if request.action == strategy_pb2.STOP_ACTION_FLATTEN:
+        if action == strategy_pb2.STOP_ACTION_FLATTEN:
             held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
             await close_positions(self._desk, held, f"stop/{instance.run_id or instance.last_run_id}", actor)
-        return pb.StopInstanceResponse(instance=await self._one(request.instance_id))
 
     async def PauseInstance(self, request: pb.PauseInstanceRequest, context: Any) -> pb.PauseInstanceResponse:
         """Let the strategy see what happens without carrying out its wishes."""
         instance = await self._table.get(request.instance_id)
         await self._supervisor.pause(instance, paused=True)
         await self._told_of("InstancePaused", instance)
-        if request.action >= strategy_pb2.STOP_ACTION_CANCEL_ORDERS:
-            await self._desk.cancel_all(instance_id=instance.instance_id, actor=calling_actor())
+        await self._settle(instance, request.action, calling_actor())
         return pb.PauseInstanceResponse(instance=await self._one(request.instance_id))
 
     async def ResumeInstance(self, request: pb.ResumeInstanceRequest, context: Any) -> pb.ResumeInstanceResponse:
@@ -372,9 +376,11 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
 
 def _require_etag(etag: str, instance: Instance) -> None:
     if etag and etag != str(instance.revision):
-        raise EtagMismatch(
-            resource=Resource("instance", instance.instance_id), metadata={"etag": str(instance.revision)}
-        )
+        raise _stale(instance)
+
+
+def _stale(instance: Instance) -> EtagMismatch:
+    return EtagMismatch(resource=Resource("instance", instance.instance_id), metadata={"etag": str(instance.revision)})
 
 
 def _merge(merged: strategy_pb2.Instance, asked: strategy_pb2.Instance, path: str) -> None:

@@ -7,7 +7,7 @@ from quasar_proto.strategy.v1 import policy_pb2, strategy_pb2
 from strategy_engine.instances.instances import Instance
 from strategy_engine.instances.summaries import Summary
 from strategy_engine.rpc.instance_messages import instance_message
-from strategy_engine.rpc.values import money_message, number_of
+from strategy_engine.rpc.values import message_of, money_message, number_of
 
 
 def shown_instance(instance: Instance, summary: Summary) -> strategy_pb2.Instance:
@@ -29,6 +29,9 @@ def summary_message(summary: Summary) -> strategy_pb2.InstanceSummary:
     )
     if summary.last_data_ns:
         message.last_data_time.CopyFrom(timestamp_ns(summary.last_data_ns))
+    if summary.last_signal is not None:
+        message.last_signal.CopyFrom(message_of(summary.last_signal, strategy_pb2.Signal))
+        message.last_signal_time.CopyFrom(timestamp_ns(summary.last_signal_ns))
     found = summary.worth
     if found is not None:
         message.positions = found.positions

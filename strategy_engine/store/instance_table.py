@@ -113,9 +113,18 @@ class InstanceTable:
         rows = await self.database.fetch(SQL["instance_sparklines"], list(instance_ids), since)
         return {row["scope_id"]: row["points"] for row in rows}
 
-    async def update(self, connection: Any, changed: Instance, now: dt.datetime, *, restart: bool) -> None:
-        """Write an instance; `restart`: a run that goes on keeps the former settings until it is started again."""
-        await connection.execute(
+    async def count(self, filter_text: str) -> int:
+        """Return how many instances pass a filter."""
+        where = condition(filter_text, _INSTANCES.fields, first_parameter=1)
+        found: int = await self.database.fetchval(SQL["instances_count"].format(filter=where.sql), *where.parameters)
+        return found
+
+    async def update(self, connection: Any, changed: Instance, now: dt.datetime, *, restart: bool) -> bool:
+        """Write an instance; False when it was changed since it was read.
+
+        With `restart` a run that goes on keeps the former settings until it is started again.
+        """
+        found = await connection.fetchval(
             SQL["instance_update"],
             changed.instance_id,
             changed.display_name,
@@ -129,7 +138,9 @@ class InstanceTable:
             changed.capital_currency if changed.capital is not None else None,
             now,
             restart,
+            changed.revision,
         )
+        return found is not None
 
     async def delete(self, connection: Any, instance_id: str, now: dt.datetime) -> None:
         """Delete an instance; its records stay."""

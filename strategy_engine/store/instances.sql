@@ -18,12 +18,17 @@ returning instance_id;
 with shown as (select * from strategy.instances where deleted_at is null)
 select {key} as order_key, shown.* from shown where {filter} and {after} order by {order} limit $1;
 
+-- name: instances_count
+with shown as (select * from strategy.instances where deleted_at is null)
+select count(*) from shown where {filter};
+
 -- name: instance_update
 update strategy.instances
 set display_name = $2, description = $3, labels = $4, code_version = $5, parameters = $6, universe = $7, account_id = $8, capital = $9,
     capital_currency = $10, updated_at = $11, revision = revision + 1,
     restart_needed = $12 and state not in ('STOPPED', 'FAILED')
-where instance_id = $1;
+where instance_id = $1 and revision = $13 and deleted_at is null
+returning revision;
 
 -- name: instance_delete
 update strategy.instances set deleted_at = $2, enabled = false, revision = revision + 1 where instance_id = $1;
@@ -91,6 +96,7 @@ select i.instance_id,
      where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time < $2 and e.time >= coalesce(a.reset_at, '-infinity')
      order by e.time desc limit 1) as day_start,
     (r.metrics ->> 'last_data_ns')::bigint as last_data_ns,
+    r.metrics -> 'last_signal' as last_signal, (r.metrics ->> 'last_signal_ns')::bigint as last_signal_ns,
     case when i.run_id is not null then r.code_version else c.active_version end as code_version
 from strategy.instances i
 left join strategy.accounts a on a.account_id = i.account_id

@@ -25,6 +25,7 @@ Key = tuple[str, str, str]
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 15.0
 _LAG_S: Final = 2.0
+_OPEN_S: Final = 5.0
 _log = logs.get(__name__)
 
 
@@ -60,6 +61,8 @@ class LiveSource(Protocol):
 
 Reader = Callable[[Instant], asyncio.Event | None]
 """Takes an instant; the event is set when it has been acted on, None where it concerns nobody."""
+Lost = Callable[[str], None]
+"""Is told that data was lost, and why."""
 
 
 class LiveFeed:
@@ -73,24 +76,41 @@ class LiveFeed:
         self._clock = clock
         self._wanted: Counter[Key] = Counter()
         self._readers: list[Reader] = []
+        self._losers: list[Lost] = []
         self._changed = asyncio.Event()
         self._cursor = ""
+        self._followed: frozenset[Key] = frozenset()
+        """What the stream that is open brings."""
+        self._opened = asyncio.Condition()
         self.cuts = 0
         """How often the stream broke."""
 
     @contextmanager
-    def reading(self, keys: Sequence[Key], reader: Reader) -> Iterator[None]:
+    def reading(self, keys: Sequence[Key], reader: Reader, lost: Lost) -> Iterator[None]:
         """Have `reader` called with each instant of these series, and of those that others want, while this lasts."""
         self._wanted.update(keys)
         self._readers.append(reader)
+        self._losers.append(lost)
         self._changed.set()
         try:
             yield
         finally:
             self._readers.remove(reader)
+            self._losers.remove(lost)
             self._wanted.subtract(keys)
             self._wanted += Counter()
             self._changed.set()
+
+    async def until_open(self, keys: Sequence[Key]) -> None:
+        """Wait until a stream brings these series: what is read from the store then has no hole before it.
+
+        While the DataHub is away this ends without one, for its history tells the same when it is back.
+        """
+        try:
+            async with asyncio.timeout(_OPEN_S), self._opened:
+                await self._opened.wait_for(lambda: self._followed.issuperset(keys))
+        except TimeoutError:
+            _log.info("no live stream yet", series=len(keys), waited_s=_OPEN_S)
 
     def want(self, key: Key) -> None:
         """Have the prices of a series for as long as the service runs: of what is traded by hand."""
@@ -105,6 +125,8 @@ class LiveFeed:
             self._changed.clear()
             keys = sorted(self._wanted)
             if not keys:
+                # Whoever comes next begins with what happens then, not with what happened while nobody listened.
+                self._cursor = ""
                 await self._changed.wait()
                 continue
             try:
@@ -114,6 +136,8 @@ class LiveFeed:
             except CursorExpired as error:
                 _log.warning("live data was lost: the cursor expired", problem=error.message)
                 self._cursor = ""
+                for lost in tuple(self._losers):
+                    lost(error.message)
             except QuasarError as error:
                 _log.info("live stream broke", problem=error.message, pause_s=pause_s)
             self.cuts += 1
@@ -138,9 +162,17 @@ class LiveFeed:
                             await asyncio.wait((following,))
                     if envelope is None:
                         return False
+                    if not self._followed:
+                        await self._follows(keys)
                     await self._take(envelope)
             finally:
                 changed.cancel()
+                self._followed = frozenset()
+
+    async def _follows(self, keys: Sequence[Key]) -> None:
+        async with self._opened:
+            self._followed = frozenset(keys)
+            self._opened.notify_all()
 
     async def _acted(self, waiting: Sequence[asyncio.Event]) -> None:
         """Wait until readers have acted on an instant: when a stream catches up, their orders must meet the next one.
@@ -156,7 +188,8 @@ class LiveFeed:
 
     async def _take(self, envelope: Envelope) -> None:
         for facts in envelope.series:
-            self._quotes.learn(facts)
+            if facts.interval:
+                self._quotes.learn(facts)
         for instant in envelope.instants:
             for tick in instant.ticks:
                 if tick.price is not None:

@@ -19,7 +19,7 @@ from quasar.convert.plugin_orders import (
     position_from_proto,
     update_from_proto,
 )
-from quasar.convert.plugin_records import log_line
+from quasar.convert.plugin_records import log_line, timed_signal
 from quasar.engine.grid import Grid
 from quasar.engine.live import LiveBar, LiveEngine, LiveTick
 from quasar.engine.rules import MarketRules
@@ -203,8 +203,11 @@ class LiveRun:
         sequence: int = 0,
         want_state: bool = False,
     ) -> None:
-        notes = self._engine.desk.notes[self._notes :]
-        if not (intents or ready or notes or want_state):
+        desk = self._engine.desk
+        # Taken away, so that a run of months may write as much as it likes: only one call's lines are bounded.
+        notes, desk.notes[:] = desk.notes.copy(), []
+        signals, desk.signals[:] = desk.signals.copy(), []
+        if not (intents or ready or notes or signals or want_state):
             return
         self._output += 1
         message = strategy_pb2.StartLiveResponse(
@@ -212,6 +215,7 @@ class LiveRun:
             event_sequence=sequence or self._handled,
             ready=ready,
             intents=[intent_to_proto(one) for one in intents],
+            signals=[timed_signal(one) for one in signals],
             logs=[log_line(note, self._notes + number) for number, note in enumerate(notes, 1)],
         )
         self._notes += len(notes)

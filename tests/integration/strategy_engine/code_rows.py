@@ -20,11 +20,17 @@ async def store_strategy(
     parameters: Mapping[str, Any] | None = None,
     version: int = 1,
     kind: str = "strategy",
+    wants_ticks: bool = False,
 ) -> str:
     """Store a version of a strategy, make it the active one, and return its SHA-256."""
     digest = hashlib.sha256(source)
     preferences = [{"path": path, "default_value": value} for path, value in (parameters or {}).items()]
-    manifest = {"name": name, "kind": f"CODE_KIND_{kind.upper()}", "preferences": preferences}
+    manifest = {
+        "name": name,
+        "kind": f"CODE_KIND_{kind.upper()}",
+        "preferences": preferences,
+        "wants_ticks": wants_ticks,
+    }
     async with database.transaction() as connection:
         code_id = await connection.fetchval(
             "insert into registry.code_registry (kind, name) values ($2, $1) "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,15 +11,19 @@ from typing import Any
 import grpc
 import numpy as np
 
-from quasar.convert.columns import BarChunk, encode_bars
+from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
 from quasar.convert.plugin_batches import joined
 from quasar.model.bars import BarColumns
+from quasar.model.ticks import TickColumns
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
 BARS_FIELD = 2
+STREAM_TICKS_FIELD = 14
 STREAM_BARS_FIELD = 15
+TICK_IDS = 1000
+"""Numbers of series of ticks begin above this."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -35,16 +39,20 @@ class Played:
     asked: list[pb.ReadBarsRequest] = field(default_factory=list)
     opened: list[pb.StreamMarketDataRequest] = field(default_factory=list)
     """Requests of streams, in the order in which they came."""
-    log: list[tuple[tuple[str, str, str], BarColumns]] = field(default_factory=list)
+    log: list[tuple[tuple[str, str, str], BarColumns | TickColumns]] = field(default_factory=list)
     """The live log: a cursor is a place in it."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     cut: int = 0
     """Raised to end every stream that is open."""
+    expired: bool = False
+    """The next stream that asks for a cursor is told that it is gone."""
+    after_read: Callable[[pb.ReadBarsRequest], Awaitable[None]] | None = None
+    """Called when stored bars were read, before the answer ends."""
 
-    async def feed(self, key: tuple[str, str, str], bars: BarColumns) -> None:
-        """Add bars to the live log."""
+    async def feed(self, key: tuple[str, str, str], columns: BarColumns | TickColumns) -> None:
+        """Add bars, or ticks of the symbol, to the live log."""
         async with self.changed:
-            self.log.append((key, bars))
+            self.log.append((key, columns))
             self.changed.notify_all()
 
     async def cut_streams(self) -> None:
@@ -75,6 +83,13 @@ class Played:
             size_decimals=0,
         )
 
+    def tick_info(self, key: tuple[str, str, str]) -> market_data_pb2.SeriesInfo:
+        """Return what is known of the ticks of a series' symbol."""
+        found = self.info(key)
+        found.series_id += TICK_IDS
+        found.key.interval = ""
+        return found
+
     def _key(self, reference: market_data_pb2.SeriesReference) -> tuple[str, str, str] | None:
         if reference.WhichOneof("reference") == "key":
             key = (reference.key.provider, reference.key.symbol, reference.key.interval)
@@ -100,18 +115,23 @@ class Played:
                 head = pb.ReadBarsResponse()
             head.ended.add(index=index, series_id=self.series_id(key), rows=len(bars))
             yield head.SerializeToString()
+        if self.after_read is not None:
+            await self.after_read(request)
 
     async def stream(self, request: pb.StreamMarketDataRequest, context: Context) -> AsyncIterator[bytes]:
         cut = self.cut
+        if self.expired and request.WhichOneof("start") == "cursor":
+            self.expired = False
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, "the cursor is older than the log")
         async with self.changed:
             self.opened.append(request)
             self.changed.notify_all()
         place = int(request.cursor) if request.WhichOneof("start") == "cursor" else len(self.log)
-        keys = {(key.provider, key.symbol) for each in request.selectors for key in each.series.keys}
-        wanted = [key for key in self.bars if (key[0], key[1]) in keys]
-        yield pb.StreamMarketDataResponse(
-            epoch=1, sequence=1, cursor=str(place), series=[self.info(key) for key in wanted]
-        ).SerializeToString()
+        asked = {(key.provider, key.symbol, key.interval) for each in request.selectors for key in each.series.keys}
+        wanted = [key for key in self.bars if key in asked]
+        ticking = [key for key in self.bars if (key[0], key[1], "") in asked]
+        infos = [self.info(key) for key in wanted] + [self.tick_info(key) for key in ticking]
+        yield pb.StreamMarketDataResponse(epoch=1, sequence=1, cursor=str(place), series=infos).SerializeToString()
         sequence = 1
         while True:
             async with self.changed:
@@ -119,10 +139,15 @@ class Played:
                     await self.changed.wait()
             if self.cut != cut:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
-            key, bars = self.log[place]
+            key, columns = self.log[place]
             place, sequence = place + 1, sequence + 1
             head = pb.StreamMarketDataResponse(epoch=1, sequence=sequence, cursor=str(place))
-            chunks = [(STREAM_BARS_FIELD, encode_bars(BarChunk(self.series_id(key), bars)))] if key in wanted else []
+            chunks = []
+            if isinstance(columns, TickColumns) and key in ticking:
+                chunk = encode_ticks(TickChunk(self.series_id(key) + TICK_IDS, columns))
+                chunks.append((STREAM_TICKS_FIELD, chunk))
+            elif isinstance(columns, BarColumns) and key in wanted:
+                chunks.append((STREAM_BARS_FIELD, encode_bars(BarChunk(self.series_id(key), columns))))
             yield joined(chunks, head)
 
 

@@ -184,7 +184,9 @@ async def test_what_is_not_there_has_no_trading_state_and_takes_no_order(
     halt = policy_service_pb2.SetTradingStateRequest(
         scope=nobody, state=policy_pb2.TRADING_STATE_HALTED, reason="a slip of the pen"
     )
+    unheard = policy_pb2.Policy(policy_id="typo", scope=nobody, limits=policy_pb2.PolicyLimits(), enabled=True)
     for call in (
+        policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=unheard), **as_(bearers.admin)),
         policies.SetTradingState(halt, **as_(bearers.operator)),
         stub.PlaceOrder(order("n-1", instance_id="nobody"), **as_(bearers.operator)),
         stub.CancelAllOrders(pb.CancelAllOrdersRequest(instance_id="nobody"), **as_(bearers.operator)),
