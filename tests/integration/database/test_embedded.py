@@ -161,7 +161,7 @@ async def test_a_stop_ends_the_process_and_its_children(home: Path) -> None:
     async with EmbeddedPostgres(home) as server:
         assert server.process_id is not None
         family = [psutil.Process(server.process_id), *psutil.Process(server.process_id).children()]
-    psutil.wait_procs(family, timeout=20)
+    psutil.wait_procs(family, timeout=60)
     assert not [process for process in family if process.is_running()]
     assert not list((home / "run").iterdir())
 
@@ -427,7 +427,7 @@ def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, C
 
     def run(home: str) -> dict[str, Any]:
         with run_python(ORDINARY, home, **options) as process:
-            out, err = process.communicate(timeout=90)
+            out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         report: dict[str, Any] = json.loads(out)
         return report
@@ -442,7 +442,7 @@ def python_for(options: dict[str, Any]) -> str:
     for candidate in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
         try:
             with run_python("import asyncpg, cryptography, psutil, quasar", python=candidate, **options) as process:
-                process.communicate(timeout=60)
+                process.communicate(timeout=120)
         except OSError:
             continue
         if process.returncode == 0:

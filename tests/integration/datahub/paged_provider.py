@@ -16,7 +16,7 @@ class Paged(Provider):
     name = "paged"
     intervals = ("1min",)
     calendar = "24/7"
-    http_options = HttpOptions(timeout_s=1.0, attempts=1, longest_wait_s=0.1)
+    http_options = HttpOptions(timeout_s=5.0, attempts=1, longest_wait_s=0.1)
 
     base_url = Preference("https://example.invalid", description="Where the vendor is.", needs_restart=True)
 

@@ -244,14 +244,14 @@ async def test_a_question_that_is_cancelled_ends_at_once_and_gives_its_permit_ba
 ) -> None:
     async with playing(opened, tmp_path) as play:
         assert play.stage.server is not None
-        play.stage.server.faults.delay_s = 3.0
+        play.stage.server.faults.delay_s = 60.0
         asking = asyncio.create_task(play.ask())
         await asyncio.wait_for(play.permits.granted.wait(), 30)
         began = time.monotonic()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 30.0
         assert play.permits.held == 0
 
 
@@ -332,9 +332,9 @@ async def test_live_a_dead_feed_is_left_and_a_quiet_one_is_kept(
     from quasar.provider import Patience
     from quasar.providers.kraken import Kraken
 
-    monkeypatch.setattr(Kraken, "patience", Patience(heartbeat_s=0.8))
+    monkeypatch.setattr(Kraken, "patience", Patience(heartbeat_s=1.5))
     async with playing(opened, tmp_path) as play:
-        play.stage.kraken.faults.burst_s = 2.6  # no trade for a while, and heartbeats and pongs only
+        play.stage.kraken.faults.burst_s = 5.0  # no trade for a while, and heartbeats and pongs only
         async with pumping(play.provider, LiveSymbol(play.stage.symbol)) as (sink, _):
             await sink.until(lambda found: found.ticks())
             assert play.stage.kraken.connections == 1
@@ -375,5 +375,5 @@ async def test_live_a_feed_that_is_cancelled_ends_at_once(opened: Open, tmp_path
         async with pumping(play.provider, wanted(play.stage)) as (sink, _):
             await sink.until(subscribed(play.stage))
             began = time.monotonic()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30.0
         assert play.permits.held == 0

@@ -29,7 +29,7 @@ class Quick(Kraken):
     """Kraken with a heartbeat that is missed soon; uploaded as the text of this class."""
 
     name = "quick"
-    patience = Patience(heartbeat_s=0.4)
+    patience = Patience(heartbeat_s=1.0)
     rate_limit = (1000, 1.0)
 
 
