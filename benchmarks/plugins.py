@@ -1,7 +1,7 @@
 """Plug-ins in their jail: live ticks as objects and as columns, history, cold start, memory of processes that wait.
 
 Each figure is measured over the whole path: the author's generator in the jailed process, columns on a Unix socket,
-decoded columns in the service.
+decoded columns in the service. What the jail costs at a usual rate is `plugins_cost`'s.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
+from benchmarks import plugins_cost
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
@@ -27,7 +30,6 @@ STARTING = 4
 BARS = 2_000_000
 
 SOURCE = b'''
-import asyncio
 import time
 
 import numpy as np
@@ -41,7 +43,6 @@ class Bench(Provider):
     name = "bench"
     intervals = ("1min",)
     columns = Preference(False)
-    rate = Preference(0)
 
     async def live(self, feed):
         symbol = next(iter(feed.symbols))
@@ -50,14 +51,6 @@ class Bench(Provider):
             while True:
                 now = time.time_ns()
                 yield symbol, TickColumns(np.arange(now, now + 512), price=prices, size=sizes)
-        elif self.rate:
-            step = max(1, self.rate // 200)
-            started, sent = time.monotonic(), 0
-            while True:
-                for number in range(step):
-                    yield symbol, Tick(time.time_ns(), price=100.5, size=2.0, trade_id=number)
-                sent += step
-                await asyncio.sleep(max(0.0, started + sent / self.rate - time.monotonic()))
         else:
             number = 0
             while True:
@@ -108,44 +101,6 @@ async def _live(handle: ProviderHandle) -> float:
     return rows / (time.perf_counter() - began)
 
 
-async def _cpu_of_jail(handle: ProviderHandle, rate: int) -> tuple[float, float]:
-    """Return the processor seconds a second of the jailed process at a rate, and of the same code in this one."""
-    process = handle.keeper.process
-    assert process is not None
-    before, began = _cpu(process.pid), time.perf_counter()
-    async for _ in handle.stream_live([LiveSymbol("X")]):
-        if time.perf_counter() - began >= SECONDS:
-            break
-    jailed = (_cpu(process.pid) - before) / (time.perf_counter() - began)
-    return jailed, await _in_process(rate)
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100.0
-
-
-async def _in_process(rate: int) -> float:
-    from quasar.plugins.host.live import LiveStream
-    from quasar.provider import Feed
-
-    space: dict[str, Any] = {"__name__": "bench_in_process"}
-    exec(compile(SOURCE, "bench.py", "exec"), space)
-    provider = space["Bench"](preferences={"rate": rate})
-    before, began = time.process_time(), time.perf_counter()
-
-    async def write(_message: bytes) -> None:
-        return None
-
-    sink = LiveStream({"X": 1}, {}, write, time.time_ns, 4096)
-    pumping = asyncio.create_task(provider.pump(Feed([LiveSymbol("X")]), sink))
-    flushing = asyncio.create_task(sink.run(0.02))
-    await asyncio.sleep(SECONDS)
-    pumping.cancel()
-    flushing.cancel()
-    return (time.process_time() - before) / (time.perf_counter() - began)
-
-
 async def _bars(handle: ProviderHandle) -> float:
     began, rows = time.perf_counter(), 0
     async for batch in handle.fetch_bars([BarRequest("X", "1min", 0, BARS * 60_000_000_000)]):
@@ -191,19 +146,11 @@ async def _idle_memory() -> float:
 
 async def measure() -> list[dict[str, Any]]:
     """Measure everything."""
-    rate = 20_000
-    costs = []
-    with tempfile.TemporaryDirectory() as folder:
-        async with PluginPool(Path(folder)) as pool:
-            handle = await pool.provider(_code(rate=rate))
-            for _ in range(ROUNDS):
-                jailed, free = await _cpu_of_jail(handle, rate)
-                costs.append((jailed / free - 1) * 100)
     return [
         _row("live, tick objects", await _best(_live), "ticks/s", 150_000),
         _row("live, columns", await _best(_live, columns=True), "ticks/s", 1_000_000),
         _row("history, columns", await _best(_bars), "bars/s", 1_500_000),
-        _row("processor time of the jail at 20,000 ticks/s", statistics.median(costs), "%", 15, at_least=False),
+        *await plugins_cost.measure(),
         _row("cold start", await _cold_start(), "ms", 800, at_least=False),
         _row(f"memory of one of {IDLE} that wait", await _idle_memory(), "MiB", 45, at_least=False, digits=1),
     ]
@@ -211,7 +158,8 @@ async def measure() -> list[dict[str, Any]]:
 
 def rows() -> list[dict[str, Any]]:
     """Return the figures with their bars."""
-    return asyncio.run(measure())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the one that services run on
+        return runner.run(measure())
 
 
 if __name__ == "__main__":

@@ -192,10 +192,30 @@ def decode_ticks(data: Buffer) -> TickChunk:
     Raises:
         InvalidArgument: The bytes are not a chunk, or its columns have different lengths.
     """
-    columns, numbers = _decode(TICK_CHUNK, data)
-    columns.setdefault("event_time_ns", np.empty(0, dtype=np.int64))
-    series_id = numbers.get("series_id", 0) & 0xFFFF_FFFF
-    return TickChunk(series_id, TickColumns(**columns), numbers.get("first_sequence", 0))
+    view = memoryview(data)
+    straight = _decode_straight(TICK_CHUNK, view, 0, len(view)) if view.readonly else None
+    if straight is not None:
+        columns, numbers = straight
+        ticks = TickColumns.trusted(columns)
+    else:
+        columns, numbers = _decode(TICK_CHUNK, data)
+        columns.setdefault("event_time_ns", np.empty(0, dtype=np.int64))
+        ticks = TickColumns(**columns)
+    return TickChunk(numbers.get("series_id", 0) & 0xFFFF_FFFF, ticks, numbers.get("first_sequence", 0))
+
+
+def decode_ticks_within(data: bytes, start: int, end: int) -> tuple[int, TickColumns]:
+    """Decode a chunk of ticks that stands inside a message; return the id of its series, and its ticks.
+
+    Raises:
+        InvalidArgument: The bytes are not a chunk, or its columns have different lengths.
+    """
+    straight = _decode_straight(TICK_CHUNK, data, start, end)
+    if straight is None:
+        chunk = decode_ticks(memoryview(data)[start:end])
+        return chunk.series_id, chunk.columns
+    columns, numbers = straight
+    return numbers.get("series_id", 0) & 0xFFFF_FFFF, TickColumns.trusted(columns)
 
 
 def _pieces(layout: Layout, columns: Mapping[str, npt.NDArray[Any] | None], numbers: Mapping[str, int]) -> list[Buffer]:
@@ -219,46 +239,52 @@ def _column_parts(name: str, number: int, packing: Packing, values: npt.NDArray[
     return (wire.tag(number, WireType.LENGTH), wire.varint(run.nbytes), run.data)
 
 
-def _usual_fields(layout: Layout) -> Mapping[int, tuple[str, np.dtype[Any] | None]]:
-    """Return name and type of each column in one packed run, and of each number, by the tag that stands before it."""
-    columns = {
-        number << 3 | WireType.LENGTH: (name, np.dtype(packing.value))
+def _usual_fields(layout: Layout) -> Mapping[int, tuple[str, np.dtype[Any] | None, int]]:
+    """Return, by the tag that stands before it, each column in one packed run and each number.
+
+    A column comes with its type and with how often the length of its run is halved to get the number of its rows.
+    """
+    types = {name: np.dtype(packing.value) for name, (_, packing) in layout.columns.items()}
+    columns: dict[int, tuple[str, np.dtype[Any] | None, int]] = {
+        number << 3 | WireType.LENGTH: (name, types[name], types[name].itemsize.bit_length() - 1)
         for name, (number, packing) in layout.columns.items()
         if packing is not Packing.TEXT
     }
-    return columns | {number << 3 | WireType.VARINT: (name, None) for name, number in layout.numbers.items()}
+    return columns | {number << 3 | WireType.VARINT: (name, None, 0) for name, number in layout.numbers.items()}
 
 
 _USUAL = {layout.message: _usual_fields(layout) for layout in (BAR_CHUNK, TICK_CHUNK)}
 
 
-def _decode_straight(layout: Layout, data: memoryview) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]] | None:
+def _decode_straight(
+    layout: Layout, data: bytes | memoryview, at: int, end: int
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]] | None:
     """Decode a chunk as everybody writes it: each column in one run, all of one length; None when it is another.
 
     Live feeds bring thousands of chunks of a few rows each second, so this is one loop without a call for each field.
     """
-    usual, end, at = _USUAL[layout.message], len(data), 0
+    usual, from_buffer = _USUAL[layout.message], np.frombuffer
     columns: dict[str, npt.NDArray[Any]] = {}
     numbers: dict[str, int] = {}
     rows = -1
     try:
         while at < end:
-            tag, at = data[at], at + 1
+            tag, value = data[at], data[at + 1]
+            at += 2
             if tag > 0x7F:
-                tag, at = tag & 0x7F | data[at] << 7, at + 1
-            name, dtype = usual[tag]
-            value, at = data[at], at + 1
+                tag, value, at = tag & 0x7F | value << 7, data[at], at + 1
+            name, dtype, halvings = usual[tag]
             if value > 0x7F:
                 value, at = wire.read_varint(data, at - 1)
             if dtype is None:
                 numbers[name] = value
                 continue
-            count, odd = divmod(value, dtype.itemsize)
-            if odd or not count or name in columns or count != (count if rows < 0 else rows):
+            count = value >> halvings
+            if not count or count << halvings != value or name in columns or count != (count if rows < 0 else rows):
                 return None
-            if dtype.itemsize == 1 and not bytes(data[at : at + value]).isascii():
+            if at + value > end or (not halvings and not bytes(data[at : at + value]).isascii()):
                 return None
-            rows, columns[name] = count, np.frombuffer(data, dtype, count, at)
+            rows, columns[name] = count, from_buffer(data, dtype, count, at)
             at += value
     except (KeyError, IndexError, ValueError, InvalidArgument):
         return None  # the thorough way tells what is wrong, if anything is
@@ -267,7 +293,7 @@ def _decode_straight(layout: Layout, data: memoryview) -> tuple[dict[str, npt.ND
 
 def _decode(layout: Layout, data: Buffer) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Collect the runs of each column, in any order and any number, and the last value of each number."""
-    straight = _decode_straight(layout, memoryview(data))
+    straight = _decode_straight(layout, memoryview(data), 0, len(data))
     if straight is not None:
         return straight
     names = {number: (name, packing) for name, (number, packing) in layout.columns.items()}

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from quasar.convert import wire
 from quasar.convert.columns import BarChunk, TickChunk, decode_bars, decode_ticks
 from quasar.convert.wire import Buffer, WireType
+from quasar.errors import InvalidArgument
 
 FETCH_BARS = 1
 FETCH_TICKS = 1
@@ -16,30 +17,49 @@ LIVE_TICKS = 5
 LIVE_BARS = 6
 
 
-def joined(chunks: Iterable[tuple[int, bytes]], rest: Message | None = None) -> bytes:
+def joined(chunks: Iterable[tuple[int, Buffer]], rest: Message | None = None) -> bytes:
     """Return a message made of encoded chunks, each with the number of its field, and of the message `rest`."""
-    parts = [] if rest is None else [rest.SerializeToString()]
-    parts += [wire.embedded(number, chunk) for number, chunk in chunks]
+    parts: list[Buffer] = [] if rest is None else [rest.SerializeToString()]
+    for number, chunk in chunks:
+        parts += (wire.tag(number, WireType.LENGTH), wire.varint(len(chunk)), chunk)
     return b"".join(parts)
 
 
+def spans(data: Buffer, numbers: Sequence[int]) -> tuple[dict[int, list[tuple[int, int]]], bytes]:
+    """Return where the embedded chunks of some fields, of numbers below 16, begin and end, and the rest of the message.
+
+    Raises:
+        InvalidArgument: The bytes are no message.
+    """
+    chunks: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
+    # Live feeds bring thousands of chunks each second, hence the look at the one byte of such a tag.
+    wanted = {number << 3 | WireType.LENGTH: found for number, found in chunks.items()}
+    rest: list[Buffer] = []
+    at, end = 0, len(data)
+    while at < end:
+        found = wanted.get(data[at])
+        if found is None:
+            after = wire.skip_field(data, at)
+            rest.append(data[at:after])
+        else:
+            size, start = wire.read_varint(data, at + 1)
+            after = start + size
+            if after > end:
+                raise InvalidArgument(f"the message must be well-formed protobuf, was cut short at byte {end}")
+            found.append((start, after))
+        at = after
+    return chunks, b"".join(rest)
+
+
 def taken_apart(data: Buffer, numbers: Sequence[int]) -> tuple[dict[int, list[memoryview]], bytes]:
-    """Return views of the embedded chunks of some fields, and the rest of the message.
+    """Return views of the embedded chunks of some fields, of numbers below 16, and the rest of the message.
 
     Raises:
         InvalidArgument: The bytes are no message.
     """
     view = memoryview(data)
-    chunks: dict[int, list[memoryview]] = {number: [] for number in numbers}
-    rest: list[memoryview] = []
-    last = 0
-    for number, wire_type, _value, start, end in wire.read_fields(view):
-        if number in chunks and wire_type is WireType.LENGTH:
-            chunks[number].append(view[start:end])
-        else:
-            rest.append(view[last:end])
-        last = end
-    return chunks, b"".join(rest)
+    found, rest = spans(view, numbers)
+    return {number: [view[start:end] for start, end in several] for number, several in found.items()}, rest
 
 
 def bar_chunks(views: Iterable[memoryview]) -> list[BarChunk]:

@@ -90,6 +90,18 @@ def read_fields(data: Buffer) -> Iterator[tuple[int, WireType, int, int, int]]:
         yield number, wire_type, value, start, position
 
 
+def skip_field(data: Buffer, position: int) -> int:
+    """Return the position after the field, or the group, that begins at a position.
+
+    Raises:
+        InvalidArgument: The bytes are not a protobuf message.
+    """
+    number, wire_type, after = _read_tag(data, position)
+    if wire_type is WireType.GROUP_START:
+        return _skip_group(data, after, number)
+    return _read_value(data, after, wire_type)[2]
+
+
 def read_varints(data: Buffer) -> list[int]:
     """Read a packed run of varints."""
     values: list[int] = []

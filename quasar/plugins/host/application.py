@@ -17,6 +17,7 @@ from quasar.plugins.host.journal import Journal
 from quasar.plugins.host.permits import HostPermits
 from quasar.plugins.host.plugin_service import PluginService
 from quasar.plugins.host.runtime import Runtime
+from quasar.plugins.jail import seccomp
 from quasar.plugins.jail.confinement import seal
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Spec
@@ -41,8 +42,26 @@ CHANNEL_OPTIONS: Final = (
 
 def run(spec: Spec, posture: list[PostureItem]) -> None:
     """Serve until the service ends this process."""
-    # Not on uvloop: where the kernel has io_uring it waits on a ring, and aborts once the jail forbids that.
-    asyncio.run(serve(spec, posture))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(spec, posture))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop; None: the usual one.
+
+    uvloop spends less on each wake-up. Where the kernel has io_uring it waits on a ring, whatever its settings
+    are, and aborts once the jail forbids that; so rings are forbidden before there is a loop.
+    """
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    if seccomp.supported():
+        try:
+            seccomp.forbid_rings()
+        except OSError:
+            return None
+    return uvloop.new_event_loop
 
 
 async def serve(spec: Spec, posture: list[PostureItem]) -> None:

@@ -1,4 +1,4 @@
-"""One live stream: gathers what the author's code brings, and sends it in columns every few milliseconds."""
+"""One live stream: gathers what the author's code brings, and hands it on in columns every few milliseconds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import numpy as np
 
 from quasar import errors
 from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
-from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS, joined
-from quasar.convert.plugin_rows import rejected_to_proto
 from quasar.model.bars import Bar, BarColumns
 from quasar.model.ticks import Tick, TickColumns
+from quasar.plugins.batches import LiveBars, LiveBatch, LiveTicks
 from quasar.plugins.host.gathering import gather_ticks
-from quasar.rpc.errors import to_status
-from quasar.sdk.notices import ConnectionNotice, GapCause, GapNotice, LiveItem, RejectedRow, SymbolNotice
-from quasar_proto.plugin.v1 import provider_pb2
+from quasar.sdk.notices import ConnectionNotice, GapCause, GapNotice, LiveItem, Notice, RejectedRow, SymbolNotice
 
 _WRONG: Final = (TypeError, ValueError, OverflowError, errors.InvalidArgument)
 """What columns raise for a value of the wrong type."""
@@ -29,13 +26,13 @@ _MOST_ROWS: Final = 400_000
 
 
 class LiveStream:
-    """The sink of one feed, and the writer of its messages."""
+    """The sink of one feed."""
 
     def __init__(
         self,
         tick_ids: Mapping[str, int],
         bar_ids: Mapping[tuple[str, str], int],
-        write: Callable[[bytes], Awaitable[None]],
+        send: Callable[[LiveBatch], Awaitable[None]],
         time_ns: Callable[[], int],
         batch_rows: int,
     ) -> None:
@@ -44,21 +41,20 @@ class LiveStream:
         Args:
             tick_ids: The id of each symbol; may change while the stream runs.
             bar_ids: The id of each symbol and interval; may change likewise.
-            write: Sends one message.
+            send: Takes one batch, and waits while the reader is behind.
             time_ns: The time that ticks are stamped with on arrival.
-            batch_rows: Rows after which a message is sent at once.
+            batch_rows: Rows after which a batch is sent at once.
         """
         self._tick_ids = tick_ids
         self._bar_ids = bar_ids
-        self._write = write
+        self._send = send
         self._time_ns = time_ns
         self._batch_rows = batch_rows
         self._ticks: dict[str, tuple[list[Tick], list[int]]] = {}
         self._parts: list[tuple[str, TickColumns]] = []
         self._bars: list[tuple[str, str, Bar | BarColumns]] = []
-        self._notices: list[Any] = []
+        self._notices: list[Notice] = []
         self._lock = asyncio.Lock()
-        self._sequence = 0
         self._left_out = 0
         self._unknown = 0
         self._waiting = asyncio.Event()
@@ -139,18 +135,16 @@ class LiveStream:
         self._waiting.clear()
         async with self._lock:
             if self.rows or self._notices or self._left_out:
-                await self._write(self._message())
+                await self._send(self._batch())
 
-    def _message(self) -> bytes:
+    def _batch(self) -> LiveBatch:
         for symbol in list(self._ticks):
             self._gather(symbol)
         parts, self._parts = self._parts, []
         bars, self._bars = self._bars, []
-        notices, self._notices = self._notices, []
         self.rows = 0
-        chunks = [*self._tick_chunks(parts), *self._bar_chunks(bars)]
-        self._sequence += 1
-        rest = provider_pb2.StreamLiveResponse(sequence=self._sequence)
+        tick_chunks, bar_chunks = list(self._tick_chunks(parts)), list(self._bar_chunks(bars))
+        notices, self._notices = self._notices, []  # after the rows, some of which may have been refused
         if self._left_out:
             notices.append(GapNotice(cause=GapCause.OVERLOAD, detail=f"{self._left_out} rows were left out"))
             self._left_out = 0
@@ -158,9 +152,7 @@ class LiveStream:
             detail = f"{self._unknown} rows were for symbols that are not subscribed"
             notices.append(RejectedRow(detail, {}))
             self._unknown = 0
-        for notice in notices:
-            self._tell(rest, notice)
-        return joined(chunks, rest)
+        return LiveBatch(tick_chunks, bar_chunks, notices)
 
     def _gather(self, symbol: str) -> None:
         """Turn the single ticks of a symbol into columns, so that later columns come after them."""
@@ -183,7 +175,7 @@ class LiveStream:
                 self._notices.append(RejectedRow(f"a tick has a field of the wrong type: {error}", {"row": repr(tick)}))
         return TickColumns.concatenate(good)
 
-    def _tick_chunks(self, parts: list[tuple[str, TickColumns]]) -> Iterator[tuple[int, bytes]]:
+    def _tick_chunks(self, parts: list[tuple[str, TickColumns]]) -> Iterator[LiveTicks]:
         by_symbol: dict[str, list[TickColumns]] = {}
         for symbol, columns in parts:
             by_symbol.setdefault(symbol, []).append(columns)
@@ -192,10 +184,11 @@ class LiveStream:
             if series_id is None:
                 self._unknown += sum(map(len, several))
                 continue
-            for columns in _by_kind(TickColumns.concatenate(several)):
-                yield LIVE_TICKS, encode_ticks(TickChunk(series_id, _ascending(columns)))
+            for one_kind in _by_kind(TickColumns.concatenate(several)):
+                columns = _ascending(one_kind)
+                yield LiveTicks(symbol, series_id, columns, encode_ticks(TickChunk(series_id, columns)))
 
-    def _bar_chunks(self, bars: list[tuple[str, str, Bar | BarColumns]]) -> Iterator[tuple[int, bytes]]:
+    def _bar_chunks(self, bars: list[tuple[str, str, Bar | BarColumns]]) -> Iterator[LiveBars]:
         for symbol, interval, rows in bars:
             series_id = self._bar_ids.get((symbol, interval))
             if series_id is None:
@@ -206,52 +199,10 @@ class LiveStream:
             except _WRONG as error:
                 self._notices.append(RejectedRow(f"a bar has a field of the wrong type: {error}", {"row": repr(rows)}))
                 continue
-            yield LIVE_BARS, encode_bars(BarChunk(series_id, columns))
-
-    def _id_of(self, symbol: str) -> int:
-        own = self._tick_ids.get(symbol)
-        if own is not None:
-            return own
-        return next((number for (name, _), number in self._bar_ids.items() if name == symbol), 0)
-
-    def _tell(self, rest: provider_pb2.StreamLiveResponse, notice: Any) -> None:
-        if isinstance(notice, SymbolNotice):
-            rest.symbols.add(
-                series_id=self._id_of(notice.symbol),
-                state=int(notice.state),
-                message=notice.message[:500],
-            )
-        elif isinstance(notice, ConnectionNotice):
-            _tell_connection(rest, notice)
-        elif isinstance(notice, GapNotice):
-            rest.gaps.add(
-                series_id=self._id_of(notice.symbol) if notice.symbol else 0,
-                start_time_ns=notice.start_ns,
-                end_time_ns=notice.end_ns,
-                cause=int(notice.cause),
-                detail=notice.detail[:500],
-                last_trade_id=-1 if notice.last_trade_id is None else notice.last_trade_id,
-            )
-        else:
-            rest.rejected.append(rejected_to_proto(notice, self._id_of(notice.symbol) if notice.symbol else 0))
+            yield LiveBars(symbol, interval, series_id, columns, encode_bars(BarChunk(series_id, columns)))
 
 
 _FORMS: Final = "a live source must bring (symbol, Tick), (symbol, interval, Bar) or a notice, was {}"
-
-
-def _tell_connection(rest: provider_pb2.StreamLiveResponse, notice: ConnectionNotice) -> None:
-    told = rest.connections.add(
-        state=int(notice.state),
-        connection=notice.connection,
-        host=notice.host,
-        last_receive_time_ns=notice.last_receive_ns,
-        next_attempt_time_ns=notice.next_attempt_ns,
-        bytes_received=notice.bytes_received,
-    )
-    if notice.ping_s is not None:
-        told.ping.FromNanoseconds(int(notice.ping_s * 1e9))
-    if notice.error:
-        told.error.CopyFrom(to_status(errors.VendorFailed(notice.error), ""))
 
 
 def _received(columns: TickColumns, time_ns: Any) -> TickColumns:

@@ -17,6 +17,7 @@ from quasar.model.intervals import Interval
 from quasar.model.ticks import TickKind
 from quasar.plugins.host.fetch import BARS, TICKS, Encoding, Fetch
 from quasar.plugins.host.live import LiveStream
+from quasar.plugins.host.live_messages import LiveMessages
 from quasar.plugins.host.runtime import Runtime
 from quasar.plugins.serving import Rpc
 from quasar.sdk.feed import Feed
@@ -94,7 +95,8 @@ class ProviderService:
         flush_s = request.flush_interval.ToNanoseconds() / 1e9 if request.HasField("flush_interval") else _FLUSH_S
         clock = self._runtime.context.clock
         rows = request.batch_rows or _LIVE_ROWS
-        sink = LiveStream(stream.tick_ids, stream.bar_ids, rpc.write, clock.time_ns, rows)
+        messages = LiveMessages(stream.tick_ids, stream.bar_ids, rpc.write)
+        sink = LiveStream(stream.tick_ids, stream.bar_ids, messages.send, clock.time_ns, rows)
         self._streams[request.stream_id] = stream
         self._runtime.buffers[request.stream_id] = lambda: sink.rows * _ROW_BYTES
         WORK.set(request.stream_id)

@@ -13,7 +13,15 @@ from quasar.model.ticks import TickKind
 from quasar.plugins.keeper import Reload
 from quasar.plugins.manifest import Kind
 from quasar.plugins.provider import BarRequest, LiveSymbol, TickRequest
-from quasar.provider import ConnectionNotice, ConnectionState, Throttled, Unauthorised, UnknownSymbol, Unsupported
+from quasar.provider import (
+    ConnectionNotice,
+    ConnectionState,
+    RejectedRow,
+    Throttled,
+    Unauthorised,
+    UnknownSymbol,
+    Unsupported,
+)
 from tests.integration.plugins.conftest import Plugins, provider_code
 
 MINUTE = 60_000_000_000
@@ -274,3 +282,24 @@ async def test_historical_ticks_arrive(plugins: Plugins) -> None:
     assert columns is not None
     assert columns.trade_id is not None
     assert columns.trade_id.tolist() == [42]
+
+
+LOOP = """
+    async def live(self, feed):
+        loop = type(asyncio.get_running_loop()).__module__
+        paths = [f"/proc/self/fd/{number}" for number in range(64)]
+        opened = [os.readlink(path) for path in paths if os.path.lexists(path)]
+        yield RejectedRow(loop, {"opened": " ".join(opened)})
+        await asyncio.sleep(60)
+"""
+
+
+async def test_a_plug_in_runs_on_the_loop_of_services_and_holds_no_ring(plugins: Plugins) -> None:
+    pytest.importorskip("uvloop")
+    provider = await plugins.provider(LOOP)
+    async for batch in provider.stream_live([LiveSymbol("A")]):
+        [row] = [notice for notice in batch.notices if isinstance(notice, RejectedRow)]
+        break
+    assert row.detail.startswith("uvloop")
+    assert "eventpoll" in str(row.payload["opened"])
+    assert "io_uring" not in str(row.payload["opened"])
