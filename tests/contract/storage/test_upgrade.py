@@ -73,6 +73,7 @@ async def test_rows_views_and_rights_survive_the_move(native_url: str, system_co
         assert {tuple(job) for job in jobs} == {
             ("policy_retention", "ticks"),
             ("policy_compression", "historical_data"),
+            ("policy_refresh_continuous_aggregate", "hourly_bars"),
         }
         later = END + dt.timedelta(days=400)
         await database.execute(DAILY_BARS, later, later + dt.timedelta(days=2))
