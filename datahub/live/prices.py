@@ -120,6 +120,10 @@ class PriceBoard:
         """Cut the sessions of a symbol by a calendar; by default they are days of UTC."""
         self._slots[series_id] = slots_of(_DAY, sessions)
 
+    def is_open(self, series_id: int, time_ns: int) -> bool:
+        """Tell whether the market of a symbol trades, closing auctions included."""
+        return self._slots.get(series_id, _UTC).at(time_ns) is not None
+
     def update(self, series_id: int, ticks: TickColumns) -> None:
         """Take ticks of one kind."""
         if not len(ticks):

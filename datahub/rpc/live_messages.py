@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datahub.live.gaps import FeedGap
@@ -110,15 +110,37 @@ def dropped(counts: Mapping[Topic, tuple[int, int]]) -> list[stream_pb2.DroppedC
     ]
 
 
-def feed_health(facts: FeedFacts, symbols: int, clock: Clock) -> feed_pb2.FeedHealth:
-    """Return how a feed is."""
+_WELL = (FeedState.LIVE, FeedState.QUIET, FeedState.SESSION_CLOSED)
+MOST_TROUBLED = 100
+"""Symbols that a heartbeat tells the trouble of, of each feed."""
+
+
+def feed_health(
+    facts: FeedFacts, symbols: Sequence[tuple[LiveSeries, SymbolStatus]], clock: Clock
+) -> feed_pb2.FeedHealth:
+    """Return how a feed is.
+
+    Args:
+        facts: What is known of it.
+        symbols: The symbols that a reader has of it, and how each is.
+        clock: The time.
+    """
     now = clock.time_ns()
+    troubled = [(live, status) for live, status in symbols if status.feed_state not in _WELL]
     return feed_pb2.FeedHealth(
         feed_id=facts.feed_id,
         provider=facts.provider,
         state=int(facts.state(now)),  # type: ignore[arg-type]  # numbered as in the contract
         last_message_age_ns=now - facts.last_message_ns if facts.last_message_ns else -1,
-        symbol_count=symbols,
+        symbol_count=len(symbols),
+        troubled=[
+            feed_pb2.SymbolHealth(
+                series_id=live.ticks.series_id,
+                state=int(status.feed_state),  # type: ignore[arg-type]  # numbered as in the contract
+                detail=status.refusal or facts.down or facts.detail,
+            )
+            for live, status in troubled[:MOST_TROUBLED]
+        ],
         reconnects=max(0, facts.connects - 1),
     )
 

@@ -11,7 +11,7 @@ from typing import Final
 from datahub.live.feeds import Feeds
 from datahub.live.ingest import LiveIngest
 from datahub.live.prices import PriceBoard
-from datahub.live.states import FeedState
+from datahub.live.states import FeedFacts, FeedState
 from datahub.live.symbols import LiveSeries
 from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
@@ -49,6 +49,7 @@ class LiveService:
         """Bring together what is streamed and where it is found; `ready` is set when the log holds what was kept."""
         self._ready = ready
         self._hub = hub
+        self._board = board
         self._feeds = feeds
         self._ingest = ingest
         self._selectors = selectors
@@ -130,19 +131,26 @@ class LiveService:
             return SymbolStatus(FeedState.DOWN)
         series_id = live.ticks.series_id
         last_ns = max(self._ingest.last_row_ns(series_id), self._feeds.remote.rows_ns.get(series_id, 0))
-        state = facts.symbol_state(live.name.symbol, last_ns, self._clock.time_ns())
+        now_ns = self._clock.time_ns()
+        state = facts.symbol_state(live.name.symbol, last_ns, now_ns)
+        if state in (FeedState.QUIET, FeedState.STALE) and not self._board.is_open(series_id, now_ns):
+            state = FeedState.SESSION_CLOSED
         symbol = live.name.symbol
         return SymbolStatus(state, facts.refused.get(symbol), symbol in facts.no_room)
 
     def _state_of(self, live: LiveSeries) -> FeedState:
         return self.symbol_status(live).feed_state
 
-    def health(self, providers: Iterable[str]) -> list[feed_pb2.FeedHealth]:
-        """Return how feeds are."""
+    def health(self, symbols: Iterable[LiveSeries]) -> list[feed_pb2.FeedHealth]:
+        """Return how the feeds of some symbols are, with those of the symbols that are in trouble."""
+        carried: dict[str, tuple[FeedFacts, list[LiveSeries]]] = {}
+        for live in symbols:
+            facts = self._feeds.facts_of(live.name)
+            if facts is not None:
+                carried.setdefault(facts.feed_id, (facts, []))[1].append(live)
         return [
-            live_messages.feed_health(facts, len(self._feeds.symbols.of_provider(provider)), self._clock)
-            for provider in providers
-            for facts in self._feeds.all_facts_of(provider)
+            live_messages.feed_health(facts, [(live, self.symbol_status(live)) for live in own], self._clock)
+            for _, (facts, own) in sorted(carried.items())
         ]
 
     async def update_subscriptions(self, request: pb.UpdateSubscriptionsRequest) -> pb.UpdateSubscriptionsResponse:

@@ -59,8 +59,8 @@ class FeedView(Protocol):
         """Return how the feed of a symbol is."""
         ...
 
-    def health(self, providers: Iterable[str]) -> list[feed_pb2.FeedHealth]:
-        """Return how feeds are."""
+    def health(self, symbols: Iterable[LiveSeries]) -> list[feed_pb2.FeedHealth]:
+        """Return how the feeds of some symbols are."""
         ...
 
 
@@ -348,13 +348,13 @@ class MarketDataStream:
         message.statuses.append(status)
 
     def _heartbeat(self) -> stream_pb2.StreamHeartbeat:
-        providers = {item.live.name.provider for item in self._session.selection.all() if item.live}
+        symbols = {item.live.name: item.live for item in self._session.selection.all() if item.live}
         reader, now = self._session.reader, self._clock.time_ns()
         return stream_pb2.StreamHeartbeat(
             server_time_ns=now,
             queued_bytes=reader.queued_bytes,
             queued_age_ns=now - reader.oldest_ns if reader.oldest_ns else 0,
-            feeds=self._feeds.health(sorted(providers)),
+            feeds=self._feeds.health(symbols.values()),
         )
 
     def _last(self, news: pb.StreamMarketDataResponse | None, portion: Portion | None) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from google.protobuf import duration_pb2
+
 from quasar.config import DATAHUB
 from quasar.database.pool import Database
 from quasar_proto.common.v1 import errors_pb2
@@ -32,8 +34,10 @@ async def test_symbols_are_spread_over_connections_and_one_that_is_made_anew_dis
     await fast_market(database, *FIVE, symbols_per_connection=2, max_live_streams=2)
     async with start(DATAHUB) as hub:
         client = Client()
-        stream = Stream(hub, bearers.viewer, client, symbols("fast", *FIVE, contents=(TRADES,)))
-        await stream.until(lambda: len(client.trades) == 4)
+        often = duration_pb2.Duration(seconds=1)
+        wanted = symbols("fast", *FIVE, contents=(TRADES,))
+        stream = Stream(hub, bearers.viewer, client, wanted, heartbeat_interval=often)
+        await stream.until(lambda: len(client.trades) == 4 and client.heartbeats)
         assert await carried(hub, bearers.viewer) == {
             "fast/0": {"ADA/USD", "BTC/USD"},
             "fast/1": {"DOT/USD", "ETH/USD"},
@@ -43,6 +47,13 @@ async def test_symbols_are_spread_over_connections_and_one_that_is_made_anew_dis
         told = [one for one in client.statuses if one.requested == "fast:LTC/USD"][-1]
         assert told.reason == errors_pb2.ERROR_REASON_QUOTA_EXCEEDED
         assert "carries 2 symbols on each of 2 connections" in told.message
+
+        await stream.until(lambda: [len(feed.troubled) for feed in client.heartbeats[-1].feeds] == [1, 0])
+        health = {feed.feed_id: feed for feed in client.heartbeats[-1].feeds}
+        assert {feed_id: feed.symbol_count for feed_id, feed in health.items()} == {"fast/0": 3, "fast/1": 2}
+        (trouble,) = health["fast/0"].troubled
+        assert client.names[trouble.series_id].symbol == "LTC/USD"
+        assert "carries 2 symbols" in trouble.detail
 
         again = pb.ReconnectFeedRequest(feed_id="fast/1")
         await hub.stub(ProviderServiceStub).ReconnectFeed(again, **as_(bearers.operator))

@@ -49,6 +49,13 @@ def test_figures_of_a_share_are_those_of_its_session_and_the_last_price_is_that_
     assert (quote.session_open, quote.session_low) == (100.0, 100.0)
 
 
+def test_a_market_is_open_by_its_calendar_and_one_that_nobody_knows_always() -> None:
+    on = board()
+    asked = ["2025-11-28T14:29", "2025-11-28T14:30", "2025-11-28T17:59", "2025-11-28T18:30", "2025-11-29T15:00"]
+    assert [on.is_open(SHARE, ns(text)) for text in asked] == [False, True, True, False, False]
+    assert all(on.is_open(COIN, ns(text)) for text in asked)
+
+
 @pytest.mark.parametrize("times", [1, 40])
 def test_sessions_of_a_coin_are_days_of_utc(times: int) -> None:
     on = board()
