@@ -82,7 +82,9 @@ async def update_asset(ground: Ground, edit: Edit, actor: Actor | None) -> Asset
         if IDENTITY in values:
             changed = await _with_identity(connection, changed, str(values[IDENTITY]))
             changed = replace(changed, matched_at=now if changed.identity_id else None)
+        if IDENTITY in values or changed.identity_group != before.identity_group:
             await proposal_table.supersede(connection, [before.asset_id], now)
+            changed = replace(changed, identity_state="")
         changed = replace(changed, identity_state=_identity_state(changed))
         await table.store(connection, changed, now)
         await ground.record(connection, _happening(before, changed), actor)

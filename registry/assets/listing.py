@@ -21,12 +21,13 @@ from registry.assets.words import (
 )
 from registry.store.listing import Listing, known, optional, text
 from registry.store.ordering import OrderField
+from registry.store.texts import lowered
 from registry.store.walks import Walk
 
 
 def folded(sql: str) -> Field:
     """Return a text field that is compared without regard to case."""
-    return Field(f"lower({sql})", convert=str.lower)
+    return Field(f"lower({sql})", convert=lowered)
 
 
 def truth(sql: str) -> Field:

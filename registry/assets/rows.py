@@ -15,6 +15,8 @@ from registry.identities.check_digits import identifier_kind
 
 LONGEST_SYMBOL: Final = 200
 _LONGEST_NAME: Final = 500
+_TEXTS: Final = ("external_id", "matcher_symbol", "exchange", "base_currency", "quote_currency", "country")
+"""What is stored as it is told, but for blanks around it."""
 
 
 class SourceSymbol(NamedTuple):
@@ -127,7 +129,8 @@ class RowReader:
             return f"symbol must come once, came again: {symbol[:80]!r}"
         if told.asset_class not in CLASSES:
             return f"asset_class must be one of {', '.join(CLASSES[1:])}, was {told.asset_class[:80]!r}"
-        return None
+        together = "".join(told[1:10])
+        return _text_problem(told) if len(together) > LONGEST_SYMBOL or "\0" in together else None
 
     def _row(self, symbol: str, told: SourceSymbol) -> AssetRow:
         name = " ".join(told.name.split())[:_LONGEST_NAME]
@@ -165,6 +168,19 @@ class RowReader:
         self.strange_ids += 1
         self.strange_id = self.strange_id or primary_id[:80]
         return ""
+
+
+def _text_problem(told: SourceSymbol) -> str | None:
+    """Return what is wrong with a text: the database takes no NUL, and an index no text of any length."""
+    if "\0" in told.name:
+        return f"name must have no NUL character, was {told.name[:80]!r}"
+    for field_ in _TEXTS:
+        value = getattr(told, field_)
+        if "\0" in value:
+            return f"{field_} must have no NUL character, was {value[:80]!r}"
+        if len(value) > LONGEST_SYMBOL:
+            return f"{field_} must have at most {LONGEST_SYMBOL} characters, had {len(value)}"
+    return None
 
 
 KEPT: Final = 1000

@@ -173,7 +173,7 @@ class Indices:
             _require_changeable(before, change.fields)
             name = _checked_name(change.new_name) if "name" in change.fields else before.name
             await self._store(connection, before, change, name)
-            if name.lower() != before.name.lower():
+            if name != before.name:
                 await rename_in_subscriptions(connection, before.name, name, self._ground.clock.now(), index=True)
             after = await self._held(connection, name, "")
             data = {"before": _facts(before), "after": _facts(after)}

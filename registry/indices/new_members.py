@@ -9,6 +9,7 @@ from typing import Any
 from quasar.errors import FieldViolation, InvalidArgument, NotFound, Resource
 from registry.indices.membership import Member, weight_problem
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,12 @@ async def wanted_members(connection: Any, members: Sequence[NewMember]) -> dict[
         NotFound: A member is no common symbol.
     """
     names = [member.common_symbol.strip() for member in members]
-    rows = await connection.fetch(SQL["index_known_symbols"], sorted({name.lower() for name in names}))
+    rows = await connection.fetch(SQL["index_known_symbols"], sorted({lowered(name) for name in names}))
     known = {row["folded"]: row for row in rows}
     _check_members(members, names, known)
     wanted = {}
     for member, name in zip(members, names, strict=True):
-        row = known[name.lower()]
+        row = known[lowered(name)]
         wanted[row["common_symbol_id"]] = Member(
             key=row["common_symbol_id"], symbol=row["symbol"], common_symbol=row["symbol"], weight=member.weight
         )
@@ -43,7 +44,7 @@ def _check_members(members: Sequence[NewMember], names: Sequence[str], known: Ma
     first: dict[str, int] = {}
     violations = []
     for place, (member, name) in enumerate(zip(members, names, strict=True)):
-        earlier = first.setdefault(name.lower(), place)
+        earlier = first.setdefault(lowered(name), place)
         if earlier != place:
             description = f"must be given once, was given in members[{earlier}] too: {name!r}"
             violations.append(FieldViolation(f"members[{place}].common_symbol", description))
@@ -55,12 +56,12 @@ def _check_members(members: Sequence[NewMember], names: Sequence[str], known: Ma
     missing = [
         FieldViolation(f"members[{place}].common_symbol", f"must be a common symbol, was {name!r}")
         for place, name in enumerate(names)
-        if name.lower() not in known
+        if lowered(name) not in known
     ]
     if missing:
-        listed = ", ".join(repr(names[place]) for place in range(len(names)) if names[place].lower() not in known)
+        listed = ", ".join(repr(names[place]) for place in range(len(names)) if lowered(names[place]) not in known)
         raise NotFound(
             f"There are no common symbols {listed[:1000]}; create them first.",
             violations=missing,
-            resource=Resource("common symbol", next(name for name in names if name.lower() not in known)),
+            resource=Resource("common symbol", next(name for name in names if lowered(name) not in known)),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from registry.assets.groups import CRYPTO
+from registry.store.texts import lowered
 
 LONGEST: Final = 200
 CREATED, CHANGED, REMOVED, UNCHANGED = "CREATED", "CHANGED", "REMOVED", "UNCHANGED"
@@ -132,21 +133,21 @@ class _Claims:
 
     def free_for(self, name: str, identity: str) -> bool:
         """Tell whether nobody else's identity stands for a name."""
-        return self._identities[name.lower()] <= {identity}
+        return self._identities[lowered(name)] <= {identity}
 
     def has(self, name: str, code_id: int) -> bool:
         """Tell whether a source has an asset for a name already."""
-        return code_id in self._sources[name.lower()]
+        return code_id in self._sources[lowered(name)]
 
     def take(self, name: str, identity: str, code_id: int) -> None:
         """Let an asset stand for a name."""
-        self._spelling.setdefault(name.lower(), name)
-        self._identities[name.lower()].add(identity)
-        self._sources[name.lower()].add(code_id)
+        self._spelling.setdefault(lowered(name), name)
+        self._identities[lowered(name)].add(identity)
+        self._sources[lowered(name)].add(code_id)
 
     def spelled(self, name: str) -> str:
         """Return a name as it is written where it exists."""
-        return self._spelling.get(name.lower(), name)
+        return self._spelling.get(lowered(name), name)
 
 
 def _mapped(identity: str, assets: Sequence[MappableAsset], standing: Standing, claims: _Claims) -> list[Change]:

@@ -17,6 +17,7 @@ from registry.mappings.failures import Failure, raise_all
 from registry.requests import RequestMark
 from registry.store import mappings as table
 from registry.store.mappings import Entry, Mapping, Written
+from registry.store.texts import lowered
 
 LONGEST: Final = 200
 AssetName = tuple[CodeRef, str]
@@ -345,7 +346,7 @@ def _claimed(
 ) -> Problem | None:
     """Return why a source cannot map one more asset to a common symbol."""
     ref, _ = asset
-    key = (symbol.lower(), code_id)
+    key = (lowered(symbol), code_id)
     first = taken.setdefault(key, place)
     if key in claims:
         other = f"{claims[key][1]!r}"

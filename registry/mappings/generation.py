@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -115,7 +116,7 @@ class Generation:
                 await table.lock(connection)
                 assets = await read_assets(connection, covered)
                 standing = await read_standing(connection, assets, covered.sources, remap=False)
-                changes = plan(assets, standing, remap=False)
+                changes = await asyncio.to_thread(plan, assets, standing, remap=False)
                 added = await self._apply(connection, changes, context)
                 found = Generated(
                     counts=Counter(change.outcome for change in changes),

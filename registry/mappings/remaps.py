@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from registry.mappings.standing import Covered, read_assets, read_standing, stat
 from registry.running import Work
 from registry.store import mappings as table
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 
 KIND: Final = REMAP
 _ORDER: Final = {REMOVED: 0, CHANGED: 1, CREATED: 2, "FAILED": 3, "SKIPPED": 4, "KEPT_MANUAL": 5}
@@ -165,26 +167,26 @@ class Remaps:
     async def _plan(self, connection: Any, scope: RemapScope) -> RemapPlan:
         """Work out a plan on one connection, so that it sees exactly what it would change."""
         sources = await _sources(connection, scope)
-        names = frozenset(name.strip().lower() for name in scope.common_symbols)
+        names = frozenset(lowered(name.strip()) for name in scope.common_symbols)
         covered = Covered(sources=sources, asset_classes=scope.asset_classes, common_symbols=names)
         assets = await read_assets(connection, covered)
         standing = await read_standing(connection, assets, sources, remap=True)
-        changes = plan(assets, standing, remap=True)
+        changes = await asyncio.to_thread(plan, assets, standing, remap=True)
         touched = {
-            name.lower() for change in changes if _is_change(change) for name in (change.before, change.after) if name
+            lowered(name) for change in changes if _is_change(change) for name in (change.before, change.after) if name
         }
         bare = _bare(changes, standing.holders)
-        held = {row["symbol"].lower() for row in await connection.fetch(SQL["remap_held_symbols"], sorted(bare))}
+        held = {lowered(row["symbol"]) for row in await connection.fetch(SQL["remap_held_symbols"], sorted(bare))}
         return RemapPlan(
             scope=scope,
             counts=Counter(change.outcome for change in changes),
             automatic=sum(1 for asset in assets if asset.origin == "AUTOMATIC"),
             sources=[source.ref for source in sources],
             indices=await _indices(connection, touched, bare),
-            symbols_removed=sorted({change.before for change in changes if change.before.lower() in bare - held}),
+            symbols_removed=sorted({change.before for change in changes if lowered(change.before) in bare - held}),
             subscriptions=await connection.fetchval(SQL["remap_subscriptions"], sorted(touched)),
             changes=changes,
-            etag=state_of(assets),
+            etag=await asyncio.to_thread(state_of, assets),
         )
 
     async def _apply(self, connection: Any, changes: Sequence[Change], actor: Actor | None) -> None:
@@ -210,15 +212,15 @@ async def _indices(connection: Any, touched: set[str], bare: set[str]) -> list[t
     found: dict[str, list[str]] = defaultdict(list)
     for row in await connection.fetch(SQL["remap_indices"], sorted(touched)):
         members = found[row["index_name"]]
-        if row["common_symbol"].lower() in bare:
+        if lowered(row["common_symbol"]) in bare:
             members.append(row["common_symbol"])
     return sorted(found.items())
 
 
 def _bare(changes: Sequence[Change], holders: Any) -> set[str]:
     """Return the common symbols, in lower case, that have a mapping before and none afterwards."""
-    before = {change.before.lower() for change in changes if change.before}
-    after = {change.after.lower() for change in changes if change.after}
+    before = {lowered(change.before) for change in changes if change.before}
+    after = {lowered(change.after) for change in changes if change.after}
     return {name for name in before - after if not holders.get(name)}
 
 

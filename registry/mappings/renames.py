@@ -10,6 +10,7 @@ import asyncpg
 
 from quasar.errors import AlreadyExists, Resource
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 from registry.subscriptions.selections import Selection
 
 
@@ -27,7 +28,7 @@ async def rename_in_subscriptions(connection: Any, old: str, new: str, now: dt.d
     rows = await connection.fetch(SQL["named_subscriptions"], old, index)
     for row in rows:
         selection = Selection.of(row["selector"])
-        names = tuple(new if name.lower() == old.lower() else name for name in selection.names)
+        names = tuple(new if lowered(name) == lowered(old) else name for name in selection.names)
         renamed = replace(selection, names=names)
         try:
             await connection.execute(

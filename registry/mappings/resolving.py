@@ -14,6 +14,7 @@ from registry.mappings.editing import AssetName
 from registry.store import mappings as table
 from registry.store.mappings import Entry
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 
 RESOLVED, UNKNOWN, UNMAPPED, INACTIVE, NO_TARGET = "RESOLVED", "UNKNOWN", "UNMAPPED", "INACTIVE", "NO_TARGET"
 
@@ -54,7 +55,7 @@ async def resolve_symbols(
         entries = iter(await table.entries(connection, asked))
         known = [next(entries) if query.asset is not None else None for query in queries]
         names = [
-            (query.common_symbol if entry is None else entry.common_symbol or "").strip().lower()
+            lowered((query.common_symbol if entry is None else entry.common_symbol or "").strip())
             for query, entry in zip(queries, known, strict=True)
         ]
         rows = await connection.fetch(SQL["resolve_common_symbols"], sorted(set(names) - {""}))

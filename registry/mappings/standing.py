@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections import defaultdict
@@ -13,6 +14,7 @@ from registry.assets.groups import CURRENCY
 from registry.assets.sources import Source
 from registry.mappings.automatic import Holder, MappableAsset, Standing, shortest_root
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 
 _PAIR: Final = "pair "
 """Currency pairs are identified by base and quote: without a manifest's identity this and the root stand for one."""
@@ -33,10 +35,7 @@ async def read_assets(connection: Any, covered: Covered) -> list[MappableAsset]:
     """Return the assets of a scope with the mappings that they have."""
     code_ids = [source.code_id for source in covered.sources]
     rows = await connection.fetch(SQL["mapping_candidates"], code_ids, list(covered.asset_classes) or None)
-    assets = [_asset(row) for row in rows]
-    if not covered.common_symbols:
-        return assets
-    return [asset for asset in assets if asset.common_symbol.lower() in covered.common_symbols]
+    return await asyncio.to_thread(_assets, rows, covered.common_symbols)
 
 
 async def read_standing(
@@ -49,7 +48,8 @@ async def read_standing(
     identities = sorted(wanted - set(names))
     rows = await connection.fetch(SQL["mapping_identity_roots"], identities)
     roots = {row["identity_id"]: row["root"] for row in rows}
-    holders, spelling = await _holders(connection, _proposals(assets, roots), ignored)
+    proposals = await asyncio.to_thread(_proposals, assets, roots)
+    holders, spelling = await _holders(connection, proposals, ignored)
     return Standing(
         names=names,
         holders=holders,
@@ -78,9 +78,9 @@ def _proposals(assets: Iterable[MappableAsset], roots: dict[str, str]) -> set[st
             found[asset.identity].add(asset.root)
     proposals = set()
     for identity, own in found.items():
-        root = shortest_root([*own, roots[identity]] if identity in roots else own).lower()
-        proposals |= {root, f"{root}:{identity.lower()}"}
-    return proposals | {asset.common_symbol.lower() for asset in assets if asset.common_symbol}
+        root = lowered(shortest_root([*own, roots[identity]] if identity in roots else own).upper())
+        proposals |= {root, f"{root}:{lowered(identity)}"}
+    return proposals | {lowered(asset.common_symbol) for asset in assets if asset.common_symbol}
 
 
 async def _holders(
@@ -108,6 +108,14 @@ def state_of(assets: Iterable[MappableAsset]) -> str:
         for asset in sorted(assets, key=lambda asset: asset.asset_id)
     ]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def _assets(rows: Iterable[Any], common_symbols: Collection[str]) -> list[MappableAsset]:
+    """Return the assets of rows, those of some common symbols where any are given; runs beside the event loop."""
+    assets = [_asset(row) for row in rows]
+    if not common_symbols:
+        return assets
+    return [asset for asset in assets if lowered(asset.common_symbol) in common_symbols]
 
 
 def _asset(row: Any) -> MappableAsset:

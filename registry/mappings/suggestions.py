@@ -22,6 +22,7 @@ from registry.store import mappings as table
 from registry.store.assets import Asset
 from registry.store.mappings import Entry, Mapping
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 
 LEAST_SCORE: Final = 30.0
 
@@ -210,7 +211,7 @@ class Suggestions:
             source, target = entries[2 * place], entries[2 * place + 1]
             standing = target.common_symbol or given.get(each.target, "")
             symbol = _chosen_symbol(each, source, standing, target)
-            if standing and symbol.strip().lower() != standing.lower():
+            if standing and lowered(symbol.strip()) != lowered(standing):
                 failures.append(Failure(place, "target", _elsewhere(each, standing)))
                 continue
             reason = f"suggested by its likeness to {each.target[0].kind}/{each.target[0].name} {each.target[1]}"
@@ -239,7 +240,7 @@ def _elsewhere(each: AppliedSuggestion, standing: str) -> FailedPrecondition:
 
 def _conflict(source: Asset, target: Asset, symbol: str, claims: Any) -> str:
     for asset in (source, target):
-        holder = claims.get((symbol.lower(), asset.code_id))
+        holder = claims.get((lowered(symbol), asset.code_id))
         if holder is not None and holder[0] != asset.asset_id and not (asset is target and target.common_symbol):
             return f"{asset.source_name} already maps {holder[1]} to {symbol}"
     return ""

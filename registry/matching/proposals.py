@@ -222,7 +222,7 @@ async def _reject(
 ) -> None:
     rejected = [each.identity_id for each in (proposal.best, proposal.runner_up) if each]
     await connection.execute(SQL["proposal_reject_pair"], asset.asset_id, rejected)
-    await connection.execute(SQL["proposal_unpropose"], asset.asset_id, ground.clock.now())
+    await connection.execute(SQL["proposal_unpropose"], asset.asset_id, ground.clock.now(), proposal.proposal_id)
     happening = Happening(
         kind="MatchRejected",
         message=f"{asset.label} is not {' nor '.join(rejected)}.",

@@ -81,9 +81,10 @@ from assets a
 where a.code_id = $1 and a.symbol = s.symbol and a.manual_fields <> '{}';
 
 -- name: asset_merge
--- One statement for a batch: what changed is updated, what is new inserted, what is as it was stays untouched.
+-- One statement for a batch: what changed is updated, what is new inserted, what is as it was stays untouched. Nobody has to decide any
+-- more about what the source identifies itself or tells to be of another group.
 with known as (
-    select a.asset_id, a.state as former_state, s.*,
+    select a.asset_id, a.state as former_state, a.identity_group as former_group, s.*,
         (a.external_id, a.source_identity, a.matcher_symbol, a.name, a.exchange, a.asset_class, a.base_currency, a.quote_currency, a.country,
             a.root_symbol, a.full_symbol, a.match_key, a.price_increment, a.size_increment, a.minimum_size, a.minimum_notional,
             a.multiplier, a.expires_at)
@@ -112,12 +113,18 @@ updated as (
         identity_state = case
             when k.given or a.identity_id <> '' then 'IDENTIFIED'
             when k.identity_group = '' then 'NOT_APPLICABLE'
-            when a.identity_state = 'PROPOSED' then 'PROPOSED'
+            when a.identity_state = 'PROPOSED' and k.identity_group = k.former_group then 'PROPOSED'
             else 'UNIDENTIFIED' end,
         state = 'LISTED', vanished_at = null, last_seen_at = $2, updated_at = $2, revision = a.revision + 1
     from known k
     where a.asset_id = k.asset_id and (k.changed or k.given or k.former_state = 'VANISHED')
     returning 1
+),
+settled as (
+    update match_proposals p
+    set state = 'SUPERSEDED', decided_at = $2, revision = p.revision + 1
+    from known k
+    where p.asset_id = k.asset_id and p.state = 'OPEN' and (k.given or k.identity_group <> k.former_group)
 ),
 added as (
     insert into assets (

@@ -22,12 +22,9 @@ with wanted as (
     select c.code_id, c.name as provider, n.name as provider_index, coalesce(v.manifest ->> 'description', '') as description
     from code_registry c
     join code_versions v on v.code_id = c.code_id and v.version = c.active_version
-    cross join lateral (
-        select jsonb_array_elements_text(v.manifest -> 'indices') as name
-        where jsonb_array_length(coalesce(v.manifest -> 'indices', '[]')) > 0
-        union all
-        select c.name where jsonb_array_length(coalesce(v.manifest -> 'indices', '[]')) = 0
-    ) n
+    cross join lateral jsonb_array_elements_text(
+        case when v.manifest -> 'indices' <> '[]' then v.manifest -> 'indices' else jsonb_build_array(c.name) end
+    ) as n (name)
     where c.kind = 'provider' and c.deleted_at is null and v.manifest -> 'capabilities' ? 'PROVIDER_CAPABILITY_INDEX'
         and not exists (select from indices i where i.code_id = c.code_id and i.provider_index = n.name)
 )
@@ -40,13 +37,15 @@ on conflict do nothing
 returning name;
 
 -- name: index_missing
--- Whether an active index provider lacks an index; reading is cheaper than trying to insert.
+-- Whether an active index provider lacks an index that its present version answers for; reading is cheaper than trying to insert.
 select exists (
     select from code_registry c
     join code_versions v on v.code_id = c.code_id and v.version = c.active_version
+    cross join lateral jsonb_array_elements_text(
+        case when v.manifest -> 'indices' <> '[]' then v.manifest -> 'indices' else jsonb_build_array(c.name) end
+    ) as n (name)
     where c.kind = 'provider' and c.deleted_at is null and v.manifest -> 'capabilities' ? 'PROVIDER_CAPABILITY_INDEX'
-        and (select count(*) from indices i where i.code_id = c.code_id)
-            < greatest(jsonb_array_length(coalesce(v.manifest -> 'indices', '[]')), 1)
+        and not exists (select from indices i where i.code_id = c.code_id and i.provider_index = n.name)
 );
 
 -- name: index_update

@@ -11,6 +11,7 @@ from quasar.ops.actors import Actor
 from registry.code.refs import CodeRef
 from registry.ground import actor_document, actor_of
 from registry.store.statements import SQL
+from registry.store.texts import lowered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ async def entries(connection: Any, assets: Sequence[tuple[CodeRef, str]]) -> lis
 
 async def claims(connection: Any, symbols: Collection[str]) -> dict[tuple[str, int], tuple[int, str]]:
     """Return which asset of which source stands for common symbols, by lower-case name and source."""
-    rows = await connection.fetch(SQL["mapping_claims"], [symbol.lower() for symbol in symbols])
+    rows = await connection.fetch(SQL["mapping_claims"], [lowered(symbol) for symbol in symbols])
     return {(row["folded"], row["code_id"]): (row["asset_id"], row["symbol"]) for row in rows}
 
 
@@ -151,7 +152,7 @@ async def insert(connection: Any, written: Sequence[Written], actor: Actor | Non
         SQL["mapping_insert"],
         [each.asset_id for each in written],
         [each.code_id for each in written],
-        [numbers[each.common_symbol.lower()] for each in written],
+        [numbers[lowered(each.common_symbol)] for each in written],
         [each.active for each in written],
         [each.origin for each in written],
         [each.reason for each in written],
@@ -169,7 +170,7 @@ async def update(connection: Any, written: Sequence[Written], actor: Actor | Non
     await connection.execute(
         SQL["mapping_update"],
         [each.asset_id for each in written],
-        [numbers[each.common_symbol.lower()] for each in written],
+        [numbers[lowered(each.common_symbol)] for each in written],
         [each.active for each in written],
         [each.origin for each in written],
         [each.reason for each in written],

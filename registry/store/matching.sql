@@ -20,6 +20,12 @@ with given as (
     from assets a
     where a.asset_id = any ($1::bigint[]) and a.source_identity <> '' and a.identity_origin <> 'MANUAL'
         and not 'identity_id' = any (a.manual_fields)
+),
+settled as (
+    update match_proposals p
+    set state = 'SUPERSEDED', decided_at = $3, revision = p.revision + 1
+    from given g
+    where p.asset_id = g.asset_id and p.state = 'OPEN' and g.identity_id is not null
 )
 update assets a
 set identity_id = g.identity_id, identity_origin = 'PROVIDER', match_method = 'PROVIDER_ID', match_confidence = null, match_reason = '',
@@ -161,5 +167,7 @@ insert into match_rejections (asset_id, identity_id) select $1, unnest($2::text[
 delete from match_rejections where asset_id = $1 and identity_id = $2;
 
 -- name: proposal_unpropose
+-- An open proposal other than $3 is still to be decided.
 update assets set identity_state = 'UNIDENTIFIED', updated_at = $2, revision = revision + 1
-where asset_id = $1 and identity_id = '' and identity_state = 'PROPOSED';
+where asset_id = $1 and identity_id = '' and identity_state = 'PROPOSED'
+    and not exists (select from match_proposals p where p.asset_id = $1 and p.state = 'OPEN' and p.proposal_id <> $3);

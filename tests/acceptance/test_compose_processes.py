@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,11 @@ LONG_RUNNING = ("registry", "datahub", "strategy-engine", "gateway")
 PART = {"registry": "REGISTRY", "datahub": "DATAHUB", "strategy-engine": "STRATEGY", "gateway": "GATEWAY"}
 
 
+def _unset(value: str) -> str:
+    """Return a value of the file as compose makes it where no variable is set: `${NAME:-default}` is its default."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
 class Containers:
     """What compose would start, with the names of containers replaced by ports of this machine."""
 
@@ -39,7 +45,7 @@ class Containers:
         self._database = database
 
     def environment(self, name: str) -> dict[str, str]:
-        settings = {key: self._here(str(value)) for key, value in SERVICES[name]["environment"].items()}
+        settings = {key: self._here(_unset(str(value))) for key, value in SERVICES[name]["environment"].items()}
         home = self.folder / name
         home.mkdir(exist_ok=True)
         outside = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}

@@ -321,6 +321,37 @@ async def test_a_run_again_keeps_an_open_proposal_and_a_better_one_supersedes_it
     assert await identity_of(world, "ABC") == "BBG000BLNNH6"
 
 
+async def test_nobody_has_to_decide_any_more_about_what_its_source_identifies(world: World) -> None:
+    await import_(world, LONDON, NEW_YORK)
+    await told(
+        world, "alpha", equity("ABC"), equity("ABC.L", matcher_symbol="ABC"), equity("ABC-X", matcher_symbol="ABC")
+    )
+    await match(world)
+    assert len(await proposals(world)) == 3
+    changed = ProviderSymbol(symbol="ABC-X", matcher_symbol="ABC")  # of no class any more
+    await told(world, "alpha", equity("ABC", primary_id="BBG000BXNJ07"), equity("ABC.L", matcher_symbol="ABC"), changed)
+    assert [each.asset.key.symbol for each in await proposals(world)] == ["ABC.L"]
+    gone = await proposals(world, filter='state = "SUPERSEDED"')
+    assert {each.asset.key.symbol for each in gone} == {"ABC", "ABC-X"}
+    assert (await get(world, "ABC-X")).asset.identity_state == asset_pb2.IDENTITY_STATE_NOT_APPLICABLE
+
+    by_hand = asset_pb2.Asset(key=key("alpha", "ABC.L"), asset_class=CRYPTO)
+    await world.assets.UpdateAsset(pb.UpdateAssetRequest(asset=by_hand, update_mask={"paths": ["asset_class"]}))
+    assert not await proposals(world)
+    assert (await get(world, "ABC.L")).asset.identity_state == asset_pb2.IDENTITY_STATE_UNIDENTIFIED
+
+
+async def test_a_preview_that_is_rejected_leaves_what_is_open(world: World) -> None:
+    await import_(world, LONDON, NEW_YORK)
+    await told(world, "alpha", equity("ABC"))
+    await match(world)
+    await match(world, dry_run=True)
+    (preview,) = await proposals(world, filter="state = PREVIEW")
+    await world.assets.RejectMatch(pb.RejectMatchRequest(proposal_id=preview.proposal_id))
+    assert len(await proposals(world)) == 1
+    assert (await get(world, "ABC")).asset.identity_state == asset_pb2.IDENTITY_STATE_PROPOSED
+
+
 async def test_a_dry_run_changes_no_asset_and_its_previews_can_be_accepted(world: World) -> None:
     await import_(world, AAPL)
     await told(world, "alpha", equity("AAPL", exchange="XNAS"))

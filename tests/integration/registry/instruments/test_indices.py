@@ -303,6 +303,19 @@ async def test_members_of_a_provider_index_show_what_they_are_mapped_to(world: W
     assert [each.name for each in found.indices] == ["cci"]
 
 
+async def test_a_version_that_answers_for_other_indices_brings_them(world: World) -> None:
+    await create(world, "other")
+    code_id = await world.add_code("many", capabilities=["INDEX"], indices=["one", "two"])
+    assert (await get(world, "two")).provider == "many"
+    await world.owner.execute(
+        "update registry.code_versions set manifest = manifest || $2 where code_id = $1",
+        code_id,
+        {"indices": ["one", "other"]},
+    )
+    found = (await world.indices.ListIndices(pb.ListIndicesRequest())).indices
+    assert {each.name for each in found} == {"one", "two", "other", "many:other"}  # what was there stays
+
+
 async def test_what_a_type_of_index_does_not_let_change(world: World) -> None:
     await provider_index(world, "cci", BTC=1.0)
     await create(world, "mine")

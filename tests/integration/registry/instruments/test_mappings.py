@@ -249,6 +249,23 @@ async def test_a_rename_that_cannot_be(world: World, old: str, new: str, reason:
     assert (await failure_of(world.mappings.RenameCommonSymbol(request))).info.reason == reason
 
 
+@pytest.mark.parametrize("symbol", ["ΟΠΑΣ", "İST", "ÉTÉ", "ẞ"])
+async def test_letters_whose_case_languages_disagree_about_are_letters_like_others(world: World, symbol: str) -> None:
+    await source(world, "alpha", equity("A"), equity("B"), equity(symbol, primary_id=FIGI_A))
+    await create(world, "alpha", "A", symbol)
+    assert (await failure_of(create(world, "alpha", "B", symbol))).code == grpc.StatusCode.ALREADY_EXISTS
+    await index(world, "mine", **{symbol: 1.0})
+    assert await members(world, "mine") == [(symbol, 1.0)]
+    queries = [pb.SymbolQuery(common_symbol=symbol)]
+    answer = await world.mappings.ResolveSymbols(pb.ResolveSymbolsRequest(queries=queries))
+    assert [each.symbol for each in answer.resolutions[0].assets] == ["A"]
+    for filter_ in (f'common_symbol = "{symbol}"', f'symbol = "{symbol}"'):
+        found = await world.assets.ListAssets(asset_service_pb2.ListAssetsRequest(filter=filter_))
+        assert len(found.assets) == 1
+    assert (await generate(world)).created == 1  # under a name of its own where `symbol` is taken
+    assert (await remap(world)).unchanged == 1
+
+
 async def test_a_change_of_case_is_a_rename(world: World) -> None:
     await world.mappings.CreateCommonSymbol(pb.CreateCommonSymbolRequest(symbol="Btc"))
     await world.mappings.RenameCommonSymbol(pb.RenameCommonSymbolRequest(symbol="btc", new_symbol="BTC"))

@@ -29,6 +29,10 @@ def test_symbols_of_any_characters_are_taken_as_they_are(symbol: str) -> None:
         (SourceSymbol("x" * 201), "at most 200 characters, had 201"),
         (SourceSymbol("A\tB"), "control characters"),
         (SourceSymbol("A", asset_class="fut"), "must be one of equity, fund"),
+        (SourceSymbol("A", name="Alpha\0Beta"), "name must have no NUL character, was 'Alpha\\x00Beta'"),
+        (SourceSymbol("A", exchange="XN\0S"), "exchange must have no NUL character"),
+        (SourceSymbol("A", external_id="7" * 3000), "external_id must have at most 200 characters, had 3000"),
+        (SourceSymbol("A", matcher_symbol="A" * 201), "matcher_symbol must have at most 200 characters"),
     ],
 )
 def test_a_bad_row_says_which_field_is_wrong_and_costs_no_other(symbol: SourceSymbol, says: str) -> None:
@@ -56,6 +60,11 @@ def test_an_identifier_that_is_none_does_not_cost_its_row() -> None:
     rows = reader.read([SourceSymbol("A", primary_id="12345"), SourceSymbol("B", primary_id="bbg000b9xry4")])
     assert [row.source_identity for row in rows] == ["", "BBG000B9XRY4"]
     assert (reader.strange_ids, reader.strange_id) == (1, "12345")
+
+
+def test_a_long_name_is_cut_and_an_identifier_of_any_length_costs_no_row() -> None:
+    (row,) = RowReader().read([SourceSymbol("A", name="n" * 700, primary_id="x\0" * 700)])
+    assert (len(row.name), row.source_identity) == (500, "")
 
 
 def test_a_report_holds_the_first_thousand_refused_rows_and_counts_all() -> None:
