@@ -39,7 +39,7 @@ async def feeds_of(hub: Any, bearer: str) -> list[str]:
 
 async def until_listed(hub: Any, bearer: str) -> list[str]:
     """Wait until a DataHub has heard of a feed."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not (found := await feeds_of(hub, bearer)):  # noqa: ASYNC110  # a list tells nobody
             await asyncio.sleep(0.1)
     return found

@@ -96,7 +96,7 @@ async def test_a_subscription_of_book_tops_asks_the_vendor_for_books_and_every_r
             again.call.cancel()
             stream.call.cancel()
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while len(stored := await read_ticks(hub, bearers.viewer, TOPS)) < len(tops):  # noqa: ASYNC110  # polled
                     await asyncio.sleep(0.05)
             found = [(one.bid_price, one.bid_size, one.ask_price, one.ask_size) for one in stored.ticks()]
@@ -146,7 +146,7 @@ async def test_kinds_that_are_subscribed_later_join_a_running_stream_and_disturb
 
 async def until_stored_trades(database: Database, count: int) -> Any:
     """Wait for stored trades alone: quotes have no ids."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while len(rows := await database.fetch(_TRADE_IDS)) < count:  # noqa: ASYNC110  # the table tells nobody
             await asyncio.sleep(0.05)
     return [row["trade_id"] for row in rows]

@@ -146,7 +146,7 @@ async def test_prices_come_from_bars_where_nothing_is_live_and_movers_are_ranked
 
         request = pb.ListTopMoversRequest(ranking=price_pb2.MOVER_RANKING_GAINERS)
         request.window.FromSeconds(600)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while (found := await stub.ListTopMovers(request, **as_(bearers.viewer))).compared < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # the last minute is on its way to the table
         values = [mover.ranked_value for mover in found.movers]

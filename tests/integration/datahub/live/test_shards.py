@@ -63,7 +63,7 @@ async def test_symbols_are_spread_over_connections_and_one_that_is_made_anew_dis
         await database.execute("delete from registry.subscription_symbols where symbol = 'BTC/USD'")
         await database.execute("notify registry_changed, 'subscriptions'")
         await stream.until(lambda: client.trades.get("LTC/USD"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while "LTC/USD" not in (await carried(hub, bearers.viewer))["fast/0"]:  # noqa: ASYNC110  # a list
                 await asyncio.sleep(0.1)
         for symbol in ("ADA/USD", "DOT/USD", "ETH/USD", "LTC/USD"):

@@ -71,14 +71,14 @@ class Life:
 
     async def kept(self) -> None:
         """Wait until everything that a reader may have is kept."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while self.writer.kept < self.hub.log.position:  # noqa: ASYNC110  # the disk tells nobody
                 await asyncio.sleep(0.005)
 
 
 async def read(reader: Reader, count: int) -> list[int]:
     got: list[int] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while len(got) < count:
             await reader.wait(10.0)
             if portion := reader.take():
