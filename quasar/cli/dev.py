@@ -103,20 +103,21 @@ def check(
     static_only: bool,
 ) -> None:
     """Validate FILE as the platform does on upload: read it, run it in the jail. Exits with 1 when it is refused."""
-    from quasar.cli.dev_session import chosen_kind, typed
+    from quasar.cli.dev_session import chosen_kind, log_beside, typed
     from quasar.plugins.validation import validate
 
     source = file.read_bytes()
-    report = asyncio.run(
-        validate(
-            chosen_kind(kind, file.name, source),
-            file.name,
-            source,
-            static_only=static_only,
-            secrets=dict(secrets),
-            preferences=typed(preferences),
+    with log_beside():
+        report = asyncio.run(
+            validate(
+                chosen_kind(kind, file.name, source),
+                file.name,
+                source,
+                static_only=static_only,
+                secrets=dict(secrets),
+                preferences=typed(preferences),
+            )
         )
-    )
     click.echo(tables.as_json(report) if as_json else report_text(report))
     if not report.passed:
         sys.exit(1)

@@ -72,12 +72,15 @@ def backtest(
 
     quasar dev backtest breakout.py --data BTC_USD-1h.parquet --commission 0.001 --set fast=8
     """
+    from quasar.cli.dev_session import log_beside
+
     terms = {
         "cash": {"amount": {"value": cash}, "currency": "USD"},
         "recordLevel": "RECORD_LEVEL_FULL",
         "execution": {"commission": {"rate": {"rate": {"value": commission}}}},
     }
-    ran = asyncio.run(_run(file, [read_input(path, symbol, interval) for path in data], terms, _pairs(parameters)))
+    with log_beside():
+        ran = asyncio.run(_run(file, [read_input(path, symbol, interval) for path in data], terms, _pairs(parameters)))
     if as_json:
         click.echo(tables.as_json({"final_equity": ran.final_equity, "bars": ran.bars, **ran.figures}))
     else:

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from quasar import errors
 from quasar.clock import SystemClock
@@ -115,12 +118,25 @@ class Way:
     settings: ProcessSettings
     now_ns: int
     over: asyncio.Event | None = None
+    preferences: Mapping[str, Any] = field(default_factory=dict)
+    """Addresses of this machine that stand for the vendor's."""
 
 
 @asynccontextmanager
 async def straight(settings: ProcessSettings) -> AsyncIterator[Way]:
     """Let the provider reach its vendor as it will on the platform."""
     yield Way(settings, SystemClock().time_ns())
+
+
+@contextlib.contextmanager
+def log_beside() -> Iterator[None]:
+    """Write the log to standard error, in the block: standard output is for what was asked for, which programs read."""
+    former = structlog.get_config()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**former)
 
 
 async def try_out(
@@ -132,19 +148,19 @@ async def try_out(
 ) -> Tried:
     """Run the provider of a file in the jail and ask it."""
     source = file.read_bytes()  # noqa: ASYNC240 - one small file, before anything else runs
-    code = CodeVersion(
-        kind=Kind.PROVIDER,
-        name=file.stem,
-        source=source,
-        file_name=file.name,
-        secrets=secrets,
-        preferences=preferences,
-    )
-    with tempfile.TemporaryDirectory(prefix="quasar-dev-") as folder:
+    with log_beside(), tempfile.TemporaryDirectory(prefix="quasar-dev-") as folder:
         async with (
             (traffic or straight)(ProcessSettings(service="quasar dev")) as way,
             PluginPool(Path(folder), settings=way.settings) as pool,
         ):
+            code = CodeVersion(
+                kind=Kind.PROVIDER,
+                name=file.stem,
+                source=source,
+                file_name=file.name,
+                secrets=secrets,
+                preferences={**preferences, **way.preferences},
+            )
             return await ask(Session(await pool.provider(code), way.now_ns, way.over))
 
 

@@ -2,25 +2,29 @@
 
 The vendor's scheme and host stand first in the path: what was `https://api.example.com/eod?x=1` is
 `http://127.0.0.1:PORT/https/api.example.com/eod?x=1`, what was `wss://feed.example.com/v2` is
-`ws://127.0.0.1:PORT/wss/feed.example.com/v2`.
+`ws://127.0.0.1:PORT/wss/feed.example.com/v2`. What was kept on the way through a preference is played at an address of
+its own, without scheme and host in the path.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import WSMsgType, web
 
+from quasar.cli.tap import asked_for, here, split_address
 from quasar.sdk.recording import Recording, Scrubber, body_of, connections
 
 _PATIENCE_S: Final = 2.0
 """How long a played connection waits for a message that its client had sent at this place in the recording."""
 _HOST: Final = "127.0.0.1"
+_LARGEST: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Player:
     """How fast messages of a WebSocket come, as a multiple of what was; 0: at once."""
     port: int = 0
     """Where it listens, once it does."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Values for the preferences that held an address of the vendor's, once it listens."""
     missing: list[str] = field(default_factory=list)
     """What was asked for and is not in the recording."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,22 +75,31 @@ class Player:
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[Player]:
         """Listen on a port of this machine; 0: a free one."""
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=_LARGEST)
         app.router.add_route("*", "/{scheme:http|https|ws|wss}/{host}{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, _HOST, port)
-            await site.start()
-            self.port = int(runner.addresses[0][1])
+        async with AsyncExitStack() as stack:
+            self.port = await stack.enter_async_context(_listening(app, port))
+            for name, url in self.recording.head.through.items():
+                vendor = split_address(name, url)
+                led = web.Application(client_max_size=_LARGEST)
+                led.router.add_route("*", "/{path:.*}", partial(self._answer_for, vendor))
+                self.addresses[name] = here(vendor, await stack.enter_async_context(_listening(led, 0)))
             yield self
-        finally:
-            await runner.cleanup()
+
+    @property
+    def further_ports(self) -> tuple[int, ...]:
+        """The ports of `addresses`."""
+        return tuple(urlsplit(address).port or 0 for address in self.addresses.values())
+
+    async def _answer_for(self, vendor: SplitResult, request: web.Request) -> web.StreamResponse:
+        return await self._play_back(request, _Address.of(asked_for(request, vendor)))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         _, scheme, host, path = request.rel_url.raw_path.split("/", 3)
-        address = _Address(scheme, host, f"/{path}")
-        if scheme in ("ws", "wss"):
+        return await self._play_back(request, _Address(scheme, host, f"/{path}"))
+
+    async def _play_back(self, request: web.Request, address: _Address) -> web.StreamResponse:
+        if address.scheme in ("ws", "wss"):
             return await self._connect(request, address)
         line = self._exchange(request.method, address, request.rel_url.raw_query_string, await request.text())
         if line is None:
@@ -146,6 +161,18 @@ class Player:
             self.over.set()
         if self._next(_Address.of(script[0]["url"])) is not None:
             await socket.close()  # the recording goes on with another connection; else this one stays open and silent
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, port: int) -> AsyncIterator[int]:
+    """Serve an application on a port of this machine; yields the port."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, _HOST, port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
 
 
 async def _heard(heard: asyncio.Queue[None]) -> None:

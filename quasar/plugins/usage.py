@@ -63,8 +63,8 @@ class Watcher:
         """
         try:
             self._measure(busy=busy)
-        except (psutil.Error, OSError, ValueError):
-            return None  # it has ended
+        except (psutil.Error, OSError, ValueError, LookupError):
+            return None  # it has ended, and has no memory any more
         self._looks += 1
         if self.usage.threads > self._limits.threads:
             ran, allowed = self.usage.threads, self._limits.threads

@@ -19,7 +19,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -53,6 +53,8 @@ class Head:
     provider: str = ""
     sha256: str = ""
     """Of the provider's file."""
+    through: Mapping[str, str] = field(default_factory=dict)
+    """Preferences that hold an address of the vendor's, with that address, where traffic was kept by leading it."""
 
     def line(self) -> str:
         """Return the line, with its end."""
@@ -99,6 +101,7 @@ def _head(line: Mapping[str, Any]) -> Head:
         command=tuple(map(str, line.get("command", ()))),
         provider=str(line.get("provider", "")),
         sha256=str(line.get("sha256", "")),
+        through={str(name): str(url) for name, url in dict(line.get("through", {})).items()},
     )
 
 

@@ -66,7 +66,7 @@ async def test_a_provider_in_go_is_uploaded_collected_and_followed_live(
     started = await quasar.assets.SyncAssets(asset_pb.SyncAssetsRequest(source=TIDES))
     await quasar.finished(started.operation)
     listed = await quasar.assets.ListAssets(asset_pb.ListAssetsRequest(filter='source.name = "tides"'))
-    assert [one.symbol for one in listed.assets] == ["MOON", "SUN"]
+    assert [one.key.symbol for one in listed.assets] == ["MOON", "SUN"]
 
     await subscribe(quasar)
     await history_has_come(quasar)

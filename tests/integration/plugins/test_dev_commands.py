@@ -44,6 +44,19 @@ def test_a_new_provider_passes_its_check_and_shows_its_bars() -> None:
 
 
 @pytest.mark.usefixtures("run")
+def test_what_code_prints_is_not_in_the_way_of_programs_that_read_the_answer() -> None:
+    Path("loud.py").write_text(
+        "from quasar.provider import Bar, Provider\n\nprint('loading')\n\n\nclass Loud(Provider):\n    name = 'loud'\n"
+        "    intervals = ('1d',)\n    async def bars(self, request):\n        print('hello')\n"
+        "        yield Bar(request.start_ns, 1.0, 1.0, 1.0, 1.0)\n"
+    )
+    shown = quasar_dev("bars", "loud.py", "A", "--start", "2026-01-01", "--end", "2026-01-02", "--json")
+    assert len(json.loads(shown.stdout)) == 1
+    assert "hello" in shown.stderr
+    assert json.loads(quasar_dev("check", "loud.py", "--json").stdout)["passed"] is True
+
+
+@pytest.mark.usefixtures("run")
 @pytest.mark.parametrize("kind", ["strategy", "broker"])
 def test_every_other_template_passes_its_check(kind: str) -> None:
     quasar_dev("new", kind, "my_own")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -17,6 +19,10 @@ from quasar import errors
 from quasar.cli.dev import dev
 from quasar.cli.player import Player
 from quasar.sdk.recording import read_recording
+from quasar.testing.databento_server import DEMO_KEY
+from quasar.testing.vendors import KrakenServer, SimulatedExchange
+from tests.integration.providers import stages
+from tests.unit.recorded import recorded
 
 SECRET = "s3cret/value+1"
 PROVIDER = """
@@ -109,7 +115,7 @@ class Vendor:
 
 
 @contextmanager
-def running(vendor: Vendor) -> Iterator[int]:
+def running(vendor: Any) -> Iterator[int]:
     """Serve the vendor beside the command, which has a loop of its own."""
     ready, stop = threading.Event(), threading.Event()
     port = 0
@@ -186,6 +192,129 @@ def test_another_question_than_the_recorded_one_gets_the_nearest_answer_or_says_
     assert len(json.loads(nearest.stdout)) == 6
     with pytest.raises(errors.NotFound, match=r"the recording holds no POST http://127\.0\.0\.1:"):
         quasar_dev("replay", "bars.jsonl", "symbols", "feed.py")
+
+
+OWN_CLIENT = """
+import aiohttp
+from quasar.provider import Bar, Preference, Provider, Tick
+
+
+class Vendor(Provider):
+    name = "vendor"
+    intervals = ("1min",)
+    hosts = ("127.0.0.1:{port}",)
+    secrets = ("token",)
+    address = Preference("http://127.0.0.1:{port}")
+    feed = Preference("ws://127.0.0.1:{port}/feed")
+
+    async def bars(self, request):
+        params = {{"symbol": request.symbol, "since": request.start_ns, "token": self.secret("token")}}
+        async with aiohttp.ClientSession() as session, session.get(f"{{self.address}}/bars", params=params) as found:
+            for time_ns, price in (await found.json())["rows"]:
+                yield Bar(time_ns, price, price, price, price)
+
+    async def live(self, feed):
+        async with aiohttp.ClientSession() as session, session.ws_connect(self.feed) as socket:
+            await socket.send_json({{"login": self.secret("token")}})
+            await socket.send_json({{"subscribe": list(feed.symbols)}})
+            async for message in socket:
+                told = message.json()
+                if "s" in told:
+                    yield told["s"], Tick(told["t"], price=told["p"], size=1.0)
+"""
+
+
+def test_a_library_with_connections_of_its_own_is_recorded_through_the_preferences_with_its_addresses(
+    here: Path,
+) -> None:
+    tail = ("--secret", f"token={SECRET}", "--json")
+    bars = ("bars", "own.py", "AAA", "--start", "2026-01-01", "--end", "2026-01-02", *tail)
+    ticks = ("ticks", "own.py", "AAA", "--limit", "5", *tail)
+    with running(Vendor()) as port:
+        (here / "own.py").write_text(OWN_CLIENT.format(port=port))
+        led = ("--through", f"address=http://127.0.0.1:{port}", "--through", f"feed=ws://127.0.0.1:{port}/feed")
+        shown = {
+            "bars.jsonl": quasar_dev("record", *led, "bars.jsonl", *bars),
+            "ticks.jsonl": quasar_dev("record", *led, "ticks.jsonl", *ticks),
+        }
+        straight = quasar_dev("record", "none.jsonl", *bars)
+        elsewhere = quasar_dev("record", "--through", f"adress=http://127.0.0.1:{port}", "none.jsonl", *bars)
+    assert [len(json.loads(one.stdout)) for one in shown.values()] == [3, 5]
+    assert "nothing came through feed" in shown["bars.jsonl"].stderr
+    assert "--through NAME=URL" in straight.stderr
+    assert "nothing came through adress: is it the preference" in elsewhere.stderr
+    for name, seen in shown.items():
+        text = (here / name).read_text()
+        assert SECRET not in text
+        assert "s3cret" not in text
+        replayed = quasar_dev("replay", name)
+        assert replayed.stdout == seen.stdout, replayed.stderr
+
+
+class Simulated:
+    """Kraken's protocol over a simulated market, which ccxt speaks."""
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[int]:
+        async with KrakenServer(SimulatedExchange()) as server:
+            yield int(server.rest_url.rpartition(":")[2])
+
+
+class Sampled:
+    """Databento's protocol over its own samples."""
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[int]:
+        async with stages.databento(Path()) as stage:
+            yield int(stage.preferences["base_url"].rpartition(":")[2])
+
+
+@pytest.mark.parametrize(
+    ("library", "vendor", "kind", "address", "words"),
+    [
+        ("ccxt", Simulated(), "Ccxt", "rest_url", ("BTC/USD", "--interval", "1min", "--set", "pace=1")),
+        (
+            "databento",
+            Sampled(),
+            "Databento",
+            "base_url",
+            ("ESH1", "--interval", "1min", "--set", "dataset=GLBX.MDP3", "--secret", f"api_key={DEMO_KEY}"),
+        ),
+    ],
+)
+def test_the_libraries_of_vendors_are_recorded_and_played_back(
+    here: Path, library: str, vendor: Any, kind: str, address: str, words: tuple[str, ...]
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    hour = dt.timedelta(hours=1)
+    end = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0) - hour
+    if library == "databento":
+        recorded("databento/test_data.ohlcv-1m.dbn.zst")  # skips where the samples are not there
+        end = dt.datetime(2020, 12, 28, 14)  # noqa: DTZ001 - the command takes UTC without saying so
+    span = ("--start", (end - hour).isoformat(), "--end", end.isoformat(), "--json")
+    (here / "mine.py").write_text(
+        f"from quasar.providers.{library} import {kind}\n\n\nclass Mine({kind}):\n    name = 'mine'\n"
+    )
+    with running(vendor) as port:
+        through = ("--through", f"{address}=http://127.0.0.1:{port}")
+        seen = quasar_dev("record", *through, "kept.jsonl", "bars", "mine.py", *words, *span)
+    assert seen.exit_code == 0, seen.stderr
+    assert json.loads(seen.stdout)
+    assert DEMO_KEY not in (here / "kept.jsonl").read_text()
+    replayed = quasar_dev("replay", "kept.jsonl")
+    assert replayed.stdout == seen.stdout, replayed.stderr
+
+
+def test_a_recording_takes_nothing_but_the_recording_from_a_plug_ins_folder(here: Path) -> None:
+    private = here / "private"
+    private.write_text('{"kind": "closed", "connection": 1, "what": "private"}\n')
+    (here / "sly.py").write_text(
+        "import os\nfrom quasar.provider import Provider\n\n\nclass Sly(Provider):\n    name = 'sly'\n"
+        "    async def symbols(self, exchange=''):\n        os.unlink('recording.jsonl')\n"
+        f"        os.symlink({str(private)!r}, 'recording.jsonl')\n        yield self.instrument('A')\n"
+    )
+    assert quasar_dev("record", "kept.jsonl", "symbols", "sly.py").exit_code == 0
+    assert "private" not in (here / "kept.jsonl").read_text()
 
 
 def test_without_a_command_there_must_be_a_known_one(here: Path) -> None:
