@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from datahub.collection.planner import due_end_ns
 from datahub.collection.runs import NewRun, RunState, Trigger
-from datahub.ingest.ledger import MISSING_STATES
+from datahub.ingest.ledger import MISSING_STATES, LedgerRow
 from datahub.providers.entry import ProviderEntry
 from datahub.series.series import Series
 from datahub.store import ledger_table, run_table, series_table
@@ -75,10 +75,8 @@ async def estimate(
             left = TimeRanges.of([wanted])
             if not refetch:
                 rows = await ledger_table.around(connection, one.series_id, wanted)
-                done = TimeRanges.of(row.span for row in rows if row.state not in MISSING_STATES)
-                left = left.subtract(done)
-            made = [_run(one, piece) for stretch in left for piece in _pieces(one, stretch)]
-            made = [run for run in made if run.slots]
+                left = await asyncio.to_thread(_without_done, left, rows)
+            made = await asyncio.to_thread(_runs, one, left)
             runs += made
             wanted_slots = sum(run.slots for run in made)
             slots += wanted_slots
@@ -173,6 +171,16 @@ def _wanted(series: Series, entry: ProviderEntry, span: TimeRange, now: dt.datet
     start = span.start_ns if span.start_ns > -(2**62) else to_ns(entry.history_start(interval, now, None))
     start = interval.ceil_ns(start)
     return TimeRange(start, end) if start < end else None
+
+
+def _without_done(wanted: TimeRanges, rows: Sequence[LedgerRow]) -> TimeRanges:
+    return wanted.subtract(TimeRanges.of(row.span for row in rows if row.state not in MISSING_STATES))
+
+
+def _runs(series: Series, left: TimeRanges) -> list[NewRun]:
+    """Return the runs of what is left, those without a slot left out. A market's first use loads a library."""
+    made = (_run(series, piece) for stretch in left for piece in _pieces(series, stretch))
+    return [run for run in made if run.slots]
 
 
 def _pieces(series: Series, span: TimeRange) -> list[TimeRange]:

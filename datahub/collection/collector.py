@@ -11,7 +11,6 @@ from datahub.collection.fetching import Fetching
 from datahub.collection.repair import Repair
 from datahub.collection.runs import Failure, Outcome, Progress, RunState, Work
 from datahub.ingest.delivery import Delivery
-from datahub.ingest.ledger import MISSING_STATES
 from datahub.ingest.writer import BarWriter
 from datahub.series.series import Series
 from datahub.store import ledger_table, run_table, series_table
@@ -120,9 +119,8 @@ class BarCollector:
 
     async def _missing(self, series: Series, span: TimeRange) -> int:
         async with self._database.acquire() as connection:
-            rows = await ledger_table.around(connection, series.series_id, span)
-        parts = (row.span.intersect(span) for row in rows if row.state in MISSING_STATES)
-        return sum(series.expected_between(part.start_ns, part.end_ns) for part in parts if part is not None)
+            inside, cut = await ledger_table.missing(connection, series.series_id, span)
+        return inside + sum(series.expected_between(part.start_ns, part.end_ns) for part in cut)
 
     async def _series(self, work: Work) -> Series:
         async with self._database.acquire() as connection:

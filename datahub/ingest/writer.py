@@ -33,7 +33,7 @@ _REVISIONS = "datahub.bar_revisions"
 _ATTEMPTS = 3
 PART_ROWS = 100_000
 """Rows that are stored in one transaction at most, whatever a delivery holds."""
-_HELD_AT_ONCE = 500
+_HELD_AT_ONCE = 2_000
 """Rows of the quarantine that are written by one statement: its arguments are put together on the event loop."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ _COVERED = Listing(
     default_order="provider",
     tie=(OrderField("f.symbol"), OrderField("f.interval"), OrderField("f.series_id", "integer")),
 )
-_RANGES, _BUCKETS = 1_000, 120
+_RANGES, _BUCKETS, _INLINE_ROWS = 1_000, 120, 2_000
 _COMPLETE = (SlotState.OBSERVED, SlotState.NO_TRADE, SlotState.EMPTY, SlotState.REPAIRED)
 _HAVE_BARS = (SlotState.OBSERVED, SlotState.REPAIRED)
 
@@ -145,13 +146,22 @@ class CoveragePages:
         ids = [one.series_id for one in series]
         span = time_range(request.range)
         progress = {row["series_id"]: row for row in await self._database.fetch(SQL["progress_of_series"], ids)}
-        rows: dict[int, list[Any]] = {}
-        for row in await self._database.fetch(SQL["coverage_rows"], ids, span.start, span.end):
-            rows.setdefault(row["series_id"], []).append(row)
-        counted: _Counted = {}
-        for one in series:
-            found = rows.get(one.series_id, [])
-            response.series.append(_SeriesCoverage(one, request, found, progress[one.series_id], counted).message())
+        found = await self._database.fetch(SQL["coverage_rows"], ids, span.start, span.end)
+
+        def fill() -> None:
+            rows: dict[int, list[Any]] = {}
+            for row in found:
+                rows.setdefault(row["series_id"], []).append(row)
+            counted: _Counted = {}
+            for one in series:
+                own = rows.get(one.series_id, [])
+                response.series.append(_SeriesCoverage(one, request, own, progress[one.series_id], counted).message())
+
+        # Every row of the ledger is looked at, in a series full of holes one for each of its bars.
+        if len(found) > _INLINE_ROWS:
+            await asyncio.to_thread(fill)
+        else:
+            fill()
 
     async def _totals(self, request: pb.GetCoverageRequest, response: pb.GetCoverageResponse) -> None:
         counts: dict[SlotState, int] = {}

@@ -134,7 +134,7 @@ class SeriesPages:
         _set_times(description, first, last)
         description.rows = sum(row["rows"] for row in rows)
         description.revised_bars = sum(row["revised"] for row in rows)
-        description.adjustable = await self._database.fetchval(SQL["adjustable"], series.series_id)
+        description.adjustable = any(row["with_factors"] for row in rows)
         await self._set_completeness(series, description, first, last)
 
     async def _describe_computed(self, found: Readable, description: pb.SeriesDescription) -> None:

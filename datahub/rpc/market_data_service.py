@@ -49,8 +49,9 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
 
     async def ReadBars(self, request: pb.ReadBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream bars in columns."""
-        async for message in ReadBars(self._source, self._readable, self._clock, request).messages():
-            yield message
+        async with aclosing(ReadBars(self._source, self._readable, self._clock, request).messages()) as messages:
+            async for message in messages:
+                yield message
 
     async def ListBars(self, request: pb.ListBarsRequest, context: Any) -> pb.ListBarsResponse:
         """Return a page of bars."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -91,8 +91,9 @@ class ReadBars:
         """Yield the answer as serialised messages."""
         found = await self._finder.find_all(self._request.series, self._target)
         for index in range(self._place.index, len(found)):
-            async for message in self._series(index, found[index]):
-                yield message
+            async with aclosing(self._series(index, found[index])) as messages:
+                async for message in messages:
+                    yield message
         yield self._flush(None)
 
     async def _series(self, index: int, found: Readable | QuasarError) -> AsyncGenerator[bytes, None]:
@@ -102,13 +103,13 @@ class ReadBars:
         rows = place.rows
         if isinstance(found, Readable):
             try:
-                async for columns in self._columns(found, place):
-                    for start in range(0, len(columns), self._batch_rows):
-                        part = columns[start : start + self._batch_rows]
-                        rows += len(part)
-                        self._add(found, index, part)
-                        if self._message.rows >= self._batch_rows:
-                            yield self._flush(_Place(index, int(part.open_time_ns[-1]), rows))
+                async with aclosing(self._columns(found, place)) as pages:
+                    async for columns in pages:
+                        for part in self._batches(columns):
+                            rows += len(part)
+                            self._add(found, index, part)
+                            if self._message.rows >= self._batch_rows:
+                                yield self._flush(_Place(index, int(part.open_time_ns[-1]), rows))
             except QuasarError as failed:
                 error = failed
         end = pb.SeriesReadEnd(index=index, series_id=series_id, rows=rows)
@@ -131,6 +132,9 @@ class ReadBars:
         async with aclosing(ahead(stored)) as pages:
             async for columns in pages:
                 yield columns
+
+    def _batches(self, columns: BarColumns) -> Iterator[BarColumns]:
+        return (columns[start : start + self._batch_rows] for start in range(0, len(columns), self._batch_rows))
 
     def _query(self) -> BarQuery:
         return bar_query(self._request, self._read_time, tuple(column_names(self._request.columns)))

@@ -10,6 +10,15 @@ union
  where series_id = $1 and start_time >= $3 order by start_time limit 1)
 order by start_time;
 
+-- name: ledger_missing
+-- What is missing of a series in a range: the slots of rows inside it, counted, and the rows that it cuts.
+select coalesce(sum(slots) filter (where not cut), 0)::bigint as inside,
+       coalesce(array_agg(start_time) filter (where cut), '{}') as starts, coalesce(array_agg(end_time) filter (where cut), '{}') as ends
+from (
+    select start_time, end_time, slots, start_time < $2 or end_time > $3 as cut
+    from coverage where series_id = $1 and state in (5, 7) and start_time < $3 and end_time > $2
+) missing;
+
 -- name: ledger_remove
 delete from coverage where series_id = $1 and start_time = any($2::timestamptz[]);
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from datahub.ingest.gaps import GapChanges, KnownGap, next_attempt
 from datahub.ingest.ledger import LedgerChanges, LedgerRow
 from datahub.store.statements import SQL
-from quasar.model.coverage import SlotState
+from quasar.model.coverage import SlotState, TimeRanges
 from quasar.model.instants import TimeRange, from_ns, to_ns
 
 T = TypeVar("T")
@@ -23,6 +23,13 @@ async def around(connection: Any, series_id: int, span: TimeRange) -> list[Ledge
     if len(rows) > _AT_ONCE:
         return await asyncio.to_thread(lambda: [ledger_row(row) for row in rows])
     return [ledger_row(row) for row in rows]
+
+
+async def missing(connection: Any, series_id: int, span: TimeRange) -> tuple[int, TimeRanges]:
+    """Return how many missing slots a range holds as whole rows, and what it holds of the rows that it cuts."""
+    row = await connection.fetchrow(SQL["ledger_missing"], series_id, span.start, span.end)
+    cut = TimeRanges.of((to_ns(start), to_ns(end)) for start, end in zip(row["starts"], row["ends"], strict=True))
+    return row["inside"], cut.intersect(TimeRanges.of([span]))
 
 
 async def put(connection: Any, series_id: int, changes: LedgerChanges, now: dt.datetime) -> None:

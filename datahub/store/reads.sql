@@ -136,10 +136,28 @@ cross join lateral (
 ) b;
 
 -- name: describe_sources
-select b.origin, coalesce(nullif(s.provider, ''), '') as provider, count(*) as rows, min(b.open_time) as first_time, max(b.open_time) as last_time,
-       count(*) filter (where b.revision > 0) as revised
-from bars b left join series s on s.series_id = b.source_series_id
-where b.series_id = $1
+-- How many bars each source has, as the view `bars` shows them, counted by one look at each table: history is not joined with anything, and
+-- a live bar is looked for in history only from the first live one on.
+with counted as (
+    select origin, source_series_id, count(*) as rows, min(open_time) as first_time, max(open_time) as last_time,
+           count(*) filter (where revision > 0) as revised,
+           count(*) filter (where split_factor is not null or adjusted_close is not null) as with_factors
+    from historical_data where series_id = $1
+    group by 1, 2
+    union all
+    select l.origin, l.source_series_id, count(*), min(l.open_time), max(l.open_time), count(*) filter (where l.revision > 0), 0
+    from live_data l
+    left join (
+        select h.open_time from historical_data h
+        where h.series_id = $1 and h.open_time >= (select min(f.open_time) from live_data f where f.series_id = $1)
+    ) h on h.open_time = l.open_time
+    where l.series_id = $1 and h.open_time is null
+      and not exists (select from live_data p where p.series_id = $1 and p.open_time = l.open_time and p.origin < l.origin)
+    group by 1, 2
+)
+select c.origin, coalesce(s.provider, '') as provider, sum(c.rows)::bigint as rows, min(c.first_time) as first_time,
+       max(c.last_time) as last_time, sum(c.revised)::bigint as revised, sum(c.with_factors)::bigint as with_factors
+from counted c left join series s on s.series_id = c.source_series_id
 group by 1, 2 order by 1, 2;
 
 -- name: describe_ticks

@@ -9,11 +9,17 @@ import pytest
 
 from datahub.reads.bars import BarReader
 from datahub.reads.query import BarQuery, Source
+from datahub.reads.resampling import BarSource
+from datahub.rpc.describe_series import SeriesPages
+from datahub.rpc.series_messages import SeriesFinder
 from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
+from quasar.clock import SystemClock
 from quasar.database.pool import Database
 from quasar.model.bars import BarColumns
 from quasar.model.instants import NS_PER_MINUTE, TimeRange, from_ns
+from quasar_proto.datahub.v1 import market_data_pb2
+from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
 BEGIN = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 THEN = BEGIN + dt.timedelta(days=2)
@@ -99,3 +105,20 @@ async def test_the_newest_bars_are_counted_once_where_history_and_live_bars_meet
         first = numbers[-min(count, len(numbers))]
         assert span == TimeRange(SPAN.start_ns + first * NS_PER_MINUTE, SPAN.end_ns)
         assert from_ns(span.end_ns) == SPAN.end
+
+
+async def test_a_description_counts_each_bar_once_for_its_best_source(database: Database) -> None:
+    series = await filled(database)
+    finder = SeriesFinder(database)
+    pages = SeriesPages(database, BarSource(database, BarReader(database)), finder, SystemClock())
+    reference = market_data_pb2.SeriesReference(series_id=series.series_id)
+    found = (await pages.describe(pb.DescribeSeriesRequest(series=reference))).description
+    merged = expected(Source.MERGED, THEN + dt.timedelta(days=2))
+    origins = [1 if n < 200 and n % 7 else 2 if n % 5 else 3 for n in merged]
+    wanted = [(origin, origins.count(origin)) for origin in (1, 2, 3)]
+    assert [(each.origin, each.rows) for each in found.sources] == wanted
+    assert found.rows == len(merged)
+    assert found.revised_bars == sum(n % 3 == 0 for n, origin in zip(merged, origins, strict=True) if origin == 1)
+    assert not found.adjustable
+    await database.execute("update historical_data set split_factor = 2 where open = 1")
+    assert (await pages.describe(pb.DescribeSeriesRequest(series=reference))).description.adjustable
