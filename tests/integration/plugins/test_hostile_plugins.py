@@ -606,9 +606,10 @@ async def test_lines_of_any_length_and_number_are_cut_by_the_service(plugins: Pl
         async def bars(self, request):
             from quasar.plugins.host import journal
             journal._LONGEST, journal._PER_SECOND = 1 << 30, 1 << 30
-            print("x" * (8 << 20))
-            for number in range(5_000):
+            print("x" * (1 << 20))
+            for number in range(1_000):
                 print("y" * 1_000)
+                await asyncio.sleep(0)
             yield Bar(0, 1.0, 1.0, 1.0, 1.0)
         """
     )
