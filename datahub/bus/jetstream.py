@@ -10,8 +10,8 @@ import asyncio
 import json
 import secrets
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import nats
@@ -142,22 +142,24 @@ class JetStreamBus:
         Raises:
             FailedPrecondition: The stream is gone, or another one is in its place.
         """
-        async for number, instance, payload in self._messages():
-            if number > self._following:
-                _log.error("the bus has dropped what was not read in time", messages=number - self._following)
-                hub.break_off(number << SHIFT)
-            self._following = number + 1
-            own = instance == self._instance
-            for place, entry in enumerate(_read(payload), start=1):
-                position = (number << SHIFT) + place
-                hub.receive(entry.topic, entry.field, entry.rows, entry.time_ns, position)
-                if not own and entry.topic.content in _TICKS:
-                    self.remote.rows_ns[entry.topic.series_id] = self._clock.time_ns()
-                    _show(board, entry)
-            if number >= self._last:
-                self.caught_up.set()
+        async with aclosing(self._messages()) as messages:
+            async for number, instance, payload in messages:
+                if number > self._following:
+                    _log.error("the bus has dropped what was not read in time", messages=number - self._following)
+                    hub.break_off(number << SHIFT)
+                self._following = number + 1
+                for place, entry in enumerate(_read(payload), start=1):
+                    self._take(entry, (number << SHIFT) + place, hub, None if instance == self._instance else board)
+                if number >= self._last:
+                    self.caught_up.set()
 
-    async def _messages(self) -> AsyncIterator[tuple[int, str, bytes]]:
+    def _take(self, entry: Entry, position: int, hub: Hub, board: PriceBoard | None) -> None:
+        hub.receive(entry.topic, entry.field, entry.rows, entry.time_ns, position)
+        if board is not None and entry.topic.content in _TICKS:
+            self.remote.rows_ns[entry.topic.series_id] = self._clock.time_ns()
+            _show(board, entry)
+
+    async def _messages(self) -> AsyncGenerator[tuple[int, str, bytes], None]:
         """Yield the number, the replica and the bytes of each message, each once and in order."""
         while True:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from datahub.bus.outlet import RemoteFeeds
@@ -46,6 +46,7 @@ class Feeds:
         leases: Leases | None = None,
         remote: RemoteFeeds | None = None,
         know: Callable[[int, SessionSource], None] = lambda _series_id, _sessions: None,
+        unkept: Callable[[Sequence[LiveSeries]], Awaitable[None]] | None = None,
     ) -> None:
         """Run feeds for what `symbols` wants; `changed` hears when `revision` has grown.
 
@@ -60,7 +61,9 @@ class Feeds:
             leases: Which feeds run here; by default every one.
             remote: How those are that run elsewhere.
             know: Hears by which sessions a new symbol trades, by its series of ticks.
+            unkept: Tells of what was stored of symbols before they were followed here, and not published.
         """
+        self._unkept = unkept
         self._know = know
         self._known: frozenset[LiveName] = frozenset()
         self._recover = recover
@@ -217,7 +220,11 @@ class Feeds:
             past = await read_past(self._database, new)
         # Afterwards everything that is published of a symbol here is on its way to the table, unless another replica
         # published it.
-        recovered = self._recover() if new and self._recovers else Recovered()
+        recovered = Recovered()
+        if new and self._recovers:
+            recovered = self._recover()
+            if self._unkept is not None:
+                await self._unkept(new)
         self._recovers = self.shared or not new
         for series in new:
             series_id = series.ticks.series_id

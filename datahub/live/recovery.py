@@ -49,13 +49,14 @@ class Recovered:
         return found
 
 
-def last_events(entries: Sequence[Entry], wanted: Set[int]) -> dict[int, int]:
-    """Return the event time of the last tick of some series of ticks, as far as the entries have one, by series."""
-    found: dict[int, int] = {}
+def last_ticks(entries: Sequence[Entry], wanted: Set[int]) -> dict[int, tuple[int, int]]:
+    """Return when the last ticks of some series were published and when they were, as far as entries have them."""
+    found: dict[int, tuple[int, int]] = {}
     for entry in reversed(entries):
         series_id = entry.topic.series_id
         if entry.topic.content in _TICKS and series_id in wanted and series_id not in found:
-            found[series_id] = int(decode_ticks(_payload(entry.field)).columns.event_time_ns.max())
+            times = decode_ticks(_payload(entry.field)).columns.event_time_ns
+            found[series_id] = entry.time_ns, int(times.max())
             if len(found) == len(wanted):
                 break
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datahub.bus.journal_writer import JournalWriter
@@ -17,7 +17,7 @@ from datahub.live.leases import Leases
 from datahub.live.prices import PriceBoard
 from datahub.live.recovery import Recovered
 from datahub.live.storage import LiveStore, MakesRoom
-from datahub.live.symbols import LiveSymbols
+from datahub.live.symbols import LiveSeries, LiveSymbols
 from datahub.live.unkept import tell_unkept
 from datahub.live.vendor_bars import Disagreements
 from datahub.providers.runtime import ProviderRuntime
@@ -26,7 +26,7 @@ from datahub.rpc.live_selectors import LiveSelectors
 from datahub.rpc.live_service import LiveService
 from datahub.stream.envelope import GAPS
 from datahub.stream.hub import Hub
-from datahub.stream.log import Entry, LiveLog
+from datahub.stream.log import LiveLog
 from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
 from quasar.convert import wire
@@ -95,6 +95,8 @@ class LiveHalf:
             self._recover,
             leases if self._bus is not None else None,
             self._bus.remote if self._bus is not None else None,
+            self.board.know,
+            self._tell_unkept,
         )
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         ready = self._bus.caught_up if self._bus is not None else None
@@ -126,8 +128,6 @@ class LiveHalf:
         if self._bus is not None:
             await self._bus.caught_up.wait()
             await self._clock.sleep(HEARD_S)
-        else:
-            await tell_unkept(self._database, self.gaps, self._kept(), self._clock)
         await self.feeds.run()
 
     async def _tell_holes(self, bus: JetStreamBus) -> None:
@@ -142,12 +142,13 @@ class LiveHalf:
                     start_ns, end_ns = min(one.start_ns for one in mine), max(one.end_ns for one in mine)
                     await self.gaps.left_out(series, start_ns, end_ns, BUS_WAS_AWAY)
 
-    def _kept(self) -> list[Entry]:
-        return list(self.hub.log.after(self.hub.log.earliest))
-
     def _recover(self) -> Recovered:
         """Return what the log holds: what is published of a symbol before it is followed here may not be stored."""
-        return Recovered(self._kept())
+        return Recovered(self.hub.log.after(self.hub.log.earliest))
+
+    async def _tell_unkept(self, series: Sequence[LiveSeries]) -> None:
+        """Tell readers of the opposite: what is stored of symbols and was never published."""
+        await tell_unkept(self._database, self.gaps, list(self.hub.log.after(self.hub.log.earliest)), series)
 
     def _tell(self, gap: FeedGap) -> None:
         self._outlet.publish(

@@ -15,15 +15,15 @@ left join lateral (
     where k.series_id = n.series_id and k.kind = 1 order by k.event_time desc, k.sequence desc limit 1
 ) t on true;
 
--- name: ticks_published_after
--- Series of which the last stored tick was published after a time, and its event time.
-select n.series_id, t.event_time, t.event_ns
+-- name: ticks_stored_last
+-- The last stored tick of some series, where it says when it was published.
+select n.series_id, t.event_time, t.event_ns, t.publish_time
 from unnest($1::integer[]) n(series_id)
 cross join lateral (
     select k.event_time, k.event_ns, k.publish_time from ticks k
     where k.series_id = n.series_id order by k.event_time desc, k.sequence desc limit 1
 ) t
-where t.publish_time > $2::timestamptz;
+where t.publish_time is not null;
 
 -- name: live_standing
 -- How far live bars of some series are: the last one, and for bars that trades fill the tick that filled it.

@@ -67,6 +67,22 @@ async def test_an_unknown_symbol_gets_its_status_and_the_stream_goes_on(
         assert "create one with live = true" in refused.message
 
 
+async def test_what_is_added_and_has_no_data_so_far_ends_its_snapshot_too(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    await fast_market(database, "BTC/USD")
+    async with start(DATAHUB) as hub:
+        stream = await flowing(hub, bearers.viewer, "BTC/USD", snapshot=False)
+        client = stream.client
+        had = len(client.phases)
+        added = symbols("fast", "BTC/USD", contents=(stream_pb2.STREAM_CONTENT_GAPS,), selector_id="quiet")
+        change = pb.UpdateSubscriptionsRequest(session_id=client.session, add=[added])
+        await hub.stub(MarketDataServiceStub).UpdateSubscriptions(change, **as_(bearers.viewer))
+        await stream.until(lambda: len(client.phases) > had)
+        assert client.phases[had:] == [stream_pb2.STREAM_PHASE_SNAPSHOT]
+        stream.call.cancel()
+
+
 async def test_a_running_stream_is_changed_without_a_break(start: Any, bearers: Bearers, database: Database) -> None:
     await fast_market(database, "BTC/USD", "ETH/USD")
     async with start(DATAHUB) as hub:
