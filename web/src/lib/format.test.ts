@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DecimalSchema } from "@quasar/client/common/v1/values";
 import { expect, test } from "vitest";
-import { age, amount, bytes, plain, price, ratio, span, utc, word } from "./format.ts";
+import { age, amount, bytes, plain, price, ratio, share, span, utc, word } from "./format.ts";
 
 test("small prices keep their digits and large ones grow none", () => {
   expect(price(0.00001234)).toBe("0.00001234");
@@ -36,6 +36,8 @@ test("ages tell past from future", () => {
 test("shares carry their sign and sizes their unit", () => {
   expect(ratio(0.0123)).toBe("+1.23 %");
   expect(ratio(-0.5, 0)).toBe("-50 %");
+  expect(ratio(-0.00001)).toBe("0.00 %");
+  expect(share(-0.0001)).toBe("0.0 %");
   expect(bytes(2048)).toBe("2.0 KiB");
   expect(bytes(5n * 1024n * 1024n * 1024n)).toBe("5.0 GiB");
 });

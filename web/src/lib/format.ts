@@ -36,11 +36,17 @@ export function amount(value: number | undefined): string {
 
 export function ratio(value: number | undefined, digits = 2): string {
   if (value === undefined || Number.isNaN(value)) return "–";
-  return `${value > 0 ? "+" : ""}${(100 * value).toFixed(digits)} %`;
+  return `${value > 0 ? "+" : ""}${percent(value, digits)}`;
 }
 
 export function share(value: number | undefined, digits = 1): string {
-  return value === undefined || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)} %`;
+  return value === undefined || Number.isNaN(value) ? "–" : percent(value, digits);
+}
+
+/** In hundredths; what rounds to nothing has no sign. */
+function percent(value: number, digits: number): string {
+  const rounded = (100 * value).toFixed(digits);
+  return `${Number(rounded) === 0 ? rounded.replace("-", "") : rounded} %`;
 }
 
 export function decimal(value: Decimal | undefined, digits = 2): string {

@@ -346,11 +346,11 @@ export function Sparkline({ values, label }: { values: number[]; label: string }
   if (values.length < 2) return <span className="text-muted">–</span>;
   const low = Math.min(...values);
   const span = Math.max(...values) - low || 1;
-  const step = 96 / (values.length - 1);
+  const step = 64 / (values.length - 1);
   const points = values.map((value, i) => `${(i * step).toFixed(1)},${(22 - (20 * (value - low)) / span).toFixed(1)}`);
   const rising = (values.at(-1) ?? 0) >= (values[0] ?? 0);
   return (
-    <svg width="96" height="24" role="img" aria-label={label} className={rising ? "text-up" : "text-down"}>
+    <svg width="64" height="24" role="img" aria-label={label} className={rising ? "text-up" : "text-down"}>
       <polyline points={points.join(" ")} fill="none" stroke="currentColor" strokeWidth="1.4" />
     </svg>
   );
