@@ -192,7 +192,9 @@ async def test_a_full_disk_stops_a_run_and_room_on_it_lets_the_run_go_on(
             assert (run["state"], run["inserted"]) == ("SUCCEEDED", 100 * PAGES)
             await nothing_lost_nothing_twice(database, begin)
             assert set(await events(database)) == {"RunAttemptFailed"}
-            told = await database.fetch("select error->>'message' as message from datahub.run_attempts order by attempt")
+            told = await database.fetch(
+                "select error->>'message' as message from datahub.run_attempts order by attempt"
+            )
             assert "disk of the database is full" in str([each["message"] for each in told]).lower()
 
 

@@ -59,9 +59,9 @@ async def asked_once_in_vain(database: Database) -> None:
             )
 
 
-async def repaired(hub: Any, bearers: Bearers, **terms: bool) -> pb.RepairGapsResult:
+async def repaired(hub: Any, bearers: Bearers, terms: pb.RepairGapsRequest) -> pb.RepairGapsResult:
     stub = hub.stub(CollectionServiceStub)
-    begun = await stub.RepairGaps(pb.RepairGapsRequest(**terms), **as_(bearers.operator))
+    begun = await stub.RepairGaps(terms, **as_(bearers.operator))
     operation = await ended(hub, begun.operation.operation_id, bearers.viewer)
     result = pb.RepairGapsResult()
     assert operation.result.Unpack(result), operation.error
@@ -77,7 +77,7 @@ async def test_a_repair_from_the_own_provider_only_borrows_nothing(
         await asked_once_in_vain(database)
         bars, _ = await read(hub.stub(MarketDataServiceStub), bearers.viewer, series=[series])
 
-        alone = await repaired(hub, bearers, own_provider_only=True)
+        alone = await repaired(hub, bearers, pb.RepairGapsRequest(own_provider_only=True))
         assert (alone.gaps, alone.repaired, alone.slots_borrowed) == (1, 0, 0)
         listed = await hub.stub(CollectionServiceStub).ListGaps(pb.ListGapsRequest(), **as_(bearers.viewer))
         (gap,) = listed.gaps
@@ -86,7 +86,7 @@ async def test_a_repair_from_the_own_provider_only_borrows_nothing(
         same, _ = await read(hub.stub(MarketDataServiceStub), bearers.viewer, series=[series])
         assert len(same) == len(bars)
 
-        helped = await repaired(hub, bearers)
+        helped = await repaired(hub, bearers, pb.RepairGapsRequest())
         assert (helped.repaired, helped.slots_borrowed) == (1, MISSING)
         more, _ = await read(hub.stub(MarketDataServiceStub), bearers.viewer, series=[series])
         own, _ = await read(hub.stub(MarketDataServiceStub), bearers.viewer, series=[series], own_provider_only=True)

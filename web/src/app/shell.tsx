@@ -88,7 +88,9 @@ export function Shell() {
           </button>
         </div>
       </nav>
-      <main className="min-w-0 flex-1 overflow-auto">
+      {/* A region that scrolls must take the focus, or a keyboard cannot scroll a page without a link in it. */}
+      {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
+      <main className="min-w-0 flex-1 overflow-auto outline-none" tabIndex={0}>
         <Outlet />
       </main>
       <Dialog open={help} onClose={() => setHelp(false)} title="Keys">
