@@ -24,7 +24,7 @@ from datahub.stream.reader import Policy
 from datahub.stream.selection import Item
 from datahub.stream.topic import Content, Topic
 from quasar.clock import Clock
-from quasar.rpc.wellknown import timestamp_ns
+from quasar.rpc.wellknown import duration, timestamp_ns
 from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
@@ -201,11 +201,12 @@ class LiveService:
             earliest_cursor=str(log.earliest),
             latest_cursor=str(log.head),
             size_bytes=log.size_bytes,
-            latest_time=timestamp_ns(self._clock.time_ns()),
+            target_duration=duration(log.max_age_ns / 1e9),
             bus="nats" if self._feeds.shared else "memory",
         )
         if log.earliest_time_ns:
             answer.earliest_time.CopyFrom(timestamp_ns(log.earliest_time_ns))
+            answer.latest_time.CopyFrom(timestamp_ns(log.latest_time_ns))
         if request.HasField("time") and (at_ns := request.time.ToNanoseconds()) >= log.earliest_time_ns:
             answer.time_cursor = str(Cursor(log.epoch, log.position_at(at_ns)))
         return answer

@@ -97,7 +97,8 @@ class LiveLog:
         self.size_bytes = 0
         self._entries: deque[Entry] = deque()
         self._max_bytes = max_bytes
-        self._max_age_ns = max_age_ns
+        self.max_age_ns = max_age_ns
+        """Age that is kept, nanoseconds."""
 
     @property
     def head(self) -> Cursor:
@@ -114,6 +115,11 @@ class LiveLog:
         """When the oldest entry was published; 0: there is none."""
         return self._entries[0].time_ns if self._entries else 0
 
+    @property
+    def latest_time_ns(self) -> int:
+        """When the newest entry was published; 0: there is none."""
+        return self._entries[-1].time_ns if self._entries else 0
+
     def append(self, topic: Topic, field: bytes, rows: int, time_ns: int, position: int = 0) -> Entry:
         """Publish one chunk. A position that is given is the next one."""
         entry = Entry(position or self.position + 1, topic, field, rows, time_ns)
@@ -125,7 +131,7 @@ class LiveLog:
         self.position = entry.position
         self._entries.append(entry)
         self.size_bytes += len(entry.field)
-        oldest_ns = entry.time_ns - self._max_age_ns
+        oldest_ns = entry.time_ns - self.max_age_ns
         while self._entries and (self.size_bytes > self._max_bytes or self._entries[0].time_ns < oldest_ns):
             oldest = self._entries.popleft()
             self.size_bytes -= len(oldest.field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from strategy_engine.policy.limits import (
     ScopeKind,
     TradingState,
     limits_of,
+    pace_window_s,
 )
 from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Proposal, Standing
 
@@ -212,3 +214,89 @@ def test_policies_allow_orders_that_meet_own_ones(limits: list[Limits], denied_b
     how = standing(held="5", open_orders=(resting("-5", "100"),))
     found = [check.policy_id for check in judge(proposal(), how, policies).denials if check.reason == "SELF_TRADE"]
     assert found == ([] if denied_by is None else [denied_by])
+
+
+def waiting(side: int, quantity: str, price: str, symbol: str = "MSFT") -> OpenOrder:
+    return OpenOrder(
+        client_order_id=f"w{side}{symbol}",
+        account_id="main",
+        instance_id="",
+        symbol=symbol,
+        remaining=side * D(quantity),
+        price=D(price),
+    )
+
+
+@pytest.mark.parametrize(
+    ("orders", "value"),
+    [
+        ([], "1500"),
+        ([waiting(1, "20", "50")], "2500"),
+        ([waiting(1, "20", "50"), waiting(-1, "30", "50")], "3000"),  # only one side of them can come true
+        ([waiting(1, "5", "100", "AAPL")], "2000"),
+        ([waiting(-1, "5", "100", "AAPL")], "1500"),  # the other side of the same symbol makes room for nothing
+    ],
+)
+def test_open_orders_count_in_the_exposure_as_if_they_were_filled(orders: list[OpenOrder], value: str) -> None:
+    how = standing(held="5", open_orders=orders)
+    (denial,) = judged(Limits(max_gross_exposure=D(1499)), proposal(), how).denials
+    assert (denial.reason, denial.value) == ("MAX_GROSS_EXPOSURE", D(value))
+
+
+def test_what_reduces_a_position_passes_limits_on_exposure_that_are_broken_already() -> None:
+    tight = Limits(max_gross_exposure=D(1), max_position_quantity=D(1), max_leverage=D("0.0001"))
+    how = standing(held="5", open_orders=[waiting(1, "20", "50")])
+    assert judged(tight, proposal(OrderSide.SELL, "5"), how, PLATFORM).allowed
+
+
+@pytest.mark.parametrize(
+    ("side", "terms", "denied"),
+    [
+        (OrderSide.BUY, {"limit_price": D(106)}, True),
+        (OrderSide.BUY, {"limit_price": D(50)}, False),
+        (OrderSide.SELL, {"limit_price": D(94)}, True),
+        (OrderSide.SELL, {"limit_price": D(200)}, False),
+        (OrderSide.BUY, {"type": OrderType.STOP, "trigger_price": D(120)}, True),
+        (OrderSide.SELL, {"type": OrderType.STOP, "trigger_price": D(96)}, False),
+    ],
+)
+def test_a_collar_is_about_the_direction_that_costs_and_about_triggers_too(
+    side: OrderSide, terms: dict[str, Any], denied: bool
+) -> None:
+    decision = judged(Limits(price_collar=D("0.05")), proposal(side, **terms), standing(held="50"))
+    assert reasons(decision) == (["PRICE_COLLAR"] if denied else [])
+
+
+def test_amounts_in_another_currency_are_not_compared_and_deny_what_enlarges() -> None:
+    limits = Limits(currency="EUR", max_order_notional=D(1_000_000))
+    assert reasons(judged(limits, proposal(), standing())) == ["NO_EXCHANGE_RATE"]
+    assert judged(limits, proposal(OrderSide.SELL, "5"), standing(held="5")).allowed
+    assert judged(Limits(currency="EUR", max_order_quantity=D(50)), proposal(), standing()).allowed
+    foreign = {"main": Funds(equity=D(100_000), start_of_day=D(100_000), peak=D(100_000), currency="EUR")}
+    assert reasons(judge(proposal(), standing(funds=foreign), [])) == ["NO_EXCHANGE_RATE"]
+
+
+def test_a_rate_of_nothing_lets_nothing_pass_and_a_slow_one_looks_back_far_enough() -> None:
+    stopped = Limits(max_orders_per_second=D(0))
+    assert reasons(judged(stopped, proposal(), standing())) == ["MAX_ORDER_RATE"]
+    slow = Policy(policy_id="p", scope=ACCOUNT, limits=Limits(max_orders_per_second=D("0.01")))
+    assert pace_window_s([slow]) == 100.0
+    how = standing(recent_orders={ACCOUNT: [99.0]})
+    assert reasons(judge(proposal(), how, [slow])) == ["MAX_ORDER_RATE"]
+    assert pace_window_s([Policy(policy_id="q", scope=ACCOUNT, limits=Limits())]) == 0
+
+
+def test_the_engine_closes_positions_where_trading_is_halted_and_nobody_else_does() -> None:
+    how = standing(held="5", states={PLATFORM: TradingState.HALTED})
+    closing = proposal(OrderSide.SELL, "5", reduce_only=True)
+    assert reasons(judge(closing, how, [])) == ["TRADING_HALTED"]
+    assert judge(replace(closing, closing=True), how, []).allowed
+
+
+def test_a_strategy_is_measured_by_its_own_losses() -> None:
+    own = Funds(equity=D(900), start_of_day=D(1000), peak=D(1000))
+    scope = Scope(ScopeKind.STRATEGY, "cross")
+    asked = proposal(instance_id="cross")
+    limits = Limits(max_daily_loss=D(100), max_drawdown=D("0.2"))
+    assert judged(limits, asked, standing(), scope).allowed
+    assert reasons(judged(limits, asked, standing(strategy_funds={"cross": own}), scope)) == ["MAX_DAILY_LOSS"]

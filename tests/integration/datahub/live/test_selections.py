@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from typing import Any
 
@@ -83,6 +84,7 @@ async def test_a_stream_begins_at_a_time_or_with_the_last_rows_and_goes_on_witho
         window = await hub.stub(MarketDataServiceStub).GetReplayWindow(asked, **as_(bearers.viewer))
         assert window.earliest_time.ToNanoseconds() < middle_ns < window.latest_time.ToNanoseconds()
         assert window.size_bytes > 0
+        assert window.target_duration.ToTimedelta() == dt.timedelta(minutes=15)
         assert window.bus == "memory"
         asked.time.FromSeconds(1)
         assert not (await hub.stub(MarketDataServiceStub).GetReplayWindow(asked, **as_(bearers.viewer))).time_cursor

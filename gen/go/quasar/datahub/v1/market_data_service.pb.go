@@ -2245,7 +2245,8 @@ type StreamMarketDataRequest_StartTime struct {
 }
 
 type StreamMarketDataRequest_LastCount struct {
-	// With the last rows of each series and kind, this many, then live.
+	// With the last rows of each series and kind, at least this many where they are kept (what was published together is not parted), then
+	// live.
 	LastCount int32 `protobuf:"varint,5,opt,name=last_count,json=lastCount,proto3,oneof"`
 }
 

@@ -225,7 +225,8 @@ type StreamPhase int32
 const (
 	// Not set.
 	StreamPhase_STREAM_PHASE_UNSPECIFIED StreamPhase = 0
-	// The latest tick of each kind, the forming bar and the last closed bar of each series, open gaps.
+	// The latest tick of each kind, with those that were published together with it (the last row is the latest), the forming bar and the
+	// last closed bar of each series, open gaps.
 	StreamPhase_STREAM_PHASE_SNAPSHOT StreamPhase = 1
 	// What happened between the start that was asked for and now.
 	StreamPhase_STREAM_PHASE_REPLAY StreamPhase = 2

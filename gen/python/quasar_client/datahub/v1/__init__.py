@@ -1855,7 +1855,8 @@ class StreamPhase(betterproto2.Enum):
 
     SNAPSHOT = 1
     """
-    The latest tick of each kind, the forming bar and the last closed bar of each series, open gaps.
+    The latest tick of each kind, with those that were published together with it (the last row is the latest), the forming bar and the
+    last closed bar of each series, open gaps.
     """
 
     REPLAY = 2
@@ -7779,7 +7780,8 @@ class StreamMarketDataRequest(betterproto2.Message):
 
     last_count: "int | None" = betterproto2.field(5, betterproto2.TYPE_INT32, optional=True, group="start")
     """
-    With the last rows of each series and kind, this many, then live.
+    With the last rows of each series and kind, at least this many where they are kept (what was published together is not parted), then
+    live.
     """
 
     snapshot: "bool | None" = betterproto2.field(6, betterproto2.TYPE_BOOL, optional=True, group="start")

@@ -1137,7 +1137,9 @@ class StreamMarketDataRequest(_message.Message):
     differ.
     """
     last_count: _builtins.int
-    """With the last rows of each series and kind, this many, then live."""
+    """With the last rows of each series and kind, at least this many where they are kept (what was published together is not parted), then
+    live.
+    """
     snapshot: _builtins.bool
     """Now. True: after a snapshot; false: without one."""
     delivery_policy: _stream_pb2.DeliveryPolicy.ValueType

@@ -145,7 +145,9 @@ class _StreamPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StreamPha
     STREAM_PHASE_UNSPECIFIED: _StreamPhase.ValueType  # 0
     """Not set."""
     STREAM_PHASE_SNAPSHOT: _StreamPhase.ValueType  # 1
-    """The latest tick of each kind, the forming bar and the last closed bar of each series, open gaps."""
+    """The latest tick of each kind, with those that were published together with it (the last row is the latest), the forming bar and the
+    last closed bar of each series, open gaps.
+    """
     STREAM_PHASE_REPLAY: _StreamPhase.ValueType  # 2
     """What happened between the start that was asked for and now."""
 
@@ -155,7 +157,9 @@ class StreamPhase(_StreamPhase, metaclass=_StreamPhaseEnumTypeWrapper):
 STREAM_PHASE_UNSPECIFIED: StreamPhase.ValueType  # 0
 """Not set."""
 STREAM_PHASE_SNAPSHOT: StreamPhase.ValueType  # 1
-"""The latest tick of each kind, the forming bar and the last closed bar of each series, open gaps."""
+"""The latest tick of each kind, with those that were published together with it (the last row is the latest), the forming bar and the
+last closed bar of each series, open gaps.
+"""
 STREAM_PHASE_REPLAY: StreamPhase.ValueType  # 2
 """What happened between the start that was asked for and now."""
 Global___StreamPhase: _TypeAlias = StreamPhase  # noqa: Y015

@@ -1246,7 +1246,8 @@ export type StreamMarketDataRequest = Message<"quasar.datahub.v1.StreamMarketDat
     case: "startTime";
   } | {
     /**
-     * With the last rows of each series and kind, this many, then live.
+     * With the last rows of each series and kind, at least this many where they are kept (what was published together is not parted), then
+     * live.
      *
      * @generated from field: int32 last_count = 5;
      */

@@ -554,7 +554,8 @@ export enum StreamPhase {
   UNSPECIFIED = 0,
 
   /**
-   * The latest tick of each kind, the forming bar and the last closed bar of each series, open gaps.
+   * The latest tick of each kind, with those that were published together with it (the last row is the latest), the forming bar and the
+   * last closed bar of each series, open gaps.
    *
    * @generated from enum value: STREAM_PHASE_SNAPSHOT = 1;
    */
