@@ -132,6 +132,7 @@ async def straight(settings: ProcessSettings) -> AsyncIterator[Way]:
 def log_beside() -> Iterator[None]:
     """Write the log to standard error, in the block: standard output is for what was asked for, which programs read."""
     former = structlog.get_config()
+    structlog.reset_defaults()  # whatever this process logged to before, and from which level on
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
     try:
         yield

@@ -215,14 +215,14 @@ class _Session:
             if self._faults.silent:
                 seen = now
                 continue
+            if now - heartbeat >= SECOND_NS:
+                heartbeat = now
+                await self._send(json.dumps({"channel": "heartbeat"}))
             if now - seen < self._faults.burst_s * SECOND_NS:
                 continue
             for message in self._messages(seen, now):
                 await self._send(message)
             seen = now
-            if now - heartbeat >= SECOND_NS:
-                heartbeat = now
-                await self._send(json.dumps({"channel": "heartbeat"}))
 
     def _messages(self, seen: int, now: int) -> Iterator[str]:
         for symbol in sorted(self._trades):

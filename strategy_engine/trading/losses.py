@@ -60,9 +60,10 @@ class LossGuard:
 
     async def _mark(self) -> None:
         """Write a point of the equity curves of accounts that hold something: between fills prices move them."""
-        accounts = {each.account_id for each in await self._survey.positions()}
-        if accounts:
-            await self._survey.mark_equity(accounts, self._clock.now())
+        async with self._desk.turn:
+            accounts = {each.account_id for each in await self._survey.positions()}
+            if accounts:
+                await self._survey.mark_equity(accounts, self._clock.now())
 
     async def look(self) -> None:
         """Do what policies ask for where a limit is reached, and let limits act again where it is not any more."""
@@ -84,7 +85,9 @@ class LossGuard:
 
     async def _reached(self, policies: Iterable[Policy]) -> AsyncIterator[tuple[BreachKey, tuple[Policy, Check]]]:
         strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
-        standing = await self._survey.standing(strategies)
+        # Between a fill's cash and its position anything would look like a loss: no order moves meanwhile.
+        async with self._desk.turn:
+            standing = await self._survey.standing(strategies)
         for policy in policies:
             for account_id in standing.accounts_of(policy.scope):
                 funds = standing.funds_of(policy.scope, account_id)

@@ -175,13 +175,16 @@ async def test_a_market_order_fills_at_the_next_open_and_moves_position_cash_and
     assert money(rows.total.net_pnl) == pytest.approx(200 - 8 - 8.2)
     flat = await portfolio.ListPositions(portfolio_service_pb2.ListPositionsRequest(scope=scope), **as_(bearers.viewer))
     assert not flat.positions
-    curve = [
-        message.chunk.equity
-        async for message in portfolio.ReadEquityCurve(
-            portfolio_service_pb2.ReadEquityCurveRequest(scope=scope), **as_(bearers.viewer)
-        )
-    ]
-    assert curve[0][-1] == pytest.approx(100_000 + 200 - 8 - 8.2)
+    async with asyncio.timeout(30):  # the curve gets its point behind the fill
+        while await last_equity(portfolio, bearers, scope) != pytest.approx(100_183.8):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def last_equity(portfolio: Any, bearers: Bearers, scope: Any) -> float:
+    """Return the newest value of an equity curve."""
+    request = portfolio_service_pb2.ReadEquityCurveRequest(scope=scope)
+    read = portfolio.ReadEquityCurve(request, **as_(bearers.viewer))
+    return [float(message.chunk.equity[-1]) async for message in read][-1]
 
 
 async def test_a_repeated_request_is_the_same_order(stub: Any, bearers: Bearers) -> None:
