@@ -29,7 +29,10 @@ def count(value: float | None) -> str:
 
 def ratio(value: float | None) -> str:
     """Return a change in per cent with its sign."""
-    return MISSING if value is None or math.isnan(value) else f"{100 * value:+.2f} %"
+    if value is None or math.isnan(value):
+        return MISSING
+    rounded = round(100 * value, 2)
+    return f"{rounded:+.2f} %" if rounded else "0.00 %"  # nothing has no sign
 
 
 def decimal(message: Any) -> str:
