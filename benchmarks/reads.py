@@ -149,7 +149,7 @@ async def _measure(count: int, repeats: int) -> list[dict[str, Any]]:
         async with _served(database) as channel:
             streamed = await _median(lambda: _over_grpc(channel, one), repeats)
         async with _json_endpoint(database, one) as url, aiohttp.ClientSession() as client:
-            plain = await _median(lambda: _over_json(client, url), 1)
+            plain = await _median(lambda: _over_json(client, url), 3)
     return [
         row("collection", "ReadBars to numpy columns", streamed, "rows/s", "local COPY TO to numpy", local, 0.50),
         row("collection", "ReadBars to numpy columns", streamed, "rows/s", "JSON over HTTP", plain, 10.0),
