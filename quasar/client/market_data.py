@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
 
 from quasar.client.channel import Channel
 from quasar.client.live_data import CONTENT_PREFIX, LiveData, LiveReader, bar_columns, key_message, tick_columns
@@ -23,6 +25,7 @@ from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 __all__ = ["CONTENTS", "LiveData", "MarketData"]
 
 _SERVICE: Final = "quasar.datahub.v1.MarketDataService"
+_A = TypeVar("_A", pb.ReadBarsResponse, pb.ReadTicksResponse)
 CONTENTS: Final = tuple(
     name.removeprefix(CONTENT_PREFIX).lower() for name, number in stream_pb2.StreamContent.items() if number
 )
@@ -62,15 +65,9 @@ class MarketData:
         key = SeriesKey.parse(series) if isinstance(series, str) else series
         request = pb.ReadBarsRequest(series=[market_data_pb2.SeriesReference(key=key_message(key))])
         _set_range(request.range, start, end)
-        stream = self._channel.stream(
-            f"{_SERVICE}/ReadBars", request, pb.ReadBarsRequest.SerializeToString, pb.ReadBarsResponse.FromString
-        )
-        parts = []
-        async with aclosing(stream) as answers:
-            async for answer in answers:
-                _raise_first(answer.ended)
-                parts += [bar_columns(chunk) for chunk in answer.bars]
-        return BarColumns.concatenate(parts) if parts else BarColumns.empty()
+        answers = self._answers("ReadBars", request, pb.ReadBarsResponse)
+        parts = [bar_columns(chunk) async for answer in answers for chunk in answer.bars]
+        return BarColumns.concatenate(parts)
 
     async def ticks(
         self, provider: str, symbol: str, start: dt.datetime | None = None, end: dt.datetime | None = None
@@ -91,15 +88,21 @@ class MarketData:
         key = values_pb2.SeriesKey(provider=provider, symbol=symbol)
         request = pb.ReadTicksRequest(series=[market_data_pb2.SeriesReference(key=key)], batch_rows=65536)
         _set_range(request.range, start, end)
+        answers = self._answers("ReadTicks", request, pb.ReadTicksResponse)
+        parts = [tick_columns(chunk) async for answer in answers for chunk in answer.ticks]
+        return TickColumns.concatenate(parts)
+
+    async def _answers(self, method: str, request: Message, answer_type: type[_A]) -> AsyncGenerator[_A]:
+        """Yield the answers of a read of one series; what ended it badly is raised."""
         stream = self._channel.stream(
-            f"{_SERVICE}/ReadTicks", request, pb.ReadTicksRequest.SerializeToString, pb.ReadTicksResponse.FromString
+            f"{_SERVICE}/{method}", request, type(request).SerializeToString, answer_type.FromString
         )
-        parts = []
         async with aclosing(stream) as answers:
             async for answer in answers:
-                _raise_first(answer.ended)
-                parts += [tick_columns(chunk) for chunk in answer.ticks]
-        return TickColumns.concatenate(parts) if parts else TickColumns.empty()
+                for end in answer.ended:
+                    if end.HasField("error"):
+                        raise from_status(end.error, code_of(NotFound()))
+                yield answer
 
     async def stream(
         self,
@@ -185,12 +188,6 @@ def _set_range(given: values_pb2.TimeRange, start: dt.datetime | None, end: dt.d
         given.start.FromNanoseconds(to_ns(start, "start"))
     if end is not None:
         given.end.FromNanoseconds(to_ns(end, "end"))
-
-
-def _raise_first(ended: Iterable[pb.SeriesReadEnd]) -> None:
-    for end in ended:
-        if end.HasField("error"):
-            raise from_status(end.error, code_of(NotFound()))
 
 
 def _stream_request(
