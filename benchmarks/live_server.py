@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,9 @@ async def serve_hub(options: argparse.Namespace) -> None:
     """Serve the live half; ticks flow once so many readers are there."""
     clock = SystemClock()
     logs.configure(logs.LogOptions(service="bench", format="json", level="warning"), clock=clock)
+    current = asyncio.current_task()
+    assert current is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     async with AsyncExitStack() as stack:
         stored = await stack.enter_async_context(market_database()) if options.store else None
         # Without storage nothing asks for a database: ticks are not kept, and nobody subscribes.
@@ -236,7 +240,7 @@ async def serve_bare() -> None:
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until terminated."""
     parser = argparse.ArgumentParser(prog="benchmarks.live_server")
     parser.add_argument("kind", choices=("hub", "bare"))
     parser.add_argument("--rate", type=int, default=0, help="ticks per second; 0: as fast as the slowest reader")
@@ -249,7 +253,8 @@ def main() -> None:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))  # not where the client happens to be kept
     if options.kind == "hub":
         shorten()  # as the DataHub does
-    uvloop.run(serve_hub(options) if options.kind == "hub" else serve_bare())
+    with suppress(asyncio.CancelledError):  # terminated
+        uvloop.run(serve_hub(options) if options.kind == "hub" else serve_bare())
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ async def jailed(subject: Subject, service: Service) -> AsyncIterator[int]:
             await asyncio.wait([reading])
 
 
-async def spend(subject: Subject, *, jail: bool, seconds: float = SECONDS) -> Spent:
+async def spend(subject: Subject, *, jail: bool) -> Spent:
     """Measure one round.
 
     Raises:
@@ -192,7 +192,7 @@ async def spend(subject: Subject, *, jail: bool, seconds: float = SECONDS) -> Sp
         await asyncio.sleep(WARM_S)
         before, plugin, began = time.process_time(), spent(pid), time.perf_counter()
         rows, batches = service.rows, service.batches
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(SECONDS)
         passed = time.perf_counter() - began
         found = Spent(
             service=(time.process_time() - before) / passed,
@@ -293,12 +293,6 @@ async def measure() -> list[dict[str, Any]]:
     for name, compared in (("reading a feed", reading), ("making ticks out of nothing", making)):
         found += [_row(name, *compared), await _floor(name, *compared)]
     return found
-
-
-def rows() -> list[dict[str, Any]]:
-    """Return the figures with their bars."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(measure())
 
 
 async def _show(options: argparse.Namespace) -> None:

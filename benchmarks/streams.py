@@ -37,6 +37,8 @@ from quasar_proto.datahub.v1 import stream_pb2
 
 TOKEN = "bench"
 METHOD = "/quasar.datahub.v1.MarketDataService/StreamMarketData"
+_STOP_S = 30.0
+"""Seconds for a server to end before it is killed."""
 _OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
 
 
@@ -76,8 +78,17 @@ def server_process(kind: str, *options: str) -> Iterator[Server]:
             sys.stderr.write(log.read().decode())  # the reason is often the server's
             raise
         finally:
-            process.kill()
-            process.communicate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server; one that stores has a database to stop, too."""
+    process.terminate()
+    try:
+        process.communicate(timeout=_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 @dataclass

@@ -53,7 +53,7 @@ class Extent:
     """From the first open time to the last, inclusive of it."""
     retention: dt.timedelta | None
     """Older bars are dropped."""
-    subscribed: bool = True
+    subscribed: bool
     """Whether somebody wants its history collected."""
 
 

@@ -18,10 +18,7 @@ MAX_UNPACKED_BYTES = 16 * 1024 * 1024
 MAX_FILES = 1000
 SHOWN_BYTES = 3 * 1024 * 1024
 """Content beyond this is left out of one answer."""
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, NotImplementedError, RuntimeError, OSError, ValueError),
-)
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError, ValueError)
 """What a damaged, encrypted or unusual archive makes the library raise."""
 
 

@@ -10,6 +10,7 @@ from quasar.errors import DeadlineExceeded, ServiceUnavailable, Unavailable, Uni
 from quasar_proto.strategy.v1 import strategy_pb2
 from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
 from quasar_proto.strategy.v1 import strategy_service_pb2_grpc as stubs
+from registry.store.texts import lowered
 
 _ASK_S: Final = 5.0
 _PAGE: Final = 1000
@@ -54,6 +55,6 @@ class RemoteIndexUsers:
 
 def _names(instance: strategy_pb2.Instance, index: str) -> bool:
     return any(
-        selector.WhichOneof("selector") == "index" and selector.index.index.lower() == index.lower()
+        selector.WhichOneof("selector") == "index" and lowered(selector.index.index) == lowered(index)
         for selector in instance.universe.selectors
     )
