@@ -23,13 +23,13 @@ from datahub.bus.outbox import Outbox
 from datahub.bus.outlet import RemoteFeeds
 from datahub.bus.packing import packed, unpacked
 from datahub.live.prices import PriceBoard
+from datahub.stream.envelope import payload_of
 from datahub.stream.hub import Hub
 from datahub.stream.log import Entry
-from datahub.stream.topic import Content, Topic
+from datahub.stream.topic import TICK_CONTENTS, Topic
 from quasar import errors, logs
 from quasar.clock import Clock
 from quasar.convert.columns import decode_ticks
-from quasar.convert.wire import read_fields
 
 STREAM: Final = "QUASAR_LIVE"
 SUBJECT: Final = "quasar.live"
@@ -50,7 +50,6 @@ SHIFT: Final = 16
 
 _MOST: Final = (1 << SHIFT) - 2
 _INSTANCE: Final = "Quasar-Instance"
-_TICKS: Final = frozenset({Content.TRADES, Content.QUOTES, Content.BOOK_TOP})
 _PASSING: Final = (NatsError, OSError, TimeoutError)
 _log = logs.get(__name__)
 
@@ -155,7 +154,7 @@ class JetStreamBus:
 
     def _take(self, entry: Entry, position: int, hub: Hub, board: PriceBoard | None) -> None:
         hub.receive(entry.topic, entry.field, entry.rows, entry.time_ns, position)
-        if board is not None and entry.topic.content in _TICKS:
+        if board is not None and entry.topic.content in TICK_CONTENTS:
             self.remote.rows_ns[entry.topic.series_id] = self._clock.time_ns()
             _show(board, entry)
 
@@ -253,8 +252,7 @@ def _epoch(info: Any) -> int:
 
 
 def _show(board: PriceBoard, entry: Entry) -> None:
-    ((_, _, _, start, end),) = read_fields(entry.field)
-    board.update(entry.topic.series_id, decode_ticks(entry.field[start:end]).columns)
+    board.update(entry.topic.series_id, decode_ticks(payload_of(entry.field)).columns)
 
 
 async def open_bus(

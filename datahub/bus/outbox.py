@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from datahub.stream.envelope import payload_of
 from datahub.stream.log import Entry
 from datahub.stream.topic import Content
 from quasar import logs
 from quasar.convert.columns import decode_bars, decode_ticks
-from quasar.convert.wire import read_fields
 
 LARGEST_MESSAGE: Final = 256 * 1024
 """Bytes of one message; servers take one MiB unless they are told otherwise."""
@@ -99,8 +99,7 @@ class Outbox:
 
 def _span(entry: Entry) -> tuple[int, int]:
     """Return from which event time to which an entry reaches."""
-    ((_, _, _, start, end),) = read_fields(entry.field)
-    payload = entry.field[start:end]
+    payload = payload_of(entry.field)
     if entry.topic.content in _BARS:
         times = decode_bars(payload).columns.open_time_ns
     else:

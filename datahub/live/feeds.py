@@ -112,17 +112,9 @@ class Feeds:
         """Return the feeds of a provider that run in this process, by number."""
         return [feed for feed in self.running.values() if feed.facts.provider == provider]
 
-    def all_facts_of(self, provider: str) -> list[FeedFacts]:
-        """Return what is known of the feeds of a provider, here or at another replica."""
-        if own := self.of_provider(provider):
-            return [feed.facts for feed in own]
-        remote = remote_facts(self.remote, provider, self._clock.time_ns())
-        return [] if remote is None else [remote]
-
     def told(self) -> dict[str, Any]:
         """Return what other replicas are told of the feeds of this one; of several of a provider, of the first."""
-        firsts = {feed.facts.provider: feed.facts for feed in reversed(list(self.running.values()))}
-        return {provider: told(facts) for provider, facts in firsts.items()}
+        return {feed.facts.provider: told(feed.facts) for feed in self.running.values() if not feed.facts.number}
 
     async def run(self, every_s: float = 5.0) -> None:
         """Keep feeds running until cancelled."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 
+from datahub.stream.envelope import payload_of
 from datahub.stream.log import Entry
-from datahub.stream.topic import Content
+from datahub.stream.topic import TICK_CONTENTS, Content
 from quasar.convert.columns import TickChunk, decode_bars, decode_ticks
-from quasar.convert.wire import read_fields
 from quasar.model.bars import Bar, BarOrigin
-
-_TICKS = frozenset({Content.TRADES, Content.QUOTES, Content.BOOK_TOP})
 
 
 class Recovered:
@@ -22,7 +20,7 @@ class Recovered:
         self._bars: dict[int, list[bytes]] = {}
         for entry in entries:
             content, series_id = entry.topic.content, entry.topic.series_id
-            if content in _TICKS:
+            if content in TICK_CONTENTS:
                 self._ticks.setdefault(series_id, []).append(entry.field)
             elif content is Content.CLOSED_BARS:
                 self._bars.setdefault(series_id, []).append(entry.field)
@@ -31,7 +29,7 @@ class Recovered:
         """Return the ticks of a series that were numbered after `sequence`, in order, and forget the series."""
         found: list[TickChunk] = []
         for field in reversed(self._ticks.pop(series_id, [])):
-            chunk = decode_ticks(_payload(field))
+            chunk = decode_ticks(payload_of(field))
             last = chunk.first_sequence + len(chunk.columns) - 1
             if not chunk.first_sequence or last <= sequence:
                 break
@@ -43,7 +41,7 @@ class Recovered:
         """Return the closed bars of a series with where they are from, in order, and forget the series."""
         found: list[tuple[Bar, BarOrigin]] = []
         for field in self._bars.pop(series_id, []):
-            columns = decode_bars(_payload(field)).columns
+            columns = decode_bars(payload_of(field)).columns
             origin = BarOrigin.LIVE_TICKS if columns.origin is None else BarOrigin(int(columns.origin[0]))
             found += [(bar, origin) for bar in columns.bars()]
         return found
@@ -54,15 +52,9 @@ def last_ticks(entries: Sequence[Entry], wanted: Set[int]) -> dict[int, tuple[in
     found: dict[int, tuple[int, int]] = {}
     for entry in reversed(entries):
         series_id = entry.topic.series_id
-        if entry.topic.content in _TICKS and series_id in wanted and series_id not in found:
-            times = decode_ticks(_payload(entry.field)).columns.event_time_ns
+        if entry.topic.content in TICK_CONTENTS and series_id in wanted and series_id not in found:
+            times = decode_ticks(payload_of(entry.field)).columns.event_time_ns
             found[series_id] = entry.time_ns, int(times.max())
             if len(found) == len(wanted):
                 break
     return found
-
-
-def _payload(field: bytes) -> bytes:
-    """Return what stands in a field of an envelope."""
-    ((_, _, _, start, end),) = read_fields(field)
-    return field[start:end]

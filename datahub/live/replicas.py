@@ -65,16 +65,17 @@ class Replicas:
         """Say that this replica ends."""
         await self._database.execute(SQL["replica_gone"], self.replica_id)
 
-    async def tell(self, feeds: Mapping[str, tuple[bytes, bytes]]) -> None:
+    async def tell(self, feeds: Mapping[str, tuple[bytes, bytes | None]]) -> None:
         """Tell how the feeds of this replica are.
 
         Args:
-            feeds: The encoded connection and its encoded symbols, by id; symbols that are empty stay as they are.
+            feeds: The encoded connection and its encoded symbols, by id; without symbols, those that were told stay.
         """
         names = list(feeds)
-        symbols = [zlib.compress(feeds[name][1], 1) if feeds[name][1] else b"" for name in names]
+        # A connection that carries nothing any more has an empty list, which is something when compressed.
+        symbols = [b"" if listed is None else zlib.compress(listed, 1) for _, listed in feeds.values()]
         await self._database.execute(
-            SQL["feed_states_put"], self.replica_id, names, [feeds[name][0] for name in names], symbols
+            SQL["feed_states_put"], self.replica_id, names, [feed for feed, _ in feeds.values()], symbols
         )
 
     async def others(self, *, with_symbols: bool) -> Sequence[ToldFeed]:

@@ -73,14 +73,14 @@ def _forming(window: Window) -> list[_Asked]:
 
 async def _complete(database: Database, asked: Sequence[_Asked]) -> list[int]:
     ids = [one.window.series.ticks.series_id for one in asked]
-    begins = [from_ns(one.ranges[0][0]) for one in asked]
-    rows = await database.fetch(SQL["live_complete_of"], ids, begins)
+    begins_ns = [one.ranges[0][0] for one in asked]
+    rows = await database.fetch(SQL["live_complete_of"], ids, [from_ns(each) for each in begins_ns])
     return [
         max(
             begin_ns if row["older"] else to_ns(row["first"]) if row["first"] else begin_ns,
             to_ns(row["hole_end"]) if row["hole_end"] else 0,
         )
-        for row, begin_ns in zip(rows, (one.ranges[0][0] for one in asked), strict=True)
+        for row, begin_ns in zip(rows, begins_ns, strict=True)
     ]
 
 

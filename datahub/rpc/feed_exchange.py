@@ -91,15 +91,18 @@ class FeedExchange:
 
     def _encoded(
         self, feeds: Sequence[feed_pb2.Feed], symbols: Sequence[feed_pb2.SymbolFeed]
-    ) -> Mapping[str, tuple[bytes, bytes]]:
+    ) -> Mapping[str, tuple[bytes, bytes | None]]:
         self._turn += 1
-        found: dict[str, tuple[bytes, bytes]] = {}
+        carried: dict[str, list[feed_pb2.SymbolFeed]] = {}
+        for symbol in symbols:
+            carried.setdefault(symbol.feed_id, []).append(symbol)
+        found: dict[str, tuple[bytes, bytes | None]] = {}
         for feed in feeds:
-            own = [symbol for symbol in symbols if symbol.feed_id == feed.feed_id]
+            own = carried.get(feed.feed_id, [])
             states = [int(symbol.state) for symbol in own]
             due = self._turn % SYMBOLS_EVERY == 1 or self._told_states.get(feed.feed_id) != states
             self._told_states[feed.feed_id] = states
-            listed = pb.ListSymbolFeedsResponse(symbols=own).SerializeToString() if due else b""
+            listed = pb.ListSymbolFeedsResponse(symbols=own).SerializeToString() if due else None
             found[feed.feed_id] = feed.SerializeToString(), listed
         return found
 

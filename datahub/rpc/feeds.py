@@ -134,8 +134,9 @@ class FeedPages:
         feed = self._feeds.running.get(request.feed_id)
         if feed is None:
             return pb.ReconnectFeedResponse(feed=await self._passed_on(request))
+        carried = feed.series
         for symbol in request.symbols:
-            if symbol not in feed.series:
+            if symbol not in carried:
                 raise NotFound(f"{request.feed_id} does not carry {symbol}.", resource=Resource("symbol", symbol))
         await _anew(feed, request.symbols)
         return pb.ReconnectFeedResponse(feed=(await self._shown([feed]))[0][0])

@@ -45,6 +45,12 @@ def numbered(sequence: int, rest: bytes) -> bytes:
     return b"".join((_SEQUENCE, wire.varint(sequence), rest))
 
 
+def payload_of(field: bytes) -> bytes:
+    """Return what stands in an encoded field."""
+    ((_, _, _, start, end),) = wire.read_fields(field)
+    return field[start:end]
+
+
 def _header(cursor: Cursor, time_ns: int) -> tuple[bytes, ...]:
     return (
         _EPOCH,

@@ -120,9 +120,9 @@ class LiveLog:
         """When the newest entry was published; 0: there is none."""
         return self._entries[-1].time_ns if self._entries else 0
 
-    def append(self, topic: Topic, field: bytes, rows: int, time_ns: int, position: int = 0) -> Entry:
-        """Publish one chunk. A position that is given is the next one."""
-        entry = Entry(position or self.position + 1, topic, field, rows, time_ns)
+    def append(self, topic: Topic, field: bytes, rows: int, time_ns: int) -> Entry:
+        """Publish one chunk."""
+        entry = Entry(self.position + 1, topic, field, rows, time_ns)
         self.add(entry)
         return entry
 

@@ -27,6 +27,7 @@ CONTENT_OF_KIND: Final = {
     TickKind.QUOTE: Content.QUOTES,
     TickKind.BOOK_TOP: Content.BOOK_TOP,
 }
+TICK_CONTENTS: Final = frozenset(CONTENT_OF_KIND.values())
 
 
 class Topic(NamedTuple):
