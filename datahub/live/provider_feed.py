@@ -182,6 +182,10 @@ class ProviderFeed:
             await self._stream()
         except errors.QuasarError as error:
             return error.message
+        except Exception as error:
+            # Feeds share a task group: a defect that one plug-in's rows bring out must not end all the others.
+            _log.error("a feed failed", provider=self.facts.provider, exc_info=error)
+            return f"an error of the DataHub ({type(error).__name__}); see its log"
         return "the stream ended"
 
     async def _down(self, why: str, wait_s: float) -> None:

@@ -18,13 +18,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import WSMsgType, web
 
-from quasar.cli.tap import asked_for, here, split_address
+from quasar.cli.tap import LARGEST, asked_for, here, listening, split_address
 from quasar.sdk.recording import Recording, Scrubber, body_of, connections
 
 _PATIENCE_S: Final = 2.0
 """How long a played connection waits for a message that its client had sent at this place in the recording."""
-_HOST: Final = "127.0.0.1"
-_LARGEST: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +73,15 @@ class Player:
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[Player]:
         """Listen on a port of this machine; 0: a free one."""
-        app = web.Application(client_max_size=_LARGEST)
+        app = web.Application(client_max_size=LARGEST)
         app.router.add_route("*", "/{scheme:http|https|ws|wss}/{host}{path:.*}", self._answer)
         async with AsyncExitStack() as stack:
-            self.port = await stack.enter_async_context(_listening(app, port))
+            self.port = await stack.enter_async_context(listening(app, port))
             for name, url in self.recording.head.through.items():
                 vendor = split_address(name, url)
-                led = web.Application(client_max_size=_LARGEST)
+                led = web.Application(client_max_size=LARGEST)
                 led.router.add_route("*", "/{path:.*}", partial(self._answer_for, vendor))
-                self.addresses[name] = here(vendor, await stack.enter_async_context(_listening(led, 0)))
+                self.addresses[name] = here(vendor, await stack.enter_async_context(listening(led)))
             yield self
 
     @property
@@ -161,18 +159,6 @@ class Player:
             self.over.set()
         if self._next(_Address.of(script[0]["url"])) is not None:
             await socket.close()  # the recording goes on with another connection; else this one stays open and silent
-
-
-@asynccontextmanager
-async def _listening(app: web.Application, port: int) -> AsyncIterator[int]:
-    """Serve an application on a port of this machine; yields the port."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, _HOST, port).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
 
 
 async def _heard(heard: asyncio.Queue[None]) -> None:

@@ -20,7 +20,8 @@ from quasar import errors
 from quasar.sdk.wire import Exchange, Wire
 
 _HOST: Final = "127.0.0.1"
-_LARGEST: Final = 64 * 1024 * 1024
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes that a request may have."""
 _OF_CONNECTION: Final = frozenset(
     {
         *("host", "connection", "keep-alive", "upgrade", "te", "trailer", "transfer-encoding"),
@@ -56,6 +57,18 @@ def asked_for(request: web.BaseRequest, vendor: SplitResult) -> str:
     return f"{schemes[vendor.scheme]}://{vendor.netloc}{request.rel_url.raw_path}"
 
 
+@asynccontextmanager
+async def listening(app: web.Application, port: int = 0) -> AsyncIterator[int]:
+    """Serve an application on a port of this machine, 0: a free one; yields the port."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, _HOST, port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
 class Tap:
     """Stands for one vendor."""
 
@@ -82,17 +95,11 @@ class Tap:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Tap]:
         """Listen on a free port of this machine."""
-        app = web.Application(client_max_size=_LARGEST)
+        app = web.Application(client_max_size=LARGEST)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        try:
-            async with aiohttp.ClientSession(auto_decompress=True) as self._session:
-                await web.TCPSite(runner, _HOST, 0).start()
-                self.address = here(self.vendor, int(runner.addresses[0][1]))
-                yield self
-        finally:
-            await runner.cleanup()
+        async with listening(app) as port, aiohttp.ClientSession(auto_decompress=True) as self._session:
+            self.address = here(self.vendor, port)
+            yield self
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         self.used = True

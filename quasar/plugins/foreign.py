@@ -31,9 +31,9 @@ _LONGEST: Final = 64 * 1024
 _WORDS: Final = 32
 _LONGEST_COMMAND: Final = 8 * 1024
 UNREADABLE: Final = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError
 )  # fmt: skip
-"""What reading an archive raises that is damaged, encrypted or packed in another way."""
+"""What reading an archive raises that is damaged, encrypted or packed in another way; OSError is what bzip2 raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ def unpack(foreign: Foreign, source: bytes, folder: Path) -> tuple[str, ...]:
             for entry in archive.infolist():
                 _write(archive, entry, folder)
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the zip's
         raise errors.CodeRejected(f"the zip must be readable, was not: {error}") from None
     for inner in folder.rglob("*"):
         if inner.is_dir():

@@ -84,14 +84,14 @@ class LiveCall:
 
 
 def decode(raw: bytes, names: Names) -> LiveBatch:
-    """Read one message; chunks with unknown ids are left out."""
+    """Read one message; chunks with unknown ids, and ticks of unknown kinds, are left out."""
     spans, rest = plugin_batches.spans(raw, (LIVE_TICKS, LIVE_BARS))
     view = memoryview(raw)
     ticks, bars = [], []
     for start, end in spans[LIVE_TICKS]:
         number, columns = decode_ticks_within(raw, start, end)
         symbol, interval = names.get(number, ("", ""))
-        if symbol and not interval:
+        if symbol and not interval and _known(columns.kind):
             ticks.append(LiveTicks(symbol, number, columns, view[start:end]))
     for start, end in spans[LIVE_BARS]:
         bar_chunk = decode_bars(view[start:end])
