@@ -13,7 +13,7 @@ from strategy_engine.portfolio.figures import Worth, worth
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.trading.orders import ZERO, Account, Held
 from strategy_engine.trading.records import TradeRecords
-from strategy_engine.trading.survey import Survey, instance_cash
+from strategy_engine.trading.survey import Survey, instance_cash, midnight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,9 @@ class Summaries:
         if not instances:
             return []
         names = [each.instance_id for each in instances]
-        midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-        rows = await self._table.glances(names, midnight)
-        curves = await self._table.sparklines(names, midnight)
+        today = midnight(self._clock.now())
+        rows = await self._table.glances(names, today)
+        curves = await self._table.sparklines(names, today)
         accounts = {each.account_id: each for each in await self._records.accounts.all()}
         states = {each.scope: each.state for each in await self._records.policies.states()}
         held: dict[str, list[Held]] = {}

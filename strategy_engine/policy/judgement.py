@@ -293,9 +293,13 @@ def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
     if case.price is None:
         return
     unit, added = case.proposal.currency, case.signed * case.price * case.proposal.multiplier
-    gross_before, gross = _gross(case, scope, ZERO), _gross(case, scope, added)
-    waiting = sum((each.with_side(case.sign) for each in case.standing.exposed(scope).values()), ZERO)
+    rows = case.standing.exposed(scope)
+    waiting = sum((each.with_side(case.sign) for each in rows.values()), ZERO)
     net_before, net = abs(waiting), abs(waiting + added)
+    # With open orders filled: beside the order those of its side, elsewhere the worse side.
+    own = rows.pop((case.proposal.account_id, case.proposal.instance_id, case.spec.symbol), Exposed())
+    others, value = sum((each.worst for each in rows.values()), ZERO), own.with_side(case.sign)
+    gross_before, gross = abs(value) + others, abs(value + added) + others
     if limits.max_gross_exposure is not None:
         yield _bound("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, gross_before, unit)
     if limits.max_net_exposure is not None:
@@ -303,13 +307,6 @@ def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
     equity = case.standing.equity(scope, case.proposal.account_id)
     if limits.max_leverage is not None and equity > 0:
         yield _bound("MAX_LEVERAGE", limits.max_leverage, gross / equity, gross_before / equity, "times equity")
-
-
-def _gross(case: _Case, scope: Scope, added: Decimal) -> Decimal:
-    """Return the gross exposure with open orders filled: beside the order those of its side, else the worse side."""
-    rows = case.standing.exposed(scope)
-    own = rows.pop((case.proposal.account_id, case.proposal.instance_id, case.spec.symbol), Exposed())
-    return abs(own.with_side(case.sign) + added) + sum((each.worst for each in rows.values()), ZERO)
 
 
 def _pace(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:

@@ -40,12 +40,12 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
     """
     _require_enforced(policy)
     limits = document(policy.limits)
-    if limits_of(limits).amounts and not policy.limits.currency:
+    read = limits_of(limits)
+    if read.amounts and not policy.limits.currency:
         text = "must be set with a limit that is an amount, was empty"
         raise InvalidArgument(
             f"policy.limits.currency {text}.", violations=[FieldViolation("policy.limits.currency", text)]
         )
-    read = limits_of(limits)
     for name in limits:
         value = getattr(read, name, None)
         if isinstance(value, int | float) or hasattr(value, "is_finite"):

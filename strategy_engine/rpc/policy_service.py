@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -152,7 +153,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
 
     async def GetTradingState(self, request: pb.GetTradingStateRequest, context: Any) -> pb.GetTradingStateResponse:
         """Return the trading state of a scope."""
-        return pb.GetTradingStateResponse(trading_state=await self._shown(await self._known(request.scope)))
+        return pb.GetTradingStateResponse(trading_state=(await self._shown([await self._known(request.scope)]))[0])
 
     async def _known(self, message: denial_pb2.PolicyScope) -> Scope:
         scope = scope_of(message)
@@ -169,13 +170,19 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             raise NotFound(f"There is no {scope}.", resource=Resource(scope.kind.value.lower(), scope.id))
         return scope
 
-    async def _shown(self, scope: Scope) -> policy_pb2.TradingStateRecord:
+    async def _shown(self, scopes: Sequence[Scope]) -> list[policy_pb2.TradingStateRecord]:
         states = {row.scope: row for row in await self._table.states()}
+        owned = any(scope.kind is ScopeKind.STRATEGY for scope in scopes)
+        accounts = await self._survey.accounts_of_instances() if owned else {}
+        return [self._effective(scope, states, accounts) for scope in scopes]
+
+    def _effective(
+        self, scope: Scope, states: Mapping[Scope, StateRow], accounts: Mapping[str, str]
+    ) -> policy_pb2.TradingStateRecord:
         usual = StateRow(scope=scope, state=TradingState.ACTIVE, reason="", actor=None, set_time=self._clock.now())
         own = states.get(scope, usual)
         around = [PLATFORM]
         if scope.kind is ScopeKind.STRATEGY:
-            accounts = await self._survey.accounts_of_instances()
             around.append(Scope(ScopeKind.ACCOUNT, accounts.get(scope.id, "")))
         above = [states[each] for each in around if each in states]
         return state_message(own, max([own, *above], key=lambda row: row.state.severity))
@@ -195,7 +202,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         await self._states.set(new)
         cancelled = await self._states.withdraw(new) if request.cancel_open_orders else []
         return pb.SetTradingStateResponse(
-            trading_state=await self._shown(scope),
+            trading_state=(await self._shown([scope]))[0],
             cancelled_client_order_ids=[order.client_order_id for order in cancelled],
         )
 
@@ -205,7 +212,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         """Return every trading state that was set, the strictest first."""
         if request.filter or request.order_by or request.page_token:
             raise Unimplemented("filter, order_by and page_token must be left out in this build, was set.")
-        shown = [await self._shown(row.scope) for row in await self._table.states()]
+        shown = await self._shown([row.scope for row in await self._table.states()])
         return pb.ListTradingStatesResponse(trading_states=shown)
 
     async def CheckOrder(self, request: pb.CheckOrderRequest, context: Any) -> pb.CheckOrderResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -29,7 +28,7 @@ from strategy_engine.store.cash_table import CashTable
 from strategy_engine.store.order_table import OrderTable
 from strategy_engine.store.pages import Asked
 from strategy_engine.trading.orders import ZERO, Account, Held, StoredOrder
-from strategy_engine.trading.survey import Survey, instance_cash
+from strategy_engine.trading.survey import Survey, instance_cash, midnight
 
 _HEARTBEAT_S = 10.0
 _LOOK_S = 1.0
@@ -73,7 +72,7 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         held = await self._held(request.scope, include_flat=request.include_flat)
         if request.by_account:
             held = _by_account(held)
-        waiting = await self._waiting()
+        waiting = _waiting(await self._orders.open())
         return pb.ListPositionsResponse(positions=[position_message(each, waiting) for each in held])
 
     async def _held(self, scope: portfolio_pb2.PortfolioScope, *, include_flat: bool) -> list[Held]:
@@ -86,14 +85,6 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         )
         return [self._survey.priced(each) for each in found]
 
-    async def _waiting(self) -> dict[tuple[str, str, str, str], Decimal]:
-        found: dict[tuple[str, str, str, str], Decimal] = {}
-        for order in await self._orders.open():
-            side = "BUY" if order.spec.side is OrderSide.BUY else "SELL"
-            key = (order.account_id, order.instance_id, order.spec.symbol, side)
-            found[key] = found.get(key, ZERO) + order.remaining
-        return found
-
     async def GetPortfolio(self, request: pb.GetPortfolioRequest, context: Any) -> pb.GetPortfolioResponse:
         """Return what a scope is worth now."""
         if request.HasField("as_of"):
@@ -102,7 +93,6 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
 
     async def _portfolio(self, request: Any) -> portfolio_pb2.Portfolio:
         scope = request.scope
-        await self._survey.require_owner(scope.account_id, scope.instance_id)
         held = await self._held(scope, include_flat=True)
         own = scope.account_id
         if scope.WhichOneof("scope") == "instance_id":
@@ -122,36 +112,25 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
                 for one, found in each
             )
             shown.figures.CopyFrom(figures_message(_sum([found for _, found in each])))
-        await self._count_orders(shown)
+        orders = await self._orders.open()
+        _count_orders(shown, orders)
         if not request.omit_positions:
-            waiting = await self._waiting()
+            waiting = _waiting(orders)
             shown.positions.extend(position_message(one, waiting) for one in held if one.quantity)
         return shown
 
-    async def _count_orders(self, shown: portfolio_pb2.Portfolio) -> None:
-        scope = shown.scope
-        by_account = {each.account_id: each.figures for each in shown.accounts}
-        for order in await self._orders.open(scope.account_id):
-            if scope.instance_id in ("", order.instance_id):
-                shown.figures.open_orders += 1
-                if order.account_id in by_account:
-                    by_account[order.account_id].open_orders += 1
-
     async def _account(self, account: Account, held: Sequence[Held]) -> Worth:
         own = [each for each in held if each.account_id == account.account_id]
-        peak, before = await self._accounts.marks("ACCOUNT", account.account_id, self._midnight())
+        peak, before = await self._accounts.marks("ACCOUNT", account.account_id, midnight(self._clock.now()))
         start = (account.initial_cash if before is None else before) + account.paid_in
         highest = max(account.initial_cash, account.initial_cash if peak is None else peak) + account.paid_in
         return worth(account.cash, own, start, highest)
 
     async def _instance(self, instance_id: str, held: Sequence[Held]) -> Worth:
-        peak, before = await self._accounts.marks("INSTANCE", instance_id, self._midnight())
+        peak, before = await self._accounts.marks("INSTANCE", instance_id, midnight(self._clock.now()))
         capital = await self._survey.capital(instance_id)
         start = before if before is not None else capital
         return worth(instance_cash(capital, held), held, start, max(peak or ZERO, capital))
-
-    def _midnight(self) -> dt.datetime:
-        return self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
 
     async def WatchPortfolio(
         self, request: pb.WatchPortfolioRequest, context: Any
@@ -331,6 +310,25 @@ def _joined(own: Sequence[Held]) -> Held:
         open_time=first.open_time,
         update_time=first.update_time,
     )
+
+
+def _waiting(orders: Sequence[StoredOrder]) -> dict[tuple[str, str, str, str], Decimal]:
+    found: dict[tuple[str, str, str, str], Decimal] = {}
+    for order in orders:
+        side = "BUY" if order.spec.side is OrderSide.BUY else "SELL"
+        key = (order.account_id, order.instance_id, order.spec.symbol, side)
+        found[key] = found.get(key, ZERO) + order.remaining
+    return found
+
+
+def _count_orders(shown: portfolio_pb2.Portfolio, orders: Sequence[StoredOrder]) -> None:
+    scope = shown.scope
+    by_account = {each.account_id: each.figures for each in shown.accounts}
+    for order in orders:
+        if scope.account_id in ("", order.account_id) and scope.instance_id in ("", order.instance_id):
+            shown.figures.open_orders += 1
+            if order.account_id in by_account:
+                by_account[order.account_id].open_orders += 1
 
 
 def _pnl(group: dict[str, Any], held: Sequence[Held]) -> portfolio_pb2.PnlRow:

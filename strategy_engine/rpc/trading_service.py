@@ -255,14 +255,13 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         )
         _require_changeable(paths)
         former = await tables.get(asked.account_id)
-        stale = EtagMismatch(resource=Resource("account", asked.account_id), metadata={"etag": str(former.revision)})
         if asked.etag and asked.etag != str(former.revision):
-            raise stale
+            raise _stale(former)
         name = (asked.display_name or asked.account_id) if "display_name" in paths else None
         labels = dict(asked.labels) if "labels" in paths else None
         async with tables.database.transaction() as connection:
             if not await tables.update(connection, former, name, labels, self._clock.now()):
-                raise stale
+                raise _stale(former)
             before = {"display_name": former.display_name, "labels": dict(former.settings.get("labels", {}))}
             after = {key: value for key, value in (("display_name", name), ("labels", labels)) if value is not None}
             await self._events.record(
@@ -296,9 +295,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
                 resource=Resource("account", account.account_id),
             )
         if request.etag and request.etag != str(account.revision):
-            raise EtagMismatch(
-                resource=Resource("account", account.account_id), metadata={"etag": str(account.revision)}
-            )
+            raise _stale(account)
         await self._treasury.close(account, calling_actor())
         return pb.DeleteAccountResponse(positions=len(held))
 
@@ -359,6 +356,10 @@ def _require_changeable(paths: Sequence[str]) -> None:
     for path in paths:
         if path not in ("display_name", "labels"):
             raise Unimplemented(f"update_mask must be among display_name, labels in this build, was {path}.")
+
+
+def _stale(account: Account) -> EtagMismatch:
+    return EtagMismatch(resource=Resource("account", account.account_id), metadata={"etag": str(account.revision)})
 
 
 def _fits(order: StoredOrder, request: pb.WatchOrdersRequest) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Sequence
 from typing import Final
@@ -24,12 +25,12 @@ async def close_positions(desk: TradingDesk, held: Sequence[Held], key: str, act
 
 
 async def _close(desk: TradingDesk, held: Held, key: str, actor: Actor | None) -> StoredOrder:
-    attempt, former = 0, None
-    while attempt == 0 or former is not None:
-        attempt += 1
+    for attempt in itertools.count(1):
         name = str(uuid.uuid5(_NAMES, f"{key}/{held.account_id}/{held.instance_id}/{held.symbol}/{attempt}"))
         former = await desk.records.orders.find(name)
-        if former is not None and not former.status.is_final:
+        if former is None:
+            break
+        if not former.status.is_final:
             return former
     new = NewOrder(
         client_order_id=name,

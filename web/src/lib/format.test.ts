@@ -37,6 +37,7 @@ test("shares carry their sign and sizes their unit", () => {
   expect(ratio(0.0123)).toBe("+1.23 %");
   expect(ratio(-0.5, 0)).toBe("-50 %");
   expect(ratio(-0.00001)).toBe("0.00 %");
+  expect(ratio(0.00001)).toBe("0.00 %");
   expect(share(-0.0001)).toBe("0.0 %");
   expect(bytes(2048)).toBe("2.0 KiB");
   expect(bytes(5n * 1024n * 1024n * 1024n)).toBe("5.0 GiB");

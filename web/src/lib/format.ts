@@ -36,7 +36,8 @@ export function amount(value: number | undefined): string {
 
 export function ratio(value: number | undefined, digits = 2): string {
   if (value === undefined || Number.isNaN(value)) return "–";
-  return `${value > 0 ? "+" : ""}${percent(value, digits)}`;
+  const text = percent(value, digits);
+  return value > 0 && Number.parseFloat(text) !== 0 ? `+${text}` : text;
 }
 
 export function share(value: number | undefined, digits = 1): string {

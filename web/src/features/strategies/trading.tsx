@@ -132,6 +132,7 @@ function Confirmation({ asked, onClose }: { asked: Asked | null; onClose: () => 
       const also = cancelledClientOrderIds.length ? `, ${cancelledClientOrderIds.length} orders were cancelled` : "";
       toast.success(`Trading of ${named(scope)} is ${word(TradingState, next)}${also}`);
       setReason("");
+      setCancels(false);
       onClose();
     },
     onError: (error) => toast.error(failureOf(error).message),
