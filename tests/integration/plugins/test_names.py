@@ -20,7 +20,7 @@ from aiohttp import web
 from quasar.testing.vendors import KrakenServer, SimulatedExchange
 from tests.integration.plugins import ordinary
 from tests.integration.plugins.conftest import Plugins
-from tests.integration.plugins.test_hostile_plugins import first_symbol
+from tests.integration.plugins.hostile import first_symbol
 
 NAME = "exchange.quasar.test"
 NAMESERVER = "127.83.0.53"

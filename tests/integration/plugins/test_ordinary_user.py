@@ -15,10 +15,10 @@ import pytest
 from quasar.plugins.jail import landlock, seccomp
 from tests.integration.plugins import ordinary
 
-SUITE = Path(__file__).with_name("test_hostile_plugins.py")
+SUITE = sorted(Path(__file__).parent.glob("test_hostile_*.py"))
 PARTS = 4
 """The suite is run in so many parts, which several workers share."""
-THREADS = "test_it_cannot_grow_threads_without_end"
+OF_THREADS = {"test_it_cannot_grow_threads_without_end", "test_the_posture_says_what_the_kernel_enforces_here"}
 
 pytestmark = [
     pytest.mark.skipif(
@@ -44,10 +44,9 @@ def home() -> Iterator[Path]:
 
 def run(home: Path, tests: Sequence[str], *words: str) -> str:
     """Run tests of the suite as the ordinary user; return what pytest said."""
-    names = [f"{SUITE}::{name}" for name in tests]
     pytest_words = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--basetemp", f"{home}/t"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.plugins.ordinary", *words, *pytest_words, *names],
+        [sys.executable, "-m", "tests.integration.plugins.ordinary", *words, *pytest_words, *tests],
         cwd=ordinary.ROOT,
         env={
             "PATH": os.defpath,
@@ -70,9 +69,13 @@ def run(home: Path, tests: Sequence[str], *words: str) -> str:
 
 
 def suite() -> list[str]:
-    """Return the names of all tests of the suite."""
-    found = ast.parse(SUITE.read_text()).body
-    return [one.name for one in found if isinstance(one, ast.AsyncFunctionDef) and one.name.startswith("test_")]
+    """Return all tests of the suite, each as pytest calls it."""
+    return [
+        f"{path}::{one.name}"
+        for path in SUITE
+        for one in ast.parse(path.read_text()).body
+        if isinstance(one, ast.AsyncFunctionDef) and one.name.startswith("test_")
+    ]
 
 
 @pytest.mark.slow
@@ -83,5 +86,6 @@ def test_hostile_plug_ins_are_contained_for_an_ordinary_user(home: Path, part: i
 
 @pytest.mark.slow
 def test_threads_are_watched_where_the_kernel_does_not_count_them(home: Path) -> None:
-    names = [THREADS, "test_the_posture_says_what_the_kernel_enforces_here"]
-    assert " passed" in run(home, names, ordinary.IN_CONTAINER)
+    tests = [test for test in suite() if test.rpartition("::")[2] in OF_THREADS]
+    assert len(tests) == len(OF_THREADS)
+    assert " passed" in run(home, tests, ordinary.IN_CONTAINER)

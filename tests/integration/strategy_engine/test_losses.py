@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import pytest
@@ -20,34 +19,23 @@ from quasar_proto.strategy.v1 import (
     portfolio_pb2,
     portfolio_service_pb2,
     portfolio_service_pb2_grpc,
-    trading_service_pb2_grpc,
 )
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
 from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_
 from tests.integration.strategy_engine.played_datahub import Played
 from tests.integration.strategy_engine.test_trading import (
-    PATIENCE_S,
-    account,
-    know_instrument,
     money,
     order,
     reached,
     refused,
+    stub,
     tomorrow,
+    until,
 )
 
-T = TypeVar("T")
+__all__ = ["stub"]
 ENGINE = order_pb2.ORDER_ORIGIN_ENGINE
 MAIN = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_ACCOUNT, id="main")
-
-
-@pytest.fixture
-async def stub(service: Running, bearers: Bearers, database: Database) -> Any:
-    """A stub of the trading service, with a paper account "main" of 100,000 USD and a known instrument."""
-    await know_instrument(database)
-    found = service.stub(trading_service_pb2_grpc.TradingServiceStub)
-    await found.CreatePaperAccount(account(), **as_(bearers.operator))
-    return found
 
 
 async def guarded(service: Running, bearers: Bearers, action: int) -> Any:
@@ -85,16 +73,6 @@ async def set_to(policies: Any, bearers: Bearers, state: int) -> policy_pb2.Trad
         return found
 
     return await until(look, lambda record: record.state == state)
-
-
-async def until(look: Callable[[], Awaitable[T]], fits: Callable[[T], object]) -> T:
-    """Look again and again until what is found fits, and return it."""
-    async with asyncio.timeout(PATIENCE_S):
-        found = await look()
-        while not fits(found):
-            await asyncio.sleep(0.1)
-            found = await look()
-    return found
 
 
 async def open_orders(stub: Any, bearers: Bearers) -> dict[str, order_pb2.Order]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import pytest
@@ -26,16 +24,14 @@ from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, a
 from tests.integration.strategy_engine.played_datahub import Played
 from tests.integration.strategy_engine.test_instances import (
     HISTORY,
-    PATIENCE_S,
     Market,
     in_state,
     instance,
     market,
 )
-from tests.integration.strategy_engine.test_trading import account, order, reached, stub, tomorrow
+from tests.integration.strategy_engine.test_trading import account, order, reached, stub, tomorrow, until
 
 __all__ = ["market", "stub"]
-T = TypeVar("T")
 TELLER = b"""
 from quasar.strategy import Strategy
 
@@ -59,16 +55,6 @@ class Buyer(Strategy):
 """
 
 
-async def until(look: Callable[[], Awaitable[T]], fits: Callable[[T], object]) -> T:
-    """Look again and again until what is found fits, and return it."""
-    async with asyncio.timeout(PATIENCE_S):
-        found = await look()
-        while not fits(found):
-            await asyncio.sleep(0.1)
-            found = await look()
-    return found
-
-
 async def begun(service: Running, bearers: Bearers, strategy: str) -> tuple[Any, str]:
     """Create and start an instance named like its strategy, and return the stub with the id of its run."""
     name = strategy.replace("_", "-")
@@ -79,6 +65,12 @@ async def begun(service: Running, bearers: Bearers, strategy: str) -> tuple[Any,
     started = await strategies.StartInstance(pb.StartInstanceRequest(instance_id=name), **as_(bearers.operator))
     await in_state(service, bearers, strategy_pb2.INSTANCE_STATE_RUNNING, name)
     return strategies, started.run.run_id
+
+
+async def log_lines(strategies: Any, bearers: Bearers, run_id: str) -> list[str]:
+    """Return what a run has logged."""
+    listed = await strategies.GetRunLogs(pb.GetRunLogsRequest(run_id=run_id), **as_(bearers.viewer))
+    return [line.message for line in listed.lines]
 
 
 async def test_signals_are_telemetry_and_the_last_one_stands_in_the_summary(
@@ -169,11 +161,7 @@ async def test_a_run_is_told_when_live_data_was_lost(
     played.expired = True
     await played.cut_streams()
 
-    async def lines() -> list[str]:
-        listed = await strategies.GetRunLogs(pb.GetRunLogsRequest(run_id=run_id), **as_(bearers.viewer))
-        return [line.message for line in listed.lines]
-
-    (line,) = await until(lines, bool)
+    (line,) = await until(lambda: log_lines(strategies, bearers, run_id), bool)
     assert "live data was lost" in line
 
 
@@ -187,11 +175,8 @@ async def test_ticks_fill_orders_at_once_and_reach_strategies_that_hear_of_them(
     trades = TickColumns(event_time_ns=[now, now + 10**9], price=[801.5, 802.5], size=[1.0, 2.0])  # type: ignore[arg-type]  # lists become columns
     await played.feed(GOOG, trades)
 
-    async def lines() -> list[str]:
-        listed = await strategies.GetRunLogs(pb.GetRunLogsRequest(run_id=run_id), **as_(bearers.viewer))
-        return [line.message for line in listed.lines]
-
-    assert await until(lines, lambda found: len(found) == 2) == ["tick 801.5", "tick 802.5"]
+    lines = await until(lambda: log_lines(strategies, bearers, run_id), lambda found: len(found) == 2)
+    assert lines == ["tick 801.5", "tick 802.5"]
     trading = service.stub(trading_service_pb2_grpc.TradingServiceStub)
     placed = await trading.PlaceOrder(order("t-1"), **as_(bearers.operator))
     later = TickColumns(event_time_ns=[time.time_ns() + 2 * 10**9], price=[803.5])  # type: ignore[arg-type]  # see above

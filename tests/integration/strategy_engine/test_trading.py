@@ -6,7 +6,8 @@ import asyncio
 import datetime as dt
 import json
 import re
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -37,6 +38,7 @@ from tests.integration.strategy_engine.played_datahub import Played, serving
 from tests.integration.strategy_engine.test_backtests import ended
 
 PATIENCE_S = 60
+T = TypeVar("T")
 
 
 def tomorrow(open_: float, close: float, days: int = 1) -> BarColumns:
@@ -105,6 +107,16 @@ async def reached(stub: Any, bearers: Bearers, order_id: str, status: int) -> pb
     watching.cancel()
     answer: pb.GetOrderResponse = found
     return answer
+
+
+async def until(look: Callable[[], Awaitable[T]], fits: Callable[[T], object]) -> T:
+    """Look again and again until what is found fits, and return it."""
+    async with asyncio.timeout(PATIENCE_S):
+        found = await look()
+        while not fits(found):
+            await asyncio.sleep(0.1)
+            found = await look()
+    return found
 
 
 def money(message: values_pb2.Decimal) -> float:

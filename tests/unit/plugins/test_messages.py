@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 
 from quasar.convert import wire
@@ -60,6 +58,10 @@ def test_a_chunk_never_reads_on_into_what_follows_it() -> None:
     given = TickColumns([1, 2], price=[1.5, 2.5])  # type: ignore[arg-type]  # lists become columns
     encoded = encode_ticks(TickChunk(3, given))
     for end in range(4, len(encoded)):  # ends within a column each time; the bytes that it lacks come next
-        with contextlib.suppress(InvalidArgument):
-            _, read = decode_ticks_within(encoded, 0, end)
-            assert read.equals(decode_ticks(encoded[:end]).columns)
+        try:
+            alone = decode_ticks(encoded[:end]).columns
+        except InvalidArgument:
+            with pytest.raises(InvalidArgument):
+                decode_ticks_within(encoded, 0, end)
+        else:
+            assert decode_ticks_within(encoded, 0, end)[1].equals(alone)

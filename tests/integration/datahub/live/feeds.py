@@ -17,6 +17,7 @@ from quasar.model.columns import Int64Array
 from quasar.plugins.manifest import Kind, read_manifest
 from quasar.provider import Provider
 from quasar.providers.market import MINUTE_NS, Market
+from quasar_proto.datahub.v1.gap_pb2 import Gap
 from tests.integration.datahub.registry_rows import add_provider, subscribe
 
 _FAST = """
@@ -115,6 +116,17 @@ async def stored_bars(database: Database, symbol: str) -> dict[int, tuple[float,
         symbol,
     )
     return {row["at"]: tuple(row)[1:] for row in rows}
+
+
+async def stored_within(database: Database, gap: Gap) -> list[int]:
+    """Return the ids of the stored trades that lie in a gap."""
+    rows = await database.fetch(
+        """select trade_id from ticks where trade_id is not null and extract(epoch from event_time) * 1e9 + event_ns
+           between $1::numeric and $2::numeric order by trade_id""",
+        gap.start_time_ns + 1,
+        gap.end_time_ns,
+    )
+    return [row["trade_id"] for row in rows]
 
 
 async def until_stored(database: Database, symbol: str, count: int) -> Int64Array:

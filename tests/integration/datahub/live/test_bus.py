@@ -23,10 +23,9 @@ from tests.integration.datahub.live.feeds import (
     until_stored,
     without_a_hole,
 )
-from tests.integration.datahub.live.replicas import NatsServer, Replicas, nats
+from tests.integration.datahub.live.replicas import NatsServer, Replicas
 from tests.integration.services.conftest import Bearers, as_
 
-__all__ = ["NatsServer", "nats"]
 pytest.importorskip("nats", reason="the library nats-py is absent; install the extra `nats`")
 WANTED = symbols("fast", "BTC/USD", contents=(TRADES, CLOSED), intervals=["1min"])
 

@@ -22,7 +22,7 @@ from quasar.providers.market import MINUTE_NS
 from quasar_proto.datahub.v1 import gap_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from tests.integration.datahub.live.client import TRADES, Client, Stream, symbols
-from tests.integration.datahub.live.feeds import fast_market, stored_trades, until_stored, without_a_hole
+from tests.integration.datahub.live.feeds import fast_market, stored_trades, stored_within, until_stored, without_a_hole
 from tests.integration.datahub.live.replicas import NatsServer, Replicas
 from tests.integration.datahub.live.torrent import STEP_NS, SYMBOL, TORRENT_ROWS, let_go, torrent
 from tests.integration.services.conftest import Bearers
@@ -123,13 +123,7 @@ async def test_what_a_datahub_took_in_and_could_not_publish_before_its_end_is_to
     ids = np.array(client.trades["BTC/USD"])
     (at,) = np.flatnonzero(np.diff(ids) != 1)
     (gap,) = (one for one in client.gaps if one.cause == gap_pb2.GAP_CAUSE_OVERLOAD)
-    rows = await database.fetch(
-        """select trade_id from ticks where trade_id is not null and extract(epoch from event_time) * 1e9 + event_ns
-           between $1::numeric and $2::numeric order by trade_id""",
-        gap.start_time_ns + 1,
-        gap.end_time_ns,
-    )
-    assert [row["trade_id"] for row in rows] == list(range(ids[at] + 1, ids[at + 1])), "the gap is what is missing"
+    assert await stored_within(database, gap) == list(range(ids[at] + 1, ids[at + 1])), "the gap is what is missing"
     stream.call.cancel()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from quasar.config import DATAHUB
 from quasar.convert.columns import decode_ticks
@@ -56,6 +59,15 @@ class Kinds(Client):
     def content_state(self, content: int) -> int | None:
         """Return the last status of a content."""
         return next((one.state for one in reversed(self.statuses) if one.content == content), None)
+
+
+@pytest.fixture
+async def vendor(database: Database) -> AsyncIterator[KrakenServer]:
+    """A simulated Kraken, whose BTC/USD is subscribed to."""
+    async with KrakenServer(SimulatedExchange(), pace_s=0.05) as server:
+        preferences = {"rest_url": server.rest_url, "websocket_url": server.websocket_url}
+        await built_in(database, Kraken, preferences, "BTC/USD")
+        yield server
 
 
 async def read_ticks(hub: Any, bearer: str, kind: market_data_pb2.TickKind.ValueType) -> TickColumns:
@@ -112,39 +124,36 @@ async def test_a_subscription_of_book_tops_asks_the_vendor_for_books_and_every_r
 
 
 async def test_kinds_that_are_subscribed_later_join_a_running_stream_and_disturb_no_trade(
-    start: Any, bearers: Bearers, database: Database
+    start: Any, bearers: Bearers, database: Database, vendor: KrakenServer
 ) -> None:
-    async with KrakenServer(SimulatedExchange(), pace_s=0.05) as vendor:
-        preferences = {"rest_url": vendor.rest_url, "websocket_url": vendor.websocket_url}
-        await built_in(database, Kraken, preferences, "BTC/USD")
-        await live_kinds(database, "BTC/USD", "TRADE")
-        async with start(DATAHUB) as hub:
-            client = Kinds()
-            wanted = symbols("kraken", "BTC/USD", contents=(TRADES, QUOTES, BOOK_TOP))
-            stream = Stream(hub, bearers.viewer, client, wanted)
-            await stream.until(lambda: client.trades.get("BTC/USD"))
-            assert client.content_state(QUOTES) == client.content_state(BOOK_TOP) == REJECTED
+    await live_kinds(database, "BTC/USD", "TRADE")
+    async with start(DATAHUB) as hub:
+        client = Kinds()
+        wanted = symbols("kraken", "BTC/USD", contents=(TRADES, QUOTES, BOOK_TOP))
+        stream = Stream(hub, bearers.viewer, client, wanted)
+        await stream.until(lambda: client.trades.get("BTC/USD"))
+        assert client.content_state(QUOTES) == client.content_state(BOOK_TOP) == REJECTED
 
-            await live_kinds(database, "BTC/USD", "TRADE", "QUOTE", "BOOK_TOP")
-            await stream.until(lambda: client.content_state(QUOTES) == client.content_state(BOOK_TOP) == ACTIVE)
-            await stream.until(lambda: len(client.tops(TickKind.QUOTE)) > 2 and len(client.tops()) > 2)
-            assert all(bid < ask for bid, _, ask, _ in client.tops() if bid is not None and ask is not None)
+        await live_kinds(database, "BTC/USD", "TRADE", "QUOTE", "BOOK_TOP")
+        await stream.until(lambda: client.content_state(QUOTES) == client.content_state(BOOK_TOP) == ACTIVE)
+        await stream.until(lambda: len(client.tops(TickKind.QUOTE)) > 2 and len(client.tops()) > 2)
+        assert all(bid < ask for bid, _, ask, _ in client.tops() if bid is not None and ask is not None)
 
-            prices = await hub.stub(MarketDataServiceStub).GetLatestPrices(
-                pb.GetLatestPricesRequest(symbols=wanted.symbols), **as_(bearers.viewer)
-            )
-            (price,) = prices.prices
-            assert 0 < price.bid < price.ask
+        prices = await hub.stub(MarketDataServiceStub).GetLatestPrices(
+            pb.GetLatestPricesRequest(symbols=wanted.symbols), **as_(bearers.viewer)
+        )
+        (price,) = prices.prices
+        assert 0 < price.bid < price.ask
 
-            await live_kinds(database, "BTC/USD", "TRADE", "QUOTE")
-            await stream.until(lambda: client.content_state(BOOK_TOP) == REJECTED)
-            had = len(client.trades["BTC/USD"])
-            await stream.until(lambda: len(client.trades["BTC/USD"]) > had + 3)
-            assert without_a_hole(client.trades["BTC/USD"])
-            assert client.gap_states() == []
-            assert vendor.connections == 1
-            stream.call.cancel()
-            assert without_a_hole(await until_stored_trades(database, len(client.trades["BTC/USD"])))
+        await live_kinds(database, "BTC/USD", "TRADE", "QUOTE")
+        await stream.until(lambda: client.content_state(BOOK_TOP) == REJECTED)
+        had = len(client.trades["BTC/USD"])
+        await stream.until(lambda: len(client.trades["BTC/USD"]) > had + 3)
+        assert without_a_hole(client.trades["BTC/USD"])
+        assert client.gap_states() == []
+        assert vendor.connections == 1
+        stream.call.cancel()
+        assert without_a_hole(await until_stored_trades(database, len(client.trades["BTC/USD"])))
 
 
 async def until_stored_trades(database: Database, count: int) -> Any:
@@ -156,44 +165,38 @@ async def until_stored_trades(database: Database, count: int) -> Any:
 
 
 async def test_a_book_whose_checksum_fails_is_asked_for_anew_by_itself(
-    start: Any, bearers: Bearers, database: Database
+    start: Any, bearers: Bearers, database: Database, vendor: KrakenServer
 ) -> None:
-    async with KrakenServer(SimulatedExchange(), pace_s=0.05) as vendor:
-        preferences = {"rest_url": vendor.rest_url, "websocket_url": vendor.websocket_url}
-        await built_in(database, Kraken, preferences, "BTC/USD")
-        await live_kinds(database, "BTC/USD", "TRADE", "BOOK_TOP")
-        async with start(DATAHUB) as hub:
-            client = Kinds()
-            stream = Stream(hub, bearers.viewer, client, symbols("kraken", "BTC/USD", contents=(TRADES, BOOK_TOP)))
-            await stream.until(lambda: len(client.tops()) > 1 and client.trades.get("BTC/USD"))
-            vendor.faults.wrong_checksums = 1
-            await stream.until(lambda: client.gaps)
-            assert "checksum" in client.gaps[0].evidence.lower()
-            had = len(client.tops())
-            await stream.until(lambda: len(client.tops()) > had + 2)
-            ticks = [tick for part in client.ticks[TickKind.BOOK_TOP] for tick in part.ticks()]
-            assert any(tick.flags & TickFlag.SNAPSHOT for tick in ticks[had:])
-            await stream.until(lambda: set(client.gap_states()[-1:]) == {"REPAIRED"})
-            assert without_a_hole(client.trades["BTC/USD"])
-            stream.call.cancel()
+    await live_kinds(database, "BTC/USD", "TRADE", "BOOK_TOP")
+    async with start(DATAHUB) as hub:
+        client = Kinds()
+        stream = Stream(hub, bearers.viewer, client, symbols("kraken", "BTC/USD", contents=(TRADES, BOOK_TOP)))
+        await stream.until(lambda: len(client.tops()) > 1 and client.trades.get("BTC/USD"))
+        vendor.faults.wrong_checksums = 1
+        await stream.until(lambda: client.gaps)
+        assert "checksum" in client.gaps[0].evidence.lower()
+        had = len(client.tops())
+        await stream.until(lambda: len(client.tops()) > had + 2)
+        ticks = [tick for part in client.ticks[TickKind.BOOK_TOP] for tick in part.ticks()]
+        assert any(tick.flags & TickFlag.SNAPSHOT for tick in ticks[had:])
+        await stream.until(lambda: set(client.gap_states()[-1:]) == {"REPAIRED"})
+        assert without_a_hole(client.trades["BTC/USD"])
+        stream.call.cancel()
 
 
 async def test_a_hole_in_quotes_is_told_and_not_said_to_be_repaired(
-    start: Any, bearers: Bearers, database: Database
+    start: Any, bearers: Bearers, database: Database, vendor: KrakenServer
 ) -> None:
-    async with KrakenServer(SimulatedExchange(), pace_s=0.05) as vendor:
-        preferences = {"rest_url": vendor.rest_url, "websocket_url": vendor.websocket_url}
-        await built_in(database, Kraken, preferences, "BTC/USD")
-        await live_kinds(database, "BTC/USD", "QUOTE")
-        async with start(DATAHUB) as hub:
-            client = Kinds()
-            stream = Stream(hub, bearers.viewer, client, symbols("kraken", "BTC/USD", contents=(QUOTES,)))
-            await stream.until(lambda: len(client.tops(TickKind.QUOTE)) > 1)
-            await vendor.drop_connections()
-            await stream.until(lambda: client.gap_states() == ["OPEN", "UNREPAIRABLE"])
-            had = len(client.tops(TickKind.QUOTE))
-            await stream.until(lambda: len(client.tops(TickKind.QUOTE)) > had)
-            assert vendor.calls["Trades"] == 0
-            stream.call.cancel()
-        evidence = await database.fetchval("select evidence from gaps")
-        assert "no quotes" in json.dumps(evidence)
+    await live_kinds(database, "BTC/USD", "QUOTE")
+    async with start(DATAHUB) as hub:
+        client = Kinds()
+        stream = Stream(hub, bearers.viewer, client, symbols("kraken", "BTC/USD", contents=(QUOTES,)))
+        await stream.until(lambda: len(client.tops(TickKind.QUOTE)) > 1)
+        await vendor.drop_connections()
+        await stream.until(lambda: client.gap_states() == ["OPEN", "UNREPAIRABLE"])
+        had = len(client.tops(TickKind.QUOTE))
+        await stream.until(lambda: len(client.tops(TickKind.QUOTE)) > had)
+        assert vendor.calls["Trades"] == 0
+        stream.call.cancel()
+    evidence = await database.fetchval("select evidence from gaps")
+    assert "no quotes" in json.dumps(evidence)

@@ -18,11 +18,11 @@ from quasar_proto.datahub.v1 import provider_service_pb2 as pb
 from quasar_proto.datahub.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.integration.datahub.live.client import TRADES, Client, Stream, symbols
 from tests.integration.datahub.live.feeds import fast_market, without_a_hole
-from tests.integration.datahub.live.test_bus import NatsServer, nats
+from tests.integration.datahub.live.replicas import NatsServer
 from tests.integration.datahub.live.test_kills import DataHubProcess
 from tests.integration.services.conftest import Bearers, as_
 
-__all__ = ["nats"]
+pytest.importorskip("nats", reason="the library nats-py is absent; install the extra `nats`")
 LIVE = feed_pb2.FEED_STATE_LIVE
 
 

@@ -23,7 +23,7 @@ from quasar_proto.datahub.v1 import gap_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from quasar_proto.datahub.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.integration.datahub.live.client import TRADES, Client, Stream, symbols
-from tests.integration.datahub.live.feeds import fast_market, until_stored, without_a_hole
+from tests.integration.datahub.live.feeds import fast_market, stored_within, until_stored, without_a_hole
 from tests.integration.services.conftest import Bearers, as_, running, settings_for
 
 SYMBOL = "BTC/USD"
@@ -135,12 +135,6 @@ async def test_after_a_kill_while_the_disk_stood_still_a_reader_is_told_what_the
         assert gap.state == gap_pb2.GAP_STATE_UNREPAIRABLE
         assert "read what lies between from the store" in gap.evidence
         first = next(later for earlier, later in itertools.pairwise(trades) if later > earlier + 1)
-        ids = await database.fetch(
-            """select trade_id from ticks where trade_id is not null and extract(epoch from event_time) * 1e9 + event_ns
-               between $1::numeric and $2::numeric order by trade_id""",
-            gap.start_time_ns + 1,
-            gap.end_time_ns,
-        )
         last_kept = trades[trades.index(first) - 1]
-        assert [row["trade_id"] for row in ids] == list(range(last_kept + 1, first)), "the gap is what is missing"
+        assert await stored_within(database, gap) == list(range(last_kept + 1, first)), "the gap is what is missing"
         stream.call.cancel()
