@@ -123,7 +123,6 @@ print(ccxt_library.load("kraken").__module__, "ccxt.async_support.zaif" in sys.m
 
 
 def test_without_the_library_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-
     for name in [name for name in sys.modules if name.partition(".")[0] == "ccxt"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -144,7 +143,6 @@ def test_without_the_library_the_package_to_install_is_named(monkeypatch: pytest
     ],
 )
 def test_errors_of_the_library_are_those_the_platform_acts_on(kind: str, wanted: type[Exception]) -> None:
-
     ccxt_library.load("kraken")
     raised = getattr(sys.modules["ccxt"], kind)("kraken says no")
     told = ccxt_library.told(raised, 3.0)
