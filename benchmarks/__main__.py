@@ -21,7 +21,7 @@ from typing import Any, Final
 GROUPS: Final = {
     "foundation": ("unary", "startup"),
     "skeleton": ("ingest", "reads", "streams", "backtest", "strategy", "gateway"),
-    "registry": ("registry",),
+    "registry": ("registry", "registry_lists", "registry_clients"),
     "plugins": ("plugins",),
     "collection": ("ingest", "reads", "coverage", "collection"),
     "live": ("live", "live_stalled", "live_resume", "live_store"),

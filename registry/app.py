@@ -57,7 +57,7 @@ def _code_service(floor: Floor, datahub: Channel, strategy: Channel, built_in: l
         events=floor.events,
         context=floor.context,
         owners=RemoteOwners(datahub, strategy),
-        requests=Requests(floor.clock),
+        requests=Requests(floor.clock, floor.context),
     )
     floor.background.start(built_ins.install_patiently(ground, built_in), "built-in code")
     return CodeService(ground, Catalog(ground, {one.ref: (one.file,) for one in built_in}))
@@ -75,7 +75,7 @@ def _subscription_service(floor: Floor, datahub: Channel, max_series: int) -> Su
         database=floor.database,
         clock=floor.clock,
         events=floor.events,
-        requests=Requests(floor.clock),
+        requests=Requests(floor.clock, floor.context),
         upkeep=upkeep,
         max_series=max_series,
     )

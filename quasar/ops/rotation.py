@@ -35,6 +35,8 @@ def demand_no_rotation(system_context: Path) -> None:
 async def rotate_system_context(database: Database, file: Path) -> int:
     """Replace the system context in `file` and seal all secrets again; return how many there are.
 
+    Answers to repeated requests are forgotten: the same request_id is a new request afterwards.
+
     Args:
         database: As its owner.
         file: Of the system context; its folder must be writable.
@@ -53,6 +55,7 @@ async def rotate_system_context(database: Database, file: Path) -> int:
             await connection.execute(
                 _SQL["replace_sealed"], row["code_id"], rotate(former, following, row["sealed"], binding)
             )
+        await connection.execute(_SQL["forget_requests"])
     write_system_context(file, following)
     pending.unlink()
     return len(rows)

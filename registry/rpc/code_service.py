@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from quasar.errors import CodeRejected
@@ -15,9 +14,9 @@ from registry.code.catalog import Catalog
 from registry.code.changes import Ground, read_entry
 from registry.code.intake import Upload, UploadRejected, validate
 from registry.code.owners import Report
-from registry.requests import RequestMark
 from registry.rpc import code_messages as messages
 from registry.rpc.code_messages import ref_of
+from registry.rpc.words import mark_of
 
 _CONTEXT_LINES = 3
 
@@ -43,9 +42,7 @@ class CodeService(stubs.CodeServiceServicer):
             expected_name=request.expected_name,
             note=request.note,
         )
-        # The same map is written in any order unless asked for.
-        fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-        mark = RequestMark("UploadCode", request.request_id, fingerprint)
+        mark = mark_of("UploadCode", request)
         try:
             done = await uploads.upload(self._ground, given, mark, calling_actor())
         except UploadRejected as error:

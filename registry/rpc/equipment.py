@@ -19,7 +19,7 @@ def equipped(floor: Floor, datahub: Channel, strategy: Channel) -> Workshop:
         database=floor.database,
         clock=floor.clock,
         events=floor.events,
-        requests=Requests(floor.clock),
+        requests=Requests(floor.clock, floor.context),
         running=Running(floor.database, floor.operations),
     )
     workshop = Workshop.equip(ground, RemoteUpstream(datahub, strategy), RemoteIndexUsers(strategy))

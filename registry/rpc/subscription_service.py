@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
-
-from google.protobuf.message import Message
 
 from quasar.errors import FieldViolation
 from quasar.rpc.ops.actors import calling_actor
@@ -17,8 +14,8 @@ from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds
 from quasar_proto.registry.v1 import subscription_service_pb2 as pb
 from quasar_proto.registry.v1 import subscription_service_pb2_grpc as stubs
-from registry.requests import RequestMark
 from registry.rpc import subscription_messages as messages
+from registry.rpc.words import mark_of
 from registry.store.listing import Query
 from registry.subscriptions import alteration, creation, preview, reading, series
 from registry.subscriptions.ground import Ground
@@ -46,7 +43,7 @@ class SubscriptionService(stubs.SubscriptionServiceServicer):
         found = await creation.create(
             self._ground,
             messages.wish_of(request.subscription),
-            _mark("CreateSubscription", request, request.request_id),
+            mark_of("CreateSubscription", request),
             calling_actor(),
             validate_only=request.validate_only,
         )
@@ -59,7 +56,7 @@ class SubscriptionService(stubs.SubscriptionServiceServicer):
         done = await creation.create_all(
             self._ground,
             [messages.wish_of(one) for one in request.subscriptions],
-            _mark("BatchCreateSubscriptions", request, request.request_id),
+            mark_of("BatchCreateSubscriptions", request),
             calling_actor(),
             skip_existing=request.skip_existing,
             validate_only=request.validate_only,
@@ -214,10 +211,6 @@ class SubscriptionService(stubs.SubscriptionServiceServicer):
             self._ground, named, calling_actor(), validate_only=request.validate_only
         )
         return pb.BatchDeleteSubscriptionsResponse(deleted=deleted, series_released=released)
-
-
-def _mark(method: str, request: Message, request_id: str) -> RequestMark:
-    return RequestMark(method, request_id, hashlib.sha256(request.SerializeToString(deterministic=True)).digest())
 
 
 def _id_of(text: str) -> uuid.UUID:

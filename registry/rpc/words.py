@@ -73,6 +73,7 @@ def decimal_of(message: values_pb2.Decimal, field: str) -> Decimal | None:
 
 def mark_of(method: str, request: Message) -> RequestMark:
     """Return what tells a request from another; its `request_id` is read from the message."""
+    # The same map is written in any order unless asked for.
     written = request.SerializeToString(deterministic=True)
     return RequestMark(method, str(getattr(request, "request_id", "")), hashlib.sha256(written).digest())
 

@@ -281,27 +281,6 @@ async def test_a_package_in_a_zip_is_stored_with_its_files(stage: Stage) -> None
     assert files[1].text.encode() == source()
 
 
-async def test_a_repeated_request_has_the_answer_of_the_first(stage: Stage) -> None:
-    request = upload(activate=True, secrets={"key": "v"}, request_id="r-1")
-    first = await stage.code.UploadCode(request)
-    events = await stage.kinds_of_events()
-
-    again = await stage.code.UploadCode(request)
-
-    assert (again.created_code, again.created_version, again.version.version) == (True, True, 1)
-    assert again.code == first.code
-    assert await stage.kinds_of_events() == events
-
-
-async def test_a_request_id_cannot_be_used_for_another_upload(stage: Stage) -> None:
-    await stage.code.UploadCode(upload(request_id="r-1"))
-
-    failure = await failure_of(stage.code.UploadCode(upload(source("beta"), request_id="r-1")))
-
-    assert failure.reason == "ALREADY_EXISTS"
-    assert list(failure.violations) == ["request_id"]
-
-
 async def test_secrets_are_sealed_and_bound_to_the_entry(stage: Stage, system_context: SystemContext) -> None:
     await stage.code.UploadCode(upload(secrets={"key": "hunter2"}))
 

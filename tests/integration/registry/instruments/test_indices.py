@@ -413,9 +413,14 @@ async def test_a_rename_of_an_index_and_its_deletion(world: World) -> None:
     assert (await failure_of(world.indices.GetIndex(pb.GetIndexRequest(name="ours")))).info.reason == "NOT_FOUND"
 
 
-async def test_an_index_in_use_is_not_deleted(world: World) -> None:
-    await create(world, "mine")
-    selector = {"selectors": [{"index": {"index": "MINE", "interval": "1d"}}]}
+@pytest.mark.parametrize(
+    ("name", "written"), [("mine", "MINE"), ("Mine", "mine"), ("μετοχέσ", "ΜΕΤΟΧΈΣ"), ("index", "İndex")]
+)
+async def test_an_index_in_use_is_not_deleted_in_whatever_letters_it_is_used(
+    world: World, name: str, written: str
+) -> None:
+    await create(world, name)
+    selector = {"selectors": [{"index": {"index": written, "interval": "1d"}}]}
     world.strategies.instances.append(
         strategy_pb2.Instance(
             instance_id="7",
@@ -423,9 +428,23 @@ async def test_an_index_in_use_is_not_deleted(world: World) -> None:
             universe=selector,
         )
     )
-    failure = await failure_of(world.indices.DeleteIndex(pb.DeleteIndexRequest(name="mine")))
+    failure = await failure_of(world.indices.DeleteIndex(pb.DeleteIndexRequest(name=name)))
     assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
     assert "instances 7" in failure.message
+    world.strategies.instances[0].state = strategy_pb2.INSTANCE_STATE_STOPPED
+    await world.indices.DeleteIndex(pb.DeleteIndexRequest(name=written))
+
+
+async def test_an_index_is_not_in_use_by_those_that_name_another_one(world: World) -> None:
+    await create(world, "mine")
+    selector = {"selectors": [{"index": {"index": "mines", "interval": "1d"}}, {"symbol": {"symbol": "mine"}}]}
+    world.strategies.instances.append(
+        strategy_pb2.Instance(instance_id="7", state=strategy_pb2.INSTANCE_STATE_RUNNING, universe=selector)
+    )
+    await world.indices.DeleteIndex(pb.DeleteIndexRequest(name="mine"))
+
+
+async def test_an_index_of_a_provider_is_not_deleted_while_its_provider_exists(world: World) -> None:
     await provider_index(world, "cci", BTC=1.0)
     failure = await failure_of(world.indices.DeleteIndex(pb.DeleteIndexRequest(name="cci")))
     assert "its provider 'cci' exists" in failure.message

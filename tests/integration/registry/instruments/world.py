@@ -191,7 +191,7 @@ async def living(url: str, context: SystemContext, clock: Clock | None = None) -
     ):
         events = Events(database, "registry", SystemClock())
         operations = Operations(database, "registry", events, SystemClock())
-        ground = Ground(database, clock, events, Requests(clock), Running(database, operations))
+        ground = Ground(database, clock, events, Requests(clock, context), Running(database, operations))
         workshop = Workshop.equip(ground, RemoteUpstream(channel, channel), RemoteIndexUsers(channel))
         runner = OperationRunner(operations, SystemClock())
         register_operations(runner, workshop)
