@@ -332,7 +332,8 @@ class Strategy:
             **told: See `SignalTerms`.
 
         Raises:
-            InvalidArgument: The direction is another word, or the strategy does not run on the symbol.
+            InvalidArgument: The direction is another word, strength or price is no finite number, or the strategy does
+                not run on the symbol.
         """
         desk = self._desk
         desk.signal(Signal.told(desk.now_ns, desk.book(symbol).symbol, direction, told))

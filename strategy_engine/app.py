@@ -49,7 +49,7 @@ from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.feed import LiveFeed
 from strategy_engine.trading.floor import PaperFloor
 from strategy_engine.trading.losses import LossGuard
-from strategy_engine.trading.quotes import Quotes
+from strategy_engine.trading.quotes import DescribedBars, Quotes
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.states import TradingStates
 from strategy_engine.trading.survey import Survey
@@ -93,6 +93,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     )
     guard = LossGuard(parts.desk, parts.survey, parts.desk.records.policies, parts.states, floor.clock)
     floor.background.start(guard.run(), "losses")
+    floor.background.start(parts.states.run(), "trading states")
     floor.background.start(parts.feed.run(), "live data")
     return floor.serve(servicers, contract=SERVICES, plugin_processes=StrategyProcesses(pool).list)
 
@@ -107,14 +108,15 @@ def _trading(
     async def newest(wanted: WantedSeries) -> LoadedSeries:
         return (await bars.newest([wanted], 1))[0]
 
-    quotes = Quotes(InstrumentTable(floor.database).find, newest, floor.clock)
+    instruments = InstrumentTable(floor.database)
+    quotes = Quotes(instruments.find, newest, instruments.described, floor.clock)
     survey = Survey(accounts, orders, policies, quotes, market_rules, floor.clock)
     paper = PaperFloor(accounts, orders, quotes, market_rules, floor.clock)
     records = TradeRecords(orders, accounts, policies, CashTable(floor.database), floor.events, documents)
     desk = TradingDesk(records, survey, paper, quotes, floor.clock)
     feed = LiveFeed(live, desk, quotes, floor.clock)
     desk.want = feed.want
-    states = TradingStates(desk, survey, policies, floor.events)
+    states = TradingStates(desk, survey, policies, floor.events, floor.clock)
     return _Parts(floor, bars, directory, pool, desk, survey, feed, states)
 
 
@@ -170,7 +172,7 @@ def _strategy_service(parts: _Parts) -> StrategyService:
         around,
         RunStage(parts.pool),
         parts.directory,
-        parts.bars,
+        DescribedBars(parts.bars, InstrumentTable(floor.database).described),
         parts.survey,
         stored_universe,
         series_document,

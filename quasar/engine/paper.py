@@ -61,6 +61,8 @@ class PaperBroker:
         self._market.on_fill = self._note_fill
         self._market.on_order = self._note_order
         self._orders: dict[OrderName, WorkingOrder] = {}
+        self._trailing: dict[OrderName, float | None] = {}
+        """Open trailing stops, each with the trigger that was told last."""
         self._events: list[PaperEvent] = []
         self._rules = rules
 
@@ -73,6 +75,8 @@ class PaperBroker:
     def _note_order(self, order: WorkingOrder) -> None:
         grid = order.book.grid
         self._orders[order.number, order.leg] = order
+        if order.type is OrderType.TRAILING_STOP:
+            self._trailing[order.number, order.leg] = order.trigger
         self._events.append(
             OrderUpdate(
                 intent_number=order.number,
@@ -86,6 +90,21 @@ class PaperBroker:
         )
         if not order.is_open:
             self._orders.pop((order.number, order.leg), None)
+            self._trailing.pop((order.number, order.leg), None)
+
+    def moved_triggers(self) -> dict[OrderName, Decimal]:
+        """Return the triggers of trailing stops that followed the price since the last call.
+
+        They are terms of the broker's book, not steps of the order: a strategy is told of none. With such a trigger
+        kept, the stop goes on after a restart where it was.
+        """
+        found = {}
+        for name, told in self._trailing.items():
+            order = self._orders[name]
+            if order.trigger is not None and order.trigger != told:
+                self._trailing[name] = order.trigger
+                found[name] = order.book.grid.exact_price(order.trigger)
+        return found
 
     def _pass_time(self, time_ns: int) -> None:
         self._market.clock_ns = self._market.instant_ns = max(self._market.clock_ns, time_ns)

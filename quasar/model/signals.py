@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
@@ -58,7 +59,8 @@ class Signal:
         """Return a signal as an author tells it.
 
         Raises:
-            InvalidArgument: The direction is none of long, short, flat and empty.
+            InvalidArgument: The direction is none of long, short, flat and empty, strength or price is no finite
+                number, or a value no number.
         """
         word = direction.upper()
         if word and word not in SignalDirection.__members__:
@@ -67,11 +69,11 @@ class Signal:
             time_ns=time_ns,
             symbol=symbol,
             direction=SignalDirection[word] if word else None,
-            strength=terms.get("strength"),
-            price=terms.get("price"),
+            strength=_finite(terms.get("strength"), "strength"),
+            price=_finite(terms.get("price"), "price"),
             label=terms.get("label", ""),
             reason=terms.get("reason", ""),
-            values={name: float(value) for name, value in terms.get("values", {}).items()},
+            values={name: _number(value, f"values[{name!r}]") for name, value in terms.get("values", {}).items()},
         )
 
     def __str__(self) -> str:
@@ -86,3 +88,20 @@ class Signal:
         ]
         text = " ".join(word for word in words if word)
         return f"{text}: {self.reason}" if self.reason else text
+
+
+def _number(value: object, field: str) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # what cannot be one is told to the author
+    except (OverflowError, TypeError, ValueError):
+        raise errors.InvalidArgument(f"{field} must be a number that a double holds, was {value!r}") from None
+
+
+def _finite(value: object, field: str) -> float | None:
+    """Return a number that is not NaN and not infinite; None stays absent."""
+    if value is None:
+        return None
+    number = _number(value, field)
+    if not math.isfinite(number):
+        raise errors.InvalidArgument(f"{field} must be finite, was {value!r}; leave it out where it is not known")
+    return number

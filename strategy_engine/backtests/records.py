@@ -59,6 +59,12 @@ class SeriesFacts:
     calendar: str = ""
     price_decimals: int | None = None
     size_decimals: int | None = None
+    price_tick: Decimal | None = None
+    """What the registry says of the instrument, beside the DataHub; None: nothing. The others likewise."""
+    quantity_step: Decimal | None = None
+    min_quantity: Decimal | None = None
+    min_notional: Decimal | None = None
+    multiplier: Decimal | None = None
 
     @property
     def name(self) -> str:

@@ -38,20 +38,26 @@ class Run:
     """Drives one strategy."""
 
     def __init__(
-        self, around: Surroundings, instance: Instance, run_id: uuid.UUID, session: Session, last_intent: int
+        self,
+        around: Surroundings,
+        instance: Instance,
+        run_id: uuid.UUID,
+        session: Session,
+        last_intent: int,
+        metrics: Mapping[str, Any],
     ) -> None:
-        """Drive the strategy behind `session` for `instance`."""
+        """Drive the strategy behind `session` for `instance`; what was broken off counts on from its `metrics`."""
         self._around = around
         self._instance = instance
         self.run_id = run_id
         self._session = session
         self._queue: asyncio.Queue[tuple[Instant | Sequence[Changed] | str, asyncio.Event] | None] = asyncio.Queue()
         self._last_intent = last_intent
-        self._bars = 0
-        self._signals = 0
+        self._bars: int = metrics.get("bars", 0)
+        self._signals: int = metrics.get("signals", 0)
         self._last_signal: Mapping[str, Any] = {}
         self._newest: dict[tuple[str, str], int] = {}
-        self._time_ns = 0
+        self._time_ns: int = metrics.get("last_data_ns", 0)
         self._ready = False
         self.wants_ticks = False
         """The strategy hears of ticks; the others are not asked for each of them."""
@@ -67,7 +73,7 @@ class Run:
                 by_close.setdefault(close, []).append(LiveBar(each.facts.name, each.facts.interval, bar))
                 self._newest[each.facts.name, each.facts.interval] = bar.open_time_ns
         bars = [bar for time in sorted(by_close) for bar in by_close[time]]
-        self._time_ns = max(by_close, default=0)
+        self._time_ns = max([self._time_ns, *by_close])
         if bars:
             await self._session.show(Shown(time_ns=self._time_ns, bars=bars, warmup=True))
 

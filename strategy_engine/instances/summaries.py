@@ -54,11 +54,12 @@ class Summaries:
         if not instances:
             return []
         names = [each.instance_id for each in instances]
-        today = midnight(self._clock.now())
+        now = self._clock.now()
+        today = midnight(now)
         rows = await self._table.glances(names, today)
         curves = await self._table.sparklines(names, today)
         accounts = {each.account_id: each for each in await self._records.accounts.all()}
-        states = {each.scope: each.state for each in await self._records.policies.states()}
+        states = {each.scope: each.at(now) for each in await self._records.policies.states(now)}
         held: dict[str, list[Held]] = {}
         for position in await self._records.accounts.positions(include_flat=True):
             held.setdefault(position.instance_id, []).append(self._survey.priced(position))

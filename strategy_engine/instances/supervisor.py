@@ -13,6 +13,7 @@ from quasar.errors import (
     DatabaseUnavailable,
     FailedPrecondition,
     Internal,
+    NotFound,
     PluginUnavailable,
     QuasarError,
     Resource,
@@ -165,7 +166,7 @@ class Supervisor:
             while (problem := await self._attempt(instance_id)) is not None:
                 failures += isinstance(problem, PluginUnavailable)
                 final = not isinstance(problem, Unavailable) or failures > _MOST_RESTARTS
-                if await self._told(instance_id, problem, pause_s, final=final) and final:
+                if await self._over(instance_id, problem, pause_s, final=final):
                     return
                 await self._around.clock.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
@@ -183,6 +184,17 @@ class Supervisor:
             _log.error("a run ended with an error of the engine", instance_id=instance_id, exc_info=error)
             return Internal(f"The engine failed: {type(error).__name__}; its log says where.")
         return None
+
+    async def _over(self, instance_id: str, problem: QuasarError, pause_s: float, *, final: bool) -> bool:
+        """Record what ended a run, and tell whether it is not tried again. Nothing of it may end the other runs."""
+        try:
+            return await self._told(instance_id, problem, pause_s, final=final) and final
+        except NotFound as error:
+            _log.warning("a run ended without its instance", instance_id=instance_id, problem=error.message)
+            return True
+        except Exception as error:
+            _log.error("the end of a run could not be recorded", instance_id=instance_id, exc_info=error)
+            return False
 
     async def _told(self, instance_id: str, problem: QuasarError, pause_s: float, *, final: bool) -> bool:
         """Record what ended a run; False while the database is away."""
@@ -213,7 +225,7 @@ class Supervisor:
         await table.progress(run_id, last_intent, {}, [self._describe(each) for each in loaded])
         entry = await self._directory.get(row["strategy"], row["code_version"])
         async with self._stage.open(await self._begin(instance, row, entry, loaded)) as session:
-            run = Run(self._around, instance, run_id, session, last_intent)
+            run = Run(self._around, instance, run_id, session, last_intent, row["metrics"])
             run.wants_ticks = bool(entry.manifest.get("wants_ticks"))
             run.paused = instance.state is InstanceState.PAUSED
             going = self._going[instance.instance_id]

@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from quasar.errors import InvalidArgument
 from quasar.model.orders import OrderSide, check_spec
-from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind, TradingState
+from strategy_engine.policy.decision import Check, Decision
+from strategy_engine.policy.instrument_rules import instrument_checks
+from strategy_engine.policy.limits import Limits, Policy, Scope, ScopeKind, TradingState
 from strategy_engine.policy.standing import ZERO, Exposed, Funds, Proposal, Standing, scopes_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One rule and how the order stands to it."""
-
-    reason: str
-    """A name of the contract's `DenialReason`, without its prefix."""
-    passed: bool
-    scope: Scope = PLATFORM
-    policy_id: str = ""
-    limit: Decimal | None = None
-    value: Decimal | None = None
-    value_before: Decimal | None = None
-    unit: str = ""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The judgement of one order."""
-
-    checks: Sequence[Check]
-    quantity: Decimal | None
-    notional: Decimal | None
-    position_before: Decimal
-    position_after: Decimal
-
-    @property
-    def denials(self) -> list[Check]:
-        """The rules that the order breaks."""
-        return [check for check in self.checks if not check.passed]
-
-    @property
-    def allowed(self) -> bool:
-        """Whether it may be placed."""
-        return not self.denials
 
 
 def judge(proposal: Proposal, standing: Standing, policies: Iterable[Policy]) -> Decision:
@@ -54,7 +19,7 @@ def judge(proposal: Proposal, standing: Standing, policies: Iterable[Policy]) ->
     case = _Case(proposal, standing)
     scopes = scopes_of(proposal)
     own = [policy for policy in policies if policy.scope in scopes]
-    checks = [*_form(case), *_states(case), *_account(case), _self_trade(case, own)]
+    checks = [*_form(case), *_instrument_rules(case), *_states(case), *_account(case), _self_trade(case, own)]
     for policy in own:
         checks += (_of(policy, check) for check in _limits(case, policy.limits, policy.scope))
     notional = None if case.quantity is None or case.price is None else case.quantity * case.price * proposal.multiplier
@@ -95,6 +60,10 @@ class _Case:
         after = self.before + waiting + self.signed
         return abs(after) > abs(self.before) or after * self.before < 0
 
+    def worth(self, price: Decimal, unit: str) -> Decimal:
+        """Return what one unit of the instrument is worth at a price, in a currency that there is a rate to."""
+        return price * self.proposal.multiplier * (self.standing.rate(self.proposal.currency, unit) or ZERO)
+
     def position_after(self, scope: Scope) -> tuple[Decimal, Decimal]:
         """Return a scope's position before, and after the order and all open ones of its side."""
         before = self.standing.position(scope, self.proposal)
@@ -127,6 +96,16 @@ def _form(case: _Case) -> Iterator[Check]:
     priced = case.proposal.price is not None
     detail = "" if priced else f"a price of {case.spec.symbol} must be known, was none"
     yield Check(reason="NO_REFERENCE_PRICE", passed=priced, detail=detail)
+
+
+def _instrument_rules(case: _Case) -> Iterator[Check]:
+    if case.proposal.closing:
+        return  # what is held can be closed, whatever its size
+    quantity = None if case.quantity is None else case.quantity + case.proposal.filled
+    notional = None if quantity is None or case.price is None else quantity * case.price * case.proposal.multiplier
+    scope = Scope(ScopeKind.INSTRUMENT, case.spec.symbol)
+    for check in instrument_checks(case.proposal.rules, case.spec, quantity, notional):
+        yield replace(check, scope=scope, unit=check.unit or case.proposal.currency)
 
 
 def _states(case: _Case) -> Iterator[Check]:
@@ -225,38 +204,44 @@ def _bound(reason: str, limit: Decimal, value: Decimal, before: Decimal | None, 
 
 
 def _limits(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
-    if not _comparable(case, limits):
-        yield _no_rate(case, limits.currency)
+    unit = limits.currency or case.proposal.currency
+    if missing := _without_rate(case, limits, scope, unit):
+        yield _no_rate(case, missing, unit)
         limits = limits.without_amounts()
-    yield from _order_size(case, limits)
+    yield from _order_size(case, limits, unit)
     yield from _instrument(case, limits)
-    for check in (*_position(case, limits, scope), *_exposure(case, limits, scope)):
+    for check in (*_position(case, limits, scope, unit), *_exposure(case, limits, scope, unit)):
         # What only reduces a position is never denied by these.
         yield check if case.increases else replace(check, passed=True, detail="")
     yield from _pace(case, limits, scope)
-    yield from _losses(case, limits, scope)
+    yield from _losses(case, limits, scope, unit)
     yield from _prices(case, limits)
 
 
-def _comparable(case: _Case, limits: Limits) -> bool:
-    return not limits.amounts or limits.currency in ("", case.proposal.currency)
+def _without_rate(case: _Case, limits: Limits, scope: Scope, unit: str) -> list[str]:
+    """Return the currencies that limits of amounts are to be compared with and have no rate to theirs."""
+    if not (limits.amounts or limits.max_leverage is not None):
+        return []
+    concerned = {case.proposal.currency, *case.standing.currencies(scope, case.proposal.account_id)}
+    return sorted(each for each in concerned if case.standing.rate(each, unit) is None)
 
 
-def _no_rate(case: _Case, wanted: str) -> Check:
-    """There are no exchange rates: an amount in another currency cannot be judged, so what enlarges is denied."""
-    detail = f"the currency of {case.spec.symbol} must be {wanted} to be judged, was {case.proposal.currency}"
+def _no_rate(case: _Case, missing: Sequence[str], wanted: str) -> Check:
+    """An amount in another currency without a rate cannot be judged, so what enlarges is denied."""
+    pairs = ", ".join(f"{each}/{wanted} or {wanted}/{each}" for each in missing)
+    detail = f"a rate to {wanted} must be stored to judge by it ({pairs}), was none"
     passed = not case.increases
     return Check(reason="NO_EXCHANGE_RATE", passed=passed, detail="" if passed else detail)
 
 
-def _order_size(case: _Case, limits: Limits) -> Iterator[Check]:
+def _order_size(case: _Case, limits: Limits, unit: str) -> Iterator[Check]:
     price = case.price
     quantity = None if case.quantity is None else case.quantity + case.proposal.filled
     if limits.max_order_quantity is not None and quantity is not None:
         yield _bound("MAX_ORDER_QUANTITY", limits.max_order_quantity, quantity, None, "units")
     if limits.max_order_notional is not None and quantity is not None and price is not None:
-        value = quantity * price * case.proposal.multiplier
-        yield _bound("MAX_ORDER_NOTIONAL", limits.max_order_notional, value, None, case.proposal.currency)
+        value = quantity * case.worth(price, unit)
+        yield _bound("MAX_ORDER_NOTIONAL", limits.max_order_notional, value, None, unit)
 
 
 def _instrument(case: _Case, limits: Limits) -> Iterator[Check]:
@@ -279,21 +264,20 @@ def _instrument(case: _Case, limits: Limits) -> Iterator[Check]:
         yield Check(reason="SHORT_SELLING", passed=passed, value=case.after, unit="units", detail=detail)
 
 
-def _position(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
+def _position(case: _Case, limits: Limits, scope: Scope, unit: str) -> Iterator[Check]:
     before, after = case.position_after(scope)
     if limits.max_position_quantity is not None:
         yield _bound("MAX_POSITION_QUANTITY", limits.max_position_quantity, abs(after), abs(before), "units")
     if limits.max_position_notional is not None and case.price is not None:
-        worth = case.price * case.proposal.multiplier
-        bound, unit = limits.max_position_notional, case.proposal.currency
+        bound, worth = limits.max_position_notional, case.worth(case.price, unit)
         yield _bound("MAX_POSITION_NOTIONAL", bound, abs(after * worth), abs(before * worth), unit)
 
 
-def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
-    if case.price is None:
+def _exposure(case: _Case, limits: Limits, scope: Scope, unit: str) -> Iterator[Check]:
+    if case.price is None or not limits.bounds_exposure:
         return
-    unit, added = case.proposal.currency, case.signed * case.price * case.proposal.multiplier
-    rows = case.standing.exposed(scope)
+    added = case.signed * case.worth(case.price, unit)
+    rows = case.standing.exposed(scope, unit)
     waiting = sum((each.with_side(case.sign) for each in rows.values()), ZERO)
     net_before, net = abs(waiting), abs(waiting + added)
     # With open orders filled: beside the order those of its side, elsewhere the worse side.
@@ -304,7 +288,7 @@ def _exposure(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
         yield _bound("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, gross_before, unit)
     if limits.max_net_exposure is not None:
         yield _bound("MAX_NET_EXPOSURE", limits.max_net_exposure, net, net_before, unit)
-    equity = case.standing.equity(scope, case.proposal.account_id)
+    equity = case.standing.equity(scope, case.proposal.account_id, unit)
     if limits.max_leverage is not None and equity > 0:
         yield _bound("MAX_LEVERAGE", limits.max_leverage, gross / equity, gross_before / equity, "times equity")
 
@@ -319,16 +303,24 @@ def _pace(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
         yield _bound("MAX_ORDER_RATE", Decimal(burst), Decimal(recent + 1), None, f"orders in {window_s:g} s")
 
 
-def _losses(case: _Case, limits: Limits, scope: Scope) -> Iterator[Check]:
-    funds = case.standing.funds_of(scope, case.proposal.account_id)
+def _losses(case: _Case, limits: Limits, scope: Scope, unit: str) -> Iterator[Check]:
+    account_id = case.proposal.account_id
+    funds = case.standing.funds_of(scope, account_id)
     if funds is not None and case.increases:
-        yield from losses(limits, funds, case.proposal.currency)
+        yield from losses(limits, funds, case.standing.rate(case.standing.currency(account_id), unit), unit)
 
 
-def losses(limits: Limits, funds: Funds, currency: str) -> Iterator[Check]:
-    """Hold the losses of an account against the limits on them; one that is reached does not pass."""
-    if limits.max_daily_loss is not None:
-        yield _loss("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today, currency)
+def losses(limits: Limits, funds: Funds, rate: Decimal | None, unit: str) -> Iterator[Check]:
+    """Hold the losses of an account against the limits on them; one that is reached does not pass.
+
+    Args:
+        limits: The limits.
+        funds: The money of the account.
+        rate: What one unit of it is worth in the currency of the limits; None: not known, no amount is compared.
+        unit: That currency.
+    """
+    if limits.max_daily_loss is not None and rate is not None:
+        yield _loss("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today * rate, unit)
     if limits.max_drawdown is not None:
         yield _loss("MAX_DRAWDOWN", limits.max_drawdown, funds.drawdown, "of the highest equity")
 

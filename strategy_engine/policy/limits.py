@@ -111,9 +111,14 @@ class Limits:
         """Whether a bound is an amount of money."""
         return any(getattr(self, name) is not None for name in _AMOUNTS)
 
+    @property
+    def bounds_exposure(self) -> bool:
+        """Whether what all positions of the scope are worth is bounded."""
+        return not (self.max_gross_exposure is None and self.max_net_exposure is None and self.max_leverage is None)
+
     def without_amounts(self) -> Limits:
-        """Return the bounds that are no amounts of money."""
-        unset: dict[str, Any] = dict.fromkeys(_AMOUNTS)
+        """Return the bounds that are judged without an exchange rate."""
+        unset: dict[str, Any] = dict.fromkeys((*_AMOUNTS, "max_leverage"))
         return replace(self, **unset)
 
     @property
@@ -136,6 +141,11 @@ class Policy:
     policy_id: str
     scope: Scope
     limits: Limits
+
+
+def currencies_of(policies: Iterable[Policy]) -> set[str]:
+    """Return the currencies in which amounts are bounded."""
+    return {each.limits.currency for each in policies if each.limits.amounts and each.limits.currency}
 
 
 def pace_window_s(policies: Iterable[Policy]) -> float:

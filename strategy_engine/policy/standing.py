@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from quasar.model.orders import OrderSide, OrderSpec, OrderType
+from strategy_engine.policy.instrument_rules import InstrumentRules
 from strategy_engine.policy.limits import Scope, ScopeKind, TradingState
 
-ZERO = Decimal(0)
+ZERO, ONE = Decimal(0), Decimal(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class OpenOrder:
     reduce_only: bool = False
     price: Decimal = ZERO
     """What its rest is valued at: its limit, else its trigger, else the newest price when it was placed."""
+    multiplier: Decimal = ONE
+    """Value of one unit per point of price."""
     resting_price: Decimal | None = None
     """The price at which it stands in the book; None: it does not (a market order, a stop that waits)."""
 
@@ -113,7 +116,9 @@ class Proposal:
     price: Decimal | None
     """The reference price: the newest one that is known."""
     price_age_s: float = 0.0
-    multiplier: Decimal = Decimal(1)
+    multiplier: Decimal = ONE
+    rules: InstrumentRules = field(default_factory=InstrumentRules)
+    """What its broker holds orders of the instrument to."""
     commission: Decimal = ZERO
     """Estimated."""
     closing: bool = False
@@ -123,12 +128,12 @@ class Proposal:
 
     @property
     def quantity(self) -> Decimal | None:
-        """Units, above 0; None where a notional has no price to be divided by."""
+        """Units; a notional becomes as many as fit, 0 where it is too small; None where it has no price."""
         if self.spec.quantity is not None:
             return self.spec.quantity
         if self.spec.notional is None or not self.price:
             return None
-        return self.spec.notional / (self.price * self.multiplier)
+        return self.rules.floor(self.spec.notional / (self.price * self.multiplier))
 
     @property
     def work_price(self) -> Decimal | None:
@@ -149,6 +154,29 @@ class Standing:
     states: Mapping[Scope, TradingState] = field(default_factory=dict)
     recent_orders: Mapping[Scope, Sequence[float]] = field(default_factory=dict)
     """Seconds since each order of late, by scope."""
+    rates: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    """What one unit of the first currency is worth in the second."""
+
+    def rate(self, source: str, target: str) -> Decimal | None:
+        """Return what one unit of a currency is worth in another; None: not known. An untold one counts as the same."""
+        return ONE if source == target or not (source and target) else self.rates.get((source, target))
+
+    def currency(self, account_id: str) -> str:
+        """Return the currency of an account; empty: not told."""
+        return self.funds[account_id].currency if account_id in self.funds else ""
+
+    def currencies(self, scope: Scope, account_id: str) -> set[str]:
+        """Return the currencies of an account, and of those that hold or want something within a scope."""
+        keep = _within(scope)
+        rows: Iterable[Holding | OpenOrder] = (*self.holdings, *self.open_orders)
+        accounts = {one.account_id for one in rows if keep(one.account_id, one.instance_id, one.symbol)}
+        if scope.kind is ScopeKind.PLATFORM:
+            accounts |= self.funds.keys()
+        return {self.currency(each) for each in {*accounts, account_id}}
+
+    def worth(self, account_id: str, amount: Decimal, target: str) -> Decimal:
+        """Return an amount of an account's currency in one that there is a rate to; empty: as it is."""
+        return amount * (self.rate(self.currency(account_id), target) or ZERO)
 
     def position(self, scope: Scope, proposal: Proposal) -> Decimal:
         """Return what a scope holds of the symbol, signed."""
@@ -189,36 +217,37 @@ class Standing:
                 return one
         return None
 
-    def values(self, scope: Scope) -> dict[PositionKey, Decimal]:
-        """Return the market value of each position of a scope."""
+    def values(self, scope: Scope, currency: str = "") -> dict[PositionKey, Decimal]:
+        """Return the market value of each position of a scope, in a currency with rates to it; empty: its own."""
         keep = _within(scope)
         return {
-            (one.account_id, one.instance_id, one.symbol): one.value
+            (one.account_id, one.instance_id, one.symbol): self.worth(one.account_id, one.value, currency)
             for one in self.holdings
             if keep(one.account_id, one.instance_id, one.symbol)
         }
 
-    def exposed(self, scope: Scope) -> dict[PositionKey, Exposed]:
-        """Return the value of each position of a scope, with the open orders that may enlarge it."""
+    def exposed(self, scope: Scope, currency: str = "") -> dict[PositionKey, Exposed]:
+        """Return the value of each position of a scope with the open orders that may enlarge it, as `values` does."""
         keep = _within(scope)
-        found = {key: Exposed(value) for key, value in self.values(scope).items()}
+        found = {key: Exposed(value) for key, value in self.values(scope, currency).items()}
         for one in self.open_orders:
             if one.reduce_only or not keep(one.account_id, one.instance_id, one.symbol):
                 continue
             key = (one.account_id, one.instance_id, one.symbol)
-            before, worth = found.get(key, Exposed()), one.remaining * one.price
+            before = found.get(key, Exposed())
+            worth = self.worth(one.account_id, one.remaining * one.price * one.multiplier, currency)
             if one.remaining > 0:
                 found[key] = replace(before, bought=before.bought + worth)
             else:
                 found[key] = replace(before, sold=before.sold + worth)
         return found
 
-    def equity(self, scope: Scope, account_id: str) -> Decimal:
-        """Return the equity that a scope's leverage is measured by."""
+    def equity(self, scope: Scope, account_id: str, currency: str = "") -> Decimal:
+        """Return the equity that a scope's leverage is measured by, as `values` does."""
         if scope.kind is ScopeKind.PLATFORM:
-            return sum((each.equity for each in self.funds.values()), ZERO)
+            return sum((self.worth(name, each.equity, currency) for name, each in self.funds.items()), ZERO)
         found = self.funds_of(scope, account_id)
-        return found.equity if found else ZERO
+        return self.worth(account_id, found.equity, currency) if found else ZERO
 
     def funds_of(self, scope: Scope, account_id: str) -> Funds | None:
         """Return the money by which a scope's losses are measured: a strategy's own, else that of the account."""

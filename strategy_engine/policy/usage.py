@@ -74,6 +74,12 @@ class _Counter:
             unit=unit,
         )
 
+    def _unit(self) -> str | None:
+        """Return the currency that amounts are counted in; None: there is no rate to it from all that counts."""
+        unit = self._limits.currency or self._currency()
+        rates = [self._standing.rate(self._standing.currency(each), unit) for each in self._accounts()]
+        return None if None in rates else unit
+
     def _currency(self) -> str:
         known = sorted({self._currencies.get(account_id, "") for account_id in self._accounts()} - {""})
         return known[0] if len(known) == 1 else ""
@@ -87,7 +93,7 @@ class _Counter:
 
     def _positions(self) -> Iterator[Usage]:
         """Open orders count as if they were filled, the side that would make the position greater."""
-        limits, scope = self._limits, self._policy.scope
+        limits, scope, unit = self._limits, self._policy.scope, self._unit()
         if limits.max_position_quantity is None and limits.max_position_notional is None:
             return
         held = self._holdings()
@@ -98,21 +104,26 @@ class _Counter:
             about = Scope(ScopeKind.INSTRUMENT, symbol)
             if limits.max_position_quantity is not None:
                 yield self._usage("MAX_POSITION_QUANTITY", limits.max_position_quantity, after, "units", about)
-            if limits.max_position_notional is not None:
-                worth = after * own[0].price * own[0].multiplier
-                yield self._usage("MAX_POSITION_NOTIONAL", limits.max_position_notional, worth, self._currency(), about)
+            if limits.max_position_notional is not None and unit is not None:
+                rate = self._standing.rate(self._standing.currency(own[0].account_id), unit) or ZERO
+                worth = after * own[0].price * own[0].multiplier * rate
+                yield self._usage("MAX_POSITION_NOTIONAL", limits.max_position_notional, worth, unit, about)
 
     def _exposure(self) -> Iterator[Usage]:
-        limits, scope = self._limits, self._policy.scope
-        rows = self._standing.exposed(scope).values()
+        limits, scope, unit = self._limits, self._policy.scope, self._unit()
+        if unit is None or not limits.bounds_exposure:
+            return
+        rows = self._standing.exposed(scope, unit).values()
         gross = sum((each.worst for each in rows), ZERO)
         net = max(abs(sum((each.with_side(sign) for each in rows), ZERO)) for sign in (1, -1))
         if limits.max_gross_exposure is not None:
-            yield self._usage("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, self._currency())
+            yield self._usage("MAX_GROSS_EXPOSURE", limits.max_gross_exposure, gross, unit)
         if limits.max_net_exposure is not None:
-            yield self._usage("MAX_NET_EXPOSURE", limits.max_net_exposure, net, self._currency())
+            yield self._usage("MAX_NET_EXPOSURE", limits.max_net_exposure, net, unit)
         if limits.max_leverage is not None:
-            equity = sum((self._standing.funds[each].equity for each in self._accounts()), ZERO)
+            equity = sum(
+                (self._standing.worth(each, self._standing.funds[each].equity, unit) for each in self._accounts()), ZERO
+            )
             if equity > 0:
                 yield self._usage("MAX_LEVERAGE", limits.max_leverage, gross / equity, "ratio")
 
@@ -132,9 +143,10 @@ class _Counter:
             funds = self._standing.funds_of(self._policy.scope, account_id)
             assert funds is not None  # those of `accounts_of` are there
             about = Scope(ScopeKind.ACCOUNT, account_id)
-            if limits.max_daily_loss is not None:
-                unit = self._currencies.get(account_id, "")
-                yield self._usage("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today, unit, about)
+            unit = limits.currency or self._currencies.get(account_id, "")
+            rate = self._standing.rate(self._standing.currency(account_id), unit)
+            if limits.max_daily_loss is not None and rate is not None:
+                yield self._usage("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today * rate, unit, about)
             if limits.max_drawdown is not None:
                 yield self._usage("MAX_DRAWDOWN", limits.max_drawdown, funds.drawdown, "ratio", about)
 

@@ -34,7 +34,10 @@ class Exposure:
 
 
 def exposures(
-    held: Sequence[Held], orders: Sequence[StoredOrder], key: Callable[[Held | StoredOrder], str]
+    held: Sequence[Held],
+    orders: Sequence[StoredOrder],
+    key: Callable[[Held | StoredOrder], str],
+    multiplier: Callable[[str], Decimal],
 ) -> list[Exposure]:
     """Return the exposure of each group, greatest gross exposure first.
 
@@ -42,24 +45,33 @@ def exposures(
         held: Positions, valued.
         orders: Open orders; exits that are held with their entry count for nothing.
         key: Says which group a position or an order belongs to.
+        multiplier: Says what one unit of a symbol is worth per point of price.
     """
     working = [each for each in orders if each.status is not OrderStatus.HELD]
     names = sorted({key(each) for each in held} | {key(each) for each in working})
     found = [
-        exposure(name, [each for each in held if key(each) == name], [each for each in working if key(each) == name])
+        exposure(
+            name,
+            [each for each in held if key(each) == name],
+            [each for each in working if key(each) == name],
+            multiplier,
+        )
         for name in names
     ]
     return sorted(found, key=lambda each: -each.gross)
 
 
-def exposure(key: str, held: Sequence[Held], orders: Sequence[StoredOrder]) -> Exposure:
+def exposure(
+    key: str, held: Sequence[Held], orders: Sequence[StoredOrder], multiplier: Callable[[str], Decimal]
+) -> Exposure:
     """Return the exposure of positions and working orders together."""
     values = [each.market_value for each in held]
+    working = [each for each in orders if each.status is not OrderStatus.HELD]
     return Exposure(
         key=key,
         long=sum((value for value in values if value > 0), ZERO),
         short=-sum((value for value in values if value < 0), ZERO),
-        waiting=sum((_signed_value(each) for each in orders if each.status is not OrderStatus.HELD), ZERO),
+        waiting=sum((_signed_value(each) * multiplier(each.spec.symbol) for each in working), ZERO),
         positions=len({each.symbol for each in held if each.quantity}),
     )
 

@@ -16,7 +16,7 @@ from quasar.rpc.wellknown import timestamp, timestamp_ns
 from quasar_proto.strategy.v1 import backtest_pb2, order_pb2, trading_pb2
 from strategy_engine.rpc.values import decimal_message, document, message_of
 from strategy_engine.trading.orders import Account
-from strategy_engine.trading.quotes import Quote, grid_of
+from strategy_engine.trading.quotes import Quote, grid_of, instrument_rules_of
 
 PAPER: Final = "Paper"
 """Name of the broker that is part of the platform."""
@@ -115,19 +115,19 @@ def broker_message(account_ids: Sequence[str]) -> trading_pb2.Broker:
 
 def instrument_rules(symbol: str, quote: Quote, account: Account) -> trading_pb2.InstrumentRules:
     """Return what orders of an instrument on a paper account must keep to, as a message."""
-    facts, grid = quote.facts, grid_of(quote.facts)
+    facts, rules = quote.facts, instrument_rules_of(quote.facts)
     asset_class = parse_asset_class(facts.asset_class) if facts.asset_class else None
-    step = decimal_message(Decimal(1).scaleb(-grid.size_decimals))
     return trading_pb2.InstrumentRules(
         symbol=symbol,
         broker_symbol=symbol,
         asset_class=asset_class_to_proto(asset_class),
         exchange=facts.exchange,
         currency=facts.currency or account.currency,
-        price_tick=decimal_message(Decimal(1).scaleb(-grid.price_decimals)),
-        quantity_step=step,
-        min_quantity=step,
-        multiplier=decimal_message(Decimal(1)),
+        price_tick=decimal_message(rules.price_tick),
+        quantity_step=decimal_message(rules.quantity_step),
+        min_quantity=decimal_message(rules.min_quantity or rules.quantity_step),
+        min_notional=decimal_message(rules.min_notional),
+        multiplier=decimal_message(grid_of(facts).multiplier),
         shortable=market_rules(account).allow_short,
         tradable=True,
         order_types=[number for number in order_pb2.OrderType.values() if number],

@@ -11,7 +11,7 @@ from quasar.ops.actors import Actor
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import timestamp, timestamp_ns
 from quasar_proto.strategy.v1 import denial_pb2, order_pb2, policy_pb2
-from strategy_engine.policy.judgement import Check, Decision
+from strategy_engine.policy.decision import Check, Decision
 from strategy_engine.policy.limits import Scope, ScopeKind, TradingState, limits_of
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.policy.usage import Usage
@@ -105,18 +105,19 @@ def policy_message(row: PolicyRow) -> policy_pb2.Policy:
     )
 
 
-def state_message(row: StateRow, effective: StateRow) -> policy_pb2.TradingStateRecord:
-    """Return a trading state as a message, with the one that decides."""
+def state_message(row: StateRow, effective: StateRow, now: dt.datetime) -> policy_pb2.TradingStateRecord:
+    """Return a trading state as a message as it is now, with the one that decides."""
     return policy_pb2.TradingStateRecord(
         scope=scope_message(row.scope),
-        state=number_of(policy_pb2.TradingState, row.state.value, "TRADING_STATE_"),
-        effective_state=number_of(policy_pb2.TradingState, effective.state.value, "TRADING_STATE_"),
+        state=number_of(policy_pb2.TradingState, row.at(now).value, "TRADING_STATE_"),
+        effective_state=number_of(policy_pb2.TradingState, effective.at(now).value, "TRADING_STATE_"),
         effective_scope=scope_message(effective.scope),
         reason=row.reason,
         cause=number_of(denial_pb2.DenialReason, row.cause, "DENIAL_REASON_"),
         trigger=None if row.trigger is None else message_of(row.trigger, denial_pb2.Denial),
         actor=actor_message(row.actor),
-        set_time=timestamp(row.set_time) if row.actor or row.cause else None,
+        set_time=timestamp(row.set_time),
+        expire_time=timestamp(row.expire_time),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from quasar.rpc.ops.actors import calling_actor
 from quasar.rpc.wellknown import timestamp
 from quasar_proto.strategy.v1 import denial_pb2, policy_pb2, policy_service_pb2_grpc
 from quasar_proto.strategy.v1 import policy_service_pb2 as pb
-from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState, pace_window_s
+from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState, currencies_of, pace_window_s
 from strategy_engine.policy.usage import concerns, usages
 from strategy_engine.rpc.policy_messages import (
     decision_message,
@@ -37,6 +38,7 @@ from strategy_engine.rpc.policy_messages import (
     state_of,
     usage_message,
 )
+from strategy_engine.rpc.values import instant_of
 from strategy_engine.store.pages import Asked
 from strategy_engine.store.policy_table import PolicyRow, PolicyTable, StateRow
 from strategy_engine.trading.desk import TradingDesk
@@ -72,6 +74,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         actor = calling_actor()
         new = policy_row(request.policy, actor, self._clock.now())
         await self._known(request.policy.scope)
+        await self._require_rates(new)
         if request.validate_only:
             return pb.CreatePolicyResponse(policy=policy_message(new))
         async with self._table.database.transaction() as connection:
@@ -88,6 +91,29 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
                 )
             await self._record(connection, "PolicyCreated", stored, actor)
         return pb.CreatePolicyResponse(policy=policy_message(stored))
+
+    async def _require_rates(self, row: PolicyRow) -> None:
+        """Refuse a limit on losses that could not be compared with the worth of an account: it would never act."""
+        wanted = row.policy.limits
+        if not row.enabled or wanted.max_daily_loss is None:
+            return
+        for account_id, currency in sorted((await self._survey.currencies()).items()):
+            if not await self._concerns(row.scope, account_id) or await self._survey.rates.rate(
+                currency, wanted.currency
+            ):
+                continue
+            text = (
+                f"must be {currency}, the currency of account {account_id}, or one with a stored rate to it "
+                f"({wanted.currency}/{currency} or {currency}/{wanted.currency}), was {wanted.currency}"
+            )
+            raise InvalidArgument(
+                f"policy.limits.currency {text}.", violations=[FieldViolation("policy.limits.currency", text)]
+            )
+
+    async def _concerns(self, scope: Scope, account_id: str) -> bool:
+        if scope.kind is ScopeKind.STRATEGY:
+            return (await self._survey.accounts_of_instances()).get(scope.id) == account_id
+        return scope.kind is not ScopeKind.ACCOUNT or scope.id == account_id
 
     async def _record(self, connection: Any, kind: str, row: PolicyRow, actor: Actor, **more: Any) -> None:
         await self._events.record(
@@ -117,6 +143,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             _require_etag(asked.etag, former)
             merged = _merged(policy_message(former), asked, request.update_mask.paths)
             changed = replace(policy_row(merged, actor, self._clock.now()), create_time=former.create_time)
+            await self._require_rates(changed)
             if request.validate_only:
                 return pb.UpdatePolicyResponse(policy=policy_message(changed))
             stored = await self._table.update(connection, changed)
@@ -143,7 +170,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             scope, accounts = await self._known(request.scope), await self._survey.accounts_of_instances()
             policies = [each for each in policies if concerns(each, scope, accounts)]
         strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
-        standing = await self._survey.standing(strategies, pace_window_s(policies))
+        standing = await self._survey.standing(strategies, pace_window_s(policies), currencies_of(policies))
         found = usages(policies, standing, await self._survey.currencies())
         if request.HasField("min_ratio"):
             found = [each for each in found if each.ratio is None or each.ratio >= request.min_ratio]
@@ -171,7 +198,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         return scope
 
     async def _shown(self, scopes: Sequence[Scope]) -> list[policy_pb2.TradingStateRecord]:
-        states = {row.scope: row for row in await self._table.states()}
+        states = {row.scope: row for row in await self._table.states(self._clock.now())}
         owned = any(scope.kind is ScopeKind.STRATEGY for scope in scopes)
         accounts = await self._survey.accounts_of_instances() if owned else {}
         return [self._effective(scope, states, accounts) for scope in scopes]
@@ -179,18 +206,19 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     def _effective(
         self, scope: Scope, states: Mapping[Scope, StateRow], accounts: Mapping[str, str]
     ) -> policy_pb2.TradingStateRecord:
-        usual = StateRow(scope=scope, state=TradingState.ACTIVE, reason="", actor=None, set_time=self._clock.now())
+        now = self._clock.now()
+        usual = StateRow(scope=scope, state=TradingState.ACTIVE, reason="", actor=None, set_time=None)
         own = states.get(scope, usual)
         around = [PLATFORM]
         if scope.kind is ScopeKind.STRATEGY:
             around.append(Scope(ScopeKind.ACCOUNT, accounts.get(scope.id, "")))
         above = [states[each] for each in around if each in states]
-        return state_message(own, max([own, *above], key=lambda row: row.state.severity))
+        return state_message(own, max([own, *above], key=lambda row: row.at(now).severity), now)
 
     async def SetTradingState(self, request: pb.SetTradingStateRequest, context: Any) -> pb.SetTradingStateResponse:
         """Set the trading state of a scope; it holds for the next order."""
-        if request.HasField("expire_time"):
-            raise Unimplemented("expire_time must be left out in this build, was set.")
+        expire_time = instant_of(request, "expire_time")
+        _require_expiry(expire_time, state_of(request.state), self._clock.now())
         actor, scope = calling_actor(), await self._known(request.scope)
         new = StateRow(
             scope=scope,
@@ -198,6 +226,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             reason=request.reason,
             actor=actor,
             set_time=self._clock.now(),
+            expire_time=expire_time,
         )
         await self._states.set(new)
         cancelled = await self._states.withdraw(new) if request.cancel_open_orders else []
@@ -212,7 +241,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         """Return every trading state that was set, the strictest first."""
         if request.filter or request.order_by or request.page_token:
             raise Unimplemented("filter, order_by and page_token must be left out in this build, was set.")
-        shown = await self._shown([row.scope for row in await self._table.states()])
+        shown = await self._shown([row.scope for row in await self._table.states(self._clock.now())])
         return pb.ListTradingStatesResponse(trading_states=shown)
 
     async def CheckOrder(self, request: pb.CheckOrderRequest, context: Any) -> pb.CheckOrderResponse:
@@ -228,6 +257,18 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             raise Unimplemented(f"order_by must be time desc in this build, was {request.order_by}.")
         rows, following = await self._table.denials(request.filter, request.page_size, request.page_token)
         return pb.ListDenialsResponse(denials=[denial_record(row) for row in rows], next_page_token=following)
+
+
+def _require_expiry(expire_time: dt.datetime | None, state: TradingState, now: dt.datetime) -> None:
+    if expire_time is None:
+        return
+    text = ""
+    if state is TradingState.ACTIVE:
+        text = "must be left out with ACTIVE, which a scope returns to"
+    elif expire_time <= now:
+        text = f"must lie in the future, was {expire_time.isoformat()}"
+    if text:
+        raise InvalidArgument(f"expire_time {text}.", violations=[FieldViolation("expire_time", text)])
 
 
 def _same(one: PolicyRow, other: PolicyRow) -> bool:

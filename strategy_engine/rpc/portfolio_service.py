@@ -193,9 +193,10 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
             for each in await self._orders.open(scope.account_id)
             if scope.WhichOneof("scope") != "instance_id" or each.instance_id == scope.instance_id
         ]
+        worth_of = self._survey.multiplier
         return pb.GetExposureResponse(
-            rows=[_exposure({field: each.key}, each, equity) for each in exposures(held, orders, key)],
-            total=_exposure({}, exposure("", held, orders), equity),
+            rows=[_exposure({field: each.key}, each, equity) for each in exposures(held, orders, key, worth_of)],
+            total=_exposure({}, exposure("", held, orders, worth_of), equity),
             currency=portfolio.currency,
             time=portfolio.time,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
@@ -15,16 +17,17 @@ from quasar.model.bars import BarColumns
 from quasar.model.ticks import TickColumns
 from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
-from quasar.plugins.strategy import StrategyHandle
+from quasar.plugins.strategy import StrategyHandle, StrategyInput
 from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.plugin.v1 import strategy_pb2 as plugin
 from quasar_proto.strategy.v1 import strategy_pb2
-from strategy_engine.backtests.records import LogRecord
+from strategy_engine.backtests.records import LoadedSeries, LogRecord
 from strategy_engine.instances.instances import Begin, Said, Session, Shown
 from strategy_engine.rpc.backtest_process import strategy_input
 from strategy_engine.rpc.order_messages import fill_message, order_message, position_message
 from strategy_engine.rpc.record_messages import error_text
 from strategy_engine.rpc.values import document, instant_of, money_message
+from strategy_engine.trading.quotes import grid_of, instrument_rules_of
 
 _ANSWER_S: Final = 15.0
 
@@ -142,11 +145,18 @@ class RunSession:
             request.ticks.append(market_data_pb2.TickChunk.FromString(data))
 
 
+def _live_input(series: LoadedSeries) -> StrategyInput:
+    """Return a series as the process takes it, with the grid on which its orders are judged."""
+    grid, rules = grid_of(series.facts), instrument_rules_of(series.facts)
+    step = Decimal(1).scaleb(-grid.size_decimals)
+    return replace(strategy_input(series), price_tick=rules.price_tick, quantity_step=step, multiplier=grid.multiplier)
+
+
 def _start(begin: Begin) -> plugin.StartLiveRequest:
     request = plugin.StartLiveRequest(
         run_id=str(begin.run_id),
         mode=strategy_pb2.TRADING_MODE_PAPER,
-        series=[strategy_input(each).to_proto(number) for number, each in enumerate(begin.series, 1)],
+        series=[_live_input(each).to_proto(number) for number, each in enumerate(begin.series, 1)],
         positions=[position_message(each) for each in begin.positions],
         next_intent_number=begin.next_intent_number,
         seed=begin.seed,

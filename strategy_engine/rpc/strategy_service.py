@@ -315,12 +315,13 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         """Return a page of the round trips of a run, oldest entry first."""
         if request.filter or request.order_by:
             raise Unimplemented("filter and order_by must be left out in this build, was set.")
-        run_id = uuid.UUID(request.run_id)
-        await self._table.run(run_id)
+        run_id, records = uuid.UUID(request.run_id), self._desk.records
+        owner = (await self._table.run(run_id))["instance_id"]
         size, query = paging.page_size(request.page_size), ("ListRunTrades", request.run_id)
         key = paging.page_key(query, request.page_token)
         first = int(key[0]) if key else 0
-        trips = round_trips([each.fill for each in await self._desk.records.orders.fills_of_run(run_id)])
+        held = {each.symbol: each.multiplier for each in await records.accounts.positions("", owner, include_flat=True)}
+        trips = round_trips([each.fill for each in await records.orders.fills_of_run(run_id)], held)
         shown = trips[first : first + size]
         following = paging.page_token(query, (first + size,)) if len(trips) > first + size else ""
         valued = [replace(each, mark=self._desk.mark(each.entry.symbol)) for each in shown]

@@ -98,7 +98,7 @@ class OrderTable:
             spec.time_in_force.value,
             expires,
             spec.reduce_only,
-            dict(self._documents.spec(spec)),
+            dict(self._documents.spec(order.asked)),
             order.status.value,
             order.status_text,
             [dict(each) for each in order.denials],
@@ -161,6 +161,10 @@ class OrderTable:
             None if spec.expire_time_ns is None else from_ns(spec.expire_time_ns),
         )
         return self.order(row)
+
+    async def trail(self, connection: Any, client_order_id: str, trigger_price: Decimal) -> None:
+        """Keep how far the trigger of a trailing stop has come; no step of the order."""
+        await connection.execute(SQL["order_trail"], client_order_id, trigger_price)
 
     async def change_of(self, client_order_id: str, request_id: str) -> Any:
         """Return the document of the change that a request asked for, or None."""

@@ -26,19 +26,23 @@ select {key} as order_key, p.* from strategy.policies p where {filter} and {afte
 select * from strategy.policies where enabled order by policy_id;
 
 -- name: trading_state_put
-insert into strategy.trading_states (scope, scope_id, state, reason, set_at, set_by, cause, trigger) values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into strategy.trading_states (scope, scope_id, state, reason, set_at, set_by, cause, trigger, expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (scope, scope_id) do update
 set state = excluded.state, reason = excluded.reason, set_at = excluded.set_at, set_by = excluded.set_by, cause = excluded.cause,
-    trigger = excluded.trigger, revision = strategy.trading_states.revision + 1
+    trigger = excluded.trigger, expires_at = excluded.expires_at, revision = strategy.trading_states.revision + 1
 returning *;
 
 -- name: trading_state_lock
 select * from strategy.trading_states where scope = $1 and scope_id = $2 for update;
 
 -- name: trading_states
--- The strictest first.
+-- The strictest first; a state whose time is over ($1) counts as ACTIVE, whether or not that was written yet.
 select * from strategy.trading_states
-order by case state when 'HALTED' then 0 when 'REDUCE_ONLY' then 1 else 2 end, scope, scope_id;
+order by case when expires_at <= $1 then 2 when state = 'HALTED' then 0 when state = 'REDUCE_ONLY' then 1 else 2 end, scope, scope_id;
+
+-- name: trading_states_over
+select * from strategy.trading_states where expires_at <= $1 order by expires_at, scope, scope_id;
 
 -- name: loss_breaches
 select * from strategy.loss_breaches order by policy_id, account_id, reason;

@@ -14,7 +14,7 @@ from quasar.errors import NotFound, Resource
 from quasar.filters import Field, condition
 from quasar.ops.actors import Actor
 from quasar.ordering import OrderField
-from strategy_engine.policy.judgement import Check
+from strategy_engine.policy.decision import Check
 from strategy_engine.policy.limits import Policy, Scope, ScopeKind, TradingState, limits_of
 from strategy_engine.store.actors import actor_document, actor_of
 from strategy_engine.store.pages import Asked, Listing
@@ -75,11 +75,19 @@ class StateRow:
     reason: str
     actor: Actor | None
     """None: the engine."""
-    set_time: dt.datetime
+    set_time: dt.datetime | None
+    """None: it was never set."""
     cause: str = ""
     """The limit that made the engine set it, a name of the contract's `DenialReason`; empty: somebody set it."""
     trigger: Mapping[str, Any] | None = None
     """The numbers of that limit, in the JSON form of the contract's `Denial`."""
+    expire_time: dt.datetime | None = None
+    """From then on the scope is ACTIVE again; None: only when somebody sets it."""
+
+    def at(self, now: dt.datetime) -> TradingState:
+        """Return the state that holds at a time."""
+        over = self.expire_time is not None and self.expire_time <= now
+        return TradingState.ACTIVE if over else self.state
 
 
 BreachKey = tuple[str, str, str]
@@ -154,6 +162,7 @@ class PolicyTable:
             actor_document(state.actor),
             state.cause,
             None if state.trigger is None else dict(state.trigger),
+            state.expire_time,
         )
         return _state(row)
 
@@ -162,9 +171,13 @@ class PolicyTable:
         row = await connection.fetchrow(SQL["trading_state_lock"], scope.kind.value, scope.id)
         return None if row is None else _state(row)
 
-    async def states(self) -> list[StateRow]:
-        """Return every trading state that was set, the strictest first."""
-        return [_state(row) for row in await self.database.fetch(SQL["trading_states"])]
+    async def states(self, now: dt.datetime) -> list[StateRow]:
+        """Return every trading state that was set, the strictest at a time first; `StateRow.at` says what holds."""
+        return [_state(row) for row in await self.database.fetch(SQL["trading_states"], now)]
+
+    async def states_over(self, now: dt.datetime) -> list[StateRow]:
+        """Return the trading states whose time is over and that have not been taken back yet."""
+        return [_state(row) for row in await self.database.fetch(SQL["trading_states_over"], now)]
 
     async def breaches(self) -> dict[BreachKey, Breach]:
         """Return the limits on losses that are reached."""
@@ -258,4 +271,5 @@ def _state(row: Any) -> StateRow:
         set_time=row["set_at"],
         cause=row["cause"],
         trigger=row["trigger"],
+        expire_time=row["expires_at"],
     )

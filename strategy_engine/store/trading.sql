@@ -62,6 +62,9 @@ set status = $2, status_text = $3, quantity = coalesce($4, quantity), limit_pric
 where client_order_id = $1
 returning *;
 
+-- name: order_trail
+update strategy.orders set trigger_price = $2 where client_order_id = $1 and final_at is null;
+
 -- name: orders_recent
 -- Orders and changes of orders of late ($2) with their age in seconds.
 select account_id, coalesce(instance_id, '') as instance_id, symbol, extract(epoch from $1::timestamptz - created_at)::float8 as age
@@ -96,7 +99,7 @@ insert into strategy.positions (
 )
 values ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $9)
 on conflict (account_id, instance_id, symbol) do update
-set quantity = excluded.quantity, average_price = excluded.average_price, mark_price = excluded.mark_price, marked_at = excluded.marked_at,
+set quantity = excluded.quantity, average_price = excluded.average_price, multiplier = excluded.multiplier, mark_price = excluded.mark_price, marked_at = excluded.marked_at,
     realised_pnl = excluded.realised_pnl, commission = excluded.commission, opened_at = excluded.opened_at,
     updated_at = excluded.updated_at, revision = strategy.positions.revision + 1;
 
@@ -161,6 +164,14 @@ order by
         else 6 end,
     substring(s.interval from '^[0-9.]+')::numeric, s.interval, s.provider
 limit 1;
+
+-- name: instrument_rules
+-- What providers say of instruments; 0 stands for nothing said.
+select c.name as provider, a.symbol, nullif(a.price_increment, 0) as price_tick, nullif(a.size_increment, 0) as quantity_step,
+    nullif(a.minimum_size, 0) as min_quantity, nullif(a.minimum_notional, 0) as min_notional, nullif(a.multiplier, 0) as multiplier
+from unnest($1::text[], $2::text[]) as asked (provider, symbol)
+join registry.code_registry c on c.kind = 'provider' and c.name = asked.provider
+join registry.assets a on a.code_id = c.code_id and a.symbol = asked.symbol;
 
 -- name: trading_notify
 select pg_notify('strategy_changed', $1);

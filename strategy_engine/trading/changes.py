@@ -9,7 +9,7 @@ from quasar.errors import EtagMismatch, FailedPrecondition, Resource
 from quasar.model.instants import from_ns
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderChange, OrderSpec
-from strategy_engine.policy.judgement import Check, Decision
+from strategy_engine.policy.decision import Check, Decision
 from strategy_engine.policy.limits import Scope, ScopeKind
 from strategy_engine.policy.standing import ZERO
 from strategy_engine.trading.orders import Document, StoredOrder

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from quasar.errors import PolicyDenied, Resource
-from strategy_engine.policy.judgement import Check
+from strategy_engine.policy.decision import Check
 from strategy_engine.trading.orders import Document, StoredOrder
 
 _MOST_BYTES: Final = 2500

@@ -22,15 +22,16 @@ from quasar.errors import (
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType, client_order_id
 from quasar.ops.actors import Actor
-from strategy_engine.policy.judgement import Decision, judge
-from strategy_engine.policy.limits import pace_window_s
+from strategy_engine.policy.decision import Decision
+from strategy_engine.policy.judgement import judge
+from strategy_engine.policy.limits import currencies_of, pace_window_s
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
 from strategy_engine.trading import changes
 from strategy_engine.trading.denials import denial_document
 from strategy_engine.trading.floor import PaperFloor
 from strategy_engine.trading.orders import ENGINE, Changed, NewOrder, Outcome, StatusOutcome, StoredOrder
-from strategy_engine.trading.quotes import Quote, Quotes
+from strategy_engine.trading.quotes import Quote, Quotes, grid_of, instrument_rules_of
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
 
@@ -111,14 +112,14 @@ class TradingDesk:
         """
         proposal = replace(await self._proposal(account_id, instance_id, spec), closing=closing)
         policies = await self.records.policies.enabled()
-        standing = await self._survey.standing([instance_id], pace_window_s(policies))
+        standing = await self._survey.standing([instance_id], pace_window_s(policies), currencies_of(policies))
         return judge(proposal, standing, policies), proposal
 
     async def _proposal(self, account_id: str, instance_id: str, spec: OrderSpec) -> Proposal:
         account = await self.records.accounts.get(account_id)
         quote = await self._quotes.get(spec.symbol)
         age = (self._clock.time_ns() - quote.time_ns) / 1e9 if quote and quote.time_ns else 0.0
-        return Proposal(
+        proposal = Proposal(
             account_id=account_id,
             instance_id=instance_id,
             spec=spec,
@@ -127,6 +128,9 @@ class TradingDesk:
             price=quote.price if quote else None,
             price_age_s=max(0.0, age),
         )
+        if quote is None:
+            return proposal
+        return replace(proposal, multiplier=grid_of(quote.facts).multiplier, rules=instrument_rules_of(quote.facts))
 
     async def judge_change(self, order: StoredOrder, change: OrderChange) -> tuple[Decision, Proposal]:
         """Judge a change of an order: what would be left of it as if it were new, without the order as it is."""
@@ -137,7 +141,7 @@ class TradingDesk:
             return denial, proposal
         proposal = replace(proposal, filled=order.filled_quantity)
         policies = await self.records.policies.enabled()
-        standing = await self._survey.standing([order.instance_id], pace_window_s(policies))
+        standing = await self._survey.standing([order.instance_id], pace_window_s(policies), currencies_of(policies))
         others = [each for each in standing.open_orders if each.client_order_id != order.client_order_id]
         return judge(proposal, replace(standing, open_orders=others), policies), proposal
 
@@ -223,9 +227,13 @@ class TradingDesk:
     def _recorded(self, new: NewOrder, decision: Decision, proposal: Proposal) -> StoredOrder:
         denied = bool(decision.denials)
         text = "; ".join(check.detail or check.reason for check in decision.denials)
+        spec = new.spec
+        if spec.notional is not None and not denied:
+            spec = replace(spec, notional=None, quantity=decision.quantity)
         order = recorded(
             new,
             self._clock.now(),
+            spec=spec,
             currency=proposal.currency,
             reference_price=proposal.price,
             status=OrderStatus.DENIED if denied else OrderStatus.PENDING_NEW,
@@ -358,9 +366,9 @@ def _exits(order: StoredOrder) -> list[StoredOrder]:
             side=order.spec.side.opposite,
             type=OrderType.TRAILING_STOP if terms.trailing else kind,
             quantity=order.spec.quantity,
-            notional=order.spec.notional,
             limit_price=terms.price if leg == 2 else terms.limit_price,
             trigger_price=terms.price if leg == 1 else None,
+            trailing_offset=terms.offset if terms.trailing else None,
             time_in_force=bracket.exit_time_in_force,
             reduce_only=True,
             tag=order.spec.tag,
@@ -370,6 +378,7 @@ def _exits(order: StoredOrder) -> list[StoredOrder]:
                 order,
                 client_order_id=_leg_id(order, leg),
                 spec=spec,
+                asked=spec,
                 status=OrderStatus.HELD,
                 leg=leg,
                 parent_client_order_id=order.client_order_id,

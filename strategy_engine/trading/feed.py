@@ -187,9 +187,8 @@ class LiveFeed:
             _log.warning("a strategy lags behind live data", waited_s=_LAG_S)
 
     async def _take(self, envelope: Envelope) -> None:
-        for facts in envelope.series:
-            if facts.interval:
-                self._quotes.learn(facts)
+        if named := [facts for facts in envelope.series if facts.interval]:
+            await self._quotes.learn(named)
         for instant in envelope.instants:
             for tick in instant.ticks:
                 if tick.price is not None:

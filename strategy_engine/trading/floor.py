@@ -75,11 +75,15 @@ class PaperFloor:
 
     def on_bars(self, bars: Sequence[LiveBar]) -> list[Outcome]:
         """Work the orders of all accounts on bars that closed at one instant."""
-        return [outcome for account in self._open.values() for outcome in account.on_bars(bars)]
+        return [outcome for account in self._open.values() for outcome in account.on_bars(bars)] + self._trailed()
 
     def on_ticks(self, ticks: Iterable[LiveTick]) -> list[Outcome]:
         """Work the orders of all accounts on ticks."""
-        return [outcome for tick in ticks for account in self._open.values() for outcome in account.on_tick(tick)]
+        outcomes = [outcome for tick in ticks for account in self._open.values() for outcome in account.on_tick(tick)]
+        return outcomes + self._trailed()
+
+    def _trailed(self) -> list[Outcome]:
+        return [outcome for account in self._open.values() for outcome in account.trailed()]
 
     async def _account(self, account_id: str, symbol: str, without: StoredOrder | None = None) -> PaperAccount:
         found = self._open.get(account_id)
@@ -97,16 +101,25 @@ class PaperFloor:
             if own not in (order.client_order_id, order.parent_client_order_id) or not own
         ]
         symbols = {symbol, *(each.symbol for each in held), *(order.spec.symbol for order in orders)}
-        grids = {name: await self._grid(name) for name in sorted(symbols)}
+        # A position keeps the multiplier that it was opened with, as its row does.
+        opened = {each.symbol: each.multiplier for each in held}
+        grids = {name: await self._grid(name, opened.get(name)) for name in sorted(symbols)}
         rules = replace(self._read_rules(account), cash=max(account.cash, ZERO))
         made = PaperAccount(account_id, rules, grids)
         for name in grids:
             quote = self._quotes.known(name)
             if quote is not None and quote.price is not None:
                 made.mark(name, float(quote.price))
-        made.restore(held, orders, account.cash)
+        made.restore(held, orders, account.cash, await self._entries(orders))
         return made
 
-    async def _grid(self, symbol: str) -> Grid:
+    async def _entries(self, orders: Sequence[StoredOrder]) -> dict[str, StoredOrder]:
+        """Return by id the entries of exits, ended or not."""
+        names = {each.parent_client_order_id for each in orders if each.parent_client_order_id}
+        found = await self._orders.find_all(sorted(names)) if names else []
+        return {each.client_order_id: each for each in found}
+
+    async def _grid(self, symbol: str, multiplier: Decimal | None) -> Grid:
         quote = await self._quotes.get(symbol)
-        return grid_of(quote.facts) if quote else Grid(price_decimals=8, size_decimals=8)
+        grid = grid_of(quote.facts) if quote else Grid(price_decimals=8, size_decimals=8)
+        return grid if multiplier is None else replace(grid, multiplier=multiplier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import asyncpg
@@ -11,8 +11,9 @@ import asyncpg
 from quasar import logs
 from quasar.clock import Clock
 from quasar.errors import QuasarError
-from strategy_engine.policy.judgement import Check, losses
-from strategy_engine.policy.limits import LossAction, Policy, Scope, ScopeKind, TradingState
+from strategy_engine.policy.decision import Check
+from strategy_engine.policy.judgement import losses
+from strategy_engine.policy.limits import LossAction, Policy, Scope, ScopeKind, TradingState, currencies_of
 from strategy_engine.store.policy_table import Breach, BreachKey, PolicyTable, StateRow
 from strategy_engine.trading.closing import close_positions
 from strategy_engine.trading.denials import denial_document
@@ -44,6 +45,8 @@ class LossGuard:
         self._states = states
         self._clock = clock
         self._new_id = new_id
+        self._unmeasured: set[tuple[str, str]] = set()
+        """Policies and accounts without a rate between their currencies, which was logged."""
 
     async def run(self) -> None:
         """Guard until cancelled; while the database is away there is nothing to guard with."""
@@ -83,19 +86,31 @@ class LossGuard:
                 await self._act(policy, breach, check)
                 await self._policies.end_breach(breach, self._clock.now())
 
-    async def _reached(self, policies: Iterable[Policy]) -> AsyncIterator[tuple[BreachKey, tuple[Policy, Check]]]:
+    async def _reached(self, policies: Sequence[Policy]) -> AsyncIterator[tuple[BreachKey, tuple[Policy, Check]]]:
         strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
         # Between a fill's cash and its position anything would look like a loss: no order moves meanwhile.
         async with self._desk.turn:
-            standing = await self._survey.standing(strategies)
+            standing = await self._survey.standing(strategies, currencies=currencies_of(policies))
         for policy in policies:
             for account_id in standing.accounts_of(policy.scope):
                 funds = standing.funds_of(policy.scope, account_id)
                 if funds is None:
                     continue
-                for check in losses(policy.limits, funds, standing.funds[account_id].currency):
+                own = standing.currency(account_id)
+                unit = policy.limits.currency or own
+                rate = standing.rate(own, unit)
+                self._note_rate(policy, account_id, missing=rate is None)
+                for check in losses(policy.limits, funds, rate, unit):
                     if not check.passed:
                         yield (policy.policy_id, account_id, check.reason), (policy, check)
+
+    def _note_rate(self, policy: Policy, account_id: str, *, missing: bool) -> None:
+        """Say once that a loss cannot be measured; meanwhile orders that enlarge are denied."""
+        key = (policy.policy_id, account_id)
+        if missing and key not in self._unmeasured:
+            wanted = policy.limits.currency
+            _log.error("a loss has no exchange rate", policy_id=key[0], account_id=account_id, currency=wanted)
+        (self._unmeasured.add if missing else self._unmeasured.discard)(key)
 
     async def _act(self, policy: Policy, breach: Breach, check: Check) -> None:
         scope, action = policy.scope, policy.limits.loss_action

@@ -127,6 +127,8 @@ class FillOutcome:
 
     client_order_id: str
     fill: Fill
+    multiplier: Decimal = Decimal(1)
+    """Of the instrument."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,15 @@ class StatusOutcome:
     """What a change made of the end of a GTD order; None: it was not changed."""
 
 
-Outcome = FillOutcome | StatusOutcome
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailOutcome:
+    """The trigger of a trailing stop followed the price; nobody but the row is told."""
+
+    client_order_id: str
+    trigger_price: Decimal
+
+
+Outcome = FillOutcome | StatusOutcome | TrailOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 
 from quasar.engine.grid import Grid, scaled
 from quasar.engine.live import LiveBar, LiveTick, OrderName
@@ -28,7 +29,15 @@ from quasar.model.orders import (
     PlaceIntent,
     ReplaceIntent,
 )
-from strategy_engine.trading.orders import ZERO, FillOutcome, Held, Outcome, StatusOutcome, StoredOrder
+from strategy_engine.trading.orders import (
+    ZERO,
+    FillOutcome,
+    Held,
+    Outcome,
+    StatusOutcome,
+    StoredOrder,
+    TrailOutcome,
+)
 
 
 class PaperAccount:
@@ -48,8 +57,21 @@ class PaperAccount:
         """Value a symbol at its newest price, before the first bar or tick of it comes."""
         self._broker.ledger.books[symbol].mark = price
 
-    def restore(self, held: Sequence[Held], orders: Sequence[StoredOrder], cash: Decimal) -> None:
-        """Take over cash, positions and open orders; nothing is told, for all of it is known."""
+    def restore(
+        self,
+        held: Sequence[Held],
+        orders: Sequence[StoredOrder],
+        cash: Decimal,
+        entries: Mapping[str, StoredOrder] = MappingProxyType({}),
+    ) -> None:
+        """Take over cash, positions and open orders; nothing is told, for all of it is known.
+
+        Args:
+            held: What is held.
+            orders: Those that work.
+            cash: What is there.
+            entries: By id, the orders whose exits are among `orders` though they have ended themselves.
+        """
         ledger = self._broker.ledger
         ledger.cash = scaled(cash, ledger.money_decimals)
         quantities: dict[str, tuple[Decimal, Decimal]] = {}
@@ -70,7 +92,7 @@ class PaperAccount:
                 exits = [one for one in children.values() if one.parent_client_order_id == order.client_order_id]
                 self._readmit(order, exits)
             elif child.parent_client_order_id not in open_parents and child.status is not OrderStatus.HELD:
-                self._readmit(_alone(child), ())
+                self._readmit(_alone(child, entries.get(child.parent_client_order_id)), ())
 
     def _readmit(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> None:
         if order.remaining > 0 or order.spec.notional is not None:
@@ -151,6 +173,14 @@ class PaperAccount:
         """Work the orders of a symbol on one tick."""
         return self._told(self._broker.on_tick(tick))
 
+    def trailed(self) -> list[Outcome]:
+        """Return how far triggers of trailing stops have come since the last call."""
+        return [
+            TrailOutcome(client_order_id=client_order_id, trigger_price=price)
+            for name, price in self._broker.moved_triggers().items()
+            if (client_order_id := self._names.get(name))
+        ]
+
     def _told(self, events: Sequence[PaperEvent]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for event in events:
@@ -158,7 +188,8 @@ class PaperAccount:
                 name, fill = event
                 if client_order_id := self._names.get(name):
                     own = dataclasses.replace(fill, client_order_id=client_order_id)
-                    outcomes.append(FillOutcome(client_order_id=client_order_id, fill=own))
+                    multiplier = self.grids[fill.symbol].multiplier
+                    outcomes.append(FillOutcome(client_order_id=client_order_id, fill=own, multiplier=multiplier))
             elif client_order_id := self._names.get((event.intent_number, event.leg)):
                 before = self._filled.get(client_order_id, ZERO)
                 quantity = None if event.quantity is None or not event.quantity else event.quantity + before
@@ -178,19 +209,32 @@ class PaperAccount:
 def _triggered(order: StoredOrder) -> OrderSpec:
     """Return the terms by which an order works on: one that was triggered before a restart needs no second trigger."""
     spec = order.spec
-    if spec.type not in TRIGGER_TYPES or not (order.status is OrderStatus.TRIGGERED or order.filled_quantity):
+    waits = spec.type in TRIGGER_TYPES or spec.type is OrderType.TRAILING_STOP
+    if not waits or not (order.status is OrderStatus.TRIGGERED or order.filled_quantity):
         return spec
     kind = OrderType.LIMIT if spec.limit_price is not None else OrderType.MARKET
     return dataclasses.replace(spec, type=kind, trigger_price=None, trailing_offset=None, trailing_ratio=None)
 
 
-def _alone(child: StoredOrder) -> StoredOrder:
+def _alone(child: StoredOrder, entry: StoredOrder | None) -> StoredOrder:
     """Return an exit whose entry is filled as an order of its own, still linked with the other exit."""
     spec = dataclasses.replace(
         child.spec,
+        trailing_offset=_distance(child, entry),
         reduce_only=True,
         bracket=None,
         group=child.parent_client_order_id,
         group_contingency=Contingency.OUO,
     )
     return dataclasses.replace(child, spec=spec)
+
+
+def _distance(child: StoredOrder, entry: StoredOrder | None) -> Decimal | None:
+    """Return how far behind the price an exit follows: an amount, also where it was given as a ratio of the entry."""
+    bracket = entry.spec.bracket if entry is not None else None
+    if child.spec.type is not OrderType.TRAILING_STOP or entry is None or bracket is None or bracket.stop_loss is None:
+        return child.spec.trailing_offset
+    leg = bracket.stop_loss
+    if leg.offset_ratio is None or entry.average_fill_price is None:
+        return leg.offset
+    return leg.offset_ratio * entry.average_fill_price

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
 from quasar.clock import Clock
-from quasar.engine.grid import Grid
+from quasar.engine.grid import Grid, decimals_of
 from quasar.errors import NotFound, ServiceUnavailable
-from strategy_engine.backtests.records import LoadedSeries, SeriesFacts, WantedSeries
+from strategy_engine.backtests.records import LoadedSeries, NewestBars, SeriesFacts, WantedSeries
+from strategy_engine.policy.instrument_rules import InstrumentRules
 
 _FINE: Final = frozenset({"crypto", "currency"})
 _PRICE_DECIMALS: Final = 8
@@ -21,6 +22,8 @@ FindSeries = Callable[[str], Awaitable[WantedSeries | None]]
 """Returns the series that prices a symbol; None: nothing is stored of it."""
 Newest = Callable[[WantedSeries], Awaitable[LoadedSeries]]
 """Returns a series with its newest closed bar."""
+Describe = Callable[[Sequence[SeriesFacts]], Awaitable[Sequence[SeriesFacts]]]
+"""Returns what is known of series with what the registry has of their instruments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +36,49 @@ class Quote:
 
 
 def grid_of(facts: SeriesFacts) -> Grid:
-    """Return where prices and sizes lie: as the DataHub says, else as the process of a strategy has it."""
+    """Return where prices and sizes lie: as the registry or the DataHub say, else what is usual."""
     fine = facts.asset_class.lower() in _FINE
     sizes = facts.size_decimals if facts.size_decimals is not None else (8 if fine else 0)
     prices = facts.price_decimals if facts.price_decimals is not None else _PRICE_DECIMALS
-    return Grid(price_decimals=prices, size_decimals=sizes)
+    if facts.price_tick is not None:
+        prices = decimals_of(facts.price_tick)
+    return Grid(
+        price_decimals=prices,
+        size_decimals=sizes if facts.quantity_step is None else decimals_of(facts.quantity_step),
+        price_tick=1 if facts.price_tick is None else int(facts.price_tick.scaleb(prices)),
+        multiplier=facts.multiplier or Decimal(1),
+    )
+
+
+def instrument_rules_of(facts: SeriesFacts) -> InstrumentRules:
+    """Return what orders are held to: what is said of the instrument, else where its prices and sizes lie."""
+    grid = grid_of(facts)
+    return InstrumentRules(
+        price_tick=Decimal(grid.price_tick).scaleb(-grid.price_decimals),
+        quantity_step=facts.quantity_step or Decimal(1).scaleb(-grid.size_decimals),
+        min_quantity=facts.min_quantity,
+        min_notional=facts.min_notional,
+    )
 
 
 class Quotes:
     """Knows the newest prices: from the live feed, and from stored bars for what is not fed."""
 
-    def __init__(self, find: FindSeries, newest: Newest, clock: Clock) -> None:
-        """Ask `find` and `newest` for instruments that are not known yet, or not fed."""
+    def __init__(self, find: FindSeries, newest: Newest, describe: Describe, clock: Clock) -> None:
+        """Ask `find` and `newest` for instruments that are not known yet or not fed, `describe` for their rules."""
         self._find = find
         self._newest = newest
+        self._describe = describe
         self._clock = clock
         self._quotes: dict[str, Quote] = {}
         self._looked: dict[str, float] = {}
         """When a price was told or looked up last, on the monotonic clock."""
 
-    def learn(self, facts: SeriesFacts) -> None:
-        """Take in what is known of an instrument."""
-        former = self._quotes.get(facts.name)
-        self._quotes[facts.name] = Quote(facts, former.price if former else None, former.time_ns if former else 0)
+    async def learn(self, found: Sequence[SeriesFacts]) -> None:
+        """Take in what is known of instruments."""
+        for facts in await self._describe(found):
+            former = self._quotes.get(facts.name)
+            self._quotes[facts.name] = Quote(facts, former.price if former else None, former.time_ns if former else 0)
 
     def tell(self, symbol: str, price: float, time_ns: int) -> None:
         """Take in a price; an older one than is known changes nothing."""
@@ -90,8 +113,23 @@ class Quotes:
             loaded = await self._newest(wanted)
         except (NotFound, ServiceUnavailable):
             return quote
-        self.learn(loaded.facts)
+        await self.learn([loaded.facts])
         if len(loaded.bars):
             times = loaded.bars.close_time_ns if loaded.bars.close_time_ns is not None else loaded.bars.open_time_ns
             self.tell(loaded.facts.name, float(loaded.bars.close[-1]), int(times[-1]))
         return self._quotes.get(symbol)
+
+
+class DescribedBars:
+    """Newest bars of series, with what the registry has of their instruments."""
+
+    def __init__(self, bars: NewestBars, describe: Describe) -> None:
+        """Read `bars`, and ask `describe` for the rest."""
+        self._bars = bars
+        self._describe = describe
+
+    async def newest(self, wanted: Sequence[WantedSeries], count: int) -> list[LoadedSeries]:
+        """Return the newest closed bars of each series; see `NewestBars.newest`."""
+        found = await self._bars.newest(wanted, count)
+        facts = await self._describe([each.facts for each in found])
+        return [LoadedSeries(each.wanted, known, each.bars) for each, known in zip(found, facts, strict=True)]

@@ -12,7 +12,7 @@ from quasar.model.instants import from_ns
 from quasar.model.order_states import OrderStatus
 from quasar.ops.actors import Actor
 from quasar.ops.events import Events, Severity
-from strategy_engine.policy.judgement import Check
+from strategy_engine.policy.decision import Check
 from strategy_engine.store.account_table import AccountTable
 from strategy_engine.store.cash_table import CashTable, Movement
 from strategy_engine.store.order_table import OrderTable
@@ -28,6 +28,7 @@ from strategy_engine.trading.orders import (
     StatusOutcome,
     StoredFill,
     StoredOrder,
+    TrailOutcome,
     booked,
 )
 
@@ -77,6 +78,9 @@ class TradeRecords:
         changed: list[Changed] = []
         async with self.orders.database.transaction() as connection:
             for outcome in outcomes:
+                if isinstance(outcome, TrailOutcome):
+                    await self.orders.trail(connection, outcome.client_order_id, outcome.trigger_price)
+                    continue
                 one = (
                     await self._fill(connection, outcome, now)
                     if isinstance(outcome, FillOutcome)
@@ -116,6 +120,8 @@ class TradeRecords:
         )
         time = from_ns(outcome.fill.fill_time_ns)
         before = await self.accounts.lock_position(connection, key)
+        if not before.quantity:
+            before = replace(before, multiplier=outcome.multiplier)
         after = booked(before, outcome.fill, time)
         # The same fill told twice has the same id: it begins where the order was filled to before.
         fill = replace(

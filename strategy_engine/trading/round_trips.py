@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 
 from quasar.model.instants import from_ns
 from quasar.model.orders import Fill, OrderSide
@@ -32,6 +33,8 @@ class RoundTrip:
 
     mark: Decimal | None = None
     """What an open one is valued at; None: not known."""
+    multiplier: Decimal = Decimal(1)
+    """Value of one unit per point of price."""
 
     @property
     def gross_profit(self) -> Decimal:
@@ -39,7 +42,7 @@ class RoundTrip:
         price = self.mark if self.exit is None else self.exit.price
         if price is None:
             return ZERO
-        gain = (price - self.entry.price) * self.quantity
+        gain = (price - self.entry.price) * self.quantity * self.multiplier
         return gain if self.long else -gain
 
     @property
@@ -56,7 +59,7 @@ class RoundTrip:
     @property
     def return_ratio(self) -> float:
         """Net profit as a ratio of what was entered."""
-        entered = self.quantity * self.entry.price
+        entered = self.quantity * self.entry.price * self.multiplier
         return float(self.net_profit / entered) if entered else 0.0
 
     @property
@@ -72,12 +75,13 @@ class _Lot:
     left: Decimal
 
 
-def round_trips(fills: Iterable[Fill]) -> list[RoundTrip]:
+def round_trips(fills: Iterable[Fill], multipliers: Mapping[str, Decimal] = MappingProxyType({})) -> list[RoundTrip]:
     """Return the round trips of fills, oldest entry first.
 
     Args:
         fills: In the order they happened. What closes a position that was held before the first of them makes no
             round trip, for its entry is not among them.
+        multipliers: What one unit of a symbol is worth per point of price, where that is not 1.
     """
     lots: dict[str, deque[_Lot]] = {}
     found: list[tuple[int, Fill, Fill | None, Decimal]] = []
@@ -98,7 +102,13 @@ def round_trips(fills: Iterable[Fill]) -> list[RoundTrip]:
     # Stable: the exits of one entry stay in the order in which they came.
     ordered = sorted(found, key=lambda each: each[0])
     return [
-        RoundTrip(number=number, entry=entry, exit=left_by, quantity=quantity)
+        RoundTrip(
+            number=number,
+            entry=entry,
+            exit=left_by,
+            quantity=quantity,
+            multiplier=multipliers.get(entry.symbol, Decimal(1)),
+        )
         for number, (_, entry, left_by, quantity) in enumerate(ordered, 1)
     ]
 

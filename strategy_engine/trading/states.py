@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
+import asyncpg
+
+from quasar import logs
+from quasar.clock import Clock
+from quasar.errors import QuasarError
 from quasar.ops.events import Events, Severity
 from strategy_engine.policy.limits import Scope, ScopeKind, TradingState
 from strategy_engine.store.policy_table import PolicyTable, StateRow
@@ -14,29 +20,60 @@ from strategy_engine.trading.orders import ZERO, Held, StoredOrder
 from strategy_engine.trading.survey import Survey
 
 _Owner = tuple[str, str, str]
+_LOOK_S: Final = 1.0
+_log = logs.get(__name__)
 
 
 class TradingStates:
     """Sets trading states."""
 
-    def __init__(self, desk: TradingDesk, survey: Survey, policies: PolicyTable, events: Events) -> None:
+    def __init__(self, desk: TradingDesk, survey: Survey, policies: PolicyTable, events: Events, clock: Clock) -> None:
         """Set states in `policies`, between two orders of `desk`."""
+        self._clock = clock
         self._desk = desk
         self._survey = survey
         self._policies = policies
         self._events = events
 
-    async def set(self, new: StateRow, *, loosen: bool = True) -> None:
+    async def run(self) -> None:
+        """Take states back whose time is over, until cancelled; while the database is away none is taken back."""
+        while True:
+            await self._clock.sleep(_LOOK_S)
+            try:
+                await self.expire()
+            except (QuasarError, asyncpg.PostgresError) as error:
+                _log.warning("trading states could not be taken back", problem=str(error))
+
+    async def expire(self) -> None:
+        """Take back the states whose time is over. Nothing is judged by them any more; here that is told."""
+        for former in await self._policies.states_over(self._clock.now()):
+            reason = f"the time of {former.state.value} was over: {former.reason}"
+            ended = StateRow(
+                scope=former.scope,
+                state=TradingState.ACTIVE,
+                reason=reason,
+                actor=None,
+                set_time=self._clock.now(),
+            )
+            await self.set(ended, instead_of=former)
+
+    async def set(self, new: StateRow, *, loosen: bool = True, instead_of: StateRow | None = None) -> None:
         """Set a trading state: an order that was not sent before is judged by it.
 
         Args:
             new: The state.
-            loosen: False: a stricter state that holds stays as it is.
+            loosen: False: a stricter state that holds stays, until somebody takes it back.
+            instead_of: Set it only in the place of this one; None: whatever there is.
         """
+        now = self._clock.now()
         async with self._desk.turn, self._policies.database.transaction() as connection:
             former = await self._policies.lock_state(connection, new.scope)
-            if not loosen and former is not None and former.state.severity > new.state.severity:
+            if instead_of is not None and former != instead_of:
                 return
+            if not loosen and former is not None and former.at(now).severity > new.state.severity:
+                if former.expire_time is None:
+                    return
+                new = replace(new, state=former.state)
             await self._policies.set_state(connection, new)
             await self._events.record(
                 connection,
@@ -49,6 +86,7 @@ class TradingStates:
                     "state": new.state.value,
                     "reason": new.reason,
                     "cause": new.cause,
+                    "expire_time": "" if new.expire_time is None else new.expire_time.isoformat(),
                     "before": {"state": former.state.value if former else TradingState.ACTIVE.value},
                     "after": {"state": new.state.value},
                 },

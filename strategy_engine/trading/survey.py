@@ -19,7 +19,8 @@ from strategy_engine.store.order_table import OrderTable
 from strategy_engine.store.policy_table import PolicyTable
 from strategy_engine.store.statements import SQL
 from strategy_engine.trading.orders import ZERO, Account, Held, StoredOrder
-from strategy_engine.trading.quotes import Quotes
+from strategy_engine.trading.quotes import Quotes, grid_of
+from strategy_engine.trading.rates import ExchangeRates
 
 
 class Survey:
@@ -39,6 +40,7 @@ class Survey:
         self._orders = orders
         self._policies = policies
         self._quotes = quotes
+        self.rates = ExchangeRates(quotes)
         self._read_rules = read_rules
         self._clock = clock
 
@@ -77,17 +79,26 @@ class Survey:
             where = f" on account {account_id}" if account_id else ""
             raise NotFound(f"There is no instance {instance_id!r}{where}.", resource=Resource("instance", instance_id))
 
-    async def standing(self, instance_ids: Iterable[str] = (), recent_s: float = 0.0) -> Standing:
+    def multiplier(self, symbol: str) -> Decimal:
+        """Return the value of one unit per point of price of an instrument that is followed; 1 where none is known."""
+        quote = self._quotes.known(symbol)
+        return Decimal(1) if quote is None else grid_of(quote.facts).multiplier
+
+    async def standing(
+        self, instance_ids: Iterable[str] = (), recent_s: float = 0.0, currencies: Iterable[str] = ()
+    ) -> Standing:
         """Return how things stand on all of the platform.
 
         Args:
             instance_ids: Instances whose own worth is wanted beside that of accounts.
             recent_s: How far back orders are counted by their pace, in seconds; 0: not at all.
+            currencies: Those that the worth of accounts is compared in.
         """
         wanted = sorted({each for each in instance_ids if each})
         held = await self.positions()
         accounts = await self._accounts.all()
         now = self._clock.now()
+        owned = {each.currency for each in accounts}
         return Standing(
             holdings=[_holding(each) for each in held],
             open_orders=[
@@ -99,14 +110,16 @@ class Survey:
                     remaining=order.remaining if order.spec.side is OrderSide.BUY else -order.remaining,
                     reduce_only=order.spec.reduce_only,
                     price=_worked_price(order),
+                    multiplier=self.multiplier(order.spec.symbol),
                     resting_price=_resting_price(order),
                 )
                 for order in await self._orders.open()
             ],
             funds={each.account_id: await self._funds(each, held, now) for each in accounts},
             strategy_funds={each: await self._instance_funds(each, held, now) for each in wanted},
-            states={each.scope: each.state for each in await self._policies.states()},
+            states={each.scope: each.at(now) for each in await self._policies.states(now)},
             recent_orders=await self._recent(now, recent_s) if recent_s else {},
+            rates=await self.rates.among(owned, {*owned, *currencies}),
         )
 
     async def _funds(self, account: Account, held: Iterable[Held], now: dt.datetime) -> Funds:

@@ -20,14 +20,15 @@ from quasar_proto.strategy.v1 import order_pb2, strategy_pb2, strategy_service_p
 from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
 from quasar_proto.strategy.v1 import trading_service_pb2 as trading_pb
 from tests.integration.strategy_engine.code_rows import store_strategy
-from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_, goog_bars
-from tests.integration.strategy_engine.played_datahub import Played
+from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, Start, as_, goog_bars
+from tests.integration.strategy_engine.played_datahub import Played, serving
 from tests.integration.strategy_engine.test_instances import (
     HISTORY,
     Market,
     in_state,
     instance,
     market,
+    running_again,
 )
 from tests.integration.strategy_engine.test_trading import account, order, reached, stub, tomorrow, until
 
@@ -132,6 +133,68 @@ async def test_a_paused_run_stays_paused_when_its_process_is_killed(
     assert seen.orders == 0
     await strategies.ResumeInstance(pb.ResumeInstanceRequest(instance_id="buyer"), **as_(bearers.operator))
     await until(fed, lambda metrics: metrics.orders >= 1)
+
+
+async def test_an_instance_that_vanished_ends_no_other_run(
+    service: Running, bearers: Bearers, played: Played, market: Market, database: Database
+) -> None:
+    await store_strategy(database, "teller", TELLER)
+    _, run_id = await begun(service, bearers, "teller")
+    strategies = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
+    others = await processes(service, bearers)
+    await strategies.CreateInstance(instance("teller", "gone"), **as_(bearers.operator))
+    await strategies.StartInstance(pb.StartInstanceRequest(instance_id="gone"), **as_(bearers.operator))
+    await in_state(service, bearers, strategy_pb2.INSTANCE_STATE_RUNNING, "gone")
+    (own,) = await processes(service, bearers) - others
+    await database.execute("update strategy.instances set deleted_at = now() where instance_id = 'gone'")
+    os.kill(own, signal.SIGKILL)
+    await market.feed(HISTORY + 1)
+    await until(lambda: processes(service, bearers), lambda found: found == others)
+    await market.feed(HISTORY + 2)
+
+    async def told() -> int:
+        run = (await strategies.GetRun(pb.GetRunRequest(run_id=run_id), **as_(bearers.viewer))).run
+        return int(run.metrics.signals)
+
+    assert await until(told, lambda signals: signals >= 2) == 2
+    # Whoever starts runs is there as well.
+    await strategies.CreateInstance(instance("teller", "later"), **as_(bearers.operator))
+    await strategies.StartInstance(pb.StartInstanceRequest(instance_id="later"), **as_(bearers.operator))
+    await in_state(service, bearers, strategy_pb2.INSTANCE_STATE_RUNNING, "later")
+
+
+async def processes(service: Running, bearers: Bearers) -> set[int]:
+    """Return the ids of the processes that run strategies."""
+    system = service.stub(system_service_pb2_grpc.SystemServiceStub)
+    listed = await system.ListPluginProcesses(system_pb.ListPluginProcessesRequest(), **as_(bearers.admin))
+    return {each.pid for each in listed.processes if each.pid}
+
+
+async def test_a_run_counts_on_over_a_restart_of_the_service(
+    start: Start, bearers: Bearers, played: Played, market: Market, database: Database
+) -> None:
+    await store_strategy(database, "teller", TELLER)
+
+    async def fed(service: Running, run_id: str, bars: int) -> strategy_pb2.RunMetrics:
+        await market.feed(market.fed + bars)
+        strategies = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
+
+        async def counted() -> strategy_pb2.RunMetrics:
+            metrics: strategy_pb2.RunMetrics = (
+                await strategies.GetRun(pb.GetRunRequest(run_id=run_id), **as_(bearers.viewer))
+            ).run.metrics
+            return metrics
+
+        return await until(counted, lambda found: found.bars == market.fed - HISTORY)
+
+    async with serving(played) as address:
+        async with start(address) as before:
+            _, run_id = await begun(before, bearers, "teller")
+            await played.until_opened(1)
+            assert (await fed(before, run_id, 2)).signals == 2
+        async with start(address) as after:
+            await running_again(after, bearers, run_id)
+            assert (await fed(after, run_id, 3)).signals == 5
 
 
 async def test_a_bar_that_closes_while_the_history_is_read_is_shown(

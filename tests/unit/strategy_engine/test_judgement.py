@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from quasar.model.orders import OrderSide, OrderSpec, OrderType
-from strategy_engine.policy.judgement import Decision, judge
+from strategy_engine.policy.decision import Decision
+from strategy_engine.policy.judgement import judge
 from strategy_engine.policy.limits import (
     PLATFORM,
     InstrumentMatch,

@@ -31,3 +31,9 @@ def test_a_fill_that_turns_a_position_closes_one_trade_and_opens_the_other() -> 
 def test_a_short_earns_when_the_price_falls() -> None:
     (trip,) = round_trips([fill("-4", "50"), fill("4", "40")])
     assert (trip.long, trip.net_profit, trip.return_ratio) == (False, D(40), 0.2)
+
+
+def test_profits_count_the_multiplier_of_the_instrument() -> None:
+    (trip,) = round_trips([fill("10", "100", "1"), fill("-10", "90", "1")], {"AAPL": Decimal(50)})
+    assert (trip.gross_profit, trip.net_profit) == (Decimal(-5_000), Decimal(-5_002))
+    assert trip.return_ratio == float(Decimal(-5_002) / Decimal(50_000))
