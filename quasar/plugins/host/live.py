@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -54,6 +55,9 @@ class LiveStream:
         self._parts: list[tuple[str, TickColumns]] = []
         self._bars: list[tuple[str, str, Bar | BarColumns]] = []
         self._notices: list[Notice] = []
+        self._sealed: deque[tuple[int, LiveBatch]] = deque()
+        """Batches that nothing is added to any more, each with the rows that were put into it."""
+        self._sealed_rows = 0
         self._lock = asyncio.Lock()
         self._left_out = 0
         self._unknown = 0
@@ -86,6 +90,8 @@ class LiveStream:
                 self._put_rest(item)
                 self._waiting.set()
         elif isinstance(item, SymbolNotice | ConnectionNotice | GapNotice | RejectedRow):
+            if self.rows > self._sealed_rows and not self._is_one_more_refusal(item):
+                self._seal()
             self._notices.append(item)
             self._waiting.set()
         else:
@@ -102,6 +108,19 @@ class LiveStream:
             self.rows += 1 if isinstance(rows, Bar) else len(rows)
         else:
             raise TypeError(_FORMS.format(tuple(type(one).__name__ for one in item)))
+
+    def _is_one_more_refusal(self, notice: Notice) -> bool:
+        """Tell whether a row was refused and another one has been already: a vendor may send one in each message."""
+        return isinstance(notice, RejectedRow) and any(isinstance(one, RejectedRow) for one in self._notices)
+
+    def _seal(self) -> None:
+        """End the present batch.
+
+        A reader applies the notices of a batch before its rows. What came before a notice therefore goes in an earlier
+        batch: else the last trades before a break would seem to be the first after it, and what the break hid be lost.
+        """
+        self._sealed.append((self.rows - self._sealed_rows, self._batch()))
+        self._sealed_rows = self.rows
 
     async def ready(self) -> None:
         """Send what waits when it is a batch; waits itself while the reader is behind."""
@@ -134,15 +153,19 @@ class LiveStream:
         """Send what waits."""
         self._waiting.clear()
         async with self._lock:
-            if self.rows or self._notices or self._left_out:
-                await self._send(self._batch())
+            if self.rows > self._sealed_rows or self._notices or self._left_out:
+                self._seal()
+            while self._sealed:
+                rows, batch = self._sealed.popleft()
+                self.rows -= rows
+                self._sealed_rows -= rows
+                await self._send(batch)
 
     def _batch(self) -> LiveBatch:
         for symbol in list(self._ticks):
             self._gather(symbol)
         parts, self._parts = self._parts, []
         bars, self._bars = self._bars, []
-        self.rows = 0
         tick_chunks, bar_chunks = list(self._tick_chunks(parts)), list(self._bar_chunks(bars))
         notices, self._notices = self._notices, []  # after the rows, some of which may have been refused
         if self._left_out:

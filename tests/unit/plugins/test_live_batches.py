@@ -10,7 +10,8 @@ from quasar.convert.plugin_batches import LIVE_TICKS, taken_apart
 from quasar.plugins.host.live import LiveStream
 from quasar.plugins.host.live_messages import LiveMessages
 from quasar.plugins.live_call import decode
-from quasar.provider import Tick
+from quasar.provider import ConnectionNotice, RejectedRow, Tick
+from quasar.sdk.notices import ConnectionState
 
 NAMES = {1: ("A", "")}
 
@@ -75,3 +76,40 @@ async def test_a_full_batch_goes_without_waiting_for_its_time() -> None:
         sink.put(tick(number))
         await sink.ready()
     assert [len(ids(message)) for message in written] == [10, 10]
+
+
+async def test_trades_from_before_a_break_are_not_sent_as_if_they_came_after_it() -> None:
+    written: list[bytes] = []
+
+    async def write(message: bytes) -> None:
+        written.append(message)
+
+    sink = stream(write)
+    sink.put(tick(1))
+    sink.put(ConnectionNotice(ConnectionState.DISCONNECTED))
+    sink.put(ConnectionNotice(ConnectionState.CONNECTED))
+    sink.put(tick(2))
+    assert sink.rows == 2
+    await sink.flush()
+    assert sink.rows == 0
+    # A reader applies the notices of a message before its rows.
+    before, after = written
+    assert ids(before) == [1]
+    assert not decode(before, NAMES).notices
+    assert ids(after) == [2]
+    states = [notice.state for notice in decode(after, NAMES).notices if isinstance(notice, ConnectionNotice)]
+    assert states == [ConnectionState.DISCONNECTED, ConnectionState.CONNECTED]
+
+
+async def test_a_vendor_that_sends_what_nobody_can_read_with_each_row_costs_one_message_more_and_not_one_each() -> None:
+    written: list[bytes] = []
+
+    async def write(message: bytes) -> None:
+        written.append(message)
+
+    sink = stream(write)
+    for number in range(50):
+        sink.put(tick(number))
+        sink.put(RejectedRow("unknown", {}))
+    await sink.flush()
+    assert [ids(message) for message in written] == [[0], list(range(1, 50))]

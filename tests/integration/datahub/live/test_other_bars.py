@@ -116,13 +116,16 @@ async def test_bars_that_trades_fill_are_the_same_over_kills_of_the_datahub(
     await hub.start()
     (last, *_) = sorted(client.closed("BTC/USD"), reverse=True)
     async with asyncio.timeout(90):
-        while not any(row[0] == last for row in await stored_event_bars(database, "40tick")):  # noqa: ASYNC110
+        # How many trades make five units of volume is up to the market of the day.
+        while not (  # noqa: ASYNC110  # the table tells nobody
+            any(row[0] == last for row in await stored_event_bars(database, "40tick"))
+            and all([len(await stored_event_bars(database, code)) >= 3 for code in CODES])
+        ):
             await asyncio.sleep(0.1)
     await hub.end(signal.SIGKILL)
     trades = await stored_trades(database)
     for code in CODES:
         found = await stored_event_bars(database, code)
-        assert len(found) >= 3
         assert found == built_at_once(trades, code)[: len(found)]
     told = [(at, *figures) for at, state, figures in client.bars["BTC/USD"] if state != BarState.FORMING]
     stored = {row[0]: row[1:] for row in await stored_event_bars(database, "40tick")}
