@@ -112,17 +112,11 @@ def _wanted(row: Any, providers: Mapping[str, ProviderEntry]) -> Wanted | None:
         row["historical"],
         row["live"],
         row["store_ticks"],
-        _tick_kinds(row["tick_kinds"]),
+        TickKind.in_order((row["tick_kinds"] or "").split(",")),  # the lists of several subscriptions, joined
         row["active"],
         row["backfill_start"],
         job,
     )
-
-
-def _tick_kinds(words: str | None) -> tuple[str, ...]:
-    """Return what stands in a list with commas, repeats and holes."""
-    named = set((words or "").split(","))
-    return tuple(kind.name for kind in TickKind if kind.name in named)
 
 
 def _job(row: Any, interval: Interval | None, providers: Mapping[str, ProviderEntry]) -> JobKey | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any
@@ -35,6 +35,12 @@ class TickKind(IntEnum):
     """A quote or ticker as the venue publishes it: bid and ask."""
     BOOK_TOP = 3
     """The best bid and ask of an order book that the feed maintains."""
+
+    @classmethod
+    def in_order(cls, words: Iterable[str]) -> tuple[str, ...]:
+        """Return the words that name kinds, each once and in the order of the contract; others are left out."""
+        named = set(words)
+        return tuple(kind.name for kind in cls if kind.name in named)
 
 
 class Side(IntEnum):
@@ -161,6 +167,26 @@ class TickColumns:
         for name, write in _WRITERS:
             write(made, columns.get(name))
         return made
+
+    @classmethod
+    def maker(cls, names: Sequence[str]) -> Callable[[Iterable[npt.NDArray[Any]]], TickColumns]:
+        """Return what makes `trusted` columns of these names from their values, in the same order.
+
+        For decoders of many chunks that have the same columns: which ones are missing is looked up once.
+        """
+        writers = dict(_WRITERS)
+        present = [writers.pop(name) for name in names]
+        absent = list(writers.values())
+
+        def make(columns: Iterable[npt.NDArray[Any]]) -> TickColumns:
+            made = object.__new__(cls)
+            for write, values in zip(present, columns, strict=True):
+                write(made, values)
+            for write in absent:
+                write(made, None)
+            return made
+
+        return make
 
     @classmethod
     def from_ticks(cls, ticks: Iterable[Tick]) -> TickColumns:

@@ -14,18 +14,14 @@ that a symbol counts as subscribed when its first row came, or when nothing was 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from quasar import errors
-from quasar.model.intervals import Interval
 from quasar.provider import (
     Bar,
     BarRequest,
-    BarState,
     EmptyRange,
     Feed,
     HistoryItem,
@@ -33,31 +29,18 @@ from quasar.provider import (
     Preference,
     Provider,
     RejectedRow,
-    Side,
     Sink,
-    Tick,
     TickItem,
     TickRequest,
     UnknownSymbol,
     Unsupported,
 )
+from quasar.providers.ccxt_rows import MS_NS, TIMEFRAMES, parse_ohlcv, parse_trade
 from quasar.sdk.attempts import Attempts
 
 if TYPE_CHECKING:
     import aiohttp
 
-TIMEFRAMES: Final = {
-    "1min": "1m",
-    "5min": "5m",
-    "15min": "15m",
-    "30min": "30m",
-    "1h": "1h",
-    "4h": "4h",
-    "1d": "1d",
-    "1w": "1w",
-    "1M": "1M",
-}
-_MS_NS: Final = 1_000_000
 _FIAT: Final = frozenset({"AUD", "BRL", "CAD", "CHF", "CNY", "EUR", "GBP", "JPY", "KRW", "MXN", "NZD", "TRY", "USD"})
 _CLASS_OF_TYPE: Final = {"spot": "crypto", "swap": "future", "future": "future", "option": "option"}
 
@@ -119,17 +102,17 @@ class Ccxt(Provider):
         if frame is None or frame not in (exchange.timeframes or {}) or not exchange.has.get("fetchOHLCV"):
             raise Unsupported(f"{self.exchange} has no candles of {request.interval}")
         limit = _page(exchange, request.symbol, "fetchOHLCV")
-        at, end_ms = _first_ms(request.start_ns, market), -(-request.end_ns // _MS_NS)
-        stride = (request.length.length_ns or 28 * 86_400_000_000_000) // _MS_NS
+        at, end_ms = _first_ms(request.start_ns, market), -(-request.end_ns // MS_NS)
+        stride = (request.length.length_ns or 28 * 86_400_000_000_000) // MS_NS
         while at < end_ms:
             rows = await self._ask(exchange.fetch_ohlcv(request.symbol, frame, at, limit))
             for item in parse_ohlcv(rows, request.length, self.clock.time_ns()):
-                if at * _MS_NS <= _time_of(item) < request.end_ns or isinstance(item, RejectedRow):
+                if at * MS_NS <= _time_of(item) < request.end_ns or isinstance(item, RejectedRow):
                     yield item
             newest = max((row[0] for row in rows if row and isinstance(row[0], int | float)), default=-1)
             # An exchange that answers for a window has nothing to say in one without trades; the next may have more.
             at = int(newest) + 1 if newest >= at else at + stride * (limit or 500)
-            if (newest + stride) * _MS_NS > self.clock.time_ns():
+            if (newest + stride) * MS_NS > self.clock.time_ns():
                 return  # the candle in progress: nothing is newer
 
     async def ticks(self, request: TickRequest) -> AsyncIterator[TickItem]:
@@ -138,8 +121,8 @@ class Ccxt(Provider):
         if not exchange.has.get("fetchTrades"):
             raise Unsupported(f"{self.exchange} has no history of trades")
         limit = _page(exchange, request.symbol, "fetchTrades")
-        at, seen = request.start_ns // _MS_NS, set[str]()
-        while at * _MS_NS < request.end_ns:
+        at, seen = request.start_ns // MS_NS, set[str]()
+        while at * MS_NS < request.end_ns:
             rows = await self._ask(exchange.fetch_trades(request.symbol, at, limit))
             fresh = [row for row in rows if str(row.get("id") or row) not in seen]
             for item in map(parse_trade, fresh):
@@ -262,64 +245,8 @@ def redirected(urls: Mapping[str, Any], rest: str, websocket: str) -> dict[str, 
     return {name: put(value) if name in ("api", "test") else value for name, value in urls.items()}
 
 
-def parse_ohlcv(
-    rows: Sequence[Sequence[Any]], interval: Interval, now_ns: int
-) -> Iterator[Bar | EmptyRange | RejectedRow]:
-    """Read candles: milliseconds, open, high, low, close, volume. One whose interval is not over is `FORMING`.
-
-    A candle without volume whose prices are all one is how an exchange fills a stretch without trades; it is told as
-    such a stretch, and not as a bar.
-    """
-    last = -1
-    for row in sorted((row for row in rows if _timed(row)), key=lambda row: row[0]):
-        start = int(row[0]) * _MS_NS
-        if start == last:
-            continue
-        last = start
-        prices = [_number(value) for value in row[1:5]]
-        if len(prices) < 4 or None in prices:
-            yield RejectedRow("open, high, low and close must be numbers", {"row": list(row)}, start)
-            continue
-        opened, high, low, close = (price for price in prices if price is not None)
-        volume = _number(row[5]) if len(row) > 5 else None
-        end = interval.next_boundary_ns(start)
-        state = BarState.FORMING if end > now_ns else BarState.CLOSED
-        if volume == 0 and opened == high == low == close:
-            if state is BarState.CLOSED:
-                yield EmptyRange(start, end, no_trade=True)
-            continue
-        yield Bar(start, opened, high, low, close, volume, close_time_ns=end, state=state)
-    yield from (RejectedRow("a candle must begin with its time", {"row": list(row)}) for row in rows if not _timed(row))
-
-
-def parse_trade(row: Mapping[str, Any]) -> Tick | RejectedRow:
-    """Read a trade of ccxt's unified form."""
-    price, size, time = _number(row.get("price")), _number(row.get("amount")), row.get("timestamp")
-    if price is None or size is None or not isinstance(time, int | float):
-        return RejectedRow("a trade must have price, amount and timestamp", {"info": repr(row.get("info"))[:500]})
-    side = {"buy": Side.BUY, "sell": Side.SELL}.get(str(row.get("side")), Side.UNKNOWN)
-    made = Tick(int(time) * _MS_NS, price=price, size=size, side=side)
-    number = str(row.get("id") or "")
-    # Beyond 63 bits an id is kept as it is written.
-    if number.isdecimal() and int(number) < 1 << 63:
-        return replace(made, trade_id=int(number))
-    return replace(made, trade_id_text=number)
-
-
 def _time_of(item: Bar | EmptyRange | RejectedRow) -> int:
     return item.open_time_ns if isinstance(item, Bar) else getattr(item, "start_ns", 0)
-
-
-def _timed(row: Sequence[Any]) -> bool:
-    return bool(row) and isinstance(row[0], int | float) and not isinstance(row[0], bool)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _step(value: Any, tick_size: bool) -> Decimal | None:
@@ -332,7 +259,7 @@ def _step(value: Any, tick_size: bool) -> Decimal | None:
 
 def _first_ms(start_ns: int, market: Mapping[str, Any]) -> int:
     created = market.get("created")
-    return max(-(-start_ns // _MS_NS), int(created) - 86_400_000 if created else 0)
+    return max(-(-start_ns // MS_NS), int(created) - 86_400_000 if created else 0)
 
 
 def _page(exchange: Any, symbol: str, method: str) -> int | None:

@@ -27,6 +27,7 @@ from quasar.provider import (
     Unsupported,
 )
 from quasar.providers.ccxt_library import passing, told
+from quasar.providers.ccxt_rows import MS_NS, TIMEFRAMES, parse_ohlcv, parse_trade
 from quasar.sdk.reconnecting import Reconnects, first_leaf
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _GRACE_S: Final = 3.0
 """How long nothing must be refused for a subscription to count as taken; ccxt keeps the answer to itself."""
 _REMEMBERED: Final = 4_000
 """Trades a symbol; ccxt holds a thousand."""
-_MS_NS: Final = 1_000_000
 
 Watch = Callable[[], Awaitable[list[LiveItem]]]
 
@@ -90,9 +90,7 @@ class Watching:
 
         Exchanges begin each subscription with some of the past; what is older than the feed is left out.
         """
-        from quasar.providers.ccxt import parse_trade
-
-        seen, begin_ms = self._seen.setdefault(symbol, {}), self._began_ns // _MS_NS
+        seen, begin_ms = self._seen.setdefault(symbol, {}), self._began_ns // MS_NS
         fresh = [row for row in rows if (row.get("timestamp") or begin_ms) >= begin_ms and _key(row) not in seen]
         for row in sorted(fresh, key=_order):
             if _key(row) in seen:
@@ -110,7 +108,7 @@ class Watching:
         if top == self._tops.get(symbol):
             return
         self._tops[symbol] = top
-        time_ns = int(book["timestamp"]) * _MS_NS if book.get("timestamp") else now_ns
+        time_ns = int(book["timestamp"]) * MS_NS if book.get("timestamp") else now_ns
         yield (
             symbol,
             Tick(time_ns, TickKind.BOOK_TOP, bid_price=top[0], bid_size=top[1], ask_price=top[2], ask_size=top[3]),
@@ -179,8 +177,6 @@ class _Session:
         self._tasks[symbol].append(group.create_task(self._take(symbol)))
 
     def _watches(self, wanted: LiveSymbol) -> Iterator[tuple[str, Watch]]:
-        from quasar.providers.ccxt import TIMEFRAMES
-
         symbol = wanted.symbol
         if wanted.trades:
             yield "trades", lambda: self._trades(symbol)
@@ -230,8 +226,6 @@ class _Session:
         return list(self._watching.fresh_top(symbol, book, self._clock.time_ns()))
 
     async def _bars(self, symbol: str, code: str, frame: str) -> list[LiveItem]:
-        from quasar.providers.ccxt import parse_ohlcv
-
         await self._exchange.watch_ohlcv(symbol, frame)
         # What `watch_ohlcv` returns may be of another interval of the symbol; its cache is not.
         rows = (self._exchange.ohlcvs.get(symbol) or {}).get(frame) or []

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from quasar.model.asset_classes import AssetClass
 from quasar.model.instants import to_ns
+from quasar.model.ticks import TickKind
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import duration, instant, timestamp, timestamp_ns
 from quasar_proto.common.v1 import values_pb2
@@ -21,7 +22,7 @@ from registry.subscriptions.selections import AssetCondition, Selection, Selecti
 from registry.subscriptions.series import Series, SeriesPage
 from registry.subscriptions.statuses import SeriesState, Status
 from registry.subscriptions.subscriptions import State, Subscription
-from registry.subscriptions.tick_kinds import in_order, number_of, word_of
+from registry.subscriptions.tick_kinds import number_of, word_of
 
 
 def selection_of(message: pb.Selector) -> Selection:
@@ -85,7 +86,7 @@ def wish_of(message: pb.NewSubscription) -> Wish:
         historical=message.historical,
         live=message.live,
         store_ticks=message.store_ticks,
-        tick_kinds=in_order(word_of(kind) for kind in message.tick_kinds),
+        tick_kinds=TickKind.in_order(word_of(kind) for kind in message.tick_kinds),
         cron=message.cron.strip(),
         time_zone=message.time_zone,
         backfill_start=instant(message.backfill_start) if message.HasField("backfill_start") else None,
@@ -104,7 +105,7 @@ def values_of(message: pb.Subscription) -> Wish:
         historical=message.historical,
         live=message.live,
         store_ticks=message.store_ticks,
-        tick_kinds=in_order(word_of(kind) for kind in message.tick_kinds),
+        tick_kinds=TickKind.in_order(word_of(kind) for kind in message.tick_kinds),
         cron=message.cron.strip(),
         time_zone=message.time_zone,
         backfill_start=instant(message.backfill_start) if message.HasField("backfill_start") else None,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quasar.model.asset_classes import AssetClass
+from quasar.model.ticks import TickKind
 from registry.store import subscription_table as table
 from registry.store.listing import Query
 from registry.store.statements import SQL
 from registry.store.subscription_listing import SERIES
 from registry.subscriptions.ground import Ground, not_found, read
 from registry.subscriptions.statuses import SeriesName, SeriesState, StatusDesk
-from registry.subscriptions.tick_kinds import in_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def series_of(row: Any) -> Series:
         historical=row["historical"],
         live=row["live"],
         store_ticks=row["store_ticks"],
-        tick_kinds=in_order(row["tick_kinds"] or ()),
+        tick_kinds=TickKind.in_order(row["tick_kinds"] or ()),
         crons=tuple((cron, zone) for cron, zone in row["crons"] or ()),
         backfill_start=row["backfill_start"],
         unresolved=row["unresolved"],

@@ -10,12 +10,6 @@ from quasar.model.ticks import TickKind
 _SPOKEN: Final = {"TRADE": "trades", "QUOTE": "quotes", "BOOK_TOP": "tops of the order book"}
 
 
-def in_order(words: Iterable[str]) -> tuple[str, ...]:
-    """Return kinds, each once, in the order of the contract."""
-    named = set(words)
-    return tuple(kind.name for kind in TickKind if kind.name in named)
-
-
 def spoken(words: Iterable[str]) -> str:
     """Return kinds as people say them."""
     return " and ".join(_SPOKEN.get(word, word.lower()) for word in words)

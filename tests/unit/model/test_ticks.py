@@ -54,3 +54,8 @@ def test_equality_treats_missing_values_as_equal() -> None:
     some = TickColumns(np.array([1, 2]), price=np.array([1.0, np.nan]))
     assert some.equals(TickColumns(np.array([1, 2]), price=np.array([1.0, np.nan])))
     assert not some.equals(TickColumns(np.array([1, 2])))
+
+
+def test_words_of_kinds_are_told_once_and_in_the_order_of_the_contract() -> None:
+    assert TickKind.in_order(["BOOK_TOP", "", "TRADE", "BOOK_TOP", "CANDLE"]) == ("TRADE", "BOOK_TOP")
+    assert TickKind.in_order([]) == ()

@@ -29,7 +29,8 @@ from quasar.provider import (
     Unsupported,
 )
 from quasar.providers import ccxt_library
-from quasar.providers.ccxt import Ccxt, parse_ohlcv, parse_trade, redirected
+from quasar.providers.ccxt import Ccxt, redirected
+from quasar.providers.ccxt_rows import parse_ohlcv, parse_trade
 
 MINUTE = Interval.parse("1min")
 MINUTE_MS = 60_000
