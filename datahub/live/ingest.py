@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from datahub.live.coverage import SETTLED_NS, Stretch
 from datahub.live.event_bars import Progress
 from datahub.live.followed import FetchTicks, FollowedSymbol
 from datahub.live.gaps import FeedGap, FeedGaps
+from datahub.live.history import trades_of
 from datahub.live.past import Past, Unstored, event_intervals, time_intervals
 from datahub.live.prices import PriceBoard
 from datahub.live.seam import RecentTrades, missed
@@ -23,7 +23,7 @@ from datahub.live.symbols import TRADES, LiveSeries
 from datahub.live.vendor_bars import Disagreement, VendorBars
 from datahub.series.series import Series
 from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
-from quasar import errors, logs
+from quasar import logs
 from quasar.clock import Clock
 from quasar.convert.wire import Buffer
 from quasar.model.bars import BarColumns
@@ -32,8 +32,6 @@ from quasar.model.ticks import TickColumns, TickKind
 
 LONGEST_REFILL_NS = 3_600_000_000_000
 """A hole that is longer is left to collection and told as a gap."""
-REFILL_S = 20.0
-"""How long ticks after a hole wait for what was in it."""
 SETTLE_S = 1.0
 """How long after a feed is back the first tick is waited for; then what was missed is asked for without it."""
 
@@ -233,10 +231,16 @@ class LiveIngest:
         if symbol is None or not len(ticks):
             return
         symbol.last_row_ns = self._clock.time_ns()
+        trades = kind_of(ticks) is TickKind.TRADE
+        if trades and (symbol.filling or symbol.broken):
+            # What a vendor repeats around a break came before the hole and does not end it.
+            ticks = symbol.recent.unseen(ticks)
+            if not len(ticks):
+                return
         if symbol.filling:
             symbol.waiting.append(ticks)
             return
-        if symbol.broken and kind_of(ticks) is TickKind.TRADE:
+        if symbol.broken and trades:
             symbol.waiting.append(ticks)
             self._begin_to_fill(symbol, fetch)
             return
@@ -288,6 +292,13 @@ class LiveIngest:
                     symbol.gap = await self._open_gap(symbol, why)
                 if symbol.first_waiting() is None:
                     break
+        except Exception as error:
+            # The task shares its end with the whole service: a defect that a plug-in's rows bring out must not be that.
+            _log.error("a hole was not filled", series=str(symbol.series.ticks.name), exc_info=error)
+            symbol.waiting.clear()  # the next trade has what is missing fetched again
+            symbol.broken, symbol.interrupted_by = True, ""
+            if symbol.gap is None and symbol.newest_ns:
+                symbol.gap = await self._open_gap(symbol, f"an error of the DataHub ({type(error).__name__})")
         finally:
             symbol.filling = False
 
@@ -308,7 +319,8 @@ class LiveIngest:
         since_ns = symbol.last_ns if symbol.last_ns and not too_long else until_ns - 1
         # From the start of a minute on, so that the bar that was forming is whole again.
         start_ns = _MINUTE.floor_ns(since_ns)
-        fetched, problem = await self._fetched(symbol, fetch, start_ns, until_ns)
+        name = symbol.series.name.symbol
+        fetched, problem = await trades_of(fetch, name, start_ns, until_ns, self._clock)
         before = TickColumns.empty() if first is None else first
         between = missed(fetched, (symbol.last_ns, symbol.recent.newest), before)
         if symbol.bars is None or problem or too_long:
@@ -328,24 +340,6 @@ class LiveIngest:
     async def _open_gap(self, symbol: FollowedSymbol, why: str, cause: str = "FEED_INTERRUPTED") -> FeedGap:
         ticks = symbol.series.ticks
         return await self._gaps.open(ticks.series_id, ticks.name, symbol.newest_ns, why, cause)
-
-    async def _fetched(
-        self, symbol: FollowedSymbol, fetch: FetchTicks, start_ns: int, end_ns: int
-    ) -> tuple[TickColumns, str]:
-        """Return what the provider has, and why it has nothing, or not in time."""
-        why = "the provider did not answer"
-        try:
-            async with asyncio.timeout(REFILL_S):
-                while True:
-                    try:
-                        return await fetch(symbol.series.name.symbol, start_ns, end_ns, None), ""
-                    except errors.Unavailable as error:
-                        why = error.message
-                        await self._clock.sleep(error.retry_after_s or 1.0)
-        except TimeoutError:
-            return TickColumns.empty(), f"{why}, for {REFILL_S:.0f} s"
-        except errors.QuasarError as error:
-            return TickColumns.empty(), error.message
 
     async def _end_gap(self, symbol: FollowedSymbol, end_ns: int, problem: str, refilled: int) -> None:
         gap, symbol.gap = symbol.gap, None

@@ -89,13 +89,13 @@ class ProviderFeed:
             beyond: What no connection has room for; it is told as refused.
             why: What is said of those.
         """
-        self._refuse({one.name.symbol: one for one in beyond}, why)
         series = {one.name.symbol: one for one in wanted}
         added = [symbol for symbol in series if symbol not in self._series]
         added += [at for at, one in series.items() if at in self._series and _news(self._series[at], one)]
         removed = [symbol for symbol in self._series if symbol not in series]
         for symbol in removed:
-            self.facts.symbols.pop(symbol, None)
+            self._forget(symbol)
+        self._refuse({one.name.symbol: one for one in beyond}, why)
         self._series = series
         self._symbols = {one.ticks.series_id: symbol for symbol, one in series.items()}
         self._bars = {bar.series_id: (one, bar) for one in series.values() for bar in one.bars.values()}
@@ -113,13 +113,17 @@ class ProviderFeed:
 
     def _refuse(self, beyond: Mapping[str, LiveSeries], why: str) -> None:
         for symbol in self._beyond.keys() - beyond.keys():
-            self.facts.refused.pop(symbol, None)
+            self._forget(symbol)
         for symbol in beyond.keys() - self._beyond.keys():
             self.facts.refused[symbol] = why
             self.facts.symbol(symbol).since_ns = self._clock.time_ns()
         if beyond.keys() != self._beyond.keys():
             self._changed()
         self._beyond, self.facts.no_room = beyond, frozenset(beyond)
+
+    def _forget(self, symbol: str) -> None:
+        self.facts.symbols.pop(symbol, None)
+        self.facts.refused.pop(symbol, None)
 
     async def run(self) -> None:
         """Run until cancelled; a stream that ends is started again, later and later, or at once when asked for."""
@@ -289,16 +293,16 @@ class ProviderFeed:
             if cause is not GapCause.FEED_INTERRUPTED:
                 self._ingest.resumed(ids, self._fetch)  # the connection stands
         elif isinstance(notice, SymbolNotice):
-            if notice.state is SymbolState.RESYNCING and notice.symbol in self._series:
-                # It is given up for a moment and taken again: what came in between is fetched.
-                ids = [self._series[notice.symbol].ticks.series_id]
-                await self._ingest.interrupted(ids, "it is synchronised anew")
-            self._symbol(notice)
+            if notice.symbol in self._series:  # vendors also speak of what is not wanted any more
+                await self._symbol(notice, [self._series[notice.symbol].ticks.series_id])
         else:
             _log.warning("live row refused", provider=self.facts.provider, detail=notice.detail, symbol=notice.symbol)
             self._unread = self._unread or notice.detail or "a message could not be read"
 
-    def _symbol(self, notice: SymbolNotice) -> None:
+    async def _symbol(self, notice: SymbolNotice, ids: Sequence[int]) -> None:
+        if notice.state is SymbolState.RESYNCING:
+            # It is given up for a moment and taken again: what came in between is fetched.
+            await self._ingest.interrupted(ids, "it is synchronised anew")
         refused, facts = self.facts.refused, self.facts.symbol(notice.symbol)
         facts.resyncing = notice.state in (SymbolState.RESYNCING, SymbolState.CHECKSUM_FAILED)
         if notice.state is SymbolState.REFUSED:
@@ -312,8 +316,7 @@ class ProviderFeed:
         elif notice.state is SymbolState.SUBSCRIBED:
             if refused.pop(notice.symbol, None) is not None:
                 self._changed()
-            if notice.symbol in self._series:
-                self._ingest.resumed([self._series[notice.symbol].ticks.series_id], self._fetch)
+            self._ingest.resumed(ids, self._fetch)
 
     def _connection(self, notice: ConnectionNotice) -> None:
         before = self.facts.connected

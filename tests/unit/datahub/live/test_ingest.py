@@ -33,13 +33,20 @@ from quasar.testing.clock import FakeClock
 START = FakeClock().time_ns() // MINUTE_NS * MINUTE_NS + MINUTE_NS
 TRADES = Market().trades("BTC/USD", START, START + 12 * MINUTE_NS)
 TICKS, MINUTES = 1, 2
-SERIES = LiveSeries(
-    LiveName("vendor", "BTC/USD"),
-    Series(series_id=TICKS, name=SeriesName("vendor", "BTC/USD", "")),
-    {Interval.parse("1min"): Series(series_id=MINUTES, name=SeriesName("vendor", "BTC/USD", "1min"))},
-    store_ticks=False,
-    all_ids=frozenset({TICKS, MINUTES}),
-)
+
+
+def series_of(ticks: int, symbol: str = "BTC/USD") -> LiveSeries:
+    """Return a symbol whose bars of a minute have the id after that of its ticks."""
+    return LiveSeries(
+        LiveName("vendor", symbol),
+        Series(series_id=ticks, name=SeriesName("vendor", symbol, "")),
+        {Interval.parse("1min"): Series(series_id=ticks + 1, name=SeriesName("vendor", symbol, "1min"))},
+        store_ticks=False,
+        all_ids=frozenset({ticks, ticks + 1}),
+    )
+
+
+SERIES = series_of(TICKS)
 
 
 @dataclass
@@ -67,7 +74,9 @@ class Feed:
         self.answer = asyncio.Event()
         self.answer.set()
         self.asked = 0
-        self.failure: errors.QuasarError | None = None
+        self.failure: Exception | None = None
+        self.besides = TickColumns.empty()
+        """What the vendor has beside the trades that it is asked for."""
         nobody: Any = None  # nothing is stored here
         store = LiveStore(nobody, nobody, self.clock)
         gaps: Any = self.told
@@ -83,7 +92,7 @@ class Feed:
         await self.answer.wait()
         if self.failure is not None:
             raise self.failure
-        return Market().trades(symbol, start_ns, end_ns)
+        return TickColumns.concatenate([Market().trades(symbol, start_ns, end_ns), self.besides])
 
     async def bring(self, first: int, last: int) -> None:
         fetch: FetchTicks = self.fetch
@@ -157,6 +166,18 @@ async def test_a_hole_is_filled_although_nothing_trades_after_it() -> None:
     assert feed.closes() == dict(zip(truth.open_time_ns.tolist(), truth.close.tolist(), strict=True))
 
 
+async def test_a_trade_that_a_vendor_repeats_after_a_break_does_not_end_the_hole() -> None:
+    async with asyncio.TaskGroup() as group:
+        feed = Feed(group)
+        await feed.bring(0, 20)
+        await feed.interrupt()
+        await feed.bring(19, 20)
+        assert feed.told.states == ["OPEN"]
+        await feed.bring(25, 30)
+    assert feed.ids() == all_ids(0, 30)
+    assert feed.told.states == ["OPEN", "REPAIRED"]
+
+
 async def test_what_no_vendor_can_fill_is_told_and_its_bars_are_left_out() -> None:
     async with asyncio.TaskGroup() as group:
         feed = Feed(group)
@@ -169,17 +190,48 @@ async def test_what_no_vendor_can_fill_is_told_and_its_bars_are_left_out() -> No
     assert min(feed.closes()) == START + MINUTE_NS
 
 
+async def test_a_defect_while_a_hole_is_filled_ends_nothing_and_the_next_trade_has_it_filled() -> None:
+    async with asyncio.TaskGroup() as group:
+        feed = Feed(group)
+        await feed.bring(0, 20)
+        await feed.interrupt()
+        feed.failure = ValueError("nobody thought of it")
+        await feed.bring(40, 60)
+        assert (feed.ids(), feed.told.states) == (all_ids(0, 20), ["OPEN"])
+        feed.failure = None
+        await feed.bring(60, 80)
+    assert feed.ids() == all_ids(0, 80)
+    assert feed.told.states == ["OPEN", "REPAIRED"]
+
+
+async def test_a_history_with_ticks_of_unknown_kinds_fills_a_hole_with_its_trades() -> None:
+    async with asyncio.TaskGroup() as group:
+        feed = Feed(group)
+        await feed.bring(0, 20)
+        await feed.interrupt()
+        feed.besides = TickColumns(TRADES.event_time_ns[30:31], kind=np.array([200], np.uint8))
+        await feed.bring(40, 60)
+    assert feed.ids() == all_ids(0, 60)
+    assert feed.told.states == ["OPEN", "REPAIRED"]
+
+
 @settings(max_examples=25, deadline=None)
-@given(cuts=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30), st.integers(0, 8)), min_size=1, max_size=8))
-def test_holes_and_repeats_leave_every_trade_once_in_order(cuts: list[tuple[int, int, int]]) -> None:
+@given(
+    cuts=st.lists(
+        st.tuples(st.integers(1, 40), st.integers(0, 30), st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=8
+    )
+)
+def test_holes_and_repeats_leave_every_trade_once_in_order(cuts: list[tuple[int, int, int, int]]) -> None:
     async def play() -> tuple[list[int], int]:
         async with asyncio.TaskGroup() as group:
             feed = Feed(group)
             at = 0
-            for rows, hole, repeat in cuts:
+            for rows, hole, repeat, stale in cuts:
                 await feed.bring(max(0, at - repeat), at + rows)
                 at += rows
                 await feed.interrupt()
+                if stale:  # the vendor says once more what it said before the break
+                    await feed.bring(max(0, at - stale), at)
                 at += hole
             await feed.bring(at, at + 1)
         return feed.ids(), at + 1
