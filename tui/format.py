@@ -22,6 +22,11 @@ def price(value: float | None, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def spread(bid: float | None, ask: float | None, decimals: int | None = None) -> str:
+    """Return how far the best bid and ask are apart; a price of its own, which is below zero where they cross."""
+    return MISSING if bid is None or ask is None else price(ask - bid, decimals)
+
+
 def count(value: float | None) -> str:
     """Return a whole number with separators."""
     return MISSING if value is None else f"{value:,.0f}"

@@ -234,12 +234,14 @@ def tick_rows(store: Store, now: dt.datetime) -> Rows:
             _texts(
                 Text(one.series.key.symbol if one.series and one.series.key else key, style=f"bold {dim}"),
                 Text(f"{show.price(one.last, decimals)} {arrow}", style=style or dim, justify="right"),
+                Text(show.price(one.bid, decimals), style=dim, justify="right"),
+                Text(show.price(one.ask, decimals), style=dim, justify="right"),
                 Text(
                     show.ratio(changed),
                     style="green" if (changed or 0) > 0 else "red" if (changed or 0) < 0 else dim,
                     justify="right",
                 ),
-                Text(show.sparkline(recent, 30), style="green" if rising else "red"),
+                Text(show.sparkline(recent), style="green" if rising else "red"),
                 _right(show.price(one.session_high, decimals)),
                 _right(show.price(one.session_low, decimals)),
                 _right(show.price(one.session_vwap, decimals)),
@@ -247,6 +249,7 @@ def tick_rows(store: Store, now: dt.datetime) -> Rows:
                 show.age(one.last_time, now),
                 state(word),
                 one.series.key.provider if one.series and one.series.key else "",
+                _right(show.spread(one.bid, one.ask, decimals)),
             ),
             fault=faulty(word),
         )

@@ -73,7 +73,11 @@ VIEWS: Final = (
         "5",
         "ticks",
         "Live ticks",
-        ("Symbol", "Last", "Change", "Recent", "High", "Low", "VWAP", "Trades", "Age", "Feed", "Provider"),
+        # What a narrow window has no room for stands on the right.
+        (
+            *("Symbol", "Last", "Bid", "Ask", "Change", "Recent", "High", "Low", "VWAP", "Trades", "Age", "Feed"),
+            *("Provider", "Spread"),
+        ),
         rows.tick_rows,
         "prices",
         "No live symbol: subscribe to one with live data.",

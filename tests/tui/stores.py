@@ -18,7 +18,9 @@ def at(**ago: float) -> dt.datetime:
     return NOW - dt.timedelta(**ago)
 
 
-def price(symbol: str, last: float, change: float, state: datahub.FeedState) -> datahub.Price:
+def price(
+    symbol: str, last: float, change: float, state: datahub.FeedState, book: tuple[float, float] | None = None
+) -> datahub.Price:
     info = datahub.SeriesInfo(series_id=1, key=common.SeriesKey(provider="simulated", symbol=symbol), price_decimals=1)
     return datahub.Price(
         series=info,
@@ -30,6 +32,8 @@ def price(symbol: str, last: float, change: float, state: datahub.FeedState) -> 
         session_trades=1234,
         last_time=at(seconds=2),
         feed_state=state,
+        bid=book[0] if book else None,
+        ask=book[1] if book else None,
     )
 
 
@@ -85,7 +89,8 @@ def busy() -> Store:
         counts=datahub.RunCounts(inserted=12),
     )
     for step in range(30):
-        store.put_price("simulated:BTC/USD", price("BTC/USD", 64_000 + step, 0.012, datahub.FeedState.LIVE))
+        book = (63_999.5 + step, 64_000.8 + step)
+        store.put_price("simulated:BTC/USD", price("BTC/USD", 64_000 + step, 0.012, datahub.FeedState.LIVE, book))
     store.put_price("simulated:NOVA", price("NOVA", 41.2, -0.004, datahub.FeedState.STALE))
     store.instances["sma"] = strategy.Instance(
         instance_id="sma",

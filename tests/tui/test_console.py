@@ -129,6 +129,10 @@ async def test_a_change_updates_cells_and_leaves_the_cursor_where_it_is() -> Non
         app.repaint()
         assert "55.5" in str(app.table.get_row("simulated:NOVA")[1])
         assert app.table.current_key == "simulated:NOVA"
+        changed.bid, changed.ask = 55.4, 55.6
+        store.changed()
+        app.repaint()
+        assert [str(cell) for cell in app.table.get_row("simulated:NOVA")[2:4]] == ["55.4", "55.6"]
 
 
 async def test_a_lost_connection_is_said_and_the_last_values_stay() -> None:

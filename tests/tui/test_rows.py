@@ -72,6 +72,15 @@ def test_a_price_that_rose_says_so_and_a_stale_one_needs_a_look() -> None:
     assert rows["simulated:NOVA"].fault
 
 
+def test_bid_ask_and_spread_are_those_of_the_symbol_and_missing_where_it_has_no_quotes() -> None:
+    view = view_of("ticks")
+    assert view is not None
+    cells = {row.key: dict(zip(view.columns, map(str, row.cells), strict=True)) for row in view.build(busy(), NOW)}
+    bitcoin, nova = cells["simulated:BTC/USD"], cells["simulated:NOVA"]
+    assert (bitcoin["Bid"], bitcoin["Ask"], bitcoin["Spread"]) == ("64,028.5", "64,029.8", "1.3")
+    assert (nova["Bid"], nova["Ask"], nova["Spread"]) == ("–", "–", "–")
+
+
 def test_the_newest_run_comes_first_and_tells_its_error() -> None:
     view = view_of("jobs")
     assert view is not None
