@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from datahub.bus.opening import open_carrier
 from datahub.collection.backfill import Backfills
@@ -50,8 +51,12 @@ from quasar.plugins.incidents import Incidents
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
 from quasar.providers import BUILTIN
+from quasar.rpc.health import Health
 from quasar.rpc.ops.floor import Floor, lay
 from quasar.rpc.server import RpcServer
+
+LIVE_PART = "live data"
+"""Names the part of the service that says when live data is lost."""
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
@@ -85,8 +90,18 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     register_imports(floor.runner, Imports(floor.database, uploads, writer, runtime.refresh, floor.clock))
     leases.use(floor.database_url)
     live = LiveHalf(
-        floor.database, room, runtime, floor.clock, floor.background.start, floor.events, writer, carrier, leases
+        floor.database,
+        room,
+        runtime,
+        floor.clock,
+        floor.background.start,
+        floor.events,
+        writer,
+        carrier,
+        leases,
+        partial(_show_live, floor.health),
     )
+    live.measure(floor.metrics.gauge)
     live.run(floor.server.draining)
     feeds = FeedPages(live.feeds, exchange, floor.clock, floor.server.draining)
     floor.background.start(feeds.run(), "feeds of replicas")
@@ -151,6 +166,14 @@ def _collection(floor: Floor, runtime: ProviderRuntime, writer: BarWriter) -> Co
         runtime.refresh,
         floor.clock,
     )
+
+
+def _show_live(health: Health, wrong: str) -> None:
+    """Show what is wrong with live data as a part of the service, from the first time that something is."""
+    if wrong:
+        health.part(LIVE_PART).degraded(wrong)
+    elif any(part.name == LIVE_PART for part in health.parts()):
+        health.part(LIVE_PART).serving()
 
 
 async def _warm_calendars() -> None:

@@ -20,9 +20,9 @@ from nats.js.api import ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionP
 from nats.js.errors import NotFoundError
 
 from datahub.bus.outbox import Outbox
-from datahub.bus.outlet import RemoteFeeds
 from datahub.bus.packing import packed, unpacked
 from datahub.live.prices import PriceBoard
+from datahub.live.remote import RemoteFeeds
 from datahub.stream.envelope import payload_of
 from datahub.stream.hub import Hub
 from datahub.stream.log import Entry
@@ -95,6 +95,8 @@ class JetStreamBus:
         self.room = asyncio.Event()
         """Set when live data goes out again of which something was left out: ask the outbox for the holes."""
         self.outbox = Outbox(buffer_bytes, self.room.set)
+        self.missed_messages = 0
+        """Messages that the bus had dropped before this replica read them."""
         self._sent = 0
         self._unanswered: list[Entry] = []
         """On its way; nobody knows whether the bus has it."""
@@ -145,6 +147,7 @@ class JetStreamBus:
             async for number, instance, payload in messages:
                 if number > self._following:
                     _log.error("the bus has dropped what was not read in time", messages=number - self._following)
+                    self.missed_messages += number - self._following
                     hub.break_off(number << SHIFT)
                 self._following = number + 1
                 for place, entry in enumerate(_read(payload), start=1):
@@ -211,17 +214,10 @@ class JetStreamBus:
         async for message in subscription.messages:
             try:
                 told = json.loads(message.data)
-                instance, feeds = str(told["instance"]), dict(told["feeds"])
-            except (ValueError, KeyError, TypeError) as error:
-                _log.warning("what was told of feeds cannot be read", problem=str(error))
-                continue
-            if instance == self._instance:
-                continue
-            for provider, facts in feeds.items():
-                before = self.remote.facts.get(provider, (0, {}))[1]
-                self.remote.facts[provider] = self._clock.time_ns(), facts
-                if any(before.get(name) != facts.get(name) for name in ("connected", "down", "refused")):
+                if told["instance"] != self._instance and self.remote.hear(told["feeds"], self._clock.time_ns()):
                     changed()
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                _log.warning("what was told of feeds cannot be read", problem=repr(error))
 
     async def close(self) -> None:
         """Send what waits, if the bus is there, and end."""

@@ -102,6 +102,8 @@ class Journal:
         self._file: int | None = None
         self._size = 0
         self._broken = self._clean = False
+        self.problem = ""
+        """Why nothing is kept any more, in the words of the system; empty while it is."""
         self.lost: list[tuple[int, int]] = []
         """Between these positions lies what a former life published and did not keep."""
         self.epoch = self._restored_epoch()
@@ -138,7 +140,7 @@ class Journal:
                     self._begin_anew(records[0].first)
                 self._write(b"".join([one.data for one in records]), records[0].first)
             except OSError as error:
-                self._broken = True
+                self._broken, self.problem = True, error.strerror or type(error).__name__
                 with suppress(OSError):
                     (self._folder / _HEADER).unlink(missing_ok=True)
                 _log.error("the live log is not kept on disk any more", folder=str(self._folder), problem=str(error))

@@ -56,6 +56,11 @@ class JournalWriter:
         return self.journal.kept
 
     @property
+    def problem(self) -> str:
+        """Why nothing is kept any more; empty while it is."""
+        return self.journal.problem
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes that wait for the disk."""
         return self._bytes

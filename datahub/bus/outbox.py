@@ -34,6 +34,11 @@ class Hole:
     """Event time right after the last one."""
     rows: int = 0
 
+    def take(self, start_ns: int, end_ns: int, rows: int) -> None:
+        """Reach over more rows."""
+        self.start_ns, self.end_ns = min(self.start_ns, start_ns), max(self.end_ns, end_ns)
+        self.rows += rows
+
 
 class Outbox:
     """Entries on their way to the bus, in order."""
@@ -92,9 +97,7 @@ class Outbox:
         self._full = True
         self.refused_rows += entry.rows
         start_ns, end_ns = _span(entry)
-        hole = self._holes.setdefault(entry.topic.series_id, Hole(start_ns, end_ns))
-        hole.start_ns, hole.end_ns = min(hole.start_ns, start_ns), max(hole.end_ns, end_ns)
-        hole.rows += entry.rows
+        self._holes.setdefault(entry.topic.series_id, Hole(start_ns, end_ns)).take(start_ns, end_ns, entry.rows)
 
 
 def _span(entry: Entry) -> tuple[int, int]:

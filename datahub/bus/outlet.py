@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 from datahub.stream.topic import Topic
 
@@ -19,13 +18,3 @@ class Outlet(Protocol):
     def forget(self, series_ids: Iterable[int]) -> None:
         """Leave series out of later snapshots: nothing comes of them any more."""
         ...
-
-
-@dataclass(slots=True)
-class RemoteFeeds:
-    """How the feeds are that other replicas run, as they told last."""
-
-    facts: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
-    """When it was told, and what, by provider."""
-    rows_ns: dict[int, int] = field(default_factory=dict)
-    """When the last row of a series of ticks came over the bus."""

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from datahub.bus.outlet import RemoteFeeds
 from datahub.live.ingest import LiveIngest
 from datahub.live.leases import EveryFeed, Leases
 from datahub.live.past import Past, read_past, recovered_past
 from datahub.live.provider_feed import ProviderFeed
 from datahub.live.recovery import Recovered
-from datahub.live.remote import facts_of as remote_facts
-from datahub.live.remote import runs_elsewhere, told
+from datahub.live.remote import RemoteFeeds, told
 from datahub.live.shards import Spread, spread
 from datahub.live.states import FeedFacts
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
@@ -101,7 +99,7 @@ class Feeds:
     def facts_of(self, name: LiveName) -> FeedFacts | None:
         """Return what is known of the feed of a symbol."""
         feed = self.feed_of(name)
-        return feed.facts if feed else remote_facts(self.remote, name.provider, self._clock.time_ns())
+        return feed.facts if feed else self.remote.facts_of(name.provider, name.symbol, self._clock.time_ns())
 
     def feed_of(self, name: LiveName) -> ProviderFeed | None:
         """Return the feed of this process that carries a symbol, or that refuses it for want of room."""
@@ -113,8 +111,11 @@ class Feeds:
         return [feed for feed in self.running.values() if feed.facts.provider == provider]
 
     def told(self) -> dict[str, Any]:
-        """Return what other replicas are told of the feeds of this one; of several of a provider, of the first."""
-        return {feed.facts.provider: told(feed.facts) for feed in self.running.values() if not feed.facts.number}
+        """Return what other replicas are told of the feeds of this one, by id."""
+        return {
+            feed_id: told(feed.facts, feed.series if feed.facts.number else ())
+            for feed_id, feed in self.running.items()
+        }
 
     async def run(self, every_s: float = 5.0) -> None:
         """Keep feeds running until cancelled."""
@@ -187,7 +188,7 @@ class Feeds:
 
     def _may_run(self, provider: str) -> bool:
         """Tell whether a feed runs here, or no other replica tells of it any more."""
-        return f"{provider}/0" in self.running or not runs_elsewhere(self.remote, provider, self._clock.time_ns())
+        return f"{provider}/0" in self.running or not self.remote.runs(provider, self._clock.time_ns())
 
     def note_change(self) -> None:
         """Note that a feed, here or elsewhere, or one of its symbols is in another state."""

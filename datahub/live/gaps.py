@@ -105,6 +105,20 @@ class FeedGaps:
             )
         )
 
+    async def not_stored(self, series: LiveSeries, start_ns: int, end_ns: int, why: str) -> None:
+        """Record that ticks between two event times are not stored. Readers of the stream had them: they are not told.
+
+        Args:
+            series: Their symbol.
+            start_ns: Event time of the first of them.
+            end_ns: Event time right after the last one.
+            why: For people.
+        """
+        name, series_id = series.ticks.name, series.ticks.series_id
+        gap = FeedGap(gap_id=0, series_id=series_id, name=name, start_ns=start_ns, evidence=why, cause="OVERLOAD")
+        self._unwritten.append(replace(gap, end_ns=end_ns, state="UNREPAIRABLE"))
+        await self.write()
+
     async def run(self, clock: Clock) -> None:
         """Write down for ever what could not be written at once."""
         while True:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from datahub.bus.outbox import Hole
 from datahub.live.bars import BuiltBar
 from datahub.live.event_bars import Progress
 from datahub.store.statements import SQL
@@ -26,7 +27,7 @@ FLUSH_S = 0.25
 LAST_S = 2.0
 """How long the last write at a stop may take."""
 LARGEST_BACKLOG = 2_000_000
-"""Ticks that wait while the database is away; what comes beyond is told as a gap and not kept."""
+"""Ticks that wait while the database is away; what comes beyond is not kept, and a gap in what is stored."""
 
 _log = logs.get(__name__)
 _TICKS = "datahub.ticks"
@@ -85,17 +86,33 @@ class LiveStore:
         self._unsure = False
         self.refused_rows = 0
         """Ticks that were not kept because the database was away for too long."""
+        self._holes: dict[int, Hole] = {}
+        self._full = False
         self.stored_rows = 0
 
     def add_ticks(self, series_id: int, columns: TickColumns, first_sequence: int) -> None:
         """Take ticks; they are written at the next flush."""
-        if self._rows + len(columns) > LARGEST_BACKLOG:
-            if not self.refused_rows:
-                _log.error("ticks are not stored any more: too many wait for the database", waiting=self._rows)
-            self.refused_rows += len(columns)
+        if self._full or self._rows + len(columns) > LARGEST_BACKLOG:
+            self._leave_out(series_id, columns)
             return
         self._ticks.append(StoredTicks(series_id, columns, first_sequence))
         self._rows += len(columns)
+
+    def _leave_out(self, series_id: int, columns: TickColumns) -> None:
+        """Count ticks that are not kept: once some are not none is, until half of the room is free again."""
+        if not self._full:
+            _log.error("ticks are not stored any more: too many wait for the database", waiting=self._rows)
+        self._full = True
+        self.refused_rows += len(columns)
+        start_ns, end_ns = int(columns.event_time_ns.min()), int(columns.event_time_ns.max()) + 1
+        self._holes.setdefault(series_id, Hole(start_ns, end_ns)).take(start_ns, end_ns, len(columns))
+
+    def take_holes(self) -> dict[int, Hole]:
+        """Return what was not kept since the last time, by series; nothing while it still grows."""
+        if self._full:
+            return {}
+        found, self._holes = self._holes, {}
+        return found
 
     def add_bars(self, bars: Sequence[BuiltBar]) -> None:
         """Take bars that closed or were revised."""
@@ -157,6 +174,7 @@ class LiveStore:
                 raise
             self._unsure = False
             self._rows -= taken
+            self._full = self._full and self._rows > LARGEST_BACKLOG // 2
             self.stored_rows += taken
 
     async def _make_room(self, ticks: Sequence[StoredTicks], bars: Sequence[BuiltBar]) -> None:

@@ -14,6 +14,7 @@ from datahub.live.feeds import Feeds
 from datahub.live.gaps import FeedGap, FeedGaps
 from datahub.live.ingest import LiveIngest
 from datahub.live.leases import Leases
+from datahub.live.losses import Gauge, Losses, Place
 from datahub.live.prices import PriceBoard
 from datahub.live.recovery import Recovered
 from datahub.live.storage import LiveStore, MakesRoom
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 HEARD_S = 1.5
 """After so long every other replica has told of its feeds."""
 BUS_WAS_AWAY = "the bus between replicas was away for too long"
+DATABASE_WAS_AWAY = "the database was away, or too slow, for too long"
+UNSTORED_S = 1.0
+"""Ticks that were not stored are looked for so often."""
 Start = Callable[..., Any]
 """Runs a task beside: `start(coroutine, name)`."""
 
@@ -57,6 +61,7 @@ class LiveHalf:
         writer: BarWriter,
         carrier: JournalWriter | JetStreamBus | None = None,
         leases: Leases | None = None,
+        show: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Put it together; `run` starts it.
 
@@ -71,6 +76,7 @@ class LiveHalf:
             carrier: Keeps what is published, or carries it to other replicas; without one a cursor ends with this
                 process.
             leases: Which feeds run here; for replicas that share a bus.
+            show: Hears what is lost of live data now, in words for people; empty: nothing is.
         """
         journal = carrier if isinstance(carrier, JournalWriter) else None
         self._bus = None if isinstance(carrier, JournalWriter) else carrier
@@ -82,6 +88,7 @@ class LiveHalf:
         self.board = PriceBoard()
         self.store = LiveStore(database, storage, clock)
         self.gaps = FeedGaps(database, self._tell)
+        self.losses = Losses(_places(journal, self._bus, self.store), database, events, clock, show)
         self.disagreements = Disagreements(database, events, clock)
         self.ingest = LiveIngest(self._outlet, self.board, self.store, self.gaps, clock, start, self.disagreements.tell)
         self.coverage = LiveCoverage(self.ingest.stretches, self.ingest.stored, writer.store, clock)
@@ -112,6 +119,8 @@ class LiveHalf:
         self._start(self.store.run(), "live storage")
         self._start(self.gaps.run(self._clock), "gaps of feeds")
         self._start(self.disagreements.run(), "disagreements of bars")
+        self._start(self.losses.run(), "losses of live data")
+        self._start(self._record_unstored(), "ticks that are not stored")
         self._start(self.coverage.run(), "coverage of live series")
         self._start(self._run_feeds(), "feeds")
         self._start(self.service.publish_forming(), "forming bars")
@@ -142,6 +151,20 @@ class LiveHalf:
                     start_ns, end_ns = min(one.start_ns for one in mine), max(one.end_ns for one in mine)
                     await self.gaps.left_out(series, start_ns, end_ns, BUS_WAS_AWAY)
 
+    async def _record_unstored(self) -> None:
+        """Record what was not stored because too much waited for the database."""
+        while True:
+            await self._clock.sleep(UNSTORED_S)
+            holes = self.store.take_holes()
+            for series in self.feeds.symbols.current.values() if holes else ():
+                if (hole := holes.get(series.ticks.series_id)) is not None:
+                    why = f"{hole.rows:,} ticks were not stored: {DATABASE_WAS_AWAY}; streams had them"
+                    await self.gaps.not_stored(series, hole.start_ns, hole.end_ns, why)
+
+    def measure(self, gauge: Gauge) -> None:
+        """Add the figures of the live half to the metrics of the service."""
+        self.losses.expose(gauge)
+
     def _recover(self) -> Recovered:
         """Return what the log holds: what is published of a symbol before it is followed here may not be stored."""
         return Recovered(self.hub.log.after(self.hub.log.earliest))
@@ -154,6 +177,32 @@ class LiveHalf:
         self._outlet.publish(
             Topic(gap.series_id, Content.GAPS), wire.embedded(GAPS, gap_message(gap).SerializeToString()), 1
         )
+
+
+def _places(journal: JournalWriter | None, bus: JetStreamBus | None, store: LiveStore) -> list[Place]:
+    """Return where live data can be lost."""
+    unstored = f"ticks were not stored: {DATABASE_WAS_AWAY}. They are listed as gaps."
+    places = [Place("store", unstored, lambda: store.refused_rows)]
+    if bus is not None:
+        unsent = f"rows did not reach other replicas and streams: {BUS_WAS_AWAY}. Readers are told as gaps."
+        unread = "messages of the bus were dropped before this replica read them. Its readers had to begin anew."
+        places.append(Place("bus", unsent, lambda: bus.outbox.refused_rows))
+        places.append(Place("inbox", unread, lambda: bus.missed_messages))
+    elif journal is not None:
+        unkept = "rows are missing in the journal of the live log: the disk was too slow. After a restart no stream"
+        unkept += " goes on from before them."
+        places.append(Place("journal", unkept, lambda: journal.lost_rows, lambda: _ended(journal.problem)))
+    else:
+        absent = "The live log is not kept on disk: the disk takes none, or another DataHub uses its folder. After a"
+        absent += " restart no stream goes on from a cursor of before."
+        places.append(Place("journal", "rows are missing in the journal of the live log.", lambda: 0, lambda: absent))
+    return places
+
+
+def _ended(problem: str) -> str:
+    if not problem:
+        return ""
+    return f"The live log is not kept on disk any more ({problem}). After a restart no stream goes on from its cursor."
 
 
 def _hub(writer: JournalWriter | None, clock: Clock) -> Hub:
