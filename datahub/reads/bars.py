@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from datahub.reads.adjustment import adjusted, needs_total
 from datahub.reads.query import Adjustment, BarQuery, Source
+from datahub.reads.side_by_side import Windows, side_by_side
 from datahub.series.series import Series
 from datahub.store import bar_table
 from datahub.store.statements import SQL
@@ -25,6 +28,8 @@ from quasar.model.instants import TimeRange, to_ns
 
 PAGE_ROWS = 50_000
 """Rows of one statement."""
+FIRST_ROWS = 8_192
+"""Rows of the first statement of a range: what comes after them is read while they are sent."""
 _SOURCES: Mapping[Source, str] = {
     Source.MERGED: "true",
     Source.HISTORICAL: "rank = 0",
@@ -36,8 +41,9 @@ _BASE: Sequence[tuple[str, Kind, str]] = (
     ("close_time", "timestamptz", "b.close_time"),
     *((name, "float8", f"b.{name}") for name in ("open", "high", "low", "close")),
     ("volume", "float8", "coalesce(b.volume, 'NaN'::float8)"),
-    ("revision", "int4", "b.revision"),
 )
+_REVISION: tuple[str, Kind, str] = ("revision", "int4", "b.revision")
+"""Costs the server a quarter of a read, so it is left out where no bar was revised."""
 _EXTRA: Mapping[str, tuple[str, Kind, str]] = {
     "trade_count": ("trade_count", "int8", "coalesce(b.trade_count, -1)"),
     **{
@@ -79,40 +85,65 @@ class BarReader:
         """
         wanted = needs_total(query)
         splits = await self.splits(series, query)
-        for span in await self._spans(series, query, newest_first):
-            async for page in self._pages(series, replace(wanted, span=span), rows, newest_first):
-                yield adjusted(page, query, splits)
+        for span, untouched in await self._spans(series, query, newest_first):
+            read = partial(self._untouched if untouched else self.page, series)
+            part = replace(wanted, span=span)
+            pages = _backward(read, part, rows) if newest_first else self._forward(series, read, part, rows)
+            async with aclosing(pages):
+                async for page in pages:
+                    yield adjusted(page, query, splits)
 
-    async def _spans(self, series: Series, query: BarQuery, newest_first: bool) -> list[TimeRange]:
-        """Return a range in the parts that are read differently: plain history, and what has versions or live bars."""
+    async def _spans(self, series: Series, query: BarQuery, newest_first: bool) -> list[tuple[TimeRange, bool]]:
+        """Return a range in the parts that are read differently, each with whether no bar of it was ever revised."""
+        whole = query.span
         if query.source not in (Source.MERGED, Source.HISTORICAL):
-            return [query.span]
+            return [(whole, False)]
         only_history = query.source is Source.HISTORICAL
-        until = await self._database.fetchval(
-            SQL["plain_until"], series.series_id, query.span.start, query.span.end, query.known_at, only_history
+        found = await self._database.fetchrow(
+            SQL["plain_until"], series.series_id, whole.start, whole.end, query.known_at, only_history
         )
-        if until is None or to_ns(until) == query.span.start_ns:
-            return [query.span]
-        spans = [TimeRange(query.span.start_ns, to_ns(until)), TimeRange(to_ns(until), query.span.end_ns)]
+        plain, untouched = (whole.end_ns if until is None else to_ns(until) for until in found)
+        cuts = [whole.start_ns, min(plain, untouched), plain, whole.end_ns]
+        spans = [
+            (TimeRange(start_ns, end_ns), place == 0)
+            for place, (start_ns, end_ns) in enumerate(pairwise(cuts))
+            if start_ns < end_ns
+        ]
         return spans[::-1] if newest_first else spans
 
-    async def _pages(
-        self, series: Series, query: BarQuery, rows: int, newest_first: bool
+    async def _forward(
+        self, series: Series, read: Callable[[BarQuery, int], Awaitable[BarColumns]], query: BarQuery, rows: int
     ) -> AsyncGenerator[BarColumns, None]:
-        """Yield unadjusted bars."""
-        left = query.span
-        while left.length_ns > 0:
-            page = await self.page(series, replace(query, span=left), rows, newest_first=newest_first)
-            full = len(page) == rows
-            page = page[::-1] if newest_first else page
-            if len(page):
+        """Yield unadjusted bars in order of time; the first page is small, so that it can be sent soon."""
+        few = min(rows, FIRST_ROWS)
+        first = await read(query, few)
+        if len(first):
+            yield first
+        if len(first) < few:
+            return
+        # Nothing lies beyond the newest bar, and a range without an end would be cut into windows for ever.
+        newest = await self.start_of_last(series, query.span, 1)
+        left = _after(first, TimeRange(query.span.start_ns, newest.start_ns + 1_000))
+        windows = Windows(left, rows)
+        windows.learn(TimeRange(int(first.open_time_ns[0]), left.start_ns), len(first))
+
+        async def window(span: TimeRange) -> BarColumns:
+            return await read(replace(query, span=span), rows)
+
+        async def rest(span: TimeRange, page: BarColumns) -> AsyncGenerator[BarColumns, None]:
+            while len(page) == rows:
+                span = _after(page, span)
+                page = await window(span)
+                if len(page):
+                    yield page
+
+        async with aclosing(side_by_side(windows, window, rest, self._spare)) as pages:
+            async for page in pages:
                 yield page
-            if not full:
-                return
-            if newest_first:
-                left = TimeRange(left.start_ns, int(page.open_time_ns[0]))
-            else:
-                left = TimeRange(min(int(page.open_time_ns[-1]) + 1_000, left.end_ns), left.end_ns)
+
+    def _spare(self) -> bool:
+        """Tell whether so many connections are free that one more keeps nobody waiting."""
+        return self._database.free > self._database.most // 2
 
     async def page(
         self, series: Series, query: BarQuery, rows: int, *, newest_first: bool = False, where: Condition = ALL
@@ -132,24 +163,14 @@ class BarReader:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             statement = await self._statement(connection, series, query)
-            text = statement.format(
-                columns=", ".join(f"{expression} as {name}" for name, _, expression in _listed(query.columns)),
-                filter=f"{where.sql} and b.source_series_id = 0" if query.own_only else where.sql,
-                direction="desc" if newest_first else "asc",
-                source=_SOURCES[query.source],
-                page="$5::bigint" if where == ALL and not query.own_only else "null::bigint",
-            )
-            raw = await bar_table.copy_out(
-                connection,
-                text,
-                series.series_id,
-                query.span.start,
-                query.span.end,
-                query.known_at,
-                rows,
-                *where.parameters,
-            )
-        return _columns(_format(query.columns).decode(raw).columns, query.columns)
+            return await _read(connection, statement, series, query, rows, newest_first=newest_first, where=where)
+
+    async def _untouched(self, series: Series, query: BarQuery, rows: int, *, newest_first: bool = False) -> BarColumns:
+        """Return the same as `page` of a range in which no bar was ever revised, or was not a moment ago."""
+        async with self._database.acquire() as connection:
+            statement = SQL["read_untouched"]
+            page = await _read(connection, statement, series, query, rows, newest_first=newest_first, revised=False)
+        return page if len(page) else await self.page(series, query, rows, newest_first=newest_first)
 
     async def _statement(self, connection: Any, series: Series, query: BarQuery) -> str:
         only_history = query.source is Source.HISTORICAL
@@ -178,13 +199,54 @@ class BarReader:
         return times, np.array([row["split_factor"] for row in rows], dtype=np.float64)
 
 
-def _listed(optional: tuple[str, ...]) -> list[tuple[str, Kind, str]]:
-    return [*_BASE, *(_EXTRA[name] for name in optional)]
+async def _backward(
+    read: Callable[..., Awaitable[BarColumns]], query: BarQuery, rows: int
+) -> AsyncGenerator[BarColumns, None]:
+    """Yield unadjusted bars, the newest page first."""
+    left = query.span
+    while left.length_ns > 0:
+        page = await read(replace(query, span=left), rows, newest_first=True)
+        if len(page):
+            yield page[::-1]
+        if len(page) < rows:
+            return
+        left = TimeRange(left.start_ns, int(page.open_time_ns[-1]))
+
+
+async def _read(
+    connection: Any,
+    statement: str,
+    series: Series,
+    query: BarQuery,
+    rows: int,
+    *,
+    newest_first: bool,
+    where: Condition = ALL,
+    revised: bool = True,
+) -> BarColumns:
+    """Return the first or last bars that a statement finds; without `revised` all of them count as closed."""
+    listed = _listed(query.columns, revised)
+    text = statement.format(
+        columns=", ".join(f"{expression} as {name}" for name, _, expression in listed),
+        filter=f"{where.sql} and b.source_series_id = 0" if query.own_only else where.sql,
+        direction="desc" if newest_first else "asc",
+        source=_SOURCES[query.source],
+        page="$5::bigint" if where == ALL and not query.own_only else "null::bigint",
+        only_history=query.source is Source.HISTORICAL,
+    )
+    span = query.span
+    arguments = (series.series_id, span.start, span.end, query.known_at, rows, *where.parameters)
+    raw = await bar_table.copy_out(connection, text, *arguments)
+    return _columns(_format(query.columns, revised).decode(raw).columns, query.columns)
+
+
+def _listed(optional: tuple[str, ...], revised: bool) -> list[tuple[str, Kind, str]]:
+    return [*_BASE, *([_REVISION] if revised else []), *(_EXTRA[name] for name in optional)]
 
 
 @lru_cache(maxsize=256)
-def _format(optional: tuple[str, ...]) -> RowFormat:
-    return RowFormat([Column(name, kind) for name, kind, _ in _listed(optional)])
+def _format(optional: tuple[str, ...], revised: bool) -> RowFormat:
+    return RowFormat([Column(name, kind) for name, kind, _ in _listed(optional, revised)])
 
 
 def _columns(found: Mapping[str, Any], optional: tuple[str, ...]) -> BarColumns:
@@ -192,8 +254,8 @@ def _columns(found: Mapping[str, Any], optional: tuple[str, ...]) -> BarColumns:
     extra = {name: found[_EXTRA[name][0]] for name in optional}
     if "known_time_ns" in extra:
         extra["known_time_ns"] = extra["known_time_ns"] * 1_000
-    revised = found["revision"] > 0
-    if revised.any():
+    revised = found["revision"] > 0 if "revision" in found else None
+    if revised is not None and revised.any():
         extra["state"] = np.where(revised, BarState.REVISED, BarState.CLOSED).astype(np.uint8)
     return BarColumns(
         open_time_ns=found["open_time"] * 1_000,
@@ -205,6 +267,11 @@ def _columns(found: Mapping[str, Any], optional: tuple[str, ...]) -> BarColumns:
         volume=found["volume"],
         **extra,
     )
+
+
+def _after(page: BarColumns, span: TimeRange) -> TimeRange:
+    """Return the part of a range that lies after a page that is not empty."""
+    return TimeRange(min(int(page.open_time_ns[-1]) + 1_000, span.end_ns), span.end_ns)
 
 
 def until(span: TimeRange, end: dt.datetime) -> TimeRange:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datahub.reads.ahead import ahead
-from datahub.reads.bars import PAGE_ROWS, until
+from datahub.reads.bars import FIRST_ROWS, PAGE_ROWS, until
 from datahub.reads.query import Adjustment, BarQuery, Source
 from datahub.reads.readable import Readable
 from datahub.reads.resampling import BarSource
@@ -68,6 +68,7 @@ class ReadBars:
         self._finder = finder
         self._request = request
         self._batch_rows = request.batch_rows or BATCH_ROWS
+        self._enough_rows = min(self._batch_rows, FIRST_ROWS)
         without = pb.ReadBarsRequest()
         without.CopyFrom(request)
         without.cursor = ""
@@ -100,19 +101,20 @@ class ReadBars:
         place = self._place if self._place.index == index else _Place(index)
         series_id = readable_id(found, index) if isinstance(found, Readable) else 0
         error = found if isinstance(found, QuasarError) else None
-        rows = place.rows
         if isinstance(found, Readable):
             try:
                 async with aclosing(self._columns(found, place)) as pages:
                     async for columns in pages:
                         for part in self._batches(columns):
-                            rows += len(part)
+                            if self._message.rows + len(part) > self._batch_rows:
+                                yield self._flush(place)
+                            place = _Place(index, int(part.open_time_ns[-1]), place.rows + len(part))
                             self._add(found, index, part)
-                            if self._message.rows >= self._batch_rows:
-                                yield self._flush(_Place(index, int(part.open_time_ns[-1]), rows))
+                            if self._message.rows >= self._enough_rows:
+                                yield self._flush(place)
             except QuasarError as failed:
                 error = failed
-        end = pb.SeriesReadEnd(index=index, series_id=series_id, rows=rows)
+        end = pb.SeriesReadEnd(index=index, series_id=series_id, rows=place.rows)
         if error is not None:
             end.error.CopyFrom(to_status(error, ""))
         self._message.ended.append(end)

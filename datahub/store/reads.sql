@@ -11,14 +11,30 @@ select {columns} from historical_data b
 where b.series_id = $1 and b.open_time >= $2 and b.open_time < $3 and b.known_at <= $4 and {filter}
 order by b.open_time {direction} limit $5;
 
+-- name: read_untouched
+-- As `read_plain`, of a range in which no bar of history was ever revised; no rows at all when that is not so any more.
+select {columns} from historical_data b
+where b.series_id = $1 and b.open_time >= $2 and b.open_time < $3 and b.known_at <= $4 and {filter}
+  and (select not exists (select from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3)
+              and ({only_history} or not exists (select from live_data where series_id = $1 and open_time >= $2 and open_time < $3)))
+order by b.open_time {direction} limit $5;
+
 -- name: plain_until
--- From where on a read of history needs former versions or live bars; null: nowhere.
-select min(open_time) from (
-    (select open_time from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_until > $4
-     order by open_time limit 1)
-    union all
-    (select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and not $5 order by open_time limit 1)
-) firsts;
+-- From where on a read of history needs former versions or live bars, and from where on bars of it may have been revised; null: nowhere.
+-- Former versions that are kept for less time than the bars are no evidence.
+select (select min(open_time) from (
+            (select open_time from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 and known_until > $4
+             order by open_time limit 1)
+            union all
+            (select open_time from live_data where series_id = $1 and open_time >= $2 and open_time < $3 and not $5
+             order by open_time limit 1)
+       ) firsts) as plain_until,
+       (select case when kept.enough then (
+            select open_time from bar_revisions where series_id = $1 and open_time >= $2 and open_time < $3 order by open_time limit 1
+        ) else $2 end
+        from (select coalesce(bool_and(r.retention is null or r.retention >= h.retention), false) as enough
+              from ops.storage_tables r, ops.storage_tables h
+              where r.table_name = 'datahub.bar_revisions' and h.table_name = 'datahub.historical_data') kept) as untouched_until;
 
 -- name: hourly_bars_exist
 select to_regclass('datahub.hourly_bars') is not null;

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
 from quasar.client.channel import Channel
-from quasar.client.live_data import CONTENT_PREFIX, LiveData, LiveReader, bar_columns, key_message, tick_columns
+from quasar.client.live_data import CONTENT_PREFIX, LiveData, LiveReader, key_message
 from quasar.clock import Clock, SystemClock
+from quasar.convert.columns import decode_bars, decode_ticks
+from quasar.convert.plugin_batches import taken_apart
 from quasar.errors import InvalidArgument, NotFound, SlowReader, Unavailable
 from quasar.model.bars import BarColumns
 from quasar.model.instants import to_ns
@@ -26,6 +29,12 @@ __all__ = ["CONTENTS", "LiveData", "MarketData"]
 
 _SERVICE: Final = "quasar.datahub.v1.MarketDataService"
 _A = TypeVar("_A", pb.ReadBarsResponse, pb.ReadTicksResponse)
+_C = TypeVar("_C", BarColumns, TickColumns)
+_CHUNKS: Final = 2
+"""The field of the chunks, in answers of bars and of ticks."""
+_BATCH_ROWS: Final = 32_768
+_INLINE_ROWS: Final = 200_000
+"""So many are joined within a few milliseconds; more are joined in a thread, and the caller's loop goes on."""
 CONTENTS: Final = tuple(
     name.removeprefix(CONTENT_PREFIX).lower() for name, number in stream_pb2.StreamContent.items() if number
 )
@@ -62,12 +71,32 @@ class MarketData:
             NotFound: There is no such series.
             QuasarError: Whatever else the DataHub answers.
         """
+        return await _at_leisure(BarColumns.concatenate, [part async for part in self.bar_parts(series, start, end)])
+
+    async def bar_parts(
+        self, series: SeriesKey | str, start: dt.datetime | None = None, end: dt.datetime | None = None
+    ) -> AsyncGenerator[BarColumns]:
+        """Yield the same bars part by part in order, so that a series of any length takes little memory.
+
+        The DataHub reads on only as the parts are taken; what is under way is a few megabytes.
+
+        Args:
+            series: Provider, symbol and interval, also written `kraken:BTC/USD@1min`.
+            start: First open time; None: from the first bar.
+            end: Bars that open before it; None: to the last bar.
+
+        Raises:
+            InvalidArgument: A time is naive.
+            NotFound: There is no such series.
+            QuasarError: Whatever else the DataHub answers.
+        """
         key = SeriesKey.parse(series) if isinstance(series, str) else series
-        request = pb.ReadBarsRequest(series=[market_data_pb2.SeriesReference(key=key_message(key))])
+        reference = market_data_pb2.SeriesReference(key=key_message(key))
+        request = pb.ReadBarsRequest(series=[reference], batch_rows=_BATCH_ROWS)
         _set_range(request.range, start, end)
-        answers = self._answers("ReadBars", request, pb.ReadBarsResponse)
-        parts = [bar_columns(chunk) async for answer in answers for chunk in answer.bars]
-        return BarColumns.concatenate(parts)
+        async with aclosing(self._chunks("ReadBars", request, pb.ReadBarsResponse)) as chunks:
+            async for chunk in chunks:
+                yield decode_bars(chunk).columns
 
     async def ticks(
         self, provider: str, symbol: str, start: dt.datetime | None = None, end: dt.datetime | None = None
@@ -86,23 +115,26 @@ class MarketData:
             QuasarError: Whatever else the DataHub answers.
         """
         key = values_pb2.SeriesKey(provider=provider, symbol=symbol)
-        request = pb.ReadTicksRequest(series=[market_data_pb2.SeriesReference(key=key)], batch_rows=65536)
+        request = pb.ReadTicksRequest(series=[market_data_pb2.SeriesReference(key=key)], batch_rows=_BATCH_ROWS)
         _set_range(request.range, start, end)
-        answers = self._answers("ReadTicks", request, pb.ReadTicksResponse)
-        parts = [tick_columns(chunk) async for answer in answers for chunk in answer.ticks]
-        return TickColumns.concatenate(parts)
+        chunks = self._chunks("ReadTicks", request, pb.ReadTicksResponse)
+        parts = [decode_ticks(chunk).columns async for chunk in chunks]
+        return await _at_leisure(TickColumns.concatenate, parts)
 
-    async def _answers(self, method: str, request: Message, answer_type: type[_A]) -> AsyncGenerator[_A]:
-        """Yield the answers of a read of one series; what ended it badly is raised."""
-        stream = self._channel.stream(
-            f"{_SERVICE}/{method}", request, type(request).SerializeToString, answer_type.FromString
-        )
-        async with aclosing(stream) as answers:
-            async for answer in answers:
-                for end in answer.ended:
+    async def _chunks(self, method: str, request: Message, answer: type[_A]) -> AsyncGenerator[memoryview]:
+        """Yield the encoded chunks of a read of one series; what ended it badly is raised.
+
+        Only the rest of each message is parsed, so that the columns stay where they came.
+        """
+        stream = self._channel.stream(f"{_SERVICE}/{method}", request, type(request).SerializeToString, bytes)
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                chunks, rest = taken_apart(message, (_CHUNKS,))
+                for end in answer.FromString(rest).ended:
                     if end.HasField("error"):
                         raise from_status(end.error, code_of(NotFound()))
-                yield answer
+                for chunk in chunks[_CHUNKS]:
+                    yield chunk
 
     async def stream(
         self,
@@ -181,6 +213,12 @@ class MarketData:
             except (Unavailable, SlowReader) as error:
                 failures += 1
                 await self._clock.sleep(self._live.settings.retry.pause_s(failures, error))
+
+
+async def _at_leisure(join: Callable[[list[_C]], _C], parts: list[_C]) -> _C:
+    if sum(map(len, parts)) <= _INLINE_ROWS:
+        return join(parts)
+    return await asyncio.to_thread(join, parts)
 
 
 def _set_range(given: values_pb2.TimeRange, start: dt.datetime | None, end: dt.datetime | None) -> None:

@@ -115,6 +115,16 @@ class Database:
         """Close the pool."""
         await self.close()
 
+    @property
+    def most(self) -> int:
+        """Connections at most."""
+        return int(self.pool.get_max_size())
+
+    @property
+    def free(self) -> int:
+        """Connections that can be lent before somebody has to wait."""
+        return self.most - int(self.pool.get_size()) + int(self.pool.get_idle_size())
+
     async def close(self, timeout: float = 10.0) -> None:
         """Wait for connections in use to come back, for `timeout` seconds; then cut them off."""
         try:
