@@ -61,7 +61,7 @@ class _Parts:
     """What several services of this process share."""
 
     floor: Floor
-    bars: DatahubBars
+    bars: DescribedBars
     directory: StrategyDirectory
     pool: PluginPool
     desk: TradingDesk
@@ -117,7 +117,7 @@ def _trading(
     feed = LiveFeed(live, desk, quotes, floor.clock)
     desk.want = feed.want
     states = TradingStates(desk, survey, policies, floor.events, floor.clock)
-    return _Parts(floor, bars, directory, pool, desk, survey, feed, states)
+    return _Parts(floor, DescribedBars(bars, instruments.described), directory, pool, desk, survey, feed, states)
 
 
 def _backtest_service(parts: _Parts) -> BacktestService:
@@ -172,7 +172,7 @@ def _strategy_service(parts: _Parts) -> StrategyService:
         around,
         RunStage(parts.pool),
         parts.directory,
-        DescribedBars(parts.bars, InstrumentTable(floor.database).described),
+        parts.bars,
         parts.survey,
         stored_universe,
         series_document,

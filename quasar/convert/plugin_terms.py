@@ -73,8 +73,13 @@ def grid_of(series: strategy_pb2.StrategySeries, terms: backtest_pb2.BacktestTer
         price_decimals=decimals,
         size_decimals=decimals_of(step) if step is not None else size_decimals_of(series),
         price_tick=max(1, int(tick.scaleb(decimals))),
-        multiplier=decimal_of(rules, "multiplier") or Decimal(1),
+        multiplier=multiplier_of(series),
     )
+
+
+def multiplier_of(series: strategy_pb2.StrategySeries) -> Decimal:
+    """Return the value of one unit per point of price, as its instrument says; 1 where it says nothing."""
+    return decimal_of(series.rules, "multiplier") or Decimal(1)
 
 
 def size_decimals_of(series: strategy_pb2.StrategySeries) -> int:

@@ -15,7 +15,7 @@ from quasar.engine.live import LiveBar, LiveTick
 from quasar.model.orders import OrderIntent
 from quasar.ops.actors import Actor
 from quasar.plugins.code import CodeVersion
-from strategy_engine.backtests.records import LoadedSeries, LogRecord
+from strategy_engine.backtests.records import LoadedSeries, LogRecord, SeriesFacts
 from strategy_engine.trading.orders import Changed, Held
 
 Document = Mapping[str, Any]
@@ -78,6 +78,8 @@ class Begin:
     code: CodeVersion
     series: Sequence[LoadedSeries]
     """Without bars, or with the newest one."""
+    instruments: Mapping[str, SeriesFacts]
+    """By symbol what orders are held to."""
     parameters: Document
     cash: Decimal
     currency: str

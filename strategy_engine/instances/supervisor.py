@@ -253,6 +253,7 @@ class Supervisor:
             run_id=row["run_id"],
             code=replace(entry.code, name=entry.name),
             series=loaded,
+            instruments=await self._survey.instruments([each.facts for each in loaded]),
             parameters=instance.parameters,
             cash=max(ZERO, instance_cash(capital, held)),
             currency=account.currency,

@@ -21,7 +21,9 @@ def judge(proposal: Proposal, standing: Standing, policies: Iterable[Policy]) ->
     own = [policy for policy in policies if policy.scope in scopes]
     checks = [*_form(case), *_instrument_rules(case), *_states(case), *_account(case), _self_trade(case, own)]
     for policy in own:
-        checks += (_of(policy, check) for check in _limits(case, policy.limits, policy.scope))
+        part = policy.part(proposal.account_id, proposal.instance_id, proposal.spec.symbol)
+        if part is not None:
+            checks += (_of(policy, check) for check in _limits(case, policy.limits, part))
     notional = None if case.quantity is None or case.price is None else case.quantity * case.price * proposal.multiplier
     return Decision(
         checks=checks,
@@ -245,15 +247,21 @@ def _order_size(case: _Case, limits: Limits, unit: str) -> Iterator[Check]:
 
 
 def _instrument(case: _Case, limits: Limits) -> Iterator[Check]:
-    symbol, currency = case.spec.symbol, case.proposal.currency
+    symbol, own = case.spec.symbol, case.proposal
+    facts = symbol, own.currency, own.asset_class, own.exchange
     if limits.forbidden:
-        hit = any(each.fits(symbol, currency) for each in limits.forbidden)
+        hit = any(each.fits(*facts, unknown=True) for each in limits.forbidden)
         detail = f"symbol must not be among the forbidden ones, was {symbol}" if hit else ""
         yield Check(reason="INSTRUMENT_FORBIDDEN", passed=not hit, detail=detail)
     if limits.allowed:
-        fits = any(each.fits(symbol, currency) for each in limits.allowed)
+        fits = any(each.fits(*facts) for each in limits.allowed)
         detail = "" if fits else f"symbol must be among the allowed ones, was {symbol}"
         yield Check(reason="INSTRUMENT_NOT_ALLOWED", passed=fits, detail=detail)
+    if limits.sessions and not own.closing:
+        passed = own.hours is not None and any(each.holds(own.hours) for each in limits.sessions)
+        asked = "" if own.hours is None else f"{own.hours.time:%A %H:%M} UTC"
+        detail = "" if passed else f"orders must come in {' or '.join(map(str, limits.sessions))}, was {asked}"
+        yield Check(reason="OUTSIDE_SESSION", passed=passed, detail=detail)
     if limits.forbidden_order_types:
         hit = case.spec.type.value in limits.forbidden_order_types
         detail = f"order type must not be {case.spec.type.value}" if hit else ""

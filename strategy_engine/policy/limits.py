@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
+from strategy_engine.policy.sessions import AllowedSession, session_of
+
 
 class ScopeKind(Enum):
     """What a limit or a trading state is about."""
@@ -41,12 +43,23 @@ class LossAction(Enum):
     FLATTEN = "FLATTEN"
 
 
+class Granularity(Enum):
+    """Over what limits are counted; the names are those of the contract."""
+
+    SCOPE = "SCOPE"
+    EACH_ACCOUNT = "EACH_ACCOUNT"
+    EACH_STRATEGY = "EACH_STRATEGY"
+    EACH_INSTRUMENT = "EACH_INSTRUMENT"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """A symbol, an instance, an account, or all of the platform."""
 
     kind: ScopeKind
     id: str = ""
+    symbol: str = ""
+    """Within it only this instrument; empty: all. Of parts of a scope, by which limits are counted."""
 
     def __str__(self) -> str:
         """Return for example "account main"."""
@@ -63,12 +76,19 @@ class InstrumentMatch:
 
     symbol: str = ""
     currency: str = ""
+    asset_class: str = ""
+    """As `quasar.model.asset_classes` writes it."""
+    exchange: str = ""
 
-    def fits(self, symbol: str, currency: str) -> bool:
-        """Tell whether an instrument is meant."""
+    def fits(
+        self, symbol: str, currency: str, asset_class: str = "", exchange: str = "", *, unknown: bool = False
+    ) -> bool:
+        """Tell whether an instrument is meant; `unknown`: what is asked for and not known of it counts as fitting."""
         pattern = ".*".join(map(re.escape, self.symbol.split("*")))
         fits_symbol = not self.symbol or re.fullmatch(pattern, symbol, re.DOTALL) is not None
-        return fits_symbol and self.currency in ("", currency)
+        pairs = ((self.asset_class, asset_class), (self.exchange.upper(), exchange.upper()))
+        fits_kind = all(not wanted or wanted == own or (unknown and not own) for wanted, own in pairs)
+        return fits_symbol and fits_kind and self.currency in ("", currency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +117,8 @@ class Limits:
     """What is done when one of the two is reached."""
     allowed: tuple[InstrumentMatch, ...] = ()
     forbidden: tuple[InstrumentMatch, ...] = ()
+    sessions: tuple[AllowedSession, ...] = ()
+    """When orders may be placed; empty: always."""
     allow_short: bool | None = None
     allow_self_trade: bool | None = None
     forbidden_order_types: frozenset[str] = frozenset()
@@ -141,6 +163,22 @@ class Policy:
     policy_id: str
     scope: Scope
     limits: Limits
+    granularity: Granularity = Granularity.SCOPE
+
+    def part(self, account_id: str, instance_id: str, symbol: str) -> Scope | None:
+        """Return the part of the scope that the limits are counted over for an owner and an instrument within it.
+
+        None: they do not hold for it, which is so for what belongs to no strategy where they hold for each of them.
+        """
+        scope = self.scope
+        within = scope.id if scope.kind is ScopeKind.INSTRUMENT else ""
+        if self.granularity is Granularity.EACH_ACCOUNT and scope.kind in (ScopeKind.PLATFORM, ScopeKind.INSTRUMENT):
+            return Scope(ScopeKind.ACCOUNT, account_id, within)
+        if self.granularity is Granularity.EACH_STRATEGY and scope.kind is not ScopeKind.STRATEGY:
+            return Scope(ScopeKind.STRATEGY, instance_id, within) if instance_id else None
+        if self.granularity is Granularity.EACH_INSTRUMENT and not within:
+            return replace(scope, symbol=symbol)
+        return scope
 
 
 def currencies_of(policies: Iterable[Policy]) -> set[str]:
@@ -192,6 +230,7 @@ def limits_of(document: Mapping[str, Any]) -> Limits:
         max_price_age_s=None if age is None else float(str(age).removesuffix("s")),
         allowed=_matches(document.get("allowed_instruments", ())),
         forbidden=_matches(document.get("forbidden_instruments", ())),
+        sessions=tuple(map(session_of, document.get("allowed_sessions", ()))),
         allow_short=document.get("allow_short"),
         allow_self_trade=document.get("allow_self_trade"),
         forbidden_order_types=frozenset(
@@ -205,4 +244,12 @@ def _decimal(found: Mapping[str, Any] | None) -> Decimal | None:
 
 
 def _matches(found: Any) -> tuple[InstrumentMatch, ...]:
-    return tuple(InstrumentMatch(each.get("symbol", ""), each.get("currency", "")) for each in found)
+    return tuple(
+        InstrumentMatch(
+            symbol=each.get("symbol", ""),
+            currency=each.get("currency", ""),
+            asset_class=str(each.get("asset_class", "")).removeprefix("ASSET_CLASS_").lower(),
+            exchange=each.get("exchange", ""),
+        )
+        for each in found
+    )

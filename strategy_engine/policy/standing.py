@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from quasar.model.orders import OrderSide, OrderSpec, OrderType
 from strategy_engine.policy.instrument_rules import InstrumentRules
-from strategy_engine.policy.limits import Scope, ScopeKind, TradingState
+from strategy_engine.policy.limits import Granularity, Policy, Scope, ScopeKind, TradingState
+from strategy_engine.policy.sessions import Hours
 
 ZERO, ONE = Decimal(0), Decimal(1)
 
@@ -119,6 +120,10 @@ class Proposal:
     multiplier: Decimal = ONE
     rules: InstrumentRules = field(default_factory=InstrumentRules)
     """What its broker holds orders of the instrument to."""
+    asset_class: str = ""
+    exchange: str = ""
+    hours: Hours | None = None
+    """What the time is; None: not known, then it is in no session."""
     commission: Decimal = ZERO
     """Estimated."""
     closing: bool = False
@@ -254,6 +259,18 @@ class Standing:
         own = self.strategy_funds.get(scope.id) if scope.kind is ScopeKind.STRATEGY else None
         return own or self.funds.get(account_id)
 
+    def parts(self, policy: Policy) -> list[Scope]:
+        """Return the parts of a policy's scope that something is held, wanted or owned in."""
+        if policy.granularity is Granularity.SCOPE:
+            return [policy.scope]
+        keep = _within(policy.scope)
+        rows: Iterable[Holding | OpenOrder] = (*self.holdings, *self.open_orders)
+        owners = {(one.account_id, one.instance_id, one.symbol) for one in rows}
+        found = {policy.part(*owner) for owner in owners if keep(*owner)}
+        if policy.granularity is Granularity.EACH_ACCOUNT:
+            found |= {policy.part(account_id, "", "") for account_id in self.accounts_of(policy.scope)}
+        return sorted((part for part in found if part is not None), key=lambda part: (part.id, part.symbol))
+
     def accounts_of(self, scope: Scope) -> list[str]:
         """Return the accounts whose losses count against a scope."""
         if scope.kind is ScopeKind.ACCOUNT:
@@ -270,7 +287,10 @@ def _within(scope: Scope) -> Callable[[str, str, str], bool]:
         ScopeKind.STRATEGY: lambda _account, instance, _symbol: instance == scope.id,
         ScopeKind.INSTRUMENT: lambda _account, _instance, symbol: symbol == scope.id,
     }
-    return tests[scope.kind]
+    test = tests[scope.kind]
+    if not scope.symbol:
+        return test
+    return lambda account, instance, symbol: symbol == scope.symbol and test(account, instance, symbol)
 
 
 def scopes_of(proposal: Proposal) -> list[Scope]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from strategy_engine.policy.limits import PLATFORM, Limits, Policy, Scope, ScopeKind
+from strategy_engine.policy.limits import PLATFORM, Granularity, Limits, Policy, Scope, ScopeKind
 from strategy_engine.policy.standing import ZERO, Holding, Standing
 
 
@@ -39,7 +39,12 @@ def usages(policies: Iterable[Policy], standing: Standing, currencies: dict[str,
         standing: How things stand.
         currencies: The currency of each account.
     """
-    found = [usage for policy in policies for usage in _Counter(policy, standing, currencies).all()]
+    found = [
+        usage
+        for policy in policies
+        for part in standing.parts(policy)
+        for usage in _Counter(policy, part, standing, currencies).all()
+    ]
     return sorted(found, key=lambda each: (-_rank(each), each.policy_id, each.reason, each.scope.id))
 
 
@@ -50,10 +55,14 @@ def _rank(usage: Usage) -> float:
 
 
 class _Counter:
-    """Counts for one policy."""
+    """Counts for one policy over one part of its scope."""
 
-    def __init__(self, policy: Policy, standing: Standing, currencies: dict[str, str]) -> None:
+    def __init__(self, policy: Policy, part: Scope, standing: Standing, currencies: dict[str, str]) -> None:
         self._policy = policy
+        self._part = part
+        self._shown = Scope(part.kind, part.id)
+        if policy.granularity is Granularity.EACH_INSTRUMENT and part.symbol:
+            self._shown = Scope(ScopeKind.INSTRUMENT, part.symbol)
         self._limits: Limits = policy.limits
         self._standing = standing
         self._currencies = currencies
@@ -68,7 +77,7 @@ class _Counter:
         return Usage(
             policy_id=self._policy.policy_id,
             reason=reason,
-            scope=scope or self._policy.scope,
+            scope=scope or self._shown,
             limit=limit,
             value=value,
             unit=unit,
@@ -85,15 +94,15 @@ class _Counter:
         return known[0] if len(known) == 1 else ""
 
     def _accounts(self) -> list[str]:
-        return self._standing.accounts_of(self._policy.scope)
+        return self._standing.accounts_of(self._part)
 
     def _holdings(self) -> list[Holding]:
-        inside = self._standing.values(self._policy.scope)
+        inside = self._standing.values(self._part)
         return [each for each in self._standing.holdings if (each.account_id, each.instance_id, each.symbol) in inside]
 
     def _positions(self) -> Iterator[Usage]:
         """Open orders count as if they were filled, the side that would make the position greater."""
-        limits, scope, unit = self._limits, self._policy.scope, self._unit()
+        limits, scope, unit = self._limits, self._part, self._unit()
         if limits.max_position_quantity is None and limits.max_position_notional is None:
             return
         held = self._holdings()
@@ -110,7 +119,7 @@ class _Counter:
                 yield self._usage("MAX_POSITION_NOTIONAL", limits.max_position_notional, worth, unit, about)
 
     def _exposure(self) -> Iterator[Usage]:
-        limits, scope, unit = self._limits, self._policy.scope, self._unit()
+        limits, scope, unit = self._limits, self._part, self._unit()
         if unit is None or not limits.bounds_exposure:
             return
         rows = self._standing.exposed(scope, unit).values()
@@ -128,7 +137,7 @@ class _Counter:
                 yield self._usage("MAX_LEVERAGE", limits.max_leverage, gross / equity, "ratio")
 
     def _pace(self) -> Iterator[Usage]:
-        limits, scope = self._limits, self._policy.scope
+        limits, scope = self._limits, self._part
         if limits.max_open_orders is not None:
             count = Decimal(self._standing.open_count(scope))
             yield self._usage("MAX_OPEN_ORDERS", Decimal(limits.max_open_orders), count, "orders")
@@ -140,9 +149,10 @@ class _Counter:
     def _losses(self) -> Iterator[Usage]:
         limits = self._limits
         for account_id in self._accounts():
-            funds = self._standing.funds_of(self._policy.scope, account_id)
+            funds = self._standing.funds_of(self._part, account_id)
             assert funds is not None  # those of `accounts_of` are there
-            about = Scope(ScopeKind.ACCOUNT, account_id)
+            each_strategy = self._policy.granularity is Granularity.EACH_STRATEGY
+            about = self._shown if each_strategy else Scope(ScopeKind.ACCOUNT, account_id)
             unit = limits.currency or self._currencies.get(account_id, "")
             rate = self._standing.rate(self._standing.currency(account_id), unit)
             if limits.max_daily_loss is not None and rate is not None:

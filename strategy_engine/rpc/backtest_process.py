@@ -53,4 +53,5 @@ def strategy_input(series: LoadedSeries) -> StrategyInput:
         currency=facts.currency,
         alias=series.wanted.alias,
         read_only=series.wanted.read_only,
+        multiplier=facts.multiplier,
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import available_timezones
 
+from quasar.calendars import calendar_name
 from quasar.errors import FieldViolation, InvalidArgument, Unimplemented
 from quasar.ops.actors import Actor
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import timestamp, timestamp_ns
 from quasar_proto.strategy.v1 import denial_pb2, order_pb2, policy_pb2
 from strategy_engine.policy.decision import Check, Decision
-from strategy_engine.policy.limits import Scope, ScopeKind, TradingState, limits_of
+from strategy_engine.policy.limits import Granularity, Scope, ScopeKind, TradingState, limits_of
+from strategy_engine.policy.sessions import INSTRUMENT
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.policy.usage import Usage
 from strategy_engine.rpc.values import decimal_message, document, message_of, money_message, number_of, word_of
@@ -35,10 +38,11 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
     """Return a policy that is to be written.
 
     Raises:
-        InvalidArgument: A bound is negative.
+        InvalidArgument: A bound is negative, an amount has no currency, or a loss is bounded for each instrument.
         Unimplemented: It asks for a limit that orders are not judged by.
     """
     _require_enforced(policy)
+    granularity = word_of(policy_pb2.PolicyGranularity, policy.granularity, "POLICY_GRANULARITY_") or "SCOPE"
     limits = document(policy.limits)
     read = limits_of(limits)
     if read.amounts and not policy.limits.currency:
@@ -46,6 +50,9 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
         raise InvalidArgument(
             f"policy.limits.currency {text}.", violations=[FieldViolation("policy.limits.currency", text)]
         )
+    if read.guards_losses and granularity == Granularity.EACH_INSTRUMENT.value:
+        text = "must be another one with a limit on losses, which accounts and strategies make, was EACH_INSTRUMENT"
+        raise InvalidArgument(f"policy.granularity {text}.", violations=[FieldViolation("policy.granularity", text)])
     for name in limits:
         value = getattr(read, name, None)
         if isinstance(value, int | float) or hasattr(value, "is_finite"):
@@ -54,7 +61,7 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
         policy_id=policy.policy_id,
         scope=scope_of(policy.scope),
         description=policy.description,
-        rules={"display_name": policy.display_name, "limits": limits},
+        rules={"display_name": policy.display_name, "granularity": granularity, "limits": limits},
         enabled=policy.enabled,
         actor=actor,
         create_time=now,
@@ -66,18 +73,22 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
 def _require_enforced(policy: policy_pb2.Policy) -> None:
     """Refuse what would be kept and have no effect: a limit that is not checked is worse than none."""
     limits = policy.limits
-    if policy.granularity > policy_pb2.POLICY_GRANULARITY_SCOPE:
-        raise Unimplemented("policy.granularity must be SCOPE in this build, was another one.")
     if limits.day_time_zone not in ("", "UTC"):
         raise Unimplemented(f"policy.limits.day_time_zone must be UTC in this build, was {limits.day_time_zone}.")
-    unheeded = {"allowed_sessions": bool(limits.allowed_sessions)}
-    for field in ("allowed_instruments", "forbidden_instruments"):
-        for index, match in enumerate(getattr(limits, field)):
-            unheeded[f"{field}[{index}].asset_class"] = bool(match.asset_class)
-            unheeded[f"{field}[{index}].exchange"] = bool(match.exchange)
-    for name, is_set in unheeded.items():
-        if is_set:
-            raise Unimplemented(f"policy.limits.{name} must be left out in this build, was set.")
+    for index, session in enumerate(limits.allowed_sessions):
+        _require_session(session, f"policy.limits.allowed_sessions[{index}]")
+
+
+def _require_session(session: policy_pb2.AllowedSession, field: str) -> None:
+    """Refuse hours that nobody knows: in them nothing could be placed."""
+    zone, calendar = session.window.time_zone, session.calendar
+    text = ""
+    if calendar and calendar != INSTRUMENT and calendar_name(calendar) is None:
+        field, text = f"{field}.calendar", f"must be a MIC that has a calendar (XNYS), or {INSTRUMENT}, was {calendar}"
+    if zone and zone not in available_timezones():
+        field, text = f"{field}.window.time_zone", f"must be an IANA name (America/New_York), was {zone}"
+    if text:
+        raise InvalidArgument(f"{field} {text}.", violations=[FieldViolation(field, text)])
 
 
 def _require_bound(name: str, value: Any) -> None:
@@ -94,7 +105,7 @@ def policy_message(row: PolicyRow) -> policy_pb2.Policy:
         display_name=row.rules.get("display_name", ""),
         description=row.description,
         scope=scope_message(row.scope),
-        granularity=policy_pb2.POLICY_GRANULARITY_SCOPE,
+        granularity=number_of(policy_pb2.PolicyGranularity, row.policy.granularity.value, "POLICY_GRANULARITY_"),
         limits=message_of(row.rules.get("limits", {}), policy_pb2.PolicyLimits),
         enabled=row.enabled,
         etag=str(row.revision),

@@ -26,7 +26,15 @@ from quasar.rpc.ops.actors import calling_actor
 from quasar.rpc.wellknown import timestamp
 from quasar_proto.strategy.v1 import denial_pb2, policy_pb2, policy_service_pb2_grpc
 from quasar_proto.strategy.v1 import policy_service_pb2 as pb
-from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind, TradingState, currencies_of, pace_window_s
+from strategy_engine.policy.limits import (
+    PLATFORM,
+    Granularity,
+    Scope,
+    ScopeKind,
+    TradingState,
+    currencies_of,
+    pace_window_s,
+)
 from strategy_engine.policy.usage import concerns, usages
 from strategy_engine.rpc.policy_messages import (
     decision_message,
@@ -46,7 +54,7 @@ from strategy_engine.trading.states import TradingStates
 from strategy_engine.trading.survey import Survey
 
 _MOST_USAGES = 1_000
-_PATHS = ("display_name", "description", "limits", "enabled")
+_PATHS = ("display_name", "description", "granularity", "limits", "enabled")
 
 
 class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
@@ -170,6 +178,8 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
             scope, accounts = await self._known(request.scope), await self._survey.accounts_of_instances()
             policies = [each for each in policies if concerns(each, scope, accounts)]
         strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
+        if any(each.granularity is Granularity.EACH_STRATEGY for each in policies):
+            strategies += await self._survey.accounts_of_instances()
         standing = await self._survey.standing(strategies, pace_window_s(policies), currencies_of(policies))
         found = usages(policies, standing, await self._survey.currencies())
         if request.HasField("min_ratio"):

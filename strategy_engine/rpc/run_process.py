@@ -145,9 +145,10 @@ class RunSession:
             request.ticks.append(market_data_pb2.TickChunk.FromString(data))
 
 
-def _live_input(series: LoadedSeries) -> StrategyInput:
+def _live_input(series: LoadedSeries, begin: Begin) -> StrategyInput:
     """Return a series as the process takes it, with the grid on which its orders are judged."""
-    grid, rules = grid_of(series.facts), instrument_rules_of(series.facts)
+    facts = begin.instruments[series.facts.name]
+    grid, rules = grid_of(facts), instrument_rules_of(facts)
     step = Decimal(1).scaleb(-grid.size_decimals)
     return replace(strategy_input(series), price_tick=rules.price_tick, quantity_step=step, multiplier=grid.multiplier)
 
@@ -156,7 +157,7 @@ def _start(begin: Begin) -> plugin.StartLiveRequest:
     request = plugin.StartLiveRequest(
         run_id=str(begin.run_id),
         mode=strategy_pb2.TRADING_MODE_PAPER,
-        series=[_live_input(each).to_proto(number) for number, each in enumerate(begin.series, 1)],
+        series=[_live_input(each, begin).to_proto(number) for number, each in enumerate(begin.series, 1)],
         positions=[position_message(each) for each in begin.positions],
         next_intent_number=begin.next_intent_number,
         seed=begin.seed,

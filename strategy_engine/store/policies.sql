@@ -45,10 +45,10 @@ order by case when expires_at <= $1 then 2 when state = 'HALTED' then 0 when sta
 select * from strategy.trading_states where expires_at <= $1 order by expires_at, scope, scope_id;
 
 -- name: loss_breaches
-select * from strategy.loss_breaches order by policy_id, account_id, reason;
+select * from strategy.loss_breaches order by policy_id, account_id, instance_id, reason;
 
 -- name: loss_breach_insert
-insert into strategy.loss_breaches (policy_id, account_id, reason, breach_id, reached_at) values ($1, $2, $3, $4, $5)
+insert into strategy.loss_breaches (policy_id, account_id, instance_id, reason, breach_id, reached_at) values ($1, $2, $3, $4, $5, $6)
 on conflict do nothing;
 
 -- name: loss_breach_acted

@@ -15,7 +15,7 @@ from quasar.filters import Field, condition
 from quasar.ops.actors import Actor
 from quasar.ordering import OrderField
 from strategy_engine.policy.decision import Check
-from strategy_engine.policy.limits import Policy, Scope, ScopeKind, TradingState, limits_of
+from strategy_engine.policy.limits import Granularity, Policy, Scope, ScopeKind, TradingState, limits_of
 from strategy_engine.store.actors import actor_document, actor_of
 from strategy_engine.store.pages import Asked, Listing
 from strategy_engine.store.statements import SQL
@@ -53,7 +53,7 @@ class PolicyRow:
     scope: Scope
     description: str
     rules: Mapping[str, Any]
-    """`display_name`, and `limits` in the JSON form of the contract."""
+    """`display_name`, `granularity`, and `limits` in the JSON form of the contract."""
     enabled: bool
     actor: Actor | None
     create_time: dt.datetime
@@ -63,7 +63,12 @@ class PolicyRow:
     @property
     def policy(self) -> Policy:
         """What orders are judged by."""
-        return Policy(policy_id=self.policy_id, scope=self.scope, limits=limits_of(self.rules.get("limits", {})))
+        return Policy(
+            policy_id=self.policy_id,
+            scope=self.scope,
+            limits=limits_of(self.rules.get("limits", {})),
+            granularity=Granularity(self.rules.get("granularity", "SCOPE")),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +95,13 @@ class StateRow:
         return TradingState.ACTIVE if over else self.state
 
 
-BreachKey = tuple[str, str, str]
-"""Policy, account and reason."""
+BreachKey = tuple[str, str, str, str]
+"""Policy, account, strategy (empty: the account) and reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """A limit on losses that an account has reached."""
+    """A limit on losses that an account or a strategy has reached."""
 
     key: BreachKey
     breach_id: uuid.UUID
@@ -183,7 +188,7 @@ class PolicyTable:
         """Return the limits on losses that are reached."""
         found = {}
         for row in await self.database.fetch(SQL["loss_breaches"]):
-            key = (row["policy_id"], row["account_id"], row["reason"])
+            key = (row["policy_id"], row["account_id"], row["instance_id"], row["reason"])
             found[key] = Breach(key=key, breach_id=row["breach_id"], acted=row["acted_at"] is not None)
         return found
 

@@ -24,14 +24,15 @@ from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType, cl
 from quasar.ops.actors import Actor
 from strategy_engine.policy.decision import Decision
 from strategy_engine.policy.judgement import judge
-from strategy_engine.policy.limits import currencies_of, pace_window_s
+from strategy_engine.policy.limits import Policy, currencies_of, pace_window_s
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
 from strategy_engine.trading import changes
 from strategy_engine.trading.denials import denial_document
 from strategy_engine.trading.floor import PaperFloor
+from strategy_engine.trading.hours import hours_of
 from strategy_engine.trading.orders import ENGINE, Changed, NewOrder, Outcome, StatusOutcome, StoredOrder
-from strategy_engine.trading.quotes import Quote, Quotes, grid_of, instrument_rules_of
+from strategy_engine.trading.quotes import Quote, Quotes, proposal_facts
 from strategy_engine.trading.records import TradeRecords
 from strategy_engine.trading.survey import Survey
 
@@ -110,12 +111,14 @@ class TradingDesk:
         Raises:
             NotFound: There is no such account.
         """
-        proposal = replace(await self._proposal(account_id, instance_id, spec), closing=closing)
         policies = await self.records.policies.enabled()
+        proposal = replace(await self._proposal(account_id, instance_id, spec, policies), closing=closing)
         standing = await self._survey.standing([instance_id], pace_window_s(policies), currencies_of(policies))
         return judge(proposal, standing, policies), proposal
 
-    async def _proposal(self, account_id: str, instance_id: str, spec: OrderSpec) -> Proposal:
+    async def _proposal(
+        self, account_id: str, instance_id: str, spec: OrderSpec, policies: Sequence[Policy]
+    ) -> Proposal:
         account = await self.records.accounts.get(account_id)
         quote = await self._quotes.get(spec.symbol)
         age = (self._clock.time_ns() - quote.time_ns) / 1e9 if quote and quote.time_ns else 0.0
@@ -127,20 +130,19 @@ class TradingDesk:
             currency=quote.facts.currency or account.currency if quote else account.currency,
             price=quote.price if quote else None,
             price_age_s=max(0.0, age),
+            hours=await hours_of(policies, quote.facts if quote else None, self._clock.now()),
         )
-        if quote is None:
-            return proposal
-        return replace(proposal, multiplier=grid_of(quote.facts).multiplier, rules=instrument_rules_of(quote.facts))
+        return proposal if quote is None else replace(proposal, **proposal_facts(quote.facts))
 
     async def judge_change(self, order: StoredOrder, change: OrderChange) -> tuple[Decision, Proposal]:
         """Judge a change of an order: what would be left of it as if it were new, without the order as it is."""
         wanted = changes.changed(order.spec, change)
         rest = wanted if wanted.quantity is None else replace(wanted, quantity=wanted.quantity - order.filled_quantity)
-        proposal = await self._proposal(order.account_id, order.instance_id, replace(rest, bracket=None))
+        policies = await self.records.policies.enabled()
+        proposal = await self._proposal(order.account_id, order.instance_id, replace(rest, bracket=None), policies)
         if (denial := changes.below_filled(order, wanted)) is not None:
             return denial, proposal
         proposal = replace(proposal, filled=order.filled_quantity)
-        policies = await self.records.policies.enabled()
         standing = await self._survey.standing([order.instance_id], pace_window_s(policies), currencies_of(policies))
         others = [each for each in standing.open_orders if each.client_order_id != order.client_order_id]
         return judge(proposal, replace(standing, open_orders=others), policies), proposal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import asyncpg
@@ -13,7 +13,16 @@ from quasar.clock import Clock
 from quasar.errors import QuasarError
 from strategy_engine.policy.decision import Check
 from strategy_engine.policy.judgement import losses
-from strategy_engine.policy.limits import LossAction, Policy, Scope, ScopeKind, TradingState, currencies_of
+from strategy_engine.policy.limits import (
+    Granularity,
+    LossAction,
+    Policy,
+    Scope,
+    ScopeKind,
+    TradingState,
+    currencies_of,
+)
+from strategy_engine.policy.standing import Standing
 from strategy_engine.store.policy_table import Breach, BreachKey, PolicyTable, StateRow
 from strategy_engine.trading.closing import close_positions
 from strategy_engine.trading.denials import denial_document
@@ -74,7 +83,7 @@ class LossGuard:
         policies = [each for each in await self._policies.enabled() if each.limits.guards_losses]
         if not policies and not breaches:
             return
-        reached = {key: found async for key, found in self._reached(policies)}
+        reached = {key: found async for key, found in self._reached(policies, breaches)}
         for key, breach in breaches.items():
             if key not in reached:
                 await self._policies.forget_breach(breach)
@@ -86,14 +95,22 @@ class LossGuard:
                 await self._act(policy, breach, check)
                 await self._policies.end_breach(breach, self._clock.now())
 
-    async def _reached(self, policies: Sequence[Policy]) -> AsyncIterator[tuple[BreachKey, tuple[Policy, Check]]]:
-        strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
+    async def _reached(
+        self, policies: Sequence[Policy], breaches: Iterable[BreachKey]
+    ) -> AsyncIterator[tuple[BreachKey, tuple[Policy, Check]]]:
+        strategies = {each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY}
+        each_by_itself = [each for each in policies if _each_strategy(each)]
         # Between a fill's cash and its position anything would look like a loss: no order moves meanwhile.
         async with self._desk.turn:
+            if each_by_itself:
+                # Those that hold something can lose, and those that have lost must be seen to have recovered.
+                strategies |= {each.instance_id for each in await self._survey.positions()}
+                strategies |= {instance_id for _, _, instance_id, _ in breaches}
             standing = await self._survey.standing(strategies, currencies=currencies_of(policies))
+        owners = await self._survey.accounts_of_instances() if each_by_itself else {}
         for policy in policies:
-            for account_id in standing.accounts_of(policy.scope):
-                funds = standing.funds_of(policy.scope, account_id)
+            for account_id, instance_id in _measured(policy, standing, owners):
+                funds = standing.strategy_funds.get(instance_id) or standing.funds_of(policy.scope, account_id)
                 if funds is None:
                     continue
                 own = standing.currency(account_id)
@@ -102,7 +119,7 @@ class LossGuard:
                 self._note_rate(policy, account_id, missing=rate is None)
                 for check in losses(policy.limits, funds, rate, unit):
                     if not check.passed:
-                        yield (policy.policy_id, account_id, check.reason), (policy, check)
+                        yield (policy.policy_id, account_id, instance_id, check.reason), (policy, check)
 
     def _note_rate(self, policy: Policy, account_id: str, *, missing: bool) -> None:
         """Say once that a loss cannot be measured; meanwhile orders that enlarge are denied."""
@@ -113,25 +130,27 @@ class LossGuard:
         (self._unmeasured.add if missing else self._unmeasured.discard)(key)
 
     async def _act(self, policy: Policy, breach: Breach, check: Check) -> None:
-        scope, action = policy.scope, policy.limits.loss_action
+        scope, action = _part(policy, breach), policy.limits.loss_action
         _log.warning("a limit on losses is reached", policy_id=policy.policy_id, scope=str(scope), detail=check.detail)
         state = TradingState.REDUCE_ONLY if action is LossAction.REDUCE_ONLY else TradingState.HALTED
-        row = self._row(policy, breach, check, state)
+        row = self._row(scope, breach, check, state)
         await self._states.set(row, loosen=False)
         await self._states.withdraw(row)
         if action is LossAction.FLATTEN:
             await self._flatten(scope, breach)
 
-    def _row(self, policy: Policy, breach: Breach, check: Check, state: TradingState) -> StateRow:
+    def _row(self, scope: Scope, breach: Breach, check: Check, state: TradingState) -> StateRow:
         now = self._clock.now()
+        policy_id, account_id, instance_id, _ = breach.key
+        who = f"strategy {instance_id}" if instance_id else f"account {account_id}"
         return StateRow(
-            scope=policy.scope,
+            scope=scope,
             state=state,
-            reason=f"account {breach.key[1]}, policy {policy.policy_id}: {check.detail}",
+            reason=f"{who}, policy {policy_id}: {check.detail}",
             actor=None,
             set_time=now,
             cause=check.reason,
-            trigger={**denial_document(check, now), "policy_id": policy.policy_id},
+            trigger={**denial_document(check, now), "policy_id": policy_id},
         )
 
     async def _flatten(self, scope: Scope, breach: Breach) -> None:
@@ -145,3 +164,22 @@ class LossGuard:
         for order in closing:
             if order.denials:
                 _log.error("a position could not be closed", symbol=order.spec.symbol, problem=order.status_text)
+
+
+def _each_strategy(policy: Policy) -> bool:
+    return policy.granularity is Granularity.EACH_STRATEGY and policy.scope.kind is not ScopeKind.STRATEGY
+
+
+def _measured(policy: Policy, standing: Standing, owners: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the accounts whose losses count, or the strategies with their accounts where each counts by itself."""
+    accounts = standing.accounts_of(policy.scope)
+    if not _each_strategy(policy):
+        return [(account_id, "") for account_id in accounts]
+    found = ((owners.get(instance_id, ""), instance_id) for instance_id in sorted(standing.strategy_funds))
+    return [(account_id, instance_id) for account_id, instance_id in found if account_id in accounts]
+
+
+def _part(policy: Policy, breach: Breach) -> Scope:
+    """Return what is halted: the account or strategy where each counts by itself, of an instrument all of it."""
+    part = policy.part(breach.key[1], breach.key[2], "")
+    return policy.scope if part is None or part.symbol else part

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, Protocol
 
 from quasar.clock import Clock
 from quasar.engine.grid import Grid, decimals_of
 from quasar.errors import NotFound, ServiceUnavailable
-from strategy_engine.backtests.records import LoadedSeries, NewestBars, SeriesFacts, WantedSeries
+from strategy_engine.backtests.records import (
+    BarReader,
+    LoadedSeries,
+    NewestBars,
+    ReadTerms,
+    SeriesFacts,
+    WantedSeries,
+)
 from strategy_engine.policy.instrument_rules import InstrumentRules
 
 _FINE: Final = frozenset({"crypto", "currency"})
@@ -61,6 +68,16 @@ def instrument_rules_of(facts: SeriesFacts) -> InstrumentRules:
     )
 
 
+def proposal_facts(facts: SeriesFacts) -> dict[str, Any]:
+    """Return what a `Proposal` says of its instrument."""
+    return {
+        "multiplier": grid_of(facts).multiplier,
+        "rules": instrument_rules_of(facts),
+        "asset_class": facts.asset_class,
+        "exchange": facts.exchange,
+    }
+
+
 class Quotes:
     """Knows the newest prices: from the live feed, and from stored bars for what is not fed."""
 
@@ -75,9 +92,15 @@ class Quotes:
         """When a price was told or looked up last, on the monotonic clock."""
 
     async def learn(self, found: Sequence[SeriesFacts]) -> None:
-        """Take in what is known of instruments."""
+        """Take in what is known of instruments.
+
+        Of several series of one symbol the first says what orders are held to, as long as the service runs: a strategy
+        that was told its tick must not find another one in force.
+        """
         for facts in await self._describe(found):
             former = self._quotes.get(facts.name)
+            if former is not None and (former.facts.provider, former.facts.symbol) != (facts.provider, facts.symbol):
+                continue
             self._quotes[facts.name] = Quote(facts, former.price if former else None, former.time_ns if former else 0)
 
     def tell(self, symbol: str, price: float, time_ns: int) -> None:
@@ -120,16 +143,26 @@ class Quotes:
         return self._quotes.get(symbol)
 
 
-class DescribedBars:
-    """Newest bars of series, with what the registry has of their instruments."""
+class StoredBars(BarReader, NewestBars, Protocol):
+    """Reads stored bars of a range, or the newest."""
 
-    def __init__(self, bars: NewestBars, describe: Describe) -> None:
+
+class DescribedBars:
+    """Stored bars of series, with what the registry has of their instruments."""
+
+    def __init__(self, bars: StoredBars, describe: Describe) -> None:
         """Read `bars`, and ask `describe` for the rest."""
         self._bars = bars
         self._describe = describe
 
+    async def read(self, wanted: Sequence[WantedSeries], terms: ReadTerms) -> list[LoadedSeries]:
+        """Return each series with its bars; see `BarReader.read`."""
+        return await self._described(await self._bars.read(wanted, terms))
+
     async def newest(self, wanted: Sequence[WantedSeries], count: int) -> list[LoadedSeries]:
         """Return the newest closed bars of each series; see `NewestBars.newest`."""
-        found = await self._bars.newest(wanted, count)
+        return await self._described(await self._bars.newest(wanted, count))
+
+    async def _described(self, found: Sequence[LoadedSeries]) -> list[LoadedSeries]:
         facts = await self._describe([each.facts for each in found])
         return [LoadedSeries(each.wanted, known, each.bars) for each, known in zip(found, facts, strict=True)]

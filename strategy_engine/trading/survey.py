@@ -12,6 +12,7 @@ from quasar.engine.rules import MarketRules
 from quasar.errors import NotFound, Resource
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderSide, OrderType
+from strategy_engine.backtests.records import SeriesFacts
 from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind
 from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Standing
 from strategy_engine.store.account_table import AccountTable, EquityPoint
@@ -78,6 +79,12 @@ class Survey:
         if found is None or account_id not in ("", found):
             where = f" on account {account_id}" if account_id else ""
             raise NotFound(f"There is no instance {instance_id!r}{where}.", resource=Resource("instance", instance_id))
+
+    async def instruments(self, found: Sequence[SeriesFacts]) -> dict[str, SeriesFacts]:
+        """Return by symbol what orders of the instruments of some series are held to."""
+        await self._quotes.learn(found)
+        known = {each.name: self._quotes.known(each.name) for each in found}
+        return {name: quote.facts for name, quote in known.items() if quote is not None}
 
     def multiplier(self, symbol: str) -> Decimal:
         """Return the value of one unit per point of price of an instrument that is followed; 1 where none is known."""
@@ -155,7 +162,8 @@ class Survey:
             if row["instance_id"]:
                 scopes.append(Scope(ScopeKind.STRATEGY, row["instance_id"]))
             for scope in scopes:
-                found.setdefault(scope, []).append(row["age"])
+                for part in (scope, replace(scope, symbol=row["symbol"])):
+                    found.setdefault(part, []).append(row["age"])
         return dict(found)
 
     async def equity(self, account: Account) -> Decimal:

@@ -11,7 +11,7 @@ from quasar import errors
 from quasar.convert.columns import decode_bars
 from quasar.convert.manifest import value_to_plain
 from quasar.convert.plugin_batches import taken_apart
-from quasar.convert.plugin_terms import grid_of, rules_of, size_decimals_of
+from quasar.convert.plugin_terms import grid_of, multiplier_of, rules_of, size_decimals_of
 from quasar.engine.grid import Grid, detect_price_decimals
 from quasar.engine.series import Series
 from quasar.model.bars import BarColumns
@@ -180,7 +180,7 @@ def _series(series: strategy_pb2.StrategySeries, dataset: _Dataset, terms: backt
     grid = grid_of(series, terms)
     if grid is None:
         found = detect_price_decimals(bars.close, bars.open, bars.high, bars.low)
-        grid = Grid(price_decimals=found, size_decimals=size_decimals_of(series))
+        grid = Grid(price_decimals=found, size_decimals=size_decimals_of(series), multiplier=multiplier_of(series))
     name = series.series.symbol or series.series.series.symbol
     return Series(name, bars, series.series.series.interval, grid)
 

@@ -9,7 +9,10 @@ import pytest
 
 from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
+from quasar_proto.ops.v1 import operation_pb2
 from quasar_proto.strategy.v1 import (
+    backtest_service_pb2,
+    backtest_service_pb2_grpc,
     denial_pb2,
     order_pb2,
     policy_pb2,
@@ -20,9 +23,10 @@ from quasar_proto.strategy.v1 import (
     portfolio_service_pb2_grpc,
 )
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
-from tests.integration.strategy_engine.code_rows import store_strategy
-from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_
+from tests.integration.strategy_engine.code_rows import store_example, store_strategy
+from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_, expected
 from tests.integration.strategy_engine.played_datahub import Played
+from tests.integration.strategy_engine.test_backtests import PARAMETERS, asking, ended, terms
 from tests.integration.strategy_engine.test_instances import HISTORY, Market, market
 from tests.integration.strategy_engine.test_runs_kept import begun
 from tests.integration.strategy_engine.test_trading import money, order, reached, refused, stub, tomorrow, until
@@ -135,3 +139,17 @@ async def test_prices_of_a_strategy_are_put_on_the_tick(
     query = "select status, limit_price from strategy.orders"
     rows = await until(lambda: database.fetch(query), bool)
     assert [(row["status"], row["limit_price"] % Decimal("0.25")) for row in rows] == [("ACCEPTED", 0)]
+
+
+async def test_a_back_test_counts_the_multiplier_as_paper_does(
+    future: None, service: Running, bearers: Bearers, database: Database
+) -> None:
+    await store_example(database, "sma_cross.py", "sma_cross", PARAMETERS)
+    stub = service.stub(backtest_service_pb2_grpc.BacktestServiceStub)
+    begun = await stub.StartBacktest(asking(terms=terms("100000000")), **as_(bearers.operator))
+    operation = await ended(service, bearers, begun.operation.operation_id)
+    assert operation.state == operation_pb2.OPERATION_STATE_SUCCEEDED, operation.error.message
+    asked = backtest_service_pb2.GetStatisticsRequest(backtest_id=begun.backtest_id)
+    figures = (await stub.GetStatistics(asked, **as_(bearers.viewer))).statistics
+    earned = expected("goog_sma_next_open.json")["equity"][-1] - 100_000
+    assert money(figures.final_equity) == pytest.approx(100_000_000 + 50 * earned)

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from quasar.database.pool import Database
+from quasar.model.bars import BarColumns
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.strategy.v1 import (
     denial_pb2,
@@ -19,10 +20,14 @@ from quasar_proto.strategy.v1 import (
     portfolio_pb2,
     portfolio_service_pb2,
     portfolio_service_pb2_grpc,
+    strategy_service_pb2_grpc,
 )
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
+from tests.integration.strategy_engine.code_rows import store_example
 from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, as_
 from tests.integration.strategy_engine.played_datahub import Played
+from tests.integration.strategy_engine.test_backtests import PARAMETERS
+from tests.integration.strategy_engine.test_instances import instance
 from tests.integration.strategy_engine.test_trading import (
     money,
     order,
@@ -49,6 +54,100 @@ async def guarded(service: Running, bearers: Bearers, action: int) -> Any:
     policy = policy_pb2.Policy(policy_id="losses", scope=MAIN, limits=limits, enabled=True)
     await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
     return policies
+
+
+async def test_a_loss_is_measured_in_the_currency_of_its_limit_or_the_limit_is_refused(
+    stub: Any, service: Running, bearers: Bearers, played: Played, database: Database
+) -> None:
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+
+    async def limited(policy_id: str, euros: str) -> None:
+        limits = policy_pb2.PolicyLimits(currency="EUR", max_daily_loss=values_pb2.Decimal(value=euros))
+        policy = policy_pb2.Policy(policy_id=policy_id, scope=MAIN, limits=limits, enabled=True)
+        await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+
+    with pytest.raises(grpc.aio.AioRpcError, match=r"limits.currency must be USD.*main.*EUR/USD") as caught:
+        await limited("unknown", "500")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    pair = ("files", "EUR/USD", "1d")
+    await database.execute("insert into datahub.series (provider, symbol, interval) values ($1, $2, $3)", *pair)
+    rate = BarColumns([0], open=[1.25], high=[1.25], low=[1.25], close=[1.25], volume=[1.0])  # type: ignore[arg-type]  # lists become columns
+    played.bars = {**played.bars, pair: rate}
+    await limited("high", "1000")
+    await limited("low", "500")
+    await lose(stub, bearers, played)  # about 1,080 USD
+    record = await set_to(policies, bearers, policy_pb2.TRADING_STATE_REDUCE_ONLY)
+    assert (record.trigger.policy_id, record.trigger.unit) == ("low", "EUR")
+    assert money(record.trigger.value) == (1000 + 80) * 0.8
+    assert [row["policy_id"] for row in await database.fetch("select policy_id from strategy.loss_breaches")] == ["low"]
+
+
+async def test_where_each_strategy_counts_by_itself_only_the_one_that_lost_is_held(
+    stub: Any, service: Running, bearers: Bearers, played: Played, database: Database
+) -> None:
+    await store_example(database, "sma_cross.py", "sma_cross", PARAMETERS)
+    strategies = service.stub(strategy_service_pb2_grpc.StrategyServiceStub)
+    for name in ("loser", "other"):
+        await strategies.CreateInstance(instance(name=name), **as_(bearers.operator))
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    limits = policy_pb2.PolicyLimits(currency="USD", max_daily_loss=values_pb2.Decimal(value="500"))
+    policy = policy_pb2.Policy(
+        policy_id="each",
+        scope=denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_PLATFORM),
+        granularity=policy_pb2.POLICY_GRANULARITY_EACH_INSTRUMENT,
+        limits=limits,
+        enabled=True,
+    )
+    with pytest.raises(grpc.aio.AioRpcError, match=r"policy\.granularity must be another one") as caught:
+        await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    policy.granularity = policy_pb2.POLICY_GRANULARITY_EACH_STRATEGY
+    made = await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    assert made.policy.granularity == policy_pb2.POLICY_GRANULARITY_EACH_STRATEGY
+    for name, quantity in (("loser", "100"), ("other", "10")):
+        bought = await stub.PlaceOrder(order(f"b-{name}", quantity, instance_id=name), **as_(bearers.operator))
+    await played.until_opened(1)
+    await played.feed(GOOG, tomorrow(400.0, 400.0))
+    await reached(stub, bearers, bought.order.client_order_id, order_pb2.ORDER_STATUS_FILLED)
+    await played.feed(GOOG, tomorrow(395.0, 390.0, 2))
+
+    async def states() -> list[policy_pb2.TradingStateRecord]:
+        asked = policy_service_pb2.ListTradingStatesRequest()
+        return list((await policies.ListTradingStates(asked, **as_(bearers.viewer))).trading_states)
+
+    (record,) = await until(states, bool)
+    assert (record.scope.kind, record.scope.id) == (denial_pb2.SCOPE_KIND_STRATEGY, "loser")
+    assert (record.state, record.trigger.policy_id) == (policy_pb2.TRADING_STATE_REDUCE_ONLY, "each")
+    _, kept = await refused(stub, bearers, order("more", "1", limit="1.00", instance_id="loser"))
+    assert denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS in [each.reason for each in kept.denials]
+    passed = await stub.PlaceOrder(order("fine", "1", limit="1.00", instance_id="other"), **as_(bearers.operator))
+    assert passed.order.status == order_pb2.ORDER_STATUS_ACCEPTED
+
+
+async def test_a_state_that_was_set_for_a_time_holds_on_when_a_limit_is_reached_meanwhile(
+    stub: Any, service: Running, bearers: Bearers, played: Played
+) -> None:
+    policies = await guarded(service, bearers, policy_pb2.LOSS_ACTION_REDUCE_ONLY)
+    bought = await stub.PlaceOrder(order("b-1", "100"), **as_(bearers.operator))
+    await played.until_opened(1)
+    await played.feed(GOOG, tomorrow(800.0, 800.0))
+    await reached(stub, bearers, bought.order.client_order_id, order_pb2.ORDER_STATUS_FILLED)
+    halt = policy_service_pb2.SetTradingStateRequest(scope=MAIN, state=policy_pb2.TRADING_STATE_HALTED, reason="lunch")
+    halt.expire_time.GetCurrentTime()
+    halt.expire_time.seconds += 3600
+    told = (await policies.SetTradingState(halt, **as_(bearers.operator))).trading_state
+    assert told.expire_time == halt.expire_time
+    await played.feed(GOOG, tomorrow(795.0, 790.0, 2))
+    asked = policy_service_pb2.GetTradingStateRequest(scope=MAIN)
+
+    async def look() -> policy_pb2.TradingStateRecord:
+        found: policy_pb2.TradingStateRecord = (
+            await policies.GetTradingState(asked, **as_(bearers.viewer))
+        ).trading_state
+        return found
+
+    record = await until(look, lambda found: found.cause == denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS)
+    assert (record.state, record.HasField("expire_time")) == (policy_pb2.TRADING_STATE_HALTED, False)
 
 
 async def lose(stub: Any, bearers: Bearers, played: Played) -> None:

@@ -262,16 +262,6 @@ async def test_a_limit_denies_with_its_reason_and_numbers_and_the_denial_is_kept
     ("field", "limits"),
     [
         ("day_time_zone", policy_pb2.PolicyLimits(day_time_zone="Europe/Berlin")),
-        (
-            "forbidden_instruments[0].exchange",
-            policy_pb2.PolicyLimits(forbidden_instruments=[policy_pb2.InstrumentMatch(exchange="XNYS")]),
-        ),
-        (
-            "allowed_instruments[0].asset_class",
-            policy_pb2.PolicyLimits(
-                allowed_instruments=[policy_pb2.InstrumentMatch(asset_class=values_pb2.ASSET_CLASS_EQUITY)]
-            ),
-        ),
     ],
 )
 async def test_a_limit_that_is_not_checked_is_refused_by_name(
@@ -283,6 +273,35 @@ async def test_a_limit_that_is_not_checked_is_refused_by_name(
     with pytest.raises(grpc.aio.AioRpcError, match=re.escape(field)) as caught:
         await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_orders_outside_the_allowed_sessions_and_of_forbidden_classes_are_denied(
+    stub: Any, service: Running, bearers: Bearers
+) -> None:
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    now = dt.datetime.now(dt.UTC)
+    limits = policy_pb2.PolicyLimits()
+    session = limits.allowed_sessions.add()
+    session.window.start, session.window.end = (f"{now + dt.timedelta(hours=hours):%H:%M}" for hours in (2, 4))
+    limits.forbidden_instruments.add(asset_class=values_pb2.ASSET_CLASS_EQUITY)
+    scope = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_PLATFORM)
+    policy = policy_pb2.Policy(policy_id="hours", scope=scope, limits=limits, enabled=True)
+    await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    _, kept = await refused(stub, bearers, order("o-1", limit="1.00"))
+    outside, forbidden = denial_pb2.DENIAL_REASON_OUTSIDE_SESSION, denial_pb2.DENIAL_REASON_INSTRUMENT_FORBIDDEN
+    assert {each.reason for each in kept.denials} == {outside, forbidden}
+    session.window.start = f"{now - dt.timedelta(hours=2):%H:%M}"
+    limits.forbidden_instruments[0].asset_class = values_pb2.ASSET_CLASS_CRYPTO
+    policy.limits.CopyFrom(limits)
+    paths = FieldMask(paths=["limits"])
+    request = policy_service_pb2.UpdatePolicyRequest(policy=policy, update_mask=paths)
+    await policies.UpdatePolicy(request, **as_(bearers.admin))
+    allowed = await stub.PlaceOrder(order("o-2", limit="1.00"), **as_(bearers.operator))
+    assert allowed.order.status == order_pb2.ORDER_STATUS_ACCEPTED
+    request.policy.limits.allowed_sessions[0].calendar = "NOWHERE"
+    with pytest.raises(grpc.aio.AioRpcError, match=r"allowed_sessions\[0\]\.calendar must be a MIC") as caught:
+        await policies.UpdatePolicy(request, **as_(bearers.admin))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_halt_denies_orders_and_cancels_open_ones(stub: Any, service: Running, bearers: Bearers) -> None:
