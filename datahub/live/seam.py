@@ -60,23 +60,22 @@ class RecentTrades:
 
     def fresh(self, ticks: TickColumns) -> TickColumns:
         """Return the ticks that did not come before, and remember them; those without an id always are."""
+        ticks = self.unseen(ticks)
         ids = ticks.trade_id
-        if ids is None:
-            return ticks
-        if not (ids[0] > self.newest and bool((ids[1:] > ids[:-1]).all())):
-            ticks = ticks[self._unseen(ids)]
-            ids = ticks.trade_id
-            if ids is None or not len(ids):
-                return ticks
-        self.newest = max(self.newest, int(ids.max()))
-        self._remember(ids)
+        if ids is not None and len(ids):
+            self.newest = max(self.newest, int(ids.max()))
+            self._remember(ids)
         return ticks
 
-    def _unseen(self, ids: Int64Array) -> BoolArray:
+    def unseen(self, ticks: TickColumns) -> TickColumns:
+        """Return the ticks that did not come before, the same object where none did; those without an id never did."""
+        ids = ticks.trade_id
+        if ids is None or not len(ids) or (ids[0] > self.newest and bool((ids[1:] > ids[:-1]).all())):
+            return ticks
         first = np.zeros(len(ids), dtype=np.bool_)
         first[np.unique(ids, return_index=True)[1]] = True
-        fresh: BoolArray = (ids == MISSING) | (first & ~np.isin(ids, np.concatenate(self._parts)))
-        return fresh
+        keep: BoolArray = (ids == MISSING) | (first & ~np.isin(ids, np.concatenate(self._parts)))
+        return ticks if keep.all() else ticks[keep]
 
     def _remember(self, ids: Int64Array) -> None:
         self._parts.append(ids)
