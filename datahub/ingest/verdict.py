@@ -19,6 +19,7 @@ from datahub.ingest.ledger import (
     rewritten,
     without_unknown,
 )
+from datahub.ingest.off_session import SlotBits, added, beyond, expected_count, expected_slots
 from quasar.model.columns import Int64Array
 from quasar.model.coverage import TimeRanges, classify
 from quasar.model.instants import NS_PER_DAY, TimeRange
@@ -41,6 +42,8 @@ class Known:
     """The rows of the ledger that touch the range, and the nearest one on each side."""
     earliest_ns: int
     """Open time of the first bar of all. What is expected before it is not there, and that is no gap."""
+    off_session: Int64Array
+    """Slots outside the calendar that bars were stored in, ascending, over the range and the rows that it cuts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Verdict:
     """Rows of slots that are missing, also beyond the range where they go on."""
     whole: bool
     """Whether every slot of the range is in a row."""
+    off_session: Sequence[SlotBits]
+    """Slots outside the calendar that have a bar now, in rows that are new or become others."""
 
 
 def is_little(delivery: Delivery, span: TimeRange, known: Known) -> bool:
@@ -72,7 +77,11 @@ def verdict(delivery: Delivery, span: TimeRange, known: Known) -> Verdict:
         known: What is stored, and what the ledger said so far.
     """
     series, empty, observed = delivery.series, delivery.empty, known.observed
-    expected = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
+
+    def count(start_ns: int, end_ns: int) -> int:
+        return expected_count(series, start_ns, end_ns, known.off_session)
+
+    expected = expected_slots(series, span, known.off_session)
     first = int(observed[0]) if len(observed) else span.end_ns
     if known.earliest_ns >= first and len(expected) and int(expected[0]) < first:
         empty = empty.union(TimeRanges.of([(span.start_ns, first)]))
@@ -85,7 +94,10 @@ def verdict(delivery: Delivery, span: TimeRange, known: Known) -> Verdict:
     )
     coverage = classify(series.interval, span, expected, observed, evidence)
     found = ledger_rows(coverage, delivery.source_series_id)
-    fresh = without_unknown(found, known.former, series.expected_between) if delivery.partial else found
+    fresh = without_unknown(found, known.former, count) if delivery.partial else found
     whole = sum(row.slots for row in fresh) == sum(row.slots for row in found)
-    rows = rewritten(known.former, span, fresh, series.expected_between)
-    return Verdict(ledger_changes(known.former, rows), [row for row in rows if row.state in MISSING_STATES], whole)
+    rows = rewritten(known.former, span, fresh, count)
+    missing = [row for row in rows if row.state in MISSING_STATES]
+    more = beyond(observed, expected)
+    remembered = added(known.off_session, more, series.interval) if len(more) else ()
+    return Verdict(ledger_changes(known.former, rows), missing, whole, remembered)

@@ -16,6 +16,7 @@ from datahub.ingest.closes import with_closes
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.differences import differences, told
 from datahub.ingest.gaps import settled
+from datahub.ingest.off_session import NO_SLOTS, reach
 from datahub.ingest.quarantine import HeldRow, held_rows, times_of
 from datahub.ingest.room import Room
 from datahub.ingest.verdict import INLINE_HOLES, INLINE_SLOTS, Known, Verdict, is_little, verdict
@@ -187,10 +188,13 @@ class _Storing:
             found = verdict(self._delivery, span, known)
             counts = await self._store_rows(present=False)
         else:
-            loop = asyncio.get_running_loop()
-            classifying = loop.run_in_executor(None, verdict, self._delivery, span, known)
-            counts = await self._store_rows(present=False)
-            found = await classifying
+            classifying = asyncio.create_task(asyncio.to_thread(verdict, self._delivery, span, known))
+            try:
+                counts = await self._store_rows(present=False)
+            finally:
+                # Also when the rows were refused: nobody works on for what is tried again, and no failure goes unheard.
+                await asyncio.gather(classifying, return_exceptions=True)
+            found = classifying.result()
         await self._record(span, found)
         return counts
 
@@ -224,12 +228,15 @@ class _Storing:
 
     async def _known(self, span: TimeRange, observed: Int64Array) -> Known:
         former = await ledger_table.around(self._connection, self._id, span)
-        delivery = self._delivery
+        delivery, off_session = self._delivery, NO_SLOTS
+        if not self._series.calendar.always_open:
+            around = reach(span, former)
+            off_session = await ledger_table.off_session(self._connection, self._id, self._series.interval, around)
         if delivery.unanswered or delivery.partial or (len(observed) and int(observed[0]) == span.start_ns):
-            return Known(observed, former, MIN_NS)
+            return Known(observed, former, MIN_NS, off_session)
         earliest = await self._connection.fetchval(SQL["first_bar_time"], self._id)
         earliest_ns = span.end_ns if earliest is None else to_ns(earliest)
-        return Known(observed, former, min([earliest_ns, *observed[:1].tolist()]))
+        return Known(observed, former, min([earliest_ns, *observed[:1].tolist()]), off_session)
 
     async def _verdict(self, span: TimeRange, observed: Int64Array) -> Verdict:
         known = await self._known(span, observed)
@@ -240,6 +247,8 @@ class _Storing:
     async def _record(self, span: TimeRange, found: Verdict) -> None:
         """Bring ledger and gaps up to date over a range."""
         await ledger_table.put(self._connection, self._id, found.changes, self._now)
+        if found.off_session:
+            await ledger_table.put_off_session(self._connection, self._id, found.off_session)
         if found.whole:
             await self._connection.execute(SQL["progress_classified"], self._id, span.start, span.end, self._now)
         known = await ledger_table.known_gaps(self._connection, self._id, span)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from datahub.ingest.delivery import Delivery
 from datahub.ingest.ledger import MISSING_STATES, LedgerRow, ranges_of
+from datahub.ingest.off_session import NO_SLOTS, beyond, expected_slots
 from datahub.ingest.writer import BarWriter
 from datahub.quality import checks
 from datahub.quality.findings import Finding
 from datahub.quality.sample import Sample, session_dates
 from datahub.series.series import Series
-from datahub.store import bar_table, quality_table, series_table
+from datahub.store import bar_table, ledger_table, quality_table, series_table
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.model.bars import BarColumns, BarOrigin
@@ -61,7 +63,8 @@ class Checker:
             sample = await quality_table.sample(connection, series, span, checks.BEFORE)
             findings = await quality_table.held(connection, series, span)
             ledger = await quality_table.ledger(connection, series.series_id, span)
-        findings += _missing(series, span, ledger)
+            off_session = await _off_session(connection, series, span)
+        findings += _missing(series, span, ledger, off_session)
         if len(sample) > _IN_THREAD:
             findings += await asyncio.to_thread(_suspicious, series, sample)
         else:
@@ -77,7 +80,9 @@ class Checker:
         async with self._database.acquire() as connection:
             stored = await bar_table.times(connection, series.series_id, kept)
             ledger = await quality_table.ledger(connection, series.series_id, kept)
-        wrong, lost = _wrong(series, kept, stored, ledger, wanted=extent.subscribed)
+            off_session = await _off_session(connection, series, kept)
+        slots = expected_slots(series, kept, off_session)
+        wrong, lost = _wrong(slots, stored, ledger, wanted=extent.subscribed)
         if not len(wrong):
             return 0
         gone = TimeRange(int(wrong[0]), series.interval.next_boundary_ns(int(wrong[-1])))
@@ -157,11 +162,17 @@ def _suspicious(series: Series, sample: Sample) -> list[Finding]:
     ]
 
 
-def _missing(series: Series, span: TimeRange, ledger: Sequence[LedgerRow]) -> list[Finding]:
+async def _off_session(connection: Any, series: Series, span: TimeRange) -> Int64Array:
+    if series.calendar.always_open:
+        return NO_SLOTS
+    return await ledger_table.off_session(connection, series.series_id, series.interval, span)
+
+
+def _missing(series: Series, span: TimeRange, ledger: Sequence[LedgerRow], off_session: Int64Array) -> list[Finding]:
     gone = ranges_of(ledger, *MISSING_STATES)
     if not series.interval.is_time or not len(gone):
         return []
-    slots = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
+    slots = expected_slots(series, span, off_session)
     places = np.flatnonzero(gone.contains(slots))
     dates = session_dates(series.calendar, series.interval, slots[places])
     return checks.missing(slots[places], dates, series.interval, places)
@@ -180,20 +191,20 @@ def _kept(span: TimeRange, extent: quality_table.Extent, now_ns: int) -> TimeRan
 
 
 def _wrong(
-    series: Series, span: TimeRange, stored: Int64Array, ledger: Sequence[LedgerRow], *, wanted: bool
+    slots: Int64Array, stored: Int64Array, ledger: Sequence[LedgerRow], *, wanted: bool
 ) -> tuple[Int64Array, int]:
     """Return the slots that the ledger is wrong about, and of how many the bars are gone.
 
     Args:
-        series: The series.
-        span: A classified range of it.
+        slots: The slots of a classified range at which a bar is expected.
         stored: Open times of the bars that are there.
         ledger: The rows of the ledger that touch the range.
         wanted: Whether slots without a bar that the ledger has nothing of are wrong too.
     """
-    slots = series.calendar.expected_slots(series.interval, span.start_ns, span.end_ns)
     absent = ~np.isin(slots, stored, assume_unique=True)
     known = ranges_of(ledger, *SlotState).contains(slots)
     explained = ranges_of(ledger, *(state for state in SlotState if state not in _PRESENT)).contains(slots)
     lost = absent & ~explained & (known | wanted)
-    return slots[lost | ~known & (wanted | ~absent)], int(lost.sum())
+    wrong = slots[lost | ~known & (wanted | ~absent)]
+    # Bars that nobody expects and nothing remembers were stored before there was a memory for them.
+    return np.union1d(wrong, beyond(stored, slots)), int(lost.sum())

@@ -30,6 +30,14 @@ on conflict (series_id, start_time) do update
 set end_time = excluded.end_time, state = excluded.state, slots = excluded.slots, source_series_id = excluded.source_series_id,
     updated_at = excluded.updated_at;
 
+-- name: off_session_slots
+select start_time, slots from off_session_slots where series_id = $1 and start_time > $2 and start_time < $3;
+
+-- name: off_session_put
+insert into off_session_slots (series_id, start_time, slots)
+select $1, r.start_time, r.slots from unnest($2::timestamptz[], $3::bytea[]) r(start_time, slots)
+on conflict (series_id, start_time) do update set slots = excluded.slots;
+
 -- name: gaps_in
 select gap_id, start_time, end_time, missing_slots from gaps
 where series_id = $1 and start_time < $3 and end_time > $2 and state <> 'REPAIRED'
@@ -42,9 +50,17 @@ select $1, g.start_time, g.end_time, g.slots, $5, $6, $7, $8, $8
 from unnest($2::timestamptz[], $3::timestamptz[], $4::bigint[]) g(start_time, end_time, slots);
 
 -- name: gaps_moved
+-- Write ranges and sizes. $6: nobody was asked for what is missing now; a gap that has grown by it is asked for as a new one.
 update gaps g
-set start_time = m.start_time, start_ns = 0, end_time = m.end_time, end_ns = 0, missing_slots = m.slots, updated_at = $5
-from unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[]) m(gap_id, start_time, end_time, slots)
+set start_time = m.start_time, start_ns = 0, end_time = m.end_time, end_ns = 0, missing_slots = m.slots, updated_at = $5,
+    attempts = case when m.anew then 0 else g.attempts end,
+    next_attempt_at = case when m.anew then least(g.next_attempt_at, $7) else g.next_attempt_at end,
+    state = case when m.anew and g.state = 'UNREPAIRABLE' then 'OPEN' else g.state end
+from (
+    select x.gap_id, x.start_time, x.end_time, x.slots, $6 and x.slots > k.missing_slots as anew
+    from unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[]) x(gap_id, start_time, end_time, slots)
+    join gaps k on k.gap_id = x.gap_id
+) m
 where g.gap_id = m.gap_id;
 
 -- name: gaps_repaired

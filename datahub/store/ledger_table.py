@@ -9,12 +9,17 @@ from typing import Any, Final, TypeVar
 
 from datahub.ingest.gaps import GapChanges, KnownGap, next_attempt
 from datahub.ingest.ledger import LedgerChanges, LedgerRow
+from datahub.ingest.off_session import SlotBits, rows_over, unpacked
 from datahub.store.statements import SQL
+from quasar.model.columns import Int64Array
 from quasar.model.coverage import SlotState, TimeRanges
 from quasar.model.instants import TimeRange, from_ns, to_ns
+from quasar.model.intervals import Interval
 
 T = TypeVar("T")
 _AT_ONCE: Final = 2_000
+NOT_ASKED: Final = "NOT_COLLECTED"
+"""The cause of what is missing because nobody was asked for it."""
 
 
 async def around(connection: Any, series_id: int, span: TimeRange) -> list[LedgerRow]:
@@ -47,6 +52,19 @@ async def put(connection: Any, series_id: int, changes: LedgerChanges, now: dt.d
             [row.source_series_id for row in fresh],
             now,
         )
+
+
+async def off_session(connection: Any, series_id: int, interval: Interval, span: TimeRange) -> Int64Array:
+    """Return the slots outside the calendar that bars were stored in: those of a range, and some around it."""
+    after_ns, before_ns = rows_over(span, interval)
+    rows = await connection.fetch(SQL["off_session_slots"], series_id, from_ns(after_ns), from_ns(before_ns))
+    return unpacked([SlotBits(to_ns(row["start_time"]), row["slots"]) for row in rows], interval)
+
+
+async def put_off_session(connection: Any, series_id: int, rows: Sequence[SlotBits]) -> None:
+    """Remember slots outside the calendar, in whole rows."""
+    starts, bits = [from_ns(row.start_ns) for row in rows], [row.bits for row in rows]
+    await connection.execute(SQL["off_session_put"], series_id, starts, bits)
 
 
 async def known_gaps(connection: Any, series_id: int, span: TimeRange) -> list[KnownGap]:
@@ -86,6 +104,8 @@ async def change_gaps(
             [from_ns(gap.end_ns) for gap in moved],
             [gap.missing_slots for gap in moved],
             now,
+            cause == NOT_ASKED,
+            next_attempt(0, now),
         )
     if changes.repaired:
         await connection.execute(SQL["gaps_repaired"], list(changes.repaired), repaired_from, run_id, now)

@@ -92,14 +92,12 @@ def _lean_days(path: str) -> list[list[Any]]:
 
 
 def _lean_minutes(path: str) -> list[list[Any]]:
-    """Milliseconds since midnight in New York become times in UTC; what is before the open and after the close goes."""
+    """Milliseconds since midnight in New York become times in UTC; trades before the open and after the close too."""
     midnight = dt.datetime.strptime(Path(path).name[:8], "%Y%m%d").replace(tzinfo=_NEW_YORK)
     rows = []
     for since, *figures in _lean_rows(path):
-        minute = int(since) // 60_000
-        if 570 <= minute < 960:
-            time = (midnight + dt.timedelta(minutes=minute)).astimezone(dt.UTC)
-            rows.append([time.isoformat(), *(float(price) / _LEAN_PRICE for price in figures[:4]), figures[4]])
+        time = (midnight + dt.timedelta(milliseconds=int(since))).astimezone(dt.UTC)
+        rows.append([time.isoformat(), *(float(price) / _LEAN_PRICE for price in figures[:4]), figures[4]])
     return rows
 
 

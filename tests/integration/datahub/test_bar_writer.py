@@ -6,10 +6,12 @@ import asyncio
 import datetime as dt
 import math
 import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -277,3 +279,36 @@ async def test_a_partial_delivery_fills_gaps_and_says_nothing_of_what_it_lacks(b
     await bench.store(rows[100:300], answered=TimeRange(int(rows.open_time_ns[100]), rest.end_ns), partial=True)
     assert await bench.ledger() == [(SlotState.OBSERVED, 400)]
     assert [state for state, _, _ in await bench.gaps()] == ["REPAIRED"]
+
+
+async def test_rows_that_are_refused_leave_nobody_behind_who_still_classifies_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify = verdict_module.verdict
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def slow(*arguments: Any) -> Any:
+        begun.append(1)
+        time.sleep(0.2)
+        ended.append(1)
+        return classify(*arguments)
+
+    monkeypatch.setattr(writer_module, "is_little", lambda *_: False)
+    monkeypatch.setattr(writer_module, "verdict", slow)
+    await bench.database.execute("alter table historical_data add constraint refused check (volume > 5)")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await bench.store(minutes(DAY))
+    assert len(begun) == len(ended) > 0
+    assert await bench.ledger() == []
+
+
+async def test_a_failure_to_classify_rows_stores_none_of_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("no verdict")
+
+    monkeypatch.setattr(writer_module, "is_little", lambda *_: False)
+    monkeypatch.setattr(writer_module, "verdict", broken)
+    with pytest.raises(ValueError, match="no verdict"):
+        await bench.store(minutes(DAY))
+    assert await bench.database.fetchval("select count(*) from historical_data") == 0

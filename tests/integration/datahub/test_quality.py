@@ -152,6 +152,34 @@ async def test_a_range_that_is_gone_from_bars_and_ledger_comes_back_too(house: W
     assert await house.database.fetchval("select sum(slots) from coverage") == 120
 
 
+async def test_what_is_lost_beside_an_old_gap_is_fetched_as_soon_as_any_other(house: Watched) -> None:
+    def holed(request: Any) -> list[Any]:
+        bars = bars_of(request)
+        hole = int((START + dt.timedelta(minutes=30)).timestamp() * 1e9)
+        return [part(bars[bars.open_time_ns != hole]), DONE]
+
+    house.source.scripts["A"] = [holed]
+    await house.collected("A", cron="0 0 1 1 *")
+    for _ in range(4):
+        await house.clock.advance(8 * 3600)
+        await house.plan()
+        await house.work()
+    await house.check()
+    assert await house.database.fetchval("select attempts from gaps") == 4
+    await house.database.execute(
+        "delete from historical_data where open_time between $1 and $2",
+        START + dt.timedelta(minutes=25),
+        START + dt.timedelta(minutes=40),
+    )
+    await house.check(11 * 60)
+    assert await house.gaps() == [("OPEN", "INCOMPLETE_ANSWER", 16)]
+    await house.clock.advance(61)
+    await house.plan()
+    await house.work()
+    assert await house.bars() == 119
+    assert await house.gaps() == [("OPEN", "INCOMPLETE_ANSWER", 1)]
+
+
 async def test_what_was_never_there_by_the_word_of_its_source_is_not_lost(house: Watched) -> None:
     from datahub.collection.answers import Answer
     from quasar.model.bars import BarColumns

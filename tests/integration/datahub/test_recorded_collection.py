@@ -80,7 +80,7 @@ RECORDINGS = (
     Recording("files", "SPY", "1d", "ARCX", utc(2012, 3, 1), utc(2014, 3, 1, 12), 502, 0),
     Recording("files", "6EH4", "1min", "XCME", utc(2024, 1, 8), utc(2024, 1, 22), 13555, 160),
     Recording("files", "GBPUSD", "1min", "FOREX", utc(2012, 2, 6), utc(2012, 2, 20), 14350, 50),
-    Recording("files", "SPY", "1min", "ARCX", utc(2013, 10, 7), utc(2013, 10, 12), 1170, 780),
+    Recording("files", "SPY", "1min", "ARCX", utc(2013, 10, 7), utc(2013, 10, 12), 2432, 780),
     Recording("files", "ADA/BTC", "5min", "", utc(2018, 1, 11), utc(2018, 1, 25), 3992, 40),
     Recording("kraken", "BTC/USDT", "1min", "", utc(2025, 11, 10, 12, 17), utc(2025, 11, 11), 495, 0),
 )
