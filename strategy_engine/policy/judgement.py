@@ -328,7 +328,7 @@ def losses(limits: Limits, funds: Funds, rate: Decimal | None, unit: str) -> Ite
         unit: That currency.
     """
     if limits.max_daily_loss is not None and rate is not None:
-        yield _loss("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today * rate, unit)
+        yield _loss("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today(limits.day_zone) * rate, unit)
     if limits.max_drawdown is not None:
         yield _loss("MAX_DRAWDOWN", limits.max_drawdown, funds.drawdown, "of the highest equity")
 

@@ -111,6 +111,8 @@ class Limits:
     """Distance of a limit or trigger price from the reference price in the direction that costs, as a ratio of it."""
     max_price_age_s: float | None = None
     max_daily_loss: Decimal | None = None
+    day_zone: str = ""
+    """The time zone whose midnight begins the trading day; empty: UTC."""
     max_drawdown: Decimal | None = None
     """As a ratio of the highest equity."""
     loss_action: LossAction = LossAction.REDUCE_ONLY
@@ -186,6 +188,11 @@ def currencies_of(policies: Iterable[Policy]) -> set[str]:
     return {each.limits.currency for each in policies if each.limits.amounts and each.limits.currency}
 
 
+def day_zones_of(policies: Iterable[Policy]) -> set[str]:
+    """Return the time zones in which trading days begin, beside UTC."""
+    return {each.limits.day_zone for each in policies if each.limits.max_daily_loss is not None} - {""}
+
+
 def pace_window_s(policies: Iterable[Policy]) -> float:
     """Return how far back orders must be known to judge their pace, in seconds, a day at most; 0: nothing bounds it."""
     windows = [each.limits.bucket[1] for each in policies if each.limits.max_orders_per_second is not None]
@@ -225,6 +232,7 @@ def limits_of(document: Mapping[str, Any]) -> Limits:
         **found,
         currency=str(document.get("currency", "")),
         loss_action=LossAction(str(document.get("loss_action", "REDUCE_ONLY")).removeprefix("LOSS_ACTION_")),
+        day_zone=str(document.get("day_time_zone", "")),
         order_burst=document.get("order_burst"),
         max_open_orders=document.get("max_open_orders"),
         max_price_age_s=None if age is None else float(str(age).removesuffix("s")),

@@ -39,7 +39,7 @@ class Window:
 
     def _covers(self, day: dt.date, time: dt.datetime) -> bool:
         last = day if self.start < self.end else day + _DAY
-        return _instant(day, self.start, self.zone) <= time < _instant(last, self.end, self.zone)
+        return local_instant(day, self.start, self.zone) <= time < local_instant(last, self.end, self.zone)
 
     def __str__(self) -> str:
         """Return for example "09:30 to 16:00 America/New_York"."""
@@ -80,7 +80,7 @@ def session_of(document: Mapping[str, Any]) -> AllowedSession:
     return AllowedSession(window=window)
 
 
-def _instant(day: dt.date, time: dt.time, zone: ZoneInfo) -> dt.datetime:
+def local_instant(day: dt.date, time: dt.time, zone: ZoneInfo) -> dt.datetime:
     """Return when a local time is: the first of two where clocks repeat it, the change where they skip it."""
     local = dt.datetime.combine(day, time, tzinfo=zone)
     late, early = local.astimezone(dt.UTC), local.replace(fold=1).astimezone(dt.UTC)

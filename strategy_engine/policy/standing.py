@@ -82,7 +82,7 @@ class Funds:
 
     equity: Decimal
     start_of_day: Decimal
-    """Equity at the begin of the day."""
+    """Equity at the begin of the day in UTC."""
     peak: Decimal
     """Highest equity so far."""
     leverage: Decimal = Decimal(1)
@@ -92,10 +92,12 @@ class Funds:
     currency: str = ""
     """Of its cash; empty: not told."""
 
-    @property
-    def lost_today(self) -> Decimal:
-        """What was lost since the day began, at least 0."""
-        return max(ZERO, self.start_of_day - self.equity)
+    day_starts: Mapping[str, Decimal] = field(default_factory=dict)
+    """The same in other time zones, by their names."""
+
+    def lost_today(self, zone: str = "") -> Decimal:
+        """Return what was lost since the day began in a time zone, at least 0; empty: UTC."""
+        return max(ZERO, self.day_starts.get(zone, self.start_of_day) - self.equity)
 
     @property
     def drawdown(self) -> Decimal:

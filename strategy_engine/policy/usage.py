@@ -156,7 +156,9 @@ class _Counter:
             unit = limits.currency or self._currencies.get(account_id, "")
             rate = self._standing.rate(self._standing.currency(account_id), unit)
             if limits.max_daily_loss is not None and rate is not None:
-                yield self._usage("MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today * rate, unit, about)
+                yield self._usage(
+                    "MAX_DAILY_LOSS", limits.max_daily_loss, funds.lost_today(limits.day_zone) * rate, unit, about
+                )
             if limits.max_drawdown is not None:
                 yield self._usage("MAX_DRAWDOWN", limits.max_drawdown, funds.drawdown, "ratio", about)
 

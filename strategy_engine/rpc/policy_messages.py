@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from quasar.calendars import calendar_name
-from quasar.errors import FieldViolation, InvalidArgument, Unimplemented
+from quasar.errors import FieldViolation, InvalidArgument
 from quasar.ops.actors import Actor
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import timestamp, timestamp_ns
@@ -38,21 +38,18 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
     """Return a policy that is to be written.
 
     Raises:
-        InvalidArgument: A bound is negative, an amount has no currency, or a loss is bounded for each instrument.
-        Unimplemented: It asks for a limit that orders are not judged by.
+        InvalidArgument: A bound is negative, an amount has no currency, a loss is bounded for each instrument, or a
+            calendar or time zone is unknown.
     """
-    _require_enforced(policy)
+    _require_times(policy.limits)
     granularity = word_of(policy_pb2.PolicyGranularity, policy.granularity, "POLICY_GRANULARITY_") or "SCOPE"
     limits = document(policy.limits)
     read = limits_of(limits)
     if read.amounts and not policy.limits.currency:
-        text = "must be set with a limit that is an amount, was empty"
-        raise InvalidArgument(
-            f"policy.limits.currency {text}.", violations=[FieldViolation("policy.limits.currency", text)]
-        )
+        raise _refused("policy.limits.currency", "must be set with a limit that is an amount, was empty")
     if read.guards_losses and granularity == Granularity.EACH_INSTRUMENT.value:
         text = "must be another one with a limit on losses, which accounts and strategies make, was EACH_INSTRUMENT"
-        raise InvalidArgument(f"policy.granularity {text}.", violations=[FieldViolation("policy.granularity", text)])
+        raise _refused("policy.granularity", text)
     for name in limits:
         value = getattr(read, name, None)
         if isinstance(value, int | float) or hasattr(value, "is_finite"):
@@ -70,32 +67,36 @@ def policy_row(policy: policy_pb2.Policy, actor: Actor, now: dt.datetime) -> Pol
     )
 
 
-def _require_enforced(policy: policy_pb2.Policy) -> None:
-    """Refuse what would be kept and have no effect: a limit that is not checked is worse than none."""
-    limits = policy.limits
-    if limits.day_time_zone not in ("", "UTC"):
-        raise Unimplemented(f"policy.limits.day_time_zone must be UTC in this build, was {limits.day_time_zone}.")
+def _require_times(limits: policy_pb2.PolicyLimits) -> None:
+    if limits.day_time_zone:
+        _require_zone(limits.day_time_zone, "policy.limits.day_time_zone")
     for index, session in enumerate(limits.allowed_sessions):
         _require_session(session, f"policy.limits.allowed_sessions[{index}]")
 
 
+def _require_zone(zone: str, field: str) -> None:
+    if zone not in available_timezones():
+        raise _refused(field, f"must be an IANA name (America/New_York), was {zone}")
+
+
 def _require_session(session: policy_pb2.AllowedSession, field: str) -> None:
     """Refuse hours that nobody knows: in them nothing could be placed."""
-    zone, calendar = session.window.time_zone, session.calendar
-    text = ""
+    calendar = session.calendar
     if calendar and calendar != INSTRUMENT and calendar_name(calendar) is None:
-        field, text = f"{field}.calendar", f"must be a MIC that has a calendar (XNYS), or {INSTRUMENT}, was {calendar}"
-    if zone and zone not in available_timezones():
-        field, text = f"{field}.window.time_zone", f"must be an IANA name (America/New_York), was {zone}"
-    if text:
-        raise InvalidArgument(f"{field} {text}.", violations=[FieldViolation(field, text)])
+        raise _refused(
+            f"{field}.calendar", f"must be a MIC that has a calendar (XNYS), or {INSTRUMENT}, was {calendar}"
+        )
+    if session.window.time_zone:
+        _require_zone(session.window.time_zone, f"{field}.window.time_zone")
+
+
+def _refused(field: str, text: str) -> InvalidArgument:
+    return InvalidArgument(f"{field} {text}.", violations=[FieldViolation(field, text)])
 
 
 def _require_bound(name: str, value: Any) -> None:
     if value < 0:
-        text = f"must be at least 0, was {value}"
-        field = f"policy.limits.{name}"
-        raise InvalidArgument(f"{field} {text}.", violations=[FieldViolation(field, text)])
+        raise _refused(f"policy.limits.{name}", f"must be at least 0, was {value}")
 
 
 def policy_message(row: PolicyRow) -> policy_pb2.Policy:

@@ -32,8 +32,6 @@ from strategy_engine.policy.limits import (
     Scope,
     ScopeKind,
     TradingState,
-    currencies_of,
-    pace_window_s,
 )
 from strategy_engine.policy.usage import concerns, usages
 from strategy_engine.rpc.policy_messages import (
@@ -180,7 +178,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
         if any(each.granularity is Granularity.EACH_STRATEGY for each in policies):
             strategies += await self._survey.accounts_of_instances()
-        standing = await self._survey.standing(strategies, pace_window_s(policies), currencies_of(policies))
+        standing = await self._survey.standing(strategies, policies)
         found = usages(policies, standing, await self._survey.currencies())
         if request.HasField("min_ratio"):
             found = [each for each in found if each.ratio is None or each.ratio >= request.min_ratio]

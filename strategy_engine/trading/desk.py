@@ -24,7 +24,7 @@ from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType, cl
 from quasar.ops.actors import Actor
 from strategy_engine.policy.decision import Decision
 from strategy_engine.policy.judgement import judge
-from strategy_engine.policy.limits import Policy, currencies_of, pace_window_s
+from strategy_engine.policy.limits import Policy
 from strategy_engine.policy.standing import Proposal
 from strategy_engine.store.order_table import recorded
 from strategy_engine.trading import changes
@@ -113,7 +113,7 @@ class TradingDesk:
         """
         policies = await self.records.policies.enabled()
         proposal = replace(await self._proposal(account_id, instance_id, spec, policies), closing=closing)
-        standing = await self._survey.standing([instance_id], pace_window_s(policies), currencies_of(policies))
+        standing = await self._survey.standing([instance_id], policies)
         return judge(proposal, standing, policies), proposal
 
     async def _proposal(
@@ -143,7 +143,7 @@ class TradingDesk:
         if (denial := changes.below_filled(order, wanted)) is not None:
             return denial, proposal
         proposal = replace(proposal, filled=order.filled_quantity)
-        standing = await self._survey.standing([order.instance_id], pace_window_s(policies), currencies_of(policies))
+        standing = await self._survey.standing([order.instance_id], policies)
         others = [each for each in standing.open_orders if each.client_order_id != order.client_order_id]
         return judge(proposal, replace(standing, open_orders=others), policies), proposal
 

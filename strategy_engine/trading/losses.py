@@ -20,7 +20,6 @@ from strategy_engine.policy.limits import (
     Scope,
     ScopeKind,
     TradingState,
-    currencies_of,
 )
 from strategy_engine.policy.standing import Standing
 from strategy_engine.store.policy_table import Breach, BreachKey, PolicyTable, StateRow
@@ -106,7 +105,7 @@ class LossGuard:
                 # Those that hold something can lose, and those that have lost must be seen to have recovered.
                 strategies |= {each.instance_id for each in await self._survey.positions()}
                 strategies |= {instance_id for _, _, instance_id, _ in breaches}
-            standing = await self._survey.standing(strategies, currencies=currencies_of(policies))
+            standing = await self._survey.standing(strategies, policies)
         owners = await self._survey.accounts_of_instances() if each_by_itself else {}
         for policy in policies:
             for account_id, instance_id in _measured(policy, standing, owners):

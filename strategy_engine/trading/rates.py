@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Context, Decimal
+from typing import Final
 
 from strategy_engine.trading.quotes import Quotes
+
+_DIGITS: Final = Context(prec=15)
+"""Prices are doubles: more digits would be noise."""
 
 
 class ExchangeRates:
@@ -22,7 +26,7 @@ class ExchangeRates:
         if (price := await self._price(f"{source}/{target}")) is not None:
             return price
         inverse = await self._price(f"{target}/{source}")
-        return None if inverse is None else 1 / inverse
+        return None if inverse is None else _DIGITS.divide(Decimal(1), inverse)
 
     async def among(self, sources: Iterable[str], targets: Iterable[str]) -> dict[tuple[str, str], Decimal]:
         """Return the rates that are known from each of some currencies to each of others."""

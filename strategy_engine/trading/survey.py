@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from quasar.clock import Clock
 from quasar.engine.rules import MarketRules
@@ -13,7 +14,16 @@ from quasar.errors import NotFound, Resource
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderSide, OrderType
 from strategy_engine.backtests.records import SeriesFacts
-from strategy_engine.policy.limits import PLATFORM, Scope, ScopeKind
+from strategy_engine.policy.limits import (
+    PLATFORM,
+    Policy,
+    Scope,
+    ScopeKind,
+    currencies_of,
+    day_zones_of,
+    pace_window_s,
+)
+from strategy_engine.policy.sessions import local_instant
 from strategy_engine.policy.standing import Funds, Holding, OpenOrder, Standing
 from strategy_engine.store.account_table import AccountTable, EquityPoint
 from strategy_engine.store.order_table import OrderTable
@@ -91,16 +101,14 @@ class Survey:
         quote = self._quotes.known(symbol)
         return Decimal(1) if quote is None else grid_of(quote.facts).multiplier
 
-    async def standing(
-        self, instance_ids: Iterable[str] = (), recent_s: float = 0.0, currencies: Iterable[str] = ()
-    ) -> Standing:
+    async def standing(self, instance_ids: Iterable[str], policies: Sequence[Policy]) -> Standing:
         """Return how things stand on all of the platform.
 
         Args:
             instance_ids: Instances whose own worth is wanted beside that of accounts.
-            recent_s: How far back orders are counted by their pace, in seconds; 0: not at all.
-            currencies: Those that the worth of accounts is compared in.
+            policies: What is judged by: how far back orders are counted, in which currencies and days.
         """
+        recent_s, currencies, zones = pace_window_s(policies), currencies_of(policies), day_zones_of(policies)
         wanted = sorted({each for each in instance_ids if each})
         held = await self.positions()
         accounts = await self._accounts.all()
@@ -122,28 +130,32 @@ class Survey:
                 )
                 for order in await self._orders.open()
             ],
-            funds={each.account_id: await self._funds(each, held, now) for each in accounts},
-            strategy_funds={each: await self._instance_funds(each, held, now) for each in wanted},
+            funds={each.account_id: await self._funds(each, held, now, zones) for each in accounts},
+            strategy_funds={each: await self._instance_funds(each, held, now, zones) for each in wanted},
             states={each.scope: each.at(now) for each in await self._policies.states(now)},
             recent_orders=await self._recent(now, recent_s) if recent_s else {},
             rates=await self.rates.among(owned, {*owned, *currencies}),
         )
 
-    async def _funds(self, account: Account, held: Iterable[Held], now: dt.datetime) -> Funds:
+    async def _funds(self, account: Account, held: Iterable[Held], now: dt.datetime, zones: Iterable[str]) -> Funds:
         rules = self._read_rules(account)
         equity = account.cash + sum((each.market_value for each in held if each.account_id == account.account_id), ZERO)
         peak, before = await self._accounts.marks("ACCOUNT", account.account_id, midnight(now))
         earned = max(account.initial_cash, peak if peak is not None else account.initial_cash)
+        starts = await self._day_starts("ACCOUNT", account.account_id, account.initial_cash, now, zones)
         return Funds(
             equity=equity,
             start_of_day=(account.initial_cash if before is None else before) + account.paid_in,
+            day_starts={zone: start + account.paid_in for zone, start in starts.items()},
             peak=max(equity, earned + account.paid_in),
             leverage=1 / rules.margin,
             allow_short=rules.allow_short,
             currency=account.currency,
         )
 
-    async def _instance_funds(self, instance_id: str, held: Iterable[Held], now: dt.datetime) -> Funds:
+    async def _instance_funds(
+        self, instance_id: str, held: Iterable[Held], now: dt.datetime, zones: Iterable[str]
+    ) -> Funds:
         capital = await self.capital(instance_id)
         flat = await self._accounts.positions("", instance_id, include_flat=True)
         own = [each for each in held if each.instance_id == instance_id]
@@ -152,8 +164,16 @@ class Survey:
         return Funds(
             equity=equity,
             start_of_day=capital if before is None else before,
+            day_starts=await self._day_starts("INSTANCE", instance_id, capital, now, zones),
             peak=max(equity, capital, capital if peak is None else peak),
         )
+
+    async def _day_starts(
+        self, scope: str, scope_id: str, first: Decimal, now: dt.datetime, zones: Iterable[str]
+    ) -> dict[str, Decimal]:
+        """Return by time zone the equity at the begin of the day; `first` where there was none before."""
+        found = {zone: (await self._accounts.marks(scope, scope_id, midnight(now, zone)))[1] for zone in zones}
+        return {zone: first if start is None else start for zone, start in found.items()}
 
     async def _recent(self, now: dt.datetime, recent_s: float) -> dict[Scope, Sequence[float]]:
         found: dict[Scope, list[float]] = {}
@@ -208,9 +228,10 @@ class Survey:
         return points
 
 
-def midnight(now: dt.datetime) -> dt.datetime:
-    """Return when the trading day began."""
-    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+def midnight(now: dt.datetime, zone: str = "UTC") -> dt.datetime:
+    """Return when the trading day began in a time zone."""
+    place = ZoneInfo(zone)
+    return local_instant(now.astimezone(place).date(), dt.time(), place)
 
 
 def instance_cash(capital: Decimal, held: Sequence[Held]) -> Decimal:

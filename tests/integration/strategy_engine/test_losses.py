@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import grpc
@@ -80,6 +81,30 @@ async def test_a_loss_is_measured_in_the_currency_of_its_limit_or_the_limit_is_r
     assert (record.trigger.policy_id, record.trigger.unit) == ("low", "EUR")
     assert money(record.trigger.value) == (1000 + 80) * 0.8
     assert [row["policy_id"] for row in await database.fetch("select policy_id from strategy.loss_breaches")] == ["low"]
+
+
+async def test_the_trading_day_begins_at_midnight_of_the_zone_of_the_policy(
+    stub: Any, service: Running, bearers: Bearers, database: Database
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    zone = f"Etc/GMT+{hour.hour}" if hour.hour <= 12 else f"Etc/GMT-{24 - hour.hour}"  # there this hour is the first
+    columns = "scope, scope_id, time, currency, equity"
+    insert = f"insert into strategy.equity ({columns}) values ('ACCOUNT', 'main', $1, 'USD', $2)"
+    await database.execute(insert, hour - dt.timedelta(seconds=1), 200_000)
+    await database.execute(insert, hour - dt.timedelta(days=1, hours=1), 100_000)
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    for policy_id, name in (("utc", ""), ("zoned", zone)):
+        limits = policy_pb2.PolicyLimits(
+            currency="USD", max_daily_loss=values_pb2.Decimal(value="50000"), day_time_zone=name
+        )
+        policy = policy_pb2.Policy(policy_id=policy_id, scope=MAIN, limits=limits, enabled=True)
+        await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+    _, kept = await refused(stub, bearers, order("o-1", "1", limit="1.00"))
+    denied = [each for each in kept.denials if each.reason == denial_pb2.DENIAL_REASON_MAX_DAILY_LOSS]
+    # At midnight of UTC the two days are one.
+    assert [each.policy_id for each in denied] == (["utc", "zoned"] if hour.hour == 0 else ["zoned"])
+    assert {money(each.value) for each in denied} == {100_000}
 
 
 async def test_where_each_strategy_counts_by_itself_only_the_one_that_lost_is_held(

@@ -15,6 +15,7 @@ from strategy_engine.policy.limits import PLATFORM, InstrumentMatch, Policy, lim
 from strategy_engine.policy.sessions import Hours, session_of
 from strategy_engine.policy.standing import Proposal, Standing
 from strategy_engine.trading.hours import hours_of
+from strategy_engine.trading.survey import midnight
 
 NEW_YORK = {"start": "09:30", "end": "16:00", "time_zone": "America/New_York", "weekdays": [1, 2, 3, 4, 5]}
 NIGHT = {"start": "22:00", "end": "06:00", "weekdays": [5]}
@@ -95,3 +96,16 @@ def test_instruments_are_meant_by_class_and_exchange_and_what_is_not_known_is_fo
     assert denied(asked(exchange="XNYS"), nasdaq) == ["INSTRUMENT_NOT_ALLOWED"]
     assert denied(asked(), nasdaq) == ["INSTRUMENT_NOT_ALLOWED"]
     assert InstrumentMatch("*/USDT", exchange="KRAKEN").fits("BTC/USDT", "USDT", exchange="Kraken")
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "begun"),
+    [
+        ("UTC", "2026-01-05T03:00:00", "2026-01-05T00:00:00"),
+        ("America/New_York", "2026-01-05T03:00:00", "2026-01-04T05:00:00"),
+        ("Asia/Tokyo", "2026-01-05T15:00:00", "2026-01-05T15:00:00"),
+        ("America/Santiago", "2026-09-06T12:00:00", "2026-09-06T04:00:00"),  # clocks skip midnight there
+    ],
+)
+def test_a_trading_day_begins_at_local_midnight(zone: str, now: str, begun: str) -> None:
+    assert midnight(at(now), zone) == at(begun)
