@@ -4,8 +4,8 @@ Two processes beside PostgreSQL. One serves both answers: the DataHub's own serv
 role, validation, log), and an aiohttp endpoint that fetches asyncpg rows and writes them with the standard library. The
 other one is the client of both, in turns: `quasar.client` makes the bars one set of numpy columns, while the JSON is
 only parsed to lists and dictionaries, not made columns. The local figure is a binary COPY TO of the same rows by the
-client's process, decoded by numpy. Everything runs on uvloop, as services do; `--asyncio` takes asyncio's own loop on
-all sides, on which the JSON endpoint is slower by about a quarter.
+client's process, decoded by numpy. Both servers and their client run on uvloop, as services do; `--asyncio` takes
+asyncio's own loop on all sides, on which the JSON endpoint is slower by a tenth and `ReadBars` by a quarter.
 
 Command: `python -m benchmarks.reads` (about a minute), `python -m benchmarks.reads --quick`.
 """
