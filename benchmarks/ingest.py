@@ -3,9 +3,11 @@
 The server's COPY reads a binary file on the server into the same indexed, partitioned table, as another series that it
 has not seen before. What is measured stores the same rows in deliveries of 50,000: not seen before, all unchanged, all
 revised. `executemany` with ON CONFLICT is what a plain client would do. A checkpoint before both keeps the disk's work
-for what went before out of their time.
+for what went before out of their time. Where `QUASAR_TEST_TIMESCALE_URL` names a server with TimescaleDB, the same is
+measured on its hypertables; without one that row is absent.
 
-Command: `python -m benchmarks.ingest` (about a minute), `python -m benchmarks.ingest --quick`.
+Command: `python -m benchmarks.ingest` (about a minute), `python -m benchmarks.ingest --quick`, with `--timescale` that
+row alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.market_database import bars, market_database, row, series
+from benchmarks.market_database import TIMESCALE_URL, bars, market_database, row, series, timescale_database
 from datahub.ingest.delivery import Counts, Delivery
 from datahub.ingest.room import Room
 from datahub.ingest.writer import BarWriter
@@ -108,17 +110,48 @@ async def _measure(count: int, repeats: int) -> list[dict[str, Any]]:
     ]
 
 
+async def _measure_timescale(count: int, repeats: int) -> list[dict[str, Any]]:
+    """Return how fast hypertables are filled, beside `executemany` into the same."""
+    columns = bars(count)
+    small = columns[: max(count // 10, 1_000)]
+    stored, plain = [], []
+    async with timescale_database() as database:
+        room = Room(database)
+        writer, version = BarWriter(database, room, SystemClock()), (await room.storage()).mode.extension_version
+        await _store(writer, await series(database, "WARM"), columns)
+        for repeat in range(repeats):
+            await database.execute("checkpoint")
+            rate, counts = await _store(writer, await series(database, f"S{repeat}"), columns)
+            assert counts.inserted == count, counts
+            stored.append(rate)
+            plain.append(await _executemany(database, await series(database, f"P{repeat}"), small))
+    against = f"executemany, TimescaleDB {version}"
+    medians = float(np.median(stored)), float(np.median(plain))
+    name = "ingest into hypertables, rows not seen before"
+    return [row("collection", name, medians[0], "bars/s", against, medians[1], 10.0)]
+
+
+def timescale_rows(count: int = BARS, repeats: int = REPEATS) -> list[dict[str, Any]]:
+    """Return the row of hypertables; none, said so, where no server with TimescaleDB is named."""
+    if os.environ.get(TIMESCALE_URL):
+        return asyncio.run(_measure_timescale(count, repeats))
+    print(f"  ingest into hypertables is not measured: {TIMESCALE_URL} names no server", file=sys.stderr, flush=True)
+    return []
+
+
 def rows(count: int = BARS, repeats: int = REPEATS) -> list[dict[str, Any]]:
     """Measure everything and return one row for each figure; medians over `repeats` series of `count` bars."""
-    return asyncio.run(_measure(count, repeats))
+    return asyncio.run(_measure(count, repeats)) + timescale_rows(count, repeats)
 
 
 def main() -> int:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="a fifth of the bars, one run")
-    quick = parser.parse_args().quick
-    for each in rows(BARS // 5, 1) if quick else rows():
+    parser.add_argument("--timescale", action="store_true", help="only the row of TimescaleDB")
+    chosen = parser.parse_args()
+    measure = timescale_rows if chosen.timescale else rows
+    for each in measure(BARS // 5, 1) if chosen.quick else measure():
         print(json.dumps(each))
     return 0
 
