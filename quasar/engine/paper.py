@@ -14,7 +14,7 @@ from quasar.engine.live import LiveBar, LiveTick, OrderName, OrderUpdate
 from quasar.engine.result import exact_fill
 from quasar.engine.rules import MarketRules
 from quasar.engine.simulation import Simulation
-from quasar.engine.terms import OrderTerms
+from quasar.engine.terms import OrderTerms, start_trailing
 from quasar.engine.working import WorkingOrder
 from quasar.model.bars import BarColumns
 from quasar.model.orders import (
@@ -165,6 +165,26 @@ class PaperBroker:
     def _replace(self, action: ReplaceIntent) -> None:
         change, order = action.change, self._find(action.target)
         self._market.replace(order, change.quantity, change.limit_price, change.trigger_price, change.expire_time_ns)
+
+    def resume_exit(self, target: OrderTarget, quantity: Decimal, spec: OrderSpec) -> None:
+        """Let an exit work on that was working before a restart, while its entry was filled in part; nothing is told.
+
+        Args:
+            target: The exit, of an entry that was handed in again with what was left of it.
+            quantity: What is left of the exit.
+            spec: Its prices then; of a trailing one also its distance.
+        """
+        entry = self._find(OrderTarget(target.intent_number))
+        child = next(each for each in entry.need_terms().children if each.leg == target.leg)
+        grid = child.book.grid
+        child.lots = grid.lots(quantity)
+        child.limit = None if spec.limit_price is None else grid.price(spec.limit_price)
+        child.trigger = None if spec.trigger_price is None else grid.price(spec.trigger_price)
+        if spec.trailing_offset is not None:
+            child.need_terms().trail = float(spec.trailing_offset)
+            start_trailing(child, child.book.last)
+        self._market.resume_exit(child)
+        self._drain()
 
     def on_bars(self, bars: Sequence[LiveBar]) -> list[PaperEvent]:
         """Work the orders on bars that closed at one instant; bars of symbols that are not traded here are ignored."""

@@ -289,6 +289,14 @@ class Simulation(Desk):
                 if child.is_open:
                     self._work_special(child, rest)
 
+    def resume_exit(self, child: WorkingOrder) -> None:
+        """Let an exit that has its prices and size already work on beside the rest of its entry."""
+        child.placed_bar = child.book.bar.index
+        child.move(OrderStatus.ACCEPTED)
+        child.book.orders.append(child)
+        self._reducing = True
+        self._tell(child)
+
     def _end(self, order: WorkingOrder, status: OrderStatus, text: str = "") -> None:
         if text:
             order.need_terms().text = text

@@ -70,7 +70,7 @@ class PaperAccount:
             held: What is held.
             orders: Those that work.
             cash: What is there.
-            entries: By id, the orders whose exits are among `orders` though they have ended themselves.
+            entries: By id, the orders whose exits are among `orders`, also those that have ended themselves.
         """
         ledger = self._broker.ledger
         ledger.cash = scaled(cash, ledger.money_decimals)
@@ -91,6 +91,8 @@ class PaperAccount:
             if child is None:
                 exits = [one for one in children.values() if one.parent_client_order_id == order.client_order_id]
                 self._readmit(order, exits)
+                for one in exits:
+                    self._resume(one, order)
             elif child.parent_client_order_id not in open_parents and child.status is not OrderStatus.HELD:
                 self._readmit(_alone(child, entries.get(child.parent_client_order_id)), ())
 
@@ -100,6 +102,19 @@ class PaperAccount:
             quantity = order.remaining if order.spec.quantity is not None else None
             spec = dataclasses.replace(_triggered(order), quantity=quantity)
             self.place(dataclasses.replace(order, spec=spec), exits)
+
+    def _resume(self, child: StoredOrder, entry: StoredOrder) -> None:
+        """Let an exit of what is filled of an entry work on beside the rest of it."""
+        target = self._targets.get(child.client_order_id)
+        if child.status is OrderStatus.HELD or child.remaining <= 0 or target is None:
+            return
+        self._filled[child.client_order_id] = child.filled_quantity
+        spec = dataclasses.replace(child.spec, trailing_offset=_distance(child, entry))
+        try:
+            self._broker.resume_exit(target, child.remaining, spec)
+        except NotFound:
+            # The rest of the entry is refused by now; what is filled is guarded all the same.
+            self._readmit(_alone(child, entry), ())
 
     def place(self, order: StoredOrder, exits: Sequence[StoredOrder]) -> list[Outcome]:
         """Work an order, with the exits of its bracket; what the broker refuses is told as REJECTED.

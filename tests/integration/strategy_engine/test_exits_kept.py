@@ -1,4 +1,4 @@
-"""Trailing stops over a restart of the service: what they have followed stays followed, and they go on following."""
+"""Stops and exits over a restart: what was followed stays followed, and what guards a position guards it on."""
 
 from __future__ import annotations
 
@@ -88,3 +88,28 @@ async def test_the_trailing_exit_of_a_bracket_goes_on_following_after_a_restart(
             await played.feed(GOOG, tomorrow(950.0, 900.0, 4))
             filled = await reached(stub_of(after), bearers, leg.client_order_id, order_pb2.ORDER_STATUS_FILLED)
             assert filled.order.average_fill_price.value == "920.00"
+
+
+async def test_the_exit_of_what_is_filled_works_on_after_a_restart_beside_the_rest_of_its_entry(
+    start: Start, bearers: Bearers, database: Database, played_goog: Played
+) -> None:
+    played, asked, thin = played_goog, order("t-3", "15", limit="800.00"), account()
+    thin.paper.execution.fill.volume_share.value = "0.01"  # 10 of the 1,000 that a bar trades
+    asked.order.bracket.take_profit.price.value = "950.00"
+    async with serving(played) as address:
+        async with start(address) as before:
+            stub = stub_of(before)
+            await stub.CreatePaperAccount(thin, **as_(bearers.operator))
+            placed = await stub.PlaceOrder(asked, **as_(bearers.operator))
+            (leg,) = placed.bracket_orders
+            await played.until_opened(1)
+            await played.feed(GOOG, tomorrow(800.0, 800.0))
+            await reached(stub, bearers, leg.client_order_id, order_pb2.ORDER_STATUS_ACCEPTED)
+        opened = len(played.opened)
+        async with start(address) as after:
+            await played.until_opened(opened + 1)
+            await played.feed(GOOG, tomorrow(900.0, 960.0, 2))
+            stub = stub_of(after)
+            filled = await reached(stub, bearers, leg.client_order_id, order_pb2.ORDER_STATUS_FILLED)
+            assert [(fill.quantity.value, fill.price.value) for fill in filled.fills] == [("10", "950.00")]
+            await reached(stub, bearers, placed.order.client_order_id, order_pb2.ORDER_STATUS_CANCELLED)
