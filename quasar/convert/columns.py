@@ -193,7 +193,7 @@ def decode_ticks(data: Buffer) -> TickChunk:
         InvalidArgument: The bytes are not a chunk, or its columns have different lengths.
     """
     view = memoryview(data)
-    straight = _decode_straight(TICK_CHUNK, view, 0, len(view)) if view.readonly else None
+    straight = _decode_straight(TICK_CHUNK, view) if view.readonly else None
     if straight is not None:
         columns, numbers = straight
         ticks = TickColumns.trusted(columns)
@@ -202,20 +202,6 @@ def decode_ticks(data: Buffer) -> TickChunk:
         columns.setdefault("event_time_ns", np.empty(0, dtype=np.int64))
         ticks = TickColumns(**columns)
     return TickChunk(numbers.get("series_id", 0) & 0xFFFF_FFFF, ticks, numbers.get("first_sequence", 0))
-
-
-def decode_ticks_within(data: bytes, start: int, end: int) -> tuple[int, TickColumns]:
-    """Decode a chunk of ticks that stands inside a message; return the id of its series, and its ticks.
-
-    Raises:
-        InvalidArgument: The bytes are not a chunk, or its columns have different lengths.
-    """
-    straight = _decode_straight(TICK_CHUNK, data, start, end)
-    if straight is None:
-        chunk = decode_ticks(memoryview(data)[start:end])
-        return chunk.series_id, chunk.columns
-    columns, numbers = straight
-    return numbers.get("series_id", 0) & 0xFFFF_FFFF, TickColumns.trusted(columns)
 
 
 def _pieces(layout: Layout, columns: Mapping[str, npt.NDArray[Any] | None], numbers: Mapping[str, int]) -> list[Buffer]:
@@ -256,13 +242,12 @@ def _usual_fields(layout: Layout) -> Mapping[int, tuple[str, np.dtype[Any] | Non
 _USUAL = {layout.message: _usual_fields(layout) for layout in (BAR_CHUNK, TICK_CHUNK)}
 
 
-def _decode_straight(
-    layout: Layout, data: bytes | memoryview, at: int, end: int
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]] | None:
+def _decode_straight(layout: Layout, data: memoryview) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]] | None:
     """Decode a chunk as everybody writes it: each column in one run, all of one length; None when it is another.
 
-    Live feeds bring thousands of chunks of a few rows each second, so this is one loop without a call for each field.
+    Most chunks are small, so this is one loop without a call for each field.
     """
+    at, end = 0, len(data)
     usual, from_buffer = _USUAL[layout.message], np.frombuffer
     columns: dict[str, npt.NDArray[Any]] = {}
     numbers: dict[str, int] = {}
@@ -293,7 +278,7 @@ def _decode_straight(
 
 def _decode(layout: Layout, data: Buffer) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Collect the runs of each column, in any order and any number, and the last value of each number."""
-    straight = _decode_straight(layout, memoryview(data), 0, len(data))
+    straight = _decode_straight(layout, memoryview(data))
     if straight is not None:
         return straight
     names = {number: (name, packing) for name, (number, packing) in layout.columns.items()}

@@ -16,6 +16,8 @@ import psutil
 
 from quasar.plugins.code import CodeVersion
 
+PIPES: Final = "rows"
+"""The folder of the pipes that live rows come through."""
 _PREFIX: Final = "qp-"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST: Final = 1_024

@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from quasar import errors
 from quasar.convert import plugin_batches
-from quasar.convert.columns import decode_bars, decode_ticks_within
+from quasar.convert.columns import decode_bars
 from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS
 from quasar.convert.plugin_rows import MALFORMED, rejected_from_proto
+from quasar.convert.tick_shapes import TickShapes
 from quasar.model.ticks import TickKind
 from quasar.plugins.batches import LiveBars, LiveBatch, LiveTicks
 from quasar.plugins.process import PluginProcess
+from quasar.plugins.row_pipe import RowPipe
 from quasar.sdk.notices import ConnectionNotice, ConnectionState, GapCause, GapNotice, Notice, SymbolNotice, SymbolState
 from quasar_proto.plugin.v1 import provider_pb2
 
@@ -36,36 +38,76 @@ class LiveCall:
     """One call."""
 
     def __init__(self, process: PluginProcess, request: provider_pb2.StreamLiveRequest, names: Names) -> None:
-        """Begin the call; `pump` reads it."""
+        """Begin the call, and offer it a pipe for its rows; `pump` reads both."""
         self.process = process
         self.stream_id = request.stream_id
         self.on_batch: Callable[[LiveBatch], None] | None = None
         """Hears of each batch as it arrives, before the reader does."""
         self._names = names
+        self._shapes = TickShapes()
         self._queue: asyncio.Queue[LiveBatch | errors.QuasarError | None] = asyncio.Queue(_AHEAD)
+        self._pipe = process.pipes.open(request.stream_id)
+        request.pipe_path = self._pipe.path if self._pipe is not None else ""
         serialise: Any = provider_pb2.StreamLiveRequest.SerializeToString
         self._call: Any = process.channel.unary_stream(f"{PATH}StreamLive", serialise, None)(request)
 
     async def pump(self) -> None:
         """Read until the call ends. A read cannot be cancelled without ending the call, hence a task of its own."""
-        end: errors.QuasarError | None = None
         try:
-            while (raw := await self.process.answer(self._call.read())) is not grpc.aio.EOF:
-                batch = self._decode(raw)
-                if self.on_batch is not None:
-                    self.on_batch(batch)
-                await self._queue.put(batch)
-        except errors.QuasarError as error:
-            end = error
+            end = await self._read_both(self._pipe) if self._pipe is not None else await self._read_call()
         finally:
             self._call.cancel()
+            if self._pipe is not None:
+                self._pipe.close()
         await self._queue.put(end)
 
-    def _decode(self, raw: bytes) -> LiveBatch:
+    async def _read_both(self, pipe: RowPipe) -> errors.QuasarError | None:
+        """Read the call, and beside it the pipe; return why they ended, if not at their end."""
+        beside = asyncio.create_task(self._read_pipe(pipe))
         try:
-            return decode(raw, self._names)
+            end = await self._read_call()
+            pipe.end()
+            wrong = await beside
+        finally:
+            beside.cancel()
+        if wrong is None and end is None and pipe.cut_short:
+            wrong = errors.PluginFailed(f"{self.process.code.name} ended its stream within a message")
+        return wrong or end
+
+    async def _read_call(self) -> errors.QuasarError | None:
+        try:
+            while (raw := await self.process.answer(self._call.read())) is not grpc.aio.EOF:
+                await self._take(raw)
+        except errors.QuasarError as error:
+            return error
+        return None
+
+    async def _read_pipe(self, pipe: RowPipe) -> errors.QuasarError | None:
+        try:
+            while (raw := await self._next_of(pipe)) is not None:
+                await self._take(raw)
+        except errors.QuasarError as error:
+            self._call.cancel()  # nothing that follows could be read
+            return error
+        return None
+
+    async def _next_of(self, pipe: RowPipe) -> bytes | None:
+        try:
+            return await pipe.read()
         except MALFORMED as error:
-            raise errors.PluginFailed(f"{self.process.code.name} sent a malformed batch: {error}") from None
+            raise self._malformed(error) from None
+
+    async def _take(self, raw: bytes) -> None:
+        try:
+            batch = decode(raw, self._names, self._shapes)
+        except MALFORMED as error:
+            raise self._malformed(error) from None
+        if self.on_batch is not None:
+            self.on_batch(batch)
+        await self._queue.put(batch)
+
+    def _malformed(self, error: BaseException) -> errors.PluginFailed:
+        return errors.PluginFailed(f"{self.process.code.name} sent a malformed batch: {error}")
 
     async def read(self) -> LiveBatch | None:
         """Return the next batch; None at the end.
@@ -83,13 +125,20 @@ class LiveCall:
         self._call.cancel()
 
 
-def decode(raw: bytes, names: Names) -> LiveBatch:
-    """Read one message; chunks with unknown ids, and ticks of unknown kinds, are left out."""
+def decode(raw: bytes, names: Names, shapes: TickShapes | None = None) -> LiveBatch:
+    """Read one message; chunks with unknown ids, and ticks of unknown kinds, are left out.
+
+    Args:
+        raw: The message.
+        names: What the series are.
+        shapes: What is known of the chunks of this feed; None: nothing.
+    """
+    read = (shapes or TickShapes()).decode
     spans, rest = plugin_batches.spans(raw, (LIVE_TICKS, LIVE_BARS))
     view = memoryview(raw)
     ticks, bars = [], []
     for start, end in spans[LIVE_TICKS]:
-        number, columns = decode_ticks_within(raw, start, end)
+        number, columns = read(raw, start, end)
         symbol, interval = names.get(number, ("", ""))
         if symbol and not interval and _known(columns.kind):
             ticks.append(LiveTicks(symbol, number, columns, view[start:end]))

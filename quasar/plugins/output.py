@@ -15,8 +15,7 @@ import grpc
 from quasar import logs
 from quasar.clock import Clock
 from quasar.plugins.code import CodeVersion
-from quasar.plugins.host.boot import POSTURE_MARK
-from quasar.plugins.jail.posture import PostureItem, from_plain
+from quasar.plugins.jail.posture import POSTURE_MARK, PostureItem, from_plain
 from quasar.sdk.redaction import Redaction
 from quasar_proto.plugin.v1 import plugin_pb2
 

@@ -16,18 +16,20 @@ import grpc
 
 from quasar import errors
 from quasar.clock import Clock
-from quasar.convert.manifest import manifest_from_proto, plain_to_value
+from quasar.convert.manifest import described as manifest_described
+from quasar.convert.manifest import plain_to_value
 from quasar.convert.plugin_rows import MALFORMED
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.containment import Cause, exit_words
 from quasar.plugins.errands import Errands
-from quasar.plugins.folders import make_folder, remove
+from quasar.plugins.folders import PIPES, make_folder, remove
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.manifest import Manifest
 from quasar.plugins.output import Output
 from quasar.plugins.permit_service import PermitService
 from quasar.plugins.permits import PermitDesk
+from quasar.plugins.row_pipe import PipeFolder
 from quasar.plugins.serving import handler
 from quasar.plugins.settings import ProcessSettings
 from quasar.plugins.spawn import spawn
@@ -89,7 +91,6 @@ class PluginProcess:
         self.manifest: Manifest | None = None
         self.host_charges = False
         """The service takes the permits, since the code does not ask for them."""
-        self.symbols_per_connection = 0
         self.start_time_ns = 0
         self.state = "starting"
         """`starting`, `running`, `stopping` or `ended`."""
@@ -186,6 +187,7 @@ class PluginProcess:
     def _folder(self) -> Path:
         folder = make_folder(self._settings.runtime)
         self._stack.push_async_callback(asyncio.to_thread, remove, folder)
+        self.pipes = self._stack.enter_context(PipeFolder(folder / PIPES))
         if self._settings.record is not None:
             self._stack.callback(self._settings.record, folder / "scratch" / RECORDING)
         return folder
@@ -204,19 +206,16 @@ class PluginProcess:
         self._process, self.output.reading = await spawn(spec)
         self._stack.callback(self._kill)
 
-    async def _describe(self) -> plugin_pb2.DescribeResponse:
-        request = plugin_pb2.DescribeRequest(contract_version=1)
-        answer: plugin_pb2.DescribeResponse = await self._call("Describe", request, wait=True)
-        return answer
+    async def _describe(self) -> Any:
+        return await self._call("Describe", plugin_pb2.DescribeRequest(contract_version=1), wait=True)
 
     def _take(self, described: plugin_pb2.DescribeResponse) -> None:
         with self.reading("a description of itself"):
-            self.manifest = manifest_from_proto(described.manifest)
+            self.manifest = manifest_described(described)
         if self.manifest.kind is not self.code.kind:
             kinds = f"{self.code.kind.value}, was {self.manifest.kind.value}"
             raise errors.CodeRejected(f"{self.code.name} must describe itself as {kinds}")
         self.host_charges = described.permit_mode == plugin_pb2.PERMIT_MODE_HOST_CHARGES
-        self.symbols_per_connection = described.symbols_per_connection
         self.desk.declare(self.manifest.rate_limits, self.manifest.concurrency)
 
     async def configure(self, secrets: Mapping[str, str], preferences: Mapping[str, Any]) -> bool:

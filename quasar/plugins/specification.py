@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from quasar.plugins.code import CodeVersion
-from quasar.plugins.folders import chosen_folders
+from quasar.plugins.folders import PIPES, chosen_folders
 from quasar.plugins.foreign import foreign_of, unpack
 from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.settings import ProcessSettings
@@ -44,6 +44,7 @@ def specify(
         service_pid=os.getpid(),
         run_folder=str(folder),
         scratch=str(folder / "scratch"),
+        pipes=str(folder / PIPES),
         ports=_open_ports(ports, settings),
         command=unpack(foreign, code.source, programs) if foreign is not None else (),
         program_folder=str(programs),

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from quasar.clock import SystemClock
-from quasar.plugins.host.boot import tell_posture
 from quasar.plugins.host.journal import Journal
 from quasar.plugins.host.permits import HostPermits
 from quasar.plugins.host.plugin_service import PluginService
 from quasar.plugins.host.runtime import Runtime
 from quasar.plugins.jail import seccomp
 from quasar.plugins.jail.confinement import seal
-from quasar.plugins.jail.posture import PostureItem
+from quasar.plugins.jail.posture import PostureItem, tell_posture
 from quasar.plugins.jail.spec import Spec
 from quasar.plugins.manifest import Kind
 from quasar.plugins.serving import handler

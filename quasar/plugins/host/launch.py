@@ -11,9 +11,8 @@ import os
 import socket
 from typing import Final, NoReturn
 
-from quasar.plugins.host.boot import tell_posture
 from quasar.plugins.jail.confinement import seal
-from quasar.plugins.jail.posture import PostureItem
+from quasar.plugins.jail.posture import PostureItem, tell_posture
 from quasar.plugins.jail.seccomp import LISTENING
 from quasar.plugins.jail.spec import Spec
 

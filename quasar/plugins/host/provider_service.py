@@ -18,6 +18,7 @@ from quasar.model.ticks import TickKind
 from quasar.plugins.host.fetch import BARS, TICKS, Encoding, Fetch
 from quasar.plugins.host.live import LiveStream
 from quasar.plugins.host.live_messages import LiveMessages
+from quasar.plugins.host.row_pipe import RowWriter
 from quasar.plugins.host.runtime import Runtime
 from quasar.plugins.serving import Rpc
 from quasar.sdk.feed import Feed
@@ -95,7 +96,8 @@ class ProviderService:
         flush_s = request.flush_interval.ToNanoseconds() / 1e9 if request.HasField("flush_interval") else _FLUSH_S
         clock = self._runtime.context.clock
         rows = request.batch_rows or _LIVE_ROWS
-        messages = LiveMessages(stream.tick_ids, stream.bar_ids, rpc.write)
+        pipe = RowWriter.open(request.pipe_path)
+        messages = LiveMessages(stream.tick_ids, stream.bar_ids, rpc.write if pipe is None else pipe.write)
         sink = LiveStream(stream.tick_ids, stream.bar_ids, messages.send, clock.time_ns, rows)
         self._streams[request.stream_id] = stream
         self._runtime.buffers[request.stream_id] = lambda: sink.rows * _ROW_BYTES
@@ -110,10 +112,14 @@ class ProviderService:
                     for task in (pumping, stopping, flushing):
                         task.cancel()
             await sink.flush()
+            if pipe is not None:
+                await pipe.finish()
             if not self._runtime.stopping.is_set():
                 raise errors.PluginFailed("live must go on until it is cancelled, was at its end")
         finally:
             del self._streams[request.stream_id], self._runtime.buffers[request.stream_id]
+            if pipe is not None:
+                pipe.close()
 
     async def UpdateLiveSubscriptions(
         self, request: provider_pb2.UpdateLiveSubscriptionsRequest, rpc: Rpc

@@ -69,6 +69,7 @@ def confine(spec: Spec) -> list[PostureItem]:
     if version:
         rules = [(path, landlock.READ) for path in (*readable, *_SYSTEM_READABLE)]
         rules += [(spec.scratch, landlock.WRITE), (spec.run_folder, landlock.READ | landlock.MAKE_SOCK)]
+        rules += [(spec.pipes, landlock.WRITE_FILE)] if spec.pipes else []
         rules += _program_rules(spec)
         rules += [("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE)]
         ports = (*spec.ports, _DNS_PORT) if spec.ports else ()

@@ -60,6 +60,8 @@ class Spec:
     """Folder of the two sockets; becomes the process's own."""
     scratch: str
     """Folder that it may write to."""
+    pipes: str = ""
+    """Folder of the pipes that it may write live rows to."""
     ports: tuple[int, ...] = ()
     """TCP ports that it may connect to; empty: no network."""
     command: tuple[str, ...] = ()

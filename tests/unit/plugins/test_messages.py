@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quasar.convert import wire
-from quasar.convert.columns import TickChunk, decode_ticks, decode_ticks_within, encode_ticks
+from quasar.convert.columns import TickChunk, decode_ticks, encode_ticks
 from quasar.convert.plugin_batches import LIVE_BARS, LIVE_TICKS, joined, taken_apart
 from quasar.errors import InvalidArgument
 from quasar.model.ticks import TickColumns
@@ -43,25 +43,3 @@ def test_decoded_columns_are_read_only_whoever_owns_the_bytes() -> None:
         assert read.equals(decode_ticks(encoded).columns)
         with pytest.raises(ValueError, match="read-only"):
             read.price[0] = 9.0
-
-
-@pytest.mark.parametrize("before", [b"", b"\x0a\x03abc"])
-def test_a_chunk_inside_a_message_is_read_as_it_is_alone(before: bytes) -> None:
-    given = TickColumns([1, 2], price=[1.5, 2.5], trade_id=[8, 9])  # type: ignore[arg-type]  # lists become columns
-    encoded = encode_ticks(TickChunk(3, given))
-    number, read = decode_ticks_within(before + encoded + b"after", len(before), len(before) + len(encoded))
-    assert number == 3
-    assert read.equals(decode_ticks(encoded).columns)
-
-
-def test_a_chunk_never_reads_on_into_what_follows_it() -> None:
-    given = TickColumns([1, 2], price=[1.5, 2.5])  # type: ignore[arg-type]  # lists become columns
-    encoded = encode_ticks(TickChunk(3, given))
-    for end in range(4, len(encoded)):  # ends within a column each time; the bytes that it lacks come next
-        try:
-            alone = decode_ticks(encoded[:end]).columns
-        except InvalidArgument:
-            with pytest.raises(InvalidArgument):
-                decode_ticks_within(encoded, 0, end)
-        else:
-            assert decode_ticks_within(encoded, 0, end)[1].equals(alone)

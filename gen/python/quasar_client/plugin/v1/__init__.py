@@ -3213,6 +3213,15 @@ class StreamLiveRequest(betterproto2.Message):
     Reconnects that are allowed in ten minutes; then the plug-in reports REFUSED and waits for `ResyncLive`. 0: 30.
     """
 
+    pipe_path: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The path of a named pipe that the host reads for this call; empty: none. At a high rate it costs a fraction of the processor time of the
+    call. A plug-in may open it for writing and send all its `StreamLiveResponse` messages through it, each behind its size in bytes (four
+    bytes, little-endian; 64 MiB at most), and none on the call; or leave it alone and send all of them on the call. The call stays open
+    either way: it is ended, and errors are told, on it, after the last message was written whole. A pipe that is full means that the host
+    reads too slowly.
+    """
+
 
 default_message_pool.register_message("quasar.plugin.v1", "StreamLiveRequest", StreamLiveRequest)
 

@@ -541,12 +541,20 @@ class StreamLiveRequest(_message.Message):
     FLUSH_INTERVAL_FIELD_NUMBER: _builtins.int
     BATCH_ROWS_FIELD_NUMBER: _builtins.int
     RECONNECT_BUDGET_FIELD_NUMBER: _builtins.int
+    PIPE_PATH_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.str
     """Names the stream, for updates, permits and log lines. Unique among the streams of the process."""
     batch_rows: _builtins.int
     """Rows in one message at most; 0 means 4,096."""
     reconnect_budget: _builtins.int
     """Reconnects that are allowed in ten minutes; then the plug-in reports REFUSED and waits for `ResyncLive`. 0: 30."""
+    pipe_path: _builtins.str
+    """The path of a named pipe that the host reads for this call; empty: none. At a high rate it costs a fraction of the processor time of the
+    call. A plug-in may open it for writing and send all its `StreamLiveResponse` messages through it, each behind its size in bytes (four
+    bytes, little-endian; 64 MiB at most), and none on the call; or leave it alone and send all of them on the call. The call stays open
+    either way: it is ended, and errors are told, on it, after the last message was written whole. A pipe that is full means that the host
+    reads too slowly.
+    """
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveSubscription]:
         """What is wanted; may be empty, to be added later."""
@@ -563,10 +571,11 @@ class StreamLiveRequest(_message.Message):
         flush_interval: _duration_pb2.Duration | None = ...,
         batch_rows: _builtins.int = ...,
         reconnect_budget: _builtins.int = ...,
+        pipe_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["flush_interval", b"flush_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "flush_interval", b"flush_interval", "reconnect_budget", b"reconnect_budget", "stream_id", b"stream_id", "subscriptions", b"subscriptions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "flush_interval", b"flush_interval", "pipe_path", b"pipe_path", "reconnect_budget", b"reconnect_budget", "stream_id", b"stream_id", "subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
