@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,8 +28,6 @@ from quasar.ops.events import Events, Severity
 _PRESENT = (SlotState.OBSERVED, SlotState.REPAIRED)
 _OTHERS = 8
 """A series is compared with so many of other providers at most."""
-_IN_THREAD = 5_000
-"""So many bars are checked beside the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +61,8 @@ class Checker:
             findings = await quality_table.held(connection, series, span)
             ledger = await quality_table.ledger(connection, series.series_id, span)
             off_session = await _off_session(connection, series, span)
-        findings += _missing(series, span, ledger, off_session)
-        if len(sample) > _IN_THREAD:
-            findings += await asyncio.to_thread(_suspicious, series, sample)
-        else:
-            findings += _suspicious(series, sample)
+        findings += await quality_table.beside(len(ledger), _missing, series, span, ledger, off_session)
+        findings += await quality_table.beside(len(sample), _suspicious, series, sample)
         findings += await self._compared(series, span, sample)
         return Checked(await self._store(series, span, findings), lost)
 
@@ -82,7 +76,7 @@ class Checker:
             ledger = await quality_table.ledger(connection, series.series_id, kept)
             off_session = await _off_session(connection, series, kept)
         slots = expected_slots(series, kept, off_session)
-        wrong, lost = _wrong(slots, stored, ledger, wanted=extent.subscribed)
+        wrong, lost = await quality_table.beside(len(ledger), _wrong, slots, stored, ledger, wanted=extent.subscribed)
         if not len(wrong):
             return 0
         gone = TimeRange(int(wrong[0]), series.interval.next_boundary_ns(int(wrong[-1])))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,12 @@ SWEEP_AGAIN = dt.timedelta(minutes=10)
 """The history of a series is looked through again after so long at the earliest."""
 LEASE = dt.timedelta(minutes=10)
 """A check that nobody finished is begun again after it."""
+_IN_THREAD = 2_000
+"""So many rows are looked at beside the event loop."""
+_PORTION = 5_000
+"""So many findings are stored by one statement: its arguments are encoded on the event loop."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _PRICES: Sequence[tuple[str, Kind]] = tuple(
     (name, "float8") for name in ("open", "high", "low", "close", "volume", "split_factor", "dividend")
@@ -55,6 +62,13 @@ class Extent:
     """Older bars are dropped."""
     subscribed: bool
     """Whether somebody wants its history collected."""
+
+
+async def beside(rows: int, work: Callable[_P, _T], *given: _P.args, **named: _P.kwargs) -> _T:
+    """Return what `work` does with so many rows; many are left to a thread, since the loop has streams to serve."""
+    if rows <= _IN_THREAD:
+        return work(*given, **named)
+    return await asyncio.to_thread(work, *given, **named)
 
 
 async def want(connection: Any, series_id: int, span: TimeRange, due: dt.datetime) -> None:
@@ -158,13 +172,21 @@ def _sample(series: Series, raw: bytes, span: TimeRange) -> Sample:
 async def ledger(connection: Any, series_id: int, span: TimeRange) -> list[LedgerRow]:
     """Return the rows of the ledger that touch a range."""
     rows = await connection.fetch(SQL["quality_ledger"], series_id, span.start, span.end)
-    return [ledger_table.ledger_row(row) for row in rows]
+    return await beside(len(rows), _ledger_rows, rows)
 
 
 async def held(connection: Any, series: Series, span: TimeRange) -> list[Finding]:
     """Return the rows that are held in quarantine, as findings."""
     name = series.name
     rows = await connection.fetch(SQL["quality_held"], name.provider, name.symbol, name.interval, span.start, span.end)
+    return await beside(len(rows), _held_back, series, rows)
+
+
+def _ledger_rows(rows: Sequence[Any]) -> list[LedgerRow]:
+    return [ledger_table.ledger_row(row) for row in rows]
+
+
+def _held_back(series: Series, rows: Sequence[Any]) -> list[Finding]:
     times = np.array([to_ns(row["row_time"]) for row in rows], dtype=np.int64)
     dates = session_dates(series.calendar, series.interval, times)
     return [
@@ -184,16 +206,23 @@ async def replace_findings(
     connection: Any, series_id: int, span: TimeRange, findings: Sequence[Finding], now: dt.datetime
 ) -> dict[str, int]:
     """Put findings in the place of those that began in a range, and return how many bars the new ones concern."""
-    kinds, starts = [each.check.value for each in findings], [from_ns(each.start_ns) for each in findings]
+    columns = await beside(len(findings), _finding_columns, findings)
+    kinds, _, starts, *_ = columns
     await connection.execute(SQL["quality_forget"], series_id, span.start, span.end, kinds, starts)
-    if not findings:
-        return {}
-    rows = await connection.fetch(
-        SQL["quality_put"],
-        series_id,
-        kinds,
+    new: dict[str, int] = {}
+    for start in range(0, len(findings), _PORTION):
+        portion = (column[start : start + _PORTION] for column in columns)
+        for row in await connection.fetch(SQL["quality_put"], series_id, *portion, now):
+            new[row["kind"]] = new.get(row["kind"], 0) + row["bars"]
+    return new
+
+
+def _finding_columns(findings: Sequence[Finding]) -> tuple[list[Any], ...]:
+    """Return findings in the columns of `quality_put`."""
+    return (
+        [each.check.value for each in findings],
         [ns_date(each.date_ns) for each in findings],
-        starts,
+        [from_ns(each.start_ns) for each in findings],
         [from_ns(each.end_ns) for each in findings],
         [each.bars for each in findings],
         [each.observed for each in findings],
@@ -201,6 +230,4 @@ async def replace_findings(
         [each.limit for each in findings],
         [each.other_series_id for each in findings],
         [each.message for each in findings],
-        now,
     )
-    return {row["kind"]: row["bars"] for row in rows}

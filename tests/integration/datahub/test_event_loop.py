@@ -13,10 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
+from datahub.ingest.delivery import Delivery
+from datahub.ingest.room import Room
+from datahub.ingest.writer import BarWriter
+from datahub.quality.checker import Checker
+from datahub.series.series import SeriesName
+from datahub.store import quality_table, series_table
+from quasar.clock import SystemClock
 from quasar.config import DATAHUB
 from quasar.database.pool import Database
+from quasar.model.bars import BarColumns
+from quasar.model.instants import NS_PER_MINUTE, TimeRange, to_ns
+from quasar.ops.events import Events
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as collection
 from quasar_proto.datahub.v1 import market_data_pb2
@@ -29,6 +40,8 @@ from tests.integration.services.conftest import Bearers, as_
 LONGEST_S = 0.25
 """A tenth of a second is what is wanted; the rest is for slow machines and the collection of garbage."""
 MINUTES = 120_000
+STRETCH = 50_000
+"""Slots that are checked at once."""
 SYMBOLS = ("WHOLE", "HOLES", "BAD")
 RAGGED = b'''
 import numpy as np
@@ -149,4 +162,29 @@ async def test_the_event_loop_goes_on_while_much_is_collected_and_read(
     assert await database.fetchval("select count(*) from gaps") == pytest.approx(MINUTES // 3 + MINUTES // 2, abs=20)
     assert await database.fetchval("select count(*) from quarantine") == pytest.approx(MINUTES // 2, abs=20)
     assert turns.count > 1_000
+    assert turns.longest_s < LONGEST_S, f"{turns.longest} held the loop for {turns.longest_s:.3f} s"
+
+
+async def test_the_event_loop_goes_on_while_a_series_with_very_many_findings_is_checked(database: Database) -> None:
+    clock = SystemClock()
+    writer = BarWriter(database, Room(database), clock)
+    async with database.transaction() as connection:
+        name = SeriesName("ragged", "BOTH", "1min")
+        series = (await series_table.ensure(connection, [name], {"ragged": "24/7"}))[name]
+    begin_ns = to_ns(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+    span = TimeRange(begin_ns, begin_ns + STRETCH * NS_PER_MINUTE)
+    number = np.arange(STRETCH, dtype=np.int64)
+    number = number[number % 3 > 0]
+    price = 100.0 + number % 1000 / 100
+    low = np.where(number % 4 > 1, price + 9, price - 1)
+    columns = BarColumns(begin_ns + number * NS_PER_MINUTE, price, price + 1, low, price, np.full(len(number), 7.0))
+    checker = Checker(database, writer, Events(database, "datahub", clock), clock)
+    with watched() as turns:
+        await writer.store(Delivery(series=series, columns=columns, requested=span, answered=span))
+        async with database.acquire() as connection:
+            extent = await quality_table.extent(connection, series.series_id)
+        assert extent is not None
+        found = await checker.check(series, span, extent)
+    assert found.new["MISSING"] >= STRETCH // 3
+    assert found.new["QUARANTINED"] == pytest.approx(STRETCH // 3, rel=0.01)
     assert turns.longest_s < LONGEST_S, f"{turns.longest} held the loop for {turns.longest_s:.3f} s"
