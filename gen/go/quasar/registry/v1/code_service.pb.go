@@ -48,7 +48,8 @@ type UploadCodeRequest struct {
 	ExpectedName string `protobuf:"bytes,8,opt,name=expected_name,json=expectedName,proto3" json:"expected_name,omitempty"`
 	// What is new, for people. May be empty.
 	Note string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
-	// Chosen by the caller: a repeated request with the same id has the effect and the answer of the first. Empty: none.
+	// Chosen by the caller: a repeated request with the same id has the effect and the answer of the first, for seven days and until the system
+	// context is rotated. Empty: none.
 	RequestId     string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -627,7 +627,8 @@ type ListSubscribedSeriesRequest struct {
 	// `next_page_token` of the page before.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`, `active`, `historical`, `live`,
-	// `store_ticks`, `unresolved`; `:` searches within a text.
+	// `store_ticks`, `unresolved`; `:` searches within a text. A page looks at some thousand series only: behind a filter that few pass it may
+	// hold fewer than `page_size`, even none, with a token to go on from.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Also report the status of each series. It asks the DataHub.
 	WithStatus    bool `protobuf:"varint,5,opt,name=with_status,json=withStatus,proto3" json:"with_status,omitempty"`

@@ -5378,7 +5378,8 @@ class ListSubscribedSeriesRequest(betterproto2.Message):
     filter: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`, `active`, `historical`, `live`,
-    `store_ticks`, `unresolved`; `:` searches within a text.
+    `store_ticks`, `unresolved`; `:` searches within a text. A page looks at some thousand series only: behind a filter that few pass it may
+    hold fewer than `page_size`, even none, with a token to go on from.
     """
 
     with_status: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
@@ -8440,7 +8441,8 @@ class UploadCodeRequest(betterproto2.Message):
 
     request_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Chosen by the caller: a repeated request with the same id has the effect and the answer of the first. Empty: none.
+    Chosen by the caller: a repeated request with the same id has the effect and the answer of the first, for seven days and until the system
+    context is rotated. Empty: none.
     """
 
 

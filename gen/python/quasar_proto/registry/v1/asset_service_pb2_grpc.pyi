@@ -43,8 +43,9 @@ class AssetServiceStub:
     """Asks one source, or all active ones, for its symbols and merges them: new ones are added, changed ones updated, missing ones marked as
     vanished. Then, unless told otherwise, the matcher and automated mapping run over the source's assets. Bad rows are reported and do
     not cost the good ones. An empty answer marks nothing as vanished. Index providers without symbols of their own are synced through
-    their constituents. The operation (kind `assets.sync`) reports pages and rows, can be cancelled (what is merged stays), and results in
-    a SyncAssetsResult. A sync of a source that is being synced returns the running operation. Events: `AssetsSynced` for each source, or
+    their constituents. The platform's own paper broker lists the common symbols to which an asset of a provider is actively mapped: its orders
+    name common symbols, so that is all that it can trade. The operation (kind `assets.sync`) reports pages and rows, can be cancelled (what is
+    merged stays), and results in a SyncAssetsResult. A sync of a source that is being synced returns the running operation. Events: `AssetsSynced` for each source, or
     `AssetsSyncFailed`.
 
     NOT_FOUND for a source that does not exist; FAILED_PRECONDITION for one that is not active or cannot list symbols;
@@ -149,8 +150,9 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """Asks one source, or all active ones, for its symbols and merges them: new ones are added, changed ones updated, missing ones marked as
     vanished. Then, unless told otherwise, the matcher and automated mapping run over the source's assets. Bad rows are reported and do
     not cost the good ones. An empty answer marks nothing as vanished. Index providers without symbols of their own are synced through
-    their constituents. The operation (kind `assets.sync`) reports pages and rows, can be cancelled (what is merged stays), and results in
-    a SyncAssetsResult. A sync of a source that is being synced returns the running operation. Events: `AssetsSynced` for each source, or
+    their constituents. The platform's own paper broker lists the common symbols to which an asset of a provider is actively mapped: its orders
+    name common symbols, so that is all that it can trade. The operation (kind `assets.sync`) reports pages and rows, can be cancelled (what is
+    merged stays), and results in a SyncAssetsResult. A sync of a source that is being synced returns the running operation. Events: `AssetsSynced` for each source, or
     `AssetsSyncFailed`.
 
     NOT_FOUND for a source that does not exist; FAILED_PRECONDITION for one that is not active or cannot list symbols;
@@ -258,8 +260,9 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks one source, or all active ones, for its symbols and merges them: new ones are added, changed ones updated, missing ones marked as
         vanished. Then, unless told otherwise, the matcher and automated mapping run over the source's assets. Bad rows are reported and do
         not cost the good ones. An empty answer marks nothing as vanished. Index providers without symbols of their own are synced through
-        their constituents. The operation (kind `assets.sync`) reports pages and rows, can be cancelled (what is merged stays), and results in
-        a SyncAssetsResult. A sync of a source that is being synced returns the running operation. Events: `AssetsSynced` for each source, or
+        their constituents. The platform's own paper broker lists the common symbols to which an asset of a provider is actively mapped: its orders
+        name common symbols, so that is all that it can trade. The operation (kind `assets.sync`) reports pages and rows, can be cancelled (what is
+        merged stays), and results in a SyncAssetsResult. A sync of a source that is being synced returns the running operation. Events: `AssetsSynced` for each source, or
         `AssetsSyncFailed`.
 
         NOT_FOUND for a source that does not exist; FAILED_PRECONDITION for one that is not active or cannot list symbols;

@@ -74,7 +74,9 @@ class UploadCodeRequest(_message.Message):
     note: _builtins.str
     """What is new, for people. May be empty."""
     request_id: _builtins.str
-    """Chosen by the caller: a repeated request with the same id has the effect and the answer of the first. Empty: none."""
+    """Chosen by the caller: a repeated request with the same id has the effect and the answer of the first, for seven days and until the system
+    context is rotated. Empty: none.
+    """
     @_builtins.property
     def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation."""

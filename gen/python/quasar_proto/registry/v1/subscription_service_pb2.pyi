@@ -339,7 +339,8 @@ class ListSubscribedSeriesRequest(_message.Message):
     """`next_page_token` of the page before."""
     filter: _builtins.str
     """AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`, `active`, `historical`, `live`,
-    `store_ticks`, `unresolved`; `:` searches within a text.
+    `store_ticks`, `unresolved`; `:` searches within a text. A page looks at some thousand series only: behind a filter that few pass it may
+    hold fewer than `page_size`, even none, with a token to go on from.
     """
     with_status: _builtins.bool
     """Also report the status of each series. It asks the DataHub."""

@@ -94,7 +94,8 @@ export type UploadCodeRequest = Message<"quasar.registry.v1.UploadCodeRequest"> 
   note: string;
 
   /**
-   * Chosen by the caller: a repeated request with the same id has the effect and the answer of the first. Empty: none.
+   * Chosen by the caller: a repeated request with the same id has the effect and the answer of the first, for seven days and until the system
+   * context is rotated. Empty: none.
    *
    * @generated from field: string request_id = 10;
    */

@@ -361,7 +361,8 @@ export type ListSubscribedSeriesRequest = Message<"quasar.registry.v1.ListSubscr
 
   /**
    * AIP-160 subset over `provider`, `symbol`, `interval`, `common_symbol`, `exchange`, `asset_class`, `active`, `historical`, `live`,
-   * `store_ticks`, `unresolved`; `:` searches within a text.
+   * `store_ticks`, `unresolved`; `:` searches within a text. A page looks at some thousand series only: behind a filter that few pass it may
+   * hold fewer than `page_size`, even none, with a token to go on from.
    *
    * @generated from field: string filter = 4;
    */
