@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from datahub.live.bars import SymbolBars
 from datahub.live.chunks import kind_of
@@ -12,6 +12,8 @@ from datahub.live.gaps import FeedGap
 from datahub.live.seam import RecentTrades
 from datahub.live.symbols import LiveSeries
 from quasar.model.ticks import TickColumns, TickKind
+
+_NOT_TOLD_APART: Final = "too much came since, or without ids, to be told from what is missing"
 
 
 class FetchTicks(Protocol):
@@ -45,6 +47,8 @@ class FollowedSymbol:
     last_row_ns: int = 0
     known_ns: int = 0
     """Event time of the newest row of any kind that a former life of the process stored; 0: there is none."""
+    doubted: tuple[int, int] | None = None
+    """Event time and id of the newest trade before the first message that nobody could read or ask for since."""
     interrupted_by: str = ""
     """What interrupted the feed while a hole was being filled."""
     refill: tuple[float, FetchTicks] | None = None
@@ -58,15 +62,45 @@ class FollowedSymbol:
     @property
     def newest_ns(self) -> int:
         """After which time something may be missing; 0: nothing ever came."""
+        if self.doubted is not None:
+            return self.doubted[0]
         if self.has_trades:
             return self.last_ns or self.last_row_ns
         return self.last_row_ns or self.last_ns or self.known_ns
+
+    def doubt(self) -> None:
+        """Note that something may be missing after the newest trade, which is asked for later."""
+        if self.doubted is not None or not self.last_ns:
+            return
+        newest = next((ticks for ticks in reversed(self.waiting) if len(ticks) and _are_trades(ticks)), None)
+        if newest is None or newest.trade_id is None:
+            self.doubted = self.last_ns, self.recent.newest
+        else:
+            self.doubted = int(newest.event_time_ns[-1]), int(newest.trade_id[-1])
+
+    def begin_of_hole(self, first: TickColumns | None) -> tuple[tuple[int, int], str]:
+        """Return event time and id of the trade after which something may be missing, and why that is not known.
+
+        Args:
+            first: What came first after it.
+        """
+        newest, doubted = (self.last_ns, self.recent.newest), self.doubted
+        if doubted is None or (first is not None and doubted[0] >= first.event_time_ns[0]):
+            return newest, ""  # a doubt about what came later is for the next time
+        self.doubted = None
+        # What came since must be told from what did not.
+        known = doubted == newest or self.recent.knows_since(doubted[1])
+        return (doubted, "") if known else (newest, _NOT_TOLD_APART)
 
     def first_waiting(self) -> TickColumns | None:
         """Return the first trades that wait, if they came before another interruption."""
         for ticks in self.waiting:
             if not len(ticks):
                 return None
-            if kind_of(ticks) is TickKind.TRADE:
+            if _are_trades(ticks):
                 return ticks
         return None
+
+
+def _are_trades(ticks: TickColumns) -> bool:
+    return kind_of(ticks) is TickKind.TRADE

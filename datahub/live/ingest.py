@@ -210,6 +210,12 @@ class LiveIngest:
             elif symbol.gap is None and symbol.newest_ns:
                 symbol.gap = await self._open_gap(symbol, why, cause)
 
+    def doubt(self, series_ids: Iterable[int]) -> None:
+        """Note that something came that nobody could read: the next hole of these series begins here."""
+        for series_id in series_ids:
+            if series_id in self._symbols:
+                self._symbols[series_id].doubt()
+
     def resumed(self, series_ids: Iterable[int], fetch: FetchTicks) -> None:
         """Note that ticks come again: a hole is filled soon also where nothing trades."""
         due = self._clock.monotonic() + SETTLE_S
@@ -315,14 +321,15 @@ class LiveIngest:
         if not symbol.has_trades:
             await self._end_gap(symbol, until_ns, "vendors have trades of the past, and no quotes", 0)
             return
-        too_long = symbol.last_ns > 0 and until_ns - symbol.last_ns > LONGEST_REFILL_NS
-        since_ns = symbol.last_ns if symbol.last_ns and not too_long else until_ns - 1
+        after, doubt = symbol.begin_of_hole(first)
+        too_long = after[0] > 0 and until_ns - after[0] > LONGEST_REFILL_NS
+        since_ns = after[0] if after[0] and not too_long else until_ns - 1
         # From the start of a minute on, so that the bar that was forming is whole again.
         start_ns = _MINUTE.floor_ns(since_ns)
         name = symbol.series.name.symbol
         fetched, problem = await trades_of(fetch, name, start_ns, until_ns, self._clock)
         before = TickColumns.empty() if first is None else first
-        between = missed(fetched, (symbol.last_ns, symbol.recent.newest), before)
+        between = symbol.recent.unseen(missed(fetched, after, before))
         if symbol.bars is None or problem or too_long:
             symbol.bars = _bars(symbol.series, until_ns - 1 if problem else start_ns)
             self._take_bars(symbol.bars.add(fetched[fetched.event_time_ns <= symbol.last_ns]))
@@ -335,7 +342,7 @@ class LiveIngest:
             symbol.gap = await self._open_gap(symbol, problem)
         if len(between):
             self._process(symbol, between)
-        await self._end_gap(symbol, until_ns, problem, len(between))
+        await self._end_gap(symbol, until_ns, problem or doubt, len(between))
 
     async def _open_gap(self, symbol: FollowedSymbol, why: str, cause: str = "FEED_INTERRUPTED") -> FeedGap:
         ticks = symbol.series.ticks

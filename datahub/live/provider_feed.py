@@ -298,6 +298,8 @@ class ProviderFeed:
         else:
             _log.warning("live row refused", provider=self.facts.provider, detail=notice.detail, symbol=notice.symbol)
             self._unread = self._unread or notice.detail or "a message could not be read"
+            if self.facts.last_message_ns < self._unread_until_ns:
+                self._ingest.doubt([one.ticks.series_id for one in self._series.values()])
 
     async def _symbol(self, notice: SymbolNotice, ids: Sequence[int]) -> None:
         if notice.state is SymbolState.RESYNCING:

@@ -57,6 +57,12 @@ class RecentTrades:
         self._kept = kept
         self._parts: deque[Int64Array] = deque([np.array([newest], np.int64)])
         self._size = 1
+        self._forgotten = newest
+        """The greatest id that is not remembered any more."""
+
+    def knows_since(self, trade_id: int) -> bool:
+        """Tell whether every trade that came and has a greater id is remembered."""
+        return trade_id != MISSING and trade_id >= self._forgotten
 
     def fresh(self, ticks: TickColumns) -> TickColumns:
         """Return the ticks that did not come before, and remember them; those without an id always are."""
@@ -81,4 +87,6 @@ class RecentTrades:
         self._parts.append(ids)
         self._size += len(ids)
         while self._size - len(self._parts[0]) >= self._kept:
-            self._size -= len(self._parts.popleft())
+            ids = self._parts.popleft()
+            self._forgotten = max(self._forgotten, int(ids.max()))
+            self._size -= len(ids)

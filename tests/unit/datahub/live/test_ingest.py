@@ -54,9 +54,12 @@ class Told:
     """Notes gaps in place of a table."""
 
     states: list[str] = field(default_factory=list)
+    opened: list[int] = field(default_factory=list)
+    """After which times."""
 
     async def open(self, series_id: int, name: SeriesName, start_ns: int, evidence: str, cause: str) -> FeedGap:
         self.states.append("OPEN")
+        self.opened.append(start_ns)
         return FeedGap(gap_id=1, series_id=series_id, name=name, start_ns=start_ns, evidence=evidence)
 
     async def close(self, gap: FeedGap, end_ns: int, *, repaired: bool, evidence: str, refilled: int = 0) -> FeedGap:
@@ -252,3 +255,19 @@ async def test_a_flood_of_ticks_is_published_in_chunks_that_every_client_takes()
     assert [len(chunk.columns) for chunk in chunks] == [MOST_ROWS] * 3 + [5]
     assert [chunk.first_sequence for chunk in chunks] == [2 + at * MOST_ROWS for at in range(4)]
     assert np.concatenate([chunk.columns.event_time_ns for chunk in chunks]).tolist() == flood.event_time_ns.tolist()
+
+
+async def test_a_doubt_about_trades_without_ids_is_told_as_a_hole_that_nobody_fills() -> None:
+    async with asyncio.TaskGroup() as group:
+        feed = Feed(group)
+        rows = replace(TRADES[np.arange(0, 9)], trade_id=None)
+        feed.ingest.take(TICKS, rows[np.arange(0, 5)], feed.fetch)
+        await feed.settle()
+        feed.ingest.doubt([TICKS])
+        feed.ingest.take(TICKS, rows[np.arange(5, 7)], feed.fetch)
+        await feed.interrupt()
+        feed.ingest.take(TICKS, rows[np.arange(7, 9)], feed.fetch)
+        await feed.settle()
+    assert feed.told.states == ["OPEN", "UNREPAIRABLE"]
+    (gap,) = feed.told.opened
+    assert gap == rows.event_time_ns[4], "it begins before what could not be read"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,13 +12,16 @@ import pytest
 
 from datahub.live import provider_feed
 from datahub.live.past import Past
-from datahub.live.provider_feed import FIRST_WAIT_S, ProviderFeed
+from datahub.live.provider_feed import FIRST_WAIT_S, UNREAD_NS, ProviderFeed
 from datahub.live.symbols import LiveSeries
+from quasar.convert.columns import TickChunk, encode_ticks
 from quasar.model.ticks import TickColumns
-from quasar.plugins.batches import LiveBatch, LiveTicks
-from quasar.sdk.notices import ConnectionNotice, ConnectionState, Notice, SymbolNotice, SymbolState
+from quasar.plugins.batches import LiveBatch, LiveTicks, TickBatch
+from quasar.providers.market import Market
+from quasar.sdk.notices import ConnectionNotice, ConnectionState, Notice, RejectedRow, SymbolNotice, SymbolState
+from quasar.sdk.requests import TickRequest
 from quasar.testing.clock import settle
-from tests.unit.datahub.live.test_ingest import TICKS, TRADES, Feed, series_of
+from tests.unit.datahub.live.test_ingest import TICKS, TRADES, Feed, all_ids, series_of
 
 UNKNOWN_KIND = 200
 
@@ -46,18 +49,22 @@ class Vendor:
     async def update_live(self, *_: Any, **__: Any) -> None:
         """It takes every change."""
 
-    async def fetch_ticks(self, requests: Iterable[Any]) -> AsyncIterator[Any]:
-        for _ in ():
-            yield _
+    async def fetch_ticks(self, requests: Sequence[TickRequest]) -> AsyncGenerator[TickBatch, None]:
+        for number, wanted in enumerate(requests):
+            yield TickBatch(number, Market().trades(wanted.symbol, wanted.start_ns, wanted.end_ns), done=True)
 
     def tell(self, *notices: Notice) -> None:
         self._batches.put_nowait(LiveBatch(notices=notices))
 
     def trade(self, series_id: int, row: int, kind: int | None = None) -> None:
         one = TRADES[np.arange(row, row + 1)]
+        encoded = encode_ticks(TickChunk(series_id, one))
         if kind is not None:
             one = TickColumns(one.event_time_ns, one.price, kind=np.array([kind], np.uint8))
-        self._batches.put_nowait(LiveBatch([LiveTicks("BTC/USD", series_id, one, b"")]))
+        self._batches.put_nowait(LiveBatch([LiveTicks("BTC/USD", series_id, one, encoded)]))
+
+    def unreadable(self) -> None:
+        self._batches.put_nowait(LiveBatch(notices=[RejectedRow("a trade must have a price", {})]))
 
 
 class Noted:
@@ -156,3 +163,19 @@ async def test_a_symbol_that_has_to_make_room_is_refused_and_begins_anew_when_th
         vendor.trade(TICKS, 1)
         await settle()
         assert (feed.facts.refused, feed.facts.symbols["BTC/USD"].rows) == ({}, 1)
+
+
+async def test_every_trade_that_could_not_be_read_is_fetched_although_the_vendor_is_asked_only_now_and_then() -> None:
+    async with feeds(1) as (world, _, (vendor,)):
+        for row in range(0, 12, 2):  # each second one cannot be read
+            vendor.trade(TICKS, row)
+            vendor.unreadable()
+            await settle()
+        assert sorted(world.ids()) == all_ids(0, 3) + all_ids(4, 5) + all_ids(6, 7) + all_ids(8, 9) + all_ids(10, 11)
+        assert world.told.states == ["OPEN", "REPAIRED"]
+        await world.clock.advance(UNREAD_NS / 1e9)
+        vendor.trade(TICKS, 12)
+        await settle()
+    assert sorted(world.ids()) == all_ids(0, 13)
+    assert world.ids()[-6:-1] == [id_ for row in (3, 5, 7, 9, 11) for id_ in all_ids(row, row + 1)]
+    assert world.told.states == ["OPEN", "REPAIRED"] * 2

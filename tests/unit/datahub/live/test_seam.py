@@ -55,3 +55,12 @@ def test_repeats_within_one_message_and_ticks_without_an_id() -> None:
     assert ids(RecentTrades().fresh(twice)) == ids(TRADES[np.arange(3)])
     nameless = replace(twice, trade_id=None)
     assert RecentTrades().fresh(nameless) is nameless
+
+
+def test_it_is_known_how_far_back_every_trade_is_remembered() -> None:
+    recent = RecentTrades(kept=4)
+    for first in range(0, 12, 2):
+        recent.fresh(TRADES[np.arange(first, first + 2)])
+    assert recent.knows_since(ids(TRADES)[8])
+    assert not recent.knows_since(ids(TRADES)[3])
+    assert not recent.knows_since(MISSING)
