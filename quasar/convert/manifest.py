@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +13,7 @@ from quasar.model.asset_classes import AssetClass
 from quasar.plugins.manifest import Kind, Manifest, PreferenceField
 from quasar.sdk.declarations import DEFAULT_PORT, Host, RateLimit, Secret
 from quasar_proto.common.v1 import code_pb2, values_pb2
+from quasar_proto.plugin.v1 import plugin_pb2
 
 _TYPES = {
     "integer": code_pb2.PREFERENCE_TYPE_INTEGER,
@@ -103,6 +105,20 @@ def manifest_from_proto(found: code_pb2.Manifest) -> Manifest:
         order_types=tuple(found.order_types),
         times_in_force=tuple(found.times_in_force),
         paper=found.paper,
+    )
+
+
+def described(answer: plugin_pb2.DescribeResponse) -> Manifest:
+    """Return the manifest that a plug-in describes itself by.
+
+    How many symbols its connections carry may stand in the manifest or, as the contract has it for programs in other
+    languages, beside it; what stands beside it goes before.
+    """
+    found = manifest_from_proto(answer.manifest)
+    return replace(
+        found,
+        symbols_per_connection=max(0, answer.symbols_per_connection or found.symbols_per_connection),
+        max_live_streams=max(0, answer.max_live_streams or found.max_live_streams),
     )
 
 

@@ -15,6 +15,9 @@ from quasar.plugins.host.blame import told
 from quasar.rpc.errors import DETAILS_KEY, code_of, to_status
 from quasar.sdk.failures import Unauthorised
 
+LEFT_S = 1.0
+"""How long after a message could not be sent the library says at the latest that the service has ended the call."""
+
 Rpc = grpc.aio.ServicerContext[Any, Any]
 Redact = Callable[[str], str]
 
@@ -55,9 +58,30 @@ def _guarded(behaviour: Callable[[Any, Rpc], Awaitable[Any]], redact: Redact) ->
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
+            if _unsent(error):
+                await _until_left()
             await fail(rpc, error, redact)
 
     return serve
+
+
+def _unsent(error: BaseException) -> bool:
+    """Tell whether nothing else is wrong than that messages of the call could not be sent."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_unsent, error.exceptions))
+    return isinstance(error, grpc.aio.InternalError)
+
+
+async def _until_left() -> None:
+    """Wait for the cancellation of a call that the service has ended: a write may fail before it, and is no failure.
+
+    Raises:
+        CancelledError: The service has ended the call.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    await asyncio.sleep(LEFT_S)
 
 
 async def fail(rpc: Rpc, error: BaseException, redact: Redact) -> NoReturn:
