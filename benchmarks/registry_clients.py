@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from quasar import logs
 from quasar.database.embedded import EmbeddedPostgres
 from quasar.database.schema import prepare_schema
 from quasar.secrets import SystemContext
@@ -28,6 +29,7 @@ QUICK_S: Final = 5.0
 
 
 async def _measure(seconds: float) -> list[dict[str, Any]]:
+    logs.configure(logs.LogOptions(service="bench", format="json", level="warning"))
     with tempfile.TemporaryDirectory(prefix="quasar-bench-") as name:
         folder = Path(name)
         file = folder / "system_context"

@@ -58,6 +58,7 @@ FILLS: Final[Mapping[str, str]] = {
         select m.index_id, s.common_symbol_id, random(), '2020-01-01'
         from made m cross join lateral (
             select common_symbol_id from registry.common_symbols
+            where m.name = 'big' or symbol > 'C' || lpad((m.index_id * 50)::text, 7, '0')
             order by symbol limit case when m.name = 'big' then $1::integer else 50 end
         ) s
     """,

@@ -60,6 +60,9 @@ _WEIGHT: Final = SortTerm(
     (OrderField("coalesce(d.weight, '-infinity')", "double precision"),),
 )
 
+LOOKED_UP: Final = ("name", "asset_class", "mapped")
+"""Fields of members that tell what a common symbol stands for: a look-up for every member that is compared."""
+
 MEMBERS: Final = Listing(
     method="ListIndexMembers",
     fields={

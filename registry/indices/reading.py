@@ -11,7 +11,7 @@ from typing import Any
 from quasar import paging
 from quasar.database.pool import Database
 from registry.indices.indices import unknown
-from registry.indices.listing import INDICES, MEMBERS
+from registry.indices.listing import INDICES, LOOKED_UP, MEMBERS
 from registry.indices.membership import MemberChange, ordered
 from registry.store import indices as table
 from registry.store.indices import Index
@@ -103,9 +103,12 @@ async def list_members(database: Database, name: str, as_of: dt.datetime, query:
         if held is None:
             raise unknown(name)
         scope = (str(held.index_id), mark)
-        page = await MEMBERS.page(connection, SQL["index_member_page"], query, held.index_id, as_of, scope=scope)
         where = MEMBERS.where(query.filter, first_parameter=3)
-        statement = filled(SQL["index_member_total"], filter=where.sql)
+        filtered = any(f"d.{name}" in where.sql for name in LOOKED_UP)
+        ordered = any(part.split()[:1] == [name] for part in query.order_by.split(",") for name in LOOKED_UP)
+        statement = SQL["index_member_page" if filtered or ordered else "index_member_page_by_symbols"]
+        page = await MEMBERS.page(connection, statement, query, held.index_id, as_of, scope=scope)
+        statement = filled(SQL["index_member_total" if filtered else "index_member_total_by_symbols"], filter=where.sql)
         total = await connection.fetchval(statement, held.index_id, as_of, *where.parameters)
     return MemberPage(held, [_period(row) for row in page.rows], page.next_page_token, total)
 

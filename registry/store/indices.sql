@@ -125,8 +125,20 @@ select {key} as order_key, d.* from index_member_details d
 where d.index_id = $2 and d.valid_from <= $3 and $3 < d.valid_to and {filter} and {after}
 order by {order} limit $1;
 
+-- name: index_member_page_by_symbols
+-- The same where neither filter nor order asks what members stand for.
+with page as (
+    select d.membership_id from index_member_symbols d
+    where d.index_id = $2 and d.valid_from <= $3 and $3 < d.valid_to and {filter} and {after}
+    order by {order} limit $1
+)
+select {key} as order_key, d.* from page join index_member_details d on d.membership_id = page.membership_id order by {order};
+
 -- name: index_member_total
 select count(*) from index_member_details d where d.index_id = $1 and d.valid_from <= $2 and $2 < d.valid_to and {filter};
+
+-- name: index_member_total_by_symbols
+select count(*) from index_member_symbols d where d.index_id = $1 and d.valid_from <= $2 and $2 < d.valid_to and {filter};
 
 -- name: index_days
 -- Days with changes, newest first: periods that began or ended, within [$2, $3) and before the day $4; $5: of one member or all.

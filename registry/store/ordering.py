@@ -25,6 +25,8 @@ class Ordering:
 
     terms: tuple[tuple[OrderField, bool], ...]
     """Each field and whether it descends."""
+    parted: bool = False
+    """The fields are of several tables, so that no index has them side by side: the first is bounded by itself too."""
 
     @property
     def clause(self) -> str:
@@ -47,7 +49,8 @@ class Ordering:
             # One direction: a row comparison, which an index can answer.
             fields = ", ".join(field.sql for field, _ in self.terms)
             compare = "<" if self.terms[0][1] else ">"
-            return Condition(f"({fields}) {compare} ({', '.join(values)})", tuple(map(str, key)))
+            bound = f"{self.terms[0][0].sql} {compare}= {values[0]} and " if self.parted else ""
+            return Condition(f"{bound}({fields}) {compare} ({', '.join(values)})", tuple(map(str, key)))
         return Condition(f"({' OR '.join(self._branches(values))})", tuple(map(str, key)))
 
     def _branches(self, values: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from quasar.filters import Field
 from registry.store.code_listing import CLASSES
 from registry.store.listing import Listing, known
 from registry.store.ordering import OrderField
+from registry.store.walks import Walk
 
 _TRUTH: Final = ("false", "true")
 
@@ -78,4 +79,17 @@ SERIES: Final = Listing(
     terms={"provider": known("s.provider")},
     default_order="provider",
     tie=(OrderField("s.place", "integer"), OrderField("s.name"), OrderField("s.interval")),
+    walk=Walk(
+        page="series_walk",
+        edge="series_edge",
+        passed="series_passed",
+        crowd="series_passed",
+        orders=frozenset({"provider", "provider desc"}),
+        look=3_000,
+        grouped=4,
+        lookups={"symbol": "s.name = {value}"},
+    ),
 )
+
+PROVIDER: Final = {"provider": Field("c.name")}
+"""What tells from a filter of series which providers it is about."""

@@ -134,8 +134,8 @@ left_out as (
     returning 1
 ),
 taken_in as (
-    insert into registry.subscription_symbols as t (subscription_id, symbol, asset_id, resolved_at)
-    select w.subscription_id, w.symbol, w.asset_id, $2 from wanted w
+    insert into registry.subscription_symbols as t (subscription_id, code_id, symbol, asset_id, resolved_at)
+    select w.subscription_id, c.code_id, w.symbol, w.asset_id, $2 from wanted w join chosen c on c.subscription_id = w.subscription_id
     on conflict (subscription_id, symbol) do update set asset_id = excluded.asset_id, resolved_at = excluded.resolved_at
     where t.asset_id is distinct from excluded.asset_id
     returning 1
@@ -148,8 +148,8 @@ solved as (
     returning 1
 ),
 open as (
-    insert into registry.subscription_unresolved as t (subscription_id, name, cause)
-    select l.subscription_id, l.name, l.cause from lacking l
+    insert into registry.subscription_unresolved as t (subscription_id, code_id, name, cause)
+    select l.subscription_id, c.code_id, l.name, l.cause from lacking l join chosen c on c.subscription_id = l.subscription_id
     on conflict (subscription_id, name) do update set cause = excluded.cause where t.cause <> excluded.cause
     returning 1
 )
@@ -173,8 +173,8 @@ left_out as (
     returning 1
 ),
 taken_in as (
-    insert into registry.subscription_symbols as t (subscription_id, symbol, asset_id, resolved_at)
-    select $1, w.symbol, w.asset_id, $3 from wanted w
+    insert into registry.subscription_symbols as t (subscription_id, code_id, symbol, asset_id, resolved_at)
+    select $1, $2, w.symbol, w.asset_id, $3 from wanted w
     on conflict (subscription_id, symbol) do update set asset_id = excluded.asset_id, resolved_at = excluded.resolved_at
     where t.asset_id is distinct from excluded.asset_id
     returning 1
@@ -242,13 +242,13 @@ from registry.provider_subscription s join registry.code_registry c using (code_
 where s.subscription_id = any($1);
 
 -- name: subscription_page
+with page as (select s.subscription_id from registry.provider_subscription s where {filter} and {after} order by {order} limit $1)
 select {key} as order_key, s.*, c.active_version is not null as provider_active,
     (select count(*) from registry.subscription_symbols t where t.subscription_id = s.subscription_id) as series_count,
     (select count(*) from registry.subscription_unresolved u where u.subscription_id = s.subscription_id) as unresolved_count
-from registry.provider_subscription s join registry.code_registry c using (code_id)
-where {filter} and {after}
-order by {order}
-limit $1;
+from page join registry.provider_subscription s on s.subscription_id = page.subscription_id
+join registry.code_registry c on c.code_id = s.code_id
+order by {order};
 
 -- name: subscription_lock_ids
 -- In one order for everybody, so that batches do not wait for each other in a circle.
@@ -321,58 +321,3 @@ from registry.provider_subscription s join registry.subscription_symbols t using
 where s.subscription_id = any($1)
 order by t.subscription_id, t.symbol
 limit $2;
-
--- name: series_page
--- Series, each once, with what its active subscriptions want of it (of paused ones where all are paused); what cannot be resolved comes
--- first within its provider.
-with rows as (
-    select s.provider, 1 as place, t.symbol as name, s.interval, s.subscription_id, s.state, s.historical, s.live, s.store_ticks,
-        s.tick_kinds, s.cron, s.time_zone, s.backfill_start, t.asset_id, null::text as cause
-    from registry.provider_subscription s join registry.subscription_symbols t using (subscription_id)
-    where $2::uuid is null or s.subscription_id = $2
-    union all
-    select s.provider, 0, u.name, s.interval, s.subscription_id, s.state, s.historical, s.live, s.store_ticks, s.tick_kinds, s.cron, s.time_zone,
-        s.backfill_start, null, u.cause
-    from registry.provider_subscription s join registry.subscription_unresolved u using (subscription_id)
-    where $2::uuid is null or s.subscription_id = $2
-),
-series as (
-    select provider, place, name, interval,
-        case when place = 0 then '' else name end as symbol,
-        bool_or(state = 'ACTIVE') as active,
-        coalesce(array_agg(subscription_id order by subscription_id) filter (where state = 'ACTIVE'),
-            array_agg(subscription_id order by subscription_id)) as subscription_ids,
-        coalesce(bool_or(historical) filter (where state = 'ACTIVE'), bool_or(historical)) as historical,
-        coalesce(bool_or(live) filter (where state = 'ACTIVE'), bool_or(live)) as live,
-        coalesce(bool_or(store_ticks) filter (where state = 'ACTIVE'), bool_or(store_ticks)) as store_ticks,
-        string_to_array(string_agg(
-            case when interval <> '' or tick_kinds = '{}' then 'TRADE,' else '' end || array_to_string(tick_kinds, ','), ','
-        ) filter (where live and counts), ',') as tick_kinds,
-        coalesce(
-            array_agg(distinct array[cron, time_zone]) filter (where state = 'ACTIVE' and historical),
-            array_agg(distinct array[cron, time_zone]) filter (where historical and not exists_active)
-        ) as crons,
-        case when bool_or(backfill_start is null) filter (where counts) then null
-            else min(backfill_start) filter (where counts) end as backfill_start,
-        min(asset_id) as asset_id, min(cause) as cause
-    from (
-        select r.*, bool_or(state = 'ACTIVE') over same as exists_active,
-            state = 'ACTIVE' or not bool_or(state = 'ACTIVE') over same as counts
-        from rows r
-        window same as (partition by provider, place, name, interval)
-    ) r
-    group by provider, place, name, interval
-),
-shown as (
-    select x.*, coalesce(a.exchange, '') as exchange, coalesce(a.asset_class, '') as asset_class,
-        coalesce(cs.symbol, '') as common_symbol,
-        coalesce(x.cause, case when a.state = 'VANISHED' then 'VANISHED' end, '') as unresolved
-    from series x
-    left join registry.assets a on a.asset_id = x.asset_id
-    left join registry.asset_mapping m on m.asset_id = a.asset_id and m.active
-    left join registry.common_symbols cs on cs.common_symbol_id = m.common_symbol_id
-)
-select {key} as order_key, s.* from shown s
-where {filter} and {after}
-order by {order}
-limit $1;

@@ -49,6 +49,9 @@ class Walk:
     scattered: frozenset[str] = frozenset()
     """Orders whose rows lie all over the table."""
     sorted: int = SORTED
+    grouped: int = 0
+    """Rows are groups of what is looked at, and this many times the rows of a page are looked at without a filter; a
+    page may then be short too. 0: each row is looked at by itself."""
 
     def look_along(self, order: str) -> int:
         """Return how many rows a page in an order looks at."""
@@ -78,13 +81,16 @@ class Along:
         Also return the place up to which rows were looked at, when the page ends there; None when it does not.
         """
         found: list[tuple[str, Any]] = []
-        left = self.look
+        left = self.look if self.where.sql != "true" or not self.walk.grouped else self.walk.grouped * self.size
         for segment in self.segments[place:]:
-            rows = await self._rows(source, segment, key, self.size + 1 - len(found), left)
+            limit = self.size + 1 - len(found)
+            # What the page shows and where it ends must come of the same rows.
+            left = max(left, limit)
+            rows = await self._rows(source, segment, key, limit, left)
             found += [(segment.name, row) for row in rows]
             if len(found) > self.size:
                 break
-            if self.where.sql != "true":
+            if self.where.sql != "true" or self.walk.grouped:
                 edge = await self._at(source, self.walk.edge, segment, key, left)
                 if edge is not None:
                     return found, (segment.name, *edge)
@@ -97,7 +103,7 @@ class Along:
         after = segment.order.after(key, first_parameter=first)
         sql = self._sql(self.walk.page, segment, after)
         rows: Sequence[Any] = await source.fetch(
-            sql, limit, max(look, limit), *self.arguments, *self.where.parameters, *after.parameters
+            sql, limit, look, *self.arguments, *self.where.parameters, *after.parameters
         )
         return rows
 

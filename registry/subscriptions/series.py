@@ -7,12 +7,16 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from quasar.filters import condition
 from quasar.model.asset_classes import AssetClass
 from quasar.model.ticks import TickKind
 from registry.store import subscription_table as table
-from registry.store.listing import Query
+from registry.store.listing import Query, Segment
+from registry.store.ordering import OrderField, Ordering
 from registry.store.statements import SQL
-from registry.store.subscription_listing import SERIES
+from registry.store.subscription_listing import PROVIDER, SERIES
+from registry.store.texts import filled
+from registry.store.walks import canonical, conjuncts, written
 from registry.subscriptions.ground import Ground, not_found, read
 from registry.subscriptions.statuses import SeriesName, SeriesState, StatusDesk
 
@@ -81,7 +85,10 @@ async def page(
         if only is not None:
             await read(connection, only)
         revision = await table.revision(connection)
-        found = await SERIES.page(connection, SQL["series_page"], query, only, scope=(subscription_id,))
+        segments = await _segments(connection, query, only)
+        found = await SERIES.page(
+            connection, SQL["series_page"], query, only, scope=(subscription_id,), segments=segments
+        )
     series = tuple(series_of(row) for row in found.rows)
     if not with_status:
         return SeriesPage(series, found.next_page_token, revision)
@@ -90,6 +97,26 @@ async def page(
     if isinstance(answer, str):
         return SeriesPage(series, found.next_page_token, revision, status_error=answer)
     return SeriesPage(series, found.next_page_token, revision, dict(zip(asked, answer, strict=True)))
+
+
+async def _segments(connection: Any, query: Query, only: uuid.UUID | None) -> list[Segment]:
+    """Return the list in parts that indexes give in order: provider by provider, first what cannot be resolved.
+
+    Within a provider symbols rise in either direction: series are grouped along them, and groups go one way only.
+    """
+    SERIES.where(query.filter, first_parameter=1)
+    parts = [written(part) for part in conjuncts(query.filter) if part.field in PROVIDER]
+    where = condition(" AND ".join(parts), PROVIDER, first_parameter=2)
+    falls = canonical(query.order_by, SERIES.default_order).endswith(" desc")
+    statement = filled(SQL["series_providers"], filter=where.sql, order=f"c.name{' desc' if falls else ''}")
+    rows = await connection.fetch(statement, only, *where.parameters)
+    order = Ordering(((OrderField("s.name"), False), (OrderField("s.interval"), False)), parted=True)
+    of = "" if only is None else f" and s.subscription_id = '{only}'"
+    return [
+        Segment(f"{row['code_id']} {place}", f"s.code_id = {row['code_id']} and s.place = {place}{of}", order)
+        for row in rows
+        for place in (0, 1)
+    ]
 
 
 def series_of(row: Any) -> Series:

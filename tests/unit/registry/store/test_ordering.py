@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from quasar.errors import InvalidFilter
-from registry.store.ordering import OrderField, ordering
+from registry.store.ordering import OrderField, Ordering, ordering
 
 FIELDS = {"name": OrderField("t.name"), "size": OrderField("t.size", "bigint")}
 TIE = (OrderField("t.id", "uuid"),)
@@ -25,6 +25,18 @@ def test_mixed_directions_go_on_field_by_field() -> None:
     after = ordering("name, size desc", FIELDS, default="name", tie=()).after(["x", 5], first_parameter=1)
 
     assert after.sql == "((t.name > $1::text::text) OR (t.name = $1::text::text AND t.size < $2::text::bigint))"
+
+
+@pytest.mark.parametrize(("falls", "compare"), [(False, ">"), (True, "<")])
+def test_fields_of_several_tables_are_bounded_by_the_first_one_too(falls: bool, compare: str) -> None:
+    terms = tuple((field, falls) for field in (FIELDS["name"], FIELDS["size"]))
+
+    after = Ordering(terms, parted=True).after(["x", 5], first_parameter=3)
+
+    assert after.sql == (
+        f"t.name {compare}= $3::text::text and (t.name, t.size) {compare} ($3::text::text, $4::text::bigint)"
+    )
+    assert after.parameters == ("x", "5")
 
 
 @pytest.mark.parametrize("text", ["colour", "name, name", "name up", "name desc desc", ",", "name,"])
