@@ -16,9 +16,9 @@ from quasar.errors import (
     EtagMismatch,
     FieldViolation,
     InvalidArgument,
+    InvalidFilter,
     NotFound,
     Resource,
-    Unimplemented,
 )
 from quasar.ops.actors import Actor
 from quasar.ops.events import Events
@@ -246,11 +246,10 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
     async def ListTradingStates(
         self, request: pb.ListTradingStatesRequest, context: Any
     ) -> pb.ListTradingStatesResponse:
-        """Return every trading state that was set, the strictest first."""
-        if request.filter or request.order_by or request.page_token:
-            raise Unimplemented("filter, order_by and page_token must be left out in this build, was set.")
-        shown = await self._shown([row.scope for row in await self._table.states(self._clock.now())])
-        return pb.ListTradingStatesResponse(trading_states=shown)
+        """Return a page of the trading states that were set, the strictest first."""
+        rows, following = await self._table.state_page(Asked.of(request))
+        shown = await self._shown([row.scope for row in rows])
+        return pb.ListTradingStatesResponse(trading_states=shown, next_page_token=following)
 
     async def CheckOrder(self, request: pb.CheckOrderRequest, context: Any) -> pb.CheckOrderResponse:
         """Judge an order without placing it, and say how it stands to each rule."""
@@ -261,9 +260,10 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
 
     async def ListDenials(self, request: pb.ListDenialsRequest, context: Any) -> pb.ListDenialsResponse:
         """Return a page of denied orders, newest first."""
-        if request.order_by not in ("", "time desc"):
-            raise Unimplemented(f"order_by must be time desc in this build, was {request.order_by}.")
-        rows, following = await self._table.denials(request.filter, request.page_size, request.page_token)
+        if request.order_by not in ("", "time", "time desc"):
+            text = f"must be time or time desc, was {request.order_by}"
+            raise InvalidFilter(f"order_by {text}.", violations=[FieldViolation("order_by", text)])
+        rows, following = await self._table.denials(Asked.of(request), oldest_first=request.order_by == "time")
         return pb.ListDenialsResponse(denials=[denial_record(row) for row in rows], next_page_token=following)
 
 

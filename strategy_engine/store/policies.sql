@@ -41,6 +41,13 @@ select * from strategy.trading_states where scope = $1 and scope_id = $2 for upd
 select * from strategy.trading_states
 order by case when expires_at <= $1 then 2 when state = 'HALTED' then 0 when state = 'REDUCE_ONLY' then 1 else 2 end, scope, scope_id;
 
+-- name: trading_states_page
+-- {filter}, {after}, {order} and {key} are written by the service; a state whose time is over counts as ACTIVE.
+with shown as (
+    select *, case when expires_at <= now() then 'ACTIVE' else state end as holds from strategy.trading_states
+)
+select {key} as order_key, shown.* from shown where {filter} and {after} order by {order} limit $1;
+
 -- name: trading_states_over
 select * from strategy.trading_states where expires_at <= $1 order by expires_at, scope, scope_id;
 
@@ -65,14 +72,15 @@ insert into strategy.denials (
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: denials
--- One row a denied order or change of an order, newest first, with all its reasons.
+-- One row a denied order or change of an order, with all its reasons. {filter}, {compare} and {order} are written by the service.
 with grouped as (
     select min(d.denial_id) as denial_id, min(d.time) as time, d.client_order_id, min(d.account_id) as account_id,
         coalesce(min(d.instance_id), '') as instance_id, min(d.run_id::text) as run_id, min(d.symbol) as symbol,
-        array_agg(d.reason order by d.denial_id) as reasons,
+        array_agg(d.reason order by d.denial_id) as reasons, array_agg(d.scope) as scopes, array_agg(d.scope_id) as scope_ids,
+        array_agg(coalesce(d.policy_id, '')) as policy_ids,
         jsonb_agg(to_jsonb(d) order by d.denial_id) as parts, (jsonb_agg(d.change)) -> 0 as change
     from strategy.denials d group by d.client_order_id, d.time
 )
 select g.*, o.spec, o.origin, o.actor from grouped g left join strategy.orders o using (client_order_id)
-where ($2::bigint is null or g.denial_id < $2) and {filter}
-order by g.denial_id desc limit $1;
+where ($2::bigint is null or g.denial_id {compare} $2) and {filter}
+order by g.denial_id {order} limit $1;

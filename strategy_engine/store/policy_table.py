@@ -22,25 +22,56 @@ from strategy_engine.store.statements import SQL
 from strategy_engine.trading.orders import StoredOrder
 
 _SCOPES: Final = tuple(each.name for each in ScopeKind)
+_POLICY_NAME: Final = "coalesce(nullif(rules ->> 'display_name', ''), policy_id)"
 _POLICIES: Final = Listing(
     name="ListPolicies",
     statement=SQL["policies"],
     fields={
         "policy_id": Field("policy_id"),
-        "scope_kind": Field("scope", "enum", _SCOPES),
-        "scope_id": Field("scope_id"),
+        "display_name": Field(_POLICY_NAME),
+        "scope.kind": Field("scope", "enum", _SCOPES),
+        "scope.id": Field("scope_id"),
         "enabled": Field("case when enabled then 'true' else 'false' end"),
+        "update_time": Field("updated_at", "time"),
     },
-    orders={"policy_id": OrderField("policy_id"), "create_time": OrderField("created_at", "timestamptz")},
+    orders={
+        "policy_id": OrderField("policy_id"),
+        "display_name": OrderField(_POLICY_NAME),
+        "scope.kind": OrderField("scope"),
+        "create_time": OrderField("created_at", "timestamptz"),
+        "update_time": OrderField("updated_at", "timestamptz"),
+    },
     default="policy_id",
     tie=(OrderField("policy_id"),),
+)
+_STATES: Final = Listing(
+    name="ListTradingStates",
+    statement=SQL["trading_states_page"],
+    fields={
+        "scope.kind": Field("scope", "enum", _SCOPES),
+        "scope.id": Field("scope_id"),
+        "state": Field("holds", "enum", tuple(each.name for each in TradingState)),
+        "set_time": Field("set_at", "time"),
+    },
+    orders={
+        "state": OrderField("case holds when 'HALTED' then 2 when 'REDUCE_ONLY' then 1 else 0 end", "integer"),
+        "set_time": OrderField("set_at", "timestamptz"),
+        "scope.kind": OrderField("scope"),
+    },
+    default="state desc",
+    tie=(OrderField("scope"), OrderField("scope_id")),
 )
 _DENIALS: Final[Mapping[str, Field]] = {
     "account_id": Field("g.account_id"),
     "instance_id": Field("g.instance_id"),
     "run_id": Field("coalesce(g.run_id, '')"),
     "symbol": Field("g.symbol"),
+    "side": Field("coalesce(o.side, '')", "enum", ("BUY", "SELL")),
+    "origin": Field("coalesce(o.origin, '')"),
     "reason": Field("g.reasons", "list"),
+    "policy_id": Field("g.policy_ids", "list"),
+    "scope.kind": Field("g.scopes", "list"),
+    "scope.id": Field("g.scope_ids", "list"),
     "time": Field("g.time", "time"),
 }
 
@@ -180,6 +211,11 @@ class PolicyTable:
         """Return every trading state that was set, the strictest at a time first; `StateRow.at` says what holds."""
         return [_state(row) for row in await self.database.fetch(SQL["trading_states"], now)]
 
+    async def state_page(self, asked: Asked) -> tuple[list[StateRow], str]:
+        """Return a page of the trading states that were set, the strictest first unless ordered otherwise."""
+        rows, following = await _STATES.page(self.database, asked)
+        return [_state(row) for row in rows], following
+
     async def states_over(self, now: dt.datetime) -> list[StateRow]:
         """Return the trading states whose time is over and that have not been taken back yet."""
         return [_state(row) for row in await self.database.fetch(SQL["trading_states_over"], now)]
@@ -235,13 +271,14 @@ class PolicyTable:
         ]
         await connection.executemany(SQL["denial_insert"], rows)
 
-    async def denials(self, filter_text: str, page_size: int, page_token: str) -> tuple[list[Any], str]:
-        """Return a page of denied orders, newest first."""
-        size = paging.page_size(page_size)
-        query = ("ListDenials", filter_text)
-        key = paging.page_key(query, page_token)
-        where = condition(filter_text, _DENIALS, first_parameter=3)
-        statement = SQL["denials"].format(filter=where.sql)
+    async def denials(self, asked: Asked, *, oldest_first: bool = False) -> tuple[list[Any], str]:
+        """Return a page of denied orders, newest first unless asked otherwise."""
+        size = paging.page_size(asked.page_size)
+        query = ("ListDenials", asked.filter_text, str(oldest_first))
+        key = paging.page_key(query, asked.page_token)
+        where = condition(asked.filter_text, _DENIALS, first_parameter=3)
+        compare, order = (">", "asc") if oldest_first else ("<", "desc")
+        statement = SQL["denials"].format(filter=where.sql, compare=compare, order=order)
         before = int(key[0]) if key else None
         rows = await self.database.fetch(statement, size + 1, before, *where.parameters)
         following = paging.page_token(query, (rows[size - 1]["denial_id"],)) if len(rows) > size else ""

@@ -73,3 +73,53 @@ async def test_an_end_that_makes_no_sense_is_refused_by_name(service: Running, b
         with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
             await policies.SetTradingState(request, **as_(bearers.operator))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_states_policies_and_denials_are_found_by_the_fields_of_the_contract(
+    service: Running, bearers: Bearers, database: Database
+) -> None:
+    await know_instrument(database)
+    trading = service.stub(trading_service_pb2_grpc.TradingServiceStub)
+    await trading.CreatePaperAccount(account(), **as_(bearers.operator))
+    policies = service.stub(policy_service_pb2_grpc.PolicyServiceStub)
+    platform = denial_pb2.PolicyScope(kind=denial_pb2.SCOPE_KIND_PLATFORM)
+    for scope, name, most in ((MAIN, "small", 0), (platform, "wide", 10)):
+        policy = policy_pb2.Policy(policy_id=name, display_name=name.title(), scope=scope, enabled=True)
+        policy.limits.max_open_orders = most
+        await policies.CreatePolicy(policy_service_pb2.CreatePolicyRequest(policy=policy), **as_(bearers.admin))
+        await refused(trading, bearers, order(f"o-{name}", limit="1.00"))
+    for scope, state in ((platform, policy_pb2.TRADING_STATE_ACTIVE), (MAIN, policy_pb2.TRADING_STATE_REDUCE_ONLY)):
+        request = policy_service_pb2.SetTradingStateRequest(scope=scope, state=state, reason="test")
+        await policies.SetTradingState(request, **as_(bearers.operator))
+
+    async def states(**asked: str) -> list[int]:
+        request = policy_service_pb2.ListTradingStatesRequest(page_size=1, **asked)
+        found = []
+        while True:
+            page = await policies.ListTradingStates(request, **as_(bearers.viewer))
+            found += [each.scope.kind for each in page.trading_states]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    account_, all_ = denial_pb2.SCOPE_KIND_ACCOUNT, denial_pb2.SCOPE_KIND_PLATFORM
+    assert await states() == [account_, all_]
+    assert await states(order_by="set_time") == [all_, account_]
+    assert await states(filter='state != "ACTIVE"') == [account_]
+    assert await states(filter="scope.kind = PLATFORM") == [all_]
+
+    asked = policy_service_pb2.ListPoliciesRequest(filter="scope.kind = ACCOUNT", order_by="display_name desc")
+    found = (await policies.ListPolicies(asked, **as_(bearers.viewer))).policies
+    assert [each.policy_id for each in found] == ["small"]
+
+    async def denied(**asked: str) -> int:
+        request = policy_service_pb2.ListDenialsRequest(**asked)  # type: ignore[arg-type]  # texts
+        return len((await policies.ListDenials(request, **as_(bearers.viewer))).denials)
+
+    assert await denied(filter="policy_id = small AND side = BUY AND origin = MANUAL") == 2
+    assert await denied(filter="policy_id = wide") == await denied(filter="scope.kind = PLATFORM") == 0
+    oldest = policy_service_pb2.ListDenialsRequest(order_by="time", page_size=1)
+    first = await policies.ListDenials(oldest, **as_(bearers.viewer))
+    oldest.page_token = first.next_page_token
+    second = await policies.ListDenials(oldest, **as_(bearers.viewer))
+    assert first.denials[0].denial_id < second.denials[0].denial_id
