@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from quasar import errors
+from quasar.plugins.batches import LiveBatch
 from quasar.plugins.containment import Containment
 from quasar.plugins.jail import landlock, seccomp
 from quasar.plugins.jail.spec import Limits
-from quasar.plugins.provider import BarRequest, ProviderHandle
+from quasar.plugins.provider import BarRequest, LiveSymbol, ProviderHandle
+from quasar.provider import ConnectionNotice, ConnectionState
 from tests.integration.plugins.conftest import Plugins
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the jail is Linux's")
@@ -102,3 +105,53 @@ def kernel_counts_threads(plugins: Plugins) -> bool:
     (posture,) = (item for item in process.posture if item.measure == "threads")
     assert posture.enforced == counted, posture
     return counted
+
+
+# Numbers its ticks, and says after each hundred of them how many there were.
+COUNTED = """
+    {before}
+
+    async def live(self, feed):
+        number = 0
+        while True:
+            for _ in range(100):
+                number += 1
+                yield "A", Tick(number, price=1.0, size=1.0, trade_id=number)
+            yield SymbolNotice("A", SymbolState.SUBSCRIBED, str(number))
+            await asyncio.sleep(0.005)
+"""
+
+
+def trades(batch: LiveBatch) -> list[int]:
+    return [
+        number
+        for chunk in batch.tick_chunks
+        if chunk.columns.trade_id is not None
+        for number in chunk.columns.trade_id.tolist()
+    ]
+
+
+def breaks(batch: LiveBatch) -> list[str]:
+    """Return why the stream broke."""
+    return [
+        notice.error
+        for notice in batch.notices
+        if isinstance(notice, ConnectionNotice) and notice.state is ConnectionState.DISCONNECTED
+    ]
+
+
+def pipes_of(provider: ProviderHandle) -> list[str]:
+    """Return the pipes that a provider's process has open, by name."""
+    assert provider.keeper.process is not None
+    folder = Path(f"/proc/{provider.keeper.process.pid}/fd")
+    targets = [entry.readlink() for entry in folder.iterdir()]
+    return [target.name for target in targets if target.parent.name == "rows"]
+
+
+async def first_break(provider: ProviderHandle, seen: Callable[[LiveBatch], None] = lambda _: None) -> str:
+    async with asyncio.timeout(30), aclosing(provider.stream_live([LiveSymbol("A")])) as batches:
+        async for batch in batches:
+            seen(batch)
+            if found := breaks(batch):
+                return found[0]
+    return ""
