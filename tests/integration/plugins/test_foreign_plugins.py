@@ -103,6 +103,25 @@ def test_quasar_dev_shows_its_bars(tides: bytes, tmp_path: Path) -> None:
     assert [row["open_time"][:10] for row in json.loads(shown.stdout)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
 
 
+async def test_limits_of_connections_that_stand_beside_the_manifest_are_those_of_the_provider(plugins: Plugins) -> None:
+    provider = await plugins.provider(
+        """
+        symbols_per_connection = 2
+        max_live_streams = 3
+        import quasar.plugins.host.plugin_service as service
+        def beside(manifest, real=service.manifest_to_proto):
+            made = real(manifest)
+            made.symbols_per_connection = made.max_live_streams = 0
+            return made
+        service.manifest_to_proto = beside
+
+        async def live(self, feed):
+            yield "A", Tick(1, price=1.0)
+        """
+    )
+    assert (provider.manifest.symbols_per_connection, provider.manifest.max_live_streams) == (2, 3)
+
+
 def test_the_hosts_of_the_description_are_the_ports_that_the_jail_opens() -> None:
     text = b'kind = "provider"\ncommand = ["./run"]\nhosts = ["a.example.com", "b.example.com:9443"]\n'
     assert declared_ports(code(packed({"plugin.toml": text, "run": b""}))) == (443, 9443)
