@@ -151,9 +151,9 @@ const (
 	PolicyGranularity_POLICY_GRANULARITY_SCOPE PolicyGranularity = 1
 	// For each account of the scope by itself.
 	PolicyGranularity_POLICY_GRANULARITY_EACH_ACCOUNT PolicyGranularity = 2
-	// For each strategy instance of the scope by itself.
+	// For each strategy instance of the scope by itself. What belongs to no instance (manual orders) is not limited by it.
 	PolicyGranularity_POLICY_GRANULARITY_EACH_STRATEGY PolicyGranularity = 3
-	// For each instrument of the scope by itself.
+	// For each instrument of the scope by itself. Not with max_daily_loss or max_drawdown, which accounts and strategies make.
 	PolicyGranularity_POLICY_GRANULARITY_EACH_INSTRUMENT PolicyGranularity = 4
 )
 
@@ -363,9 +363,9 @@ func (*AllowedSession_Calendar) isAllowedSession_Session() {}
 func (*AllowedSession_Window) isAllowedSession_Session() {}
 
 // The limits of a policy. An absent limit does not limit. All numbers are at least 0. Amounts are in `currency`; values in other currencies are
-// converted at the latest stored rate, and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions and exposures are counted as if
-// every open order of the same side were filled. Orders that only reduce a position are never denied by limits on position, exposure, leverage or
-// loss.
+// converted at the latest stored rate (the price of EUR/USD or USD/EUR), and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions
+// and exposures are counted as if every open order of the same side were filled. Orders that only reduce a position are never denied by limits on
+// position, exposure, leverage or loss.
 type PolicyLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The currency of the amounts. Needed if any amount is set.
@@ -407,7 +407,7 @@ type PolicyLimits struct {
 	AllowedInstruments []*InstrumentMatch `protobuf:"bytes,18,rep,name=allowed_instruments,json=allowedInstruments,proto3" json:"allowed_instruments,omitempty"`
 	// Instruments that may not be traded, whatever is allowed. INSTRUMENT_FORBIDDEN.
 	ForbiddenInstruments []*InstrumentMatch `protobuf:"bytes,19,rep,name=forbidden_instruments,json=forbiddenInstruments,proto3" json:"forbidden_instruments,omitempty"`
-	// When orders may be placed. Empty: always. OUTSIDE_SESSION.
+	// When orders may be placed. Empty: always. Hours that are not known count as closed. OUTSIDE_SESSION.
 	AllowedSessions []*AllowedSession `protobuf:"bytes,20,rep,name=allowed_sessions,json=allowedSessions,proto3" json:"allowed_sessions,omitempty"`
 	// Whether positions may become short. Absent: not limited by this policy. SHORT_SELLING.
 	AllowShort *bool `protobuf:"varint,21,opt,name=allow_short,json=allowShort,proto3,oneof" json:"allow_short,omitempty"`

@@ -45,7 +45,7 @@ const (
 // Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
 type PolicyServiceClient interface {
 	// Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-	// an unknown calendar or time zone. Event: `PolicyCreated`.
+	// an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
 	CreatePolicy(ctx context.Context, in *CreatePolicyRequest, opts ...grpc.CallOption) (*CreatePolicyResponse, error)
 	// Returns a policy. NOT_FOUND.
 	GetPolicy(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (*GetPolicyResponse, error)
@@ -203,7 +203,7 @@ func (c *policyServiceClient) ListDenials(ctx context.Context, in *ListDenialsRe
 // Every call answers INVALID_ARGUMENT for a field that breaks a rule of the contract and DATABASE_UNAVAILABLE when the database does not answer.
 type PolicyServiceServer interface {
 	// Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-	// an unknown calendar or time zone. Event: `PolicyCreated`.
+	// an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
 	CreatePolicy(context.Context, *CreatePolicyRequest) (*CreatePolicyResponse, error)
 	// Returns a policy. NOT_FOUND.
 	GetPolicy(context.Context, *GetPolicyRequest) (*GetPolicyResponse, error)

@@ -1968,12 +1968,12 @@ class PolicyGranularity(betterproto2.Enum):
 
     EACH_STRATEGY = 3
     """
-    For each strategy instance of the scope by itself.
+    For each strategy instance of the scope by itself. What belongs to no instance (manual orders) is not limited by it.
     """
 
     EACH_INSTRUMENT = 4
     """
-    For each instrument of the scope by itself.
+    For each instrument of the scope by itself. Not with max_daily_loss or max_drawdown, which accounts and strategies make.
     """
 
     @classmethod
@@ -9195,9 +9195,9 @@ default_message_pool.register_message("quasar.strategy.v1", "PolicyDecision", Po
 class PolicyLimits(betterproto2.Message):
     """
     The limits of a policy. An absent limit does not limit. All numbers are at least 0. Amounts are in `currency`; values in other currencies are
-    converted at the latest stored rate, and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions and exposures are counted as if
-    every open order of the same side were filled. Orders that only reduce a position are never denied by limits on position, exposure, leverage or
-    loss.
+    converted at the latest stored rate (the price of EUR/USD or USD/EUR), and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions
+    and exposures are counted as if every open order of the same side were filled. Orders that only reduce a position are never denied by limits on
+    position, exposure, leverage or loss.
     """
 
     currency: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -9312,7 +9312,7 @@ class PolicyLimits(betterproto2.Message):
 
     allowed_sessions: "list[AllowedSession]" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    When orders may be placed. Empty: always. OUTSIDE_SESSION.
+    When orders may be placed. Empty: always. Hours that are not known count as closed. OUTSIDE_SESSION.
     """
 
     allow_short: "bool | None" = betterproto2.field(21, betterproto2.TYPE_BOOL, optional=True)

@@ -94,9 +94,9 @@ class _PolicyGranularityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     POLICY_GRANULARITY_EACH_ACCOUNT: _PolicyGranularity.ValueType  # 2
     """For each account of the scope by itself."""
     POLICY_GRANULARITY_EACH_STRATEGY: _PolicyGranularity.ValueType  # 3
-    """For each strategy instance of the scope by itself."""
+    """For each strategy instance of the scope by itself. What belongs to no instance (manual orders) is not limited by it."""
     POLICY_GRANULARITY_EACH_INSTRUMENT: _PolicyGranularity.ValueType  # 4
-    """For each instrument of the scope by itself."""
+    """For each instrument of the scope by itself. Not with max_daily_loss or max_drawdown, which accounts and strategies make."""
 
 class PolicyGranularity(_PolicyGranularity, metaclass=_PolicyGranularityEnumTypeWrapper):
     """Over what the limits of a policy are counted."""
@@ -108,9 +108,9 @@ POLICY_GRANULARITY_SCOPE: PolicyGranularity.ValueType  # 1
 POLICY_GRANULARITY_EACH_ACCOUNT: PolicyGranularity.ValueType  # 2
 """For each account of the scope by itself."""
 POLICY_GRANULARITY_EACH_STRATEGY: PolicyGranularity.ValueType  # 3
-"""For each strategy instance of the scope by itself."""
+"""For each strategy instance of the scope by itself. What belongs to no instance (manual orders) is not limited by it."""
 POLICY_GRANULARITY_EACH_INSTRUMENT: PolicyGranularity.ValueType  # 4
-"""For each instrument of the scope by itself."""
+"""For each instrument of the scope by itself. Not with max_daily_loss or max_drawdown, which accounts and strategies make."""
 Global___PolicyGranularity: _TypeAlias = PolicyGranularity  # noqa: Y015
 
 @_typing.final
@@ -180,9 +180,9 @@ Global___AllowedSession: _TypeAlias = AllowedSession  # noqa: Y015
 @_typing.final
 class PolicyLimits(_message.Message):
     """The limits of a policy. An absent limit does not limit. All numbers are at least 0. Amounts are in `currency`; values in other currencies are
-    converted at the latest stored rate, and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions and exposures are counted as if
-    every open order of the same side were filled. Orders that only reduce a position are never denied by limits on position, exposure, leverage or
-    loss.
+    converted at the latest stored rate (the price of EUR/USD or USD/EUR), and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions
+    and exposures are counted as if every open order of the same side were filled. Orders that only reduce a position are never denied by limits on
+    position, exposure, leverage or loss.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -284,7 +284,7 @@ class PolicyLimits(_message.Message):
 
     @_builtins.property
     def allowed_sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AllowedSession]:
-        """When orders may be placed. Empty: always. OUTSIDE_SESSION."""
+        """When orders may be placed. Empty: always. Hours that are not known count as closed. OUTSIDE_SESSION."""
 
     @_builtins.property
     def forbidden_order_types(self) -> _containers.RepeatedScalarFieldContainer[_order_pb2.OrderType.ValueType]:

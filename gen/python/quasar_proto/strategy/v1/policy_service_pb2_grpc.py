@@ -106,7 +106,7 @@ class PolicyServiceServicer:
 
     def CreatePolicy(self, request, context):
         """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-        an unknown calendar or time zone. Event: `PolicyCreated`.
+        an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class PolicyServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.CreatePolicyRequest, _policy_service_pb2.CreatePolicyResponse]
     """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-    an unknown calendar or time zone. Event: `PolicyCreated`.
+    an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
     """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]
     """Returns a policy. NOT_FOUND."""
@@ -84,7 +84,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.CreatePolicyRequest, _policy_service_pb2.CreatePolicyResponse]  # type: ignore[assignment]
     """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-    an unknown calendar or time zone. Event: `PolicyCreated`.
+    an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
     """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
     """Returns a policy. NOT_FOUND."""
@@ -131,7 +131,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.CreatePolicyResponse, _abc.Awaitable[_policy_service_pb2.CreatePolicyResponse]]:
         """Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-        an unknown calendar or time zone. Event: `PolicyCreated`.
+        an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
         """
 
     @_abc_1.abstractmethod

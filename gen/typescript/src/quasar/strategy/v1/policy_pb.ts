@@ -106,9 +106,9 @@ export const AllowedSessionSchema: GenMessage<AllowedSession> = /*@__PURE__*/
 
 /**
  * The limits of a policy. An absent limit does not limit. All numbers are at least 0. Amounts are in `currency`; values in other currencies are
- * converted at the latest stored rate, and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions and exposures are counted as if
- * every open order of the same side were filled. Orders that only reduce a position are never denied by limits on position, exposure, leverage or
- * loss.
+ * converted at the latest stored rate (the price of EUR/USD or USD/EUR), and an order whose rate is missing is denied (NO_EXCHANGE_RATE). Positions
+ * and exposures are counted as if every open order of the same side were filled. Orders that only reduce a position are never denied by limits on
+ * position, exposure, leverage or loss.
  *
  * @generated from message quasar.strategy.v1.PolicyLimits
  */
@@ -248,7 +248,7 @@ export type PolicyLimits = Message<"quasar.strategy.v1.PolicyLimits"> & {
   forbiddenInstruments: InstrumentMatch[];
 
   /**
-   * When orders may be placed. Empty: always. OUTSIDE_SESSION.
+   * When orders may be placed. Empty: always. Hours that are not known count as closed. OUTSIDE_SESSION.
    *
    * @generated from field: repeated quasar.strategy.v1.AllowedSession allowed_sessions = 20;
    */
@@ -912,14 +912,14 @@ export enum PolicyGranularity {
   EACH_ACCOUNT = 2,
 
   /**
-   * For each strategy instance of the scope by itself.
+   * For each strategy instance of the scope by itself. What belongs to no instance (manual orders) is not limited by it.
    *
    * @generated from enum value: POLICY_GRANULARITY_EACH_STRATEGY = 3;
    */
   EACH_STRATEGY = 3,
 
   /**
-   * For each instrument of the scope by itself.
+   * For each instrument of the scope by itself. Not with max_daily_loss or max_drawdown, which accounts and strategies make.
    *
    * @generated from enum value: POLICY_GRANULARITY_EACH_INSTRUMENT = 4;
    */

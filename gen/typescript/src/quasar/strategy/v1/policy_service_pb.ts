@@ -711,7 +711,7 @@ export const ListDenialsResponseSchema: GenMessage<ListDenialsResponse> = /*@__P
 export const PolicyService: GenService<{
   /**
    * Creates a policy. ALREADY_EXISTS for its id; NOT_FOUND for an unknown scope; INVALID_ARGUMENT for negative numbers, an amount without a currency,
-   * an unknown calendar or time zone. Event: `PolicyCreated`.
+   * an unknown calendar or time zone, max_daily_loss in a currency without a stored rate to that of an account of the scope. Event: `PolicyCreated`.
    *
    * @generated from rpc quasar.strategy.v1.PolicyService.CreatePolicy
    */
