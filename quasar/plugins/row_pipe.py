@@ -41,8 +41,9 @@ class PipeFolder:
     def __init__(self, path: Path) -> None:
         """Make the folder, in one that only the process can enter."""
         self._path = path
-        path.mkdir(mode=0o711)
+        path.mkdir(mode=0o700)
         self._folder = os.open(path, _FOLDER)
+        os.fchmod(self._folder, 0o711)  # whatever the service keeps from others by its umask
         self._pipes: set[RowPipe] = set()
 
     def open(self, name: str) -> RowPipe | None:
@@ -50,7 +51,7 @@ class PipeFolder:
         try:
             os.mkfifo(name, 0o600, dir_fd=self._folder)
             descriptor = os.open(name, _BOTH_ENDS, dir_fd=self._folder)
-        except OSError:
+        except (OSError, NotImplementedError):  # the latter: an older macOS
             return None
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)

@@ -218,11 +218,17 @@ def test_a_pipe_whose_reader_is_gone_has_no_writer(folder: PipeFolder, tmp_path:
     assert RowWriter.open(str(tmp_path / "alone")) is None
 
 
-def test_whoever_may_enter_the_folder_writes_to_its_pipes_and_makes_none(folder: PipeFolder, tmp_path: Path) -> None:
-    pipe = folder.open("s1")
-    assert pipe is not None
-    assert stat.filemode(Path(pipe.path).stat().st_mode) == "prw--w--w-"
-    assert stat.filemode((tmp_path / "rows").stat().st_mode) == "drwx--x--x"
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_whoever_may_enter_the_folder_writes_to_its_pipes_and_makes_none(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with PipeFolder(tmp_path / "rows") as folder:
+            pipe = folder.open("s1")
+            assert pipe is not None
+            assert stat.filemode(Path(pipe.path).stat().st_mode) == "prw--w--w-"
+            assert stat.filemode((tmp_path / "rows").stat().st_mode) == "drwx--x--x"
+    finally:
+        os.umask(before)
 
 
 def test_a_closed_pipe_is_gone(folder: PipeFolder) -> None:
