@@ -11,7 +11,7 @@ from quasar_proto.registry.v1 import asset_service_pb2 as assets
 from quasar_proto.registry.v1 import index_service_pb2 as indices
 from quasar_proto.registry.v1 import mapping_service_pb2 as mappings
 from tests.integration.registry.changes import INSTRUMENTS, check
-from tests.integration.registry.instruments.test_identities import HEADER, LONDON, NEW_YORK
+from tests.integration.registry.instruments.identity_calls import HEADER, LONDON, NEW_YORK
 from tests.integration.registry.instruments.world import World, key, provider
 
 _SYMBOLS = ("ABC", "DEF", "GHI")
