@@ -95,6 +95,21 @@ def format_of(head: bytes) -> FileFormat:
     return FileFormat.ARROW if head.startswith(b"\xff\xff\xff\xff") else FileFormat.CSV
 
 
+def row_count(file: IO[bytes], format: FileFormat) -> int | None:  # noqa: A002 - the contract's word
+    """Return how many rows a file says that it has; None where it does not say, or is no such file."""
+    if format is not FileFormat.PARQUET:
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        return int(parquet.ParquetFile(file).metadata.num_rows)
+    except (pa.ArrowInvalid, OSError):
+        return None
+    finally:
+        file.seek(0)
+
+
 def blocks(file: IO[bytes], format: FileFormat, layout: Layout) -> Iterator[Block]:  # noqa: A002 - the contract's word
     """Yield a file in blocks. Blocking: call it in a thread.
 

@@ -17,7 +17,7 @@ from datahub.ingest.quarantine import held_rows
 from datahub.ingest.writer import BarWriter
 from datahub.providers.entry import ProviderEntry
 from datahub.reads.files import FileFormat
-from datahub.reads.import_files import Block, Layout, SeriesRows, blocks, format_of
+from datahub.reads.import_files import Block, Layout, SeriesRows, blocks, format_of, row_count
 from datahub.reads.uploads import Upload, Uploads
 from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
@@ -128,6 +128,7 @@ class Imports:
         chosen = plan.format or format_of(file.read(8))
         file.seek(0)
         noun = "line" if chosen is FileFormat.CSV else "row"
+        rows = await asyncio.to_thread(row_count, file, chosen)
         passed, skip = 0, done.rows
         reading = blocks(file, chosen, plan.layout)
         while (block := await asyncio.to_thread(_following, reading)) is not None:
@@ -137,12 +138,15 @@ class Imports:
             await self._block(context, plan, block, done, noun)
             done.rows += block.rows
             await context.save(asdict(done))
-            at = os.lseek(file.fileno(), 0, os.SEEK_CUR) if chosen is not FileFormat.PARQUET else 0
-            self._tell(context, done, at)
+            at = os.lseek(file.fileno(), 0, os.SEEK_CUR) if chosen is FileFormat.CSV else 0
+            # Lines of one file are about as long as each other.
+            self._tell(context, done, at, round(passed * plan.upload.size_bytes / at) if at else rows)
 
-    def _tell(self, context: OperationContext, done: ImportFigures, at: int) -> None:
+    def _tell(self, context: OperationContext, done: ImportFigures, at: int, total: int | None) -> None:
         counters = {name: float(getattr(done, name)) for name in ("inserted", "updated", "unchanged", "quarantined")}
-        context.progress("importing", done=done.rows, unit="rows", counters={**counters, "bytes": float(at)})
+        if at:
+            counters["bytes"] = float(at)
+        context.progress("importing", done=done.rows, total=total, unit="rows", counters=counters)
 
     async def _block(
         self, context: OperationContext, plan: _Plan, block: Block, done: ImportFigures, noun: str

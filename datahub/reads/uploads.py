@@ -56,7 +56,8 @@ class Uploads:
         if size_bytes > MOST_BYTES:
             raise QuotaExceeded(f"size_bytes must be at most {MOST_BYTES}, was {size_bytes}; split the file.")
         now = self._clock.now()
-        await self._database.execute(SQL["upload_prune"], now - KEPT)
+        for expired in await self._database.fetch(SQL["uploads_expired"], now - KEPT):
+            await self._remove(expired["upload_id"])
         former = await self._database.fetchrow(SQL["upload_of_request"], request_id) if request_id else None
         if former is not None:
             return _upload(former)
@@ -132,7 +133,12 @@ class Uploads:
 
     async def remove(self, upload_id: str) -> None:
         """Remove an upload, if it is there."""
-        await self._database.execute(SQL["upload_delete"], _uuid(upload_id))
+        await self._remove(_uuid(upload_id))
+
+    async def _remove(self, upload_id: uuid.UUID) -> None:
+        while await self._database.fetch(SQL["upload_parts_delete"], upload_id):
+            pass
+        await self._database.execute(SQL["upload_delete"], upload_id)
 
     async def _parts(self, upload: Upload) -> AsyncGenerator[bytes, None]:
         start = 0

@@ -6,8 +6,14 @@ on conflict do nothing;
 -- name: upload_of_request
 select * from uploads where request_id = $1;
 
--- name: upload_prune
-delete from uploads where touched_at < $1;
+-- name: uploads_expired
+select upload_id from uploads where touched_at < $1 order by touched_at;
+
+-- name: upload_parts_delete
+-- Remove some parts of an upload: all those of a large one would take longer than a statement may.
+delete from upload_parts
+where upload_id = $1 and part_start in (select p.part_start from upload_parts p where p.upload_id = $1 order by p.part_start desc limit 64)
+returning part_start;
 
 -- name: upload_count
 select count(*) from uploads;

@@ -162,6 +162,7 @@ class _Context:
         self.checkpoint = checkpoint
         self.operation = SimpleNamespace(operation_id=None)
         self._left = killed_at
+        self.told: dict[str, Any] = {}
 
     async def save(self, checkpoint: dict[str, Any]) -> None:
         self._left -= 1
@@ -170,7 +171,8 @@ class _Context:
         self.checkpoint = json.loads(json.dumps(checkpoint))
 
     def progress(self, *arguments: Any, **options: Any) -> None:
-        """Nobody watches."""
+        """Remember what was told last."""
+        self.told = options
 
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 4])
@@ -204,6 +206,8 @@ async def test_an_import_that_is_killed_goes_on_and_stores_each_bar_once(
     again: Any = _Context(request, killed.checkpoint)
     done, _ = await imports.run(again)
     assert (done.rows, done.inserted + done.unchanged, done.updated) == (ROWS, ROWS, 0)
+    told = again.told or killed.told
+    assert (told["done"], told["total"], told["counters"]["bytes"]) == (ROWS, ROWS, len(data))
     assert await database.fetchval("select count(*) from historical_data") == ROWS
     assert await database.fetchval("select count(*) from bar_revisions") == 0
     assert [row["slots"] for row in await database.fetch("select slots from coverage")] == [ROWS]

@@ -114,6 +114,7 @@ async def test_an_import_goes_on_after_its_datahub_was_killed(
     result = pb.ImportSeriesResult()
     assert operation.result.Unpack(result)
     assert operation.attempts == 2
+    assert (operation.progress.done, operation.progress.total) == (ROWS, ROWS)
     # A block that was stored and not noted before the kill is met again and changes nothing.
     assert result.rows == ROWS
     assert (result.inserted + result.unchanged, result.updated, result.quarantined) == (ROWS, 0, 0)
