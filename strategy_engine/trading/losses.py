@@ -82,9 +82,12 @@ class LossGuard:
         policies = [each for each in await self._policies.enabled() if each.limits.guards_losses]
         if not policies and not breaches:
             return
+        names = {each.policy_id for each in policies}
+        self._unmeasured = {each for each in self._unmeasured if each[0] in names}
         reached = {key: found async for key, found in self._reached(policies, breaches)}
         for key, breach in breaches.items():
-            if key not in reached:
+            # Without a rate nobody knows whether the loss is below the limit again.
+            if key not in reached and key[:2] not in self._unmeasured:
                 await self._policies.forget_breach(breach)
         for key, (policy, check) in reached.items():
             breach = breaches.get(key) or Breach(key=key, breach_id=self._new_id())
