@@ -174,6 +174,7 @@ async def test_open_orders_and_strict_states_are_shown_and_taken_back(page: Page
     assert {row["Limit"] for row in shown} == {"10.5", "11.5", "12.5"}
     assert found["counted"] == "3"
     assert all(words in found["strict"] for words in ("account careful", "trading reduce only", "a look at the books"))
+    assert not found["cancelsAgain"], "the next halt cancels orders only when it is asked to"
     assert defects(found) == []
 
 

@@ -27,5 +27,9 @@ await drive(async (page) => {
     await page.getByRole("button", { name: "Resume trading" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Resume", exact: true }).click();
     await page.getByText("trading active").first().waitFor();
-    return { heads, listed, counted, strict };
+
+    await page.getByRole("button", { name: "Halt trading" }).click();
+    const cancelsAgain = await page.getByLabel("Cancel the open orders too").isChecked();
+    await page.getByRole("dialog").getByRole("button", { name: "Leave it" }).click();
+    return { heads, listed, counted, strict, cancelsAgain };
 });
