@@ -19,7 +19,7 @@ from datahub.ingest.ledger import (
     rewritten,
     without_unknown,
 )
-from datahub.ingest.off_session import SlotBits, added, beyond, expected_count, expected_slots
+from datahub.ingest.off_session import NO_SLOTS, SlotBits, added, beyond, expected_count, expected_slots
 from quasar.model.columns import Int64Array
 from quasar.model.coverage import TimeRanges, classify
 from quasar.model.instants import NS_PER_DAY, TimeRange
@@ -98,6 +98,6 @@ def verdict(delivery: Delivery, span: TimeRange, known: Known) -> Verdict:
     whole = sum(row.slots for row in fresh) == sum(row.slots for row in found)
     rows = rewritten(known.former, span, fresh, count)
     missing = [row for row in rows if row.state in MISSING_STATES]
-    more = beyond(observed, expected)
+    more = NO_SLOTS if series.calendar.always_open else beyond(observed, expected)
     remembered = added(known.off_session, more, series.interval) if len(more) else ()
     return Verdict(ledger_changes(known.former, rows), missing, whole, remembered)
