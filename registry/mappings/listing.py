@@ -63,8 +63,6 @@ MAPPINGS: Final = Listing(
     ),
 )
 
-_HELD_BY: Final = "registry.symbol_indices(s.common_symbol_id)"
-
 COMMON_SYMBOLS: Final = Listing(
     method="ListCommonSymbols",
     fields={
@@ -77,7 +75,7 @@ COMMON_SYMBOLS: Final = Listing(
         "broker_count": Field("s.broker_count", "integer"),
         "index_count": Field("s.index_count", "integer"),
         "explicit": truth("s.explicit"),
-        "index": Field(_HELD_BY, "list"),
+        "index": Field("s.indices", "list"),
         "create_time": Field("s.created_at", "time"),
     },
     terms={
