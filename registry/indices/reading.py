@@ -10,12 +10,13 @@ from typing import Any
 
 from quasar import paging
 from quasar.database.pool import Database
+from quasar.filters import Condition
 from registry.indices.indices import unknown
 from registry.indices.listing import INDICES, LOOKED_UP, MEMBERS
 from registry.indices.membership import MemberChange, ordered
 from registry.store import indices as table
 from registry.store.indices import Index
-from registry.store.listing import Query
+from registry.store.listing import Page, Query
 from registry.store.statements import SQL
 from registry.store.texts import filled
 
@@ -42,7 +43,8 @@ class MemberPeriod:
 class MemberPage:
     """A page of members."""
 
-    index: Index
+    index: str
+    """Its name as it is written."""
     members: Sequence[MemberPeriod]
     next_page_token: str
     total: int
@@ -78,8 +80,7 @@ async def list_indices(database: Database, query: Query) -> tuple[list[Index], s
     """
     async with database.acquire() as connection:
         page = await INDICES.page(connection, SQL["index_page"], query)
-        where = INDICES.where(query.filter, first_parameter=1)
-        total = await connection.fetchval(filled(SQL["index_total"], filter=where.sql), *where.parameters)
+        total = await _total(connection, page, query, "index_total", INDICES.where(query.filter, first_parameter=1))
     return [table.index(row) for row in page.rows], page.next_page_token, total
 
 
@@ -99,18 +100,29 @@ async def list_members(database: Database, name: str, as_of: dt.datetime, query:
         InvalidCursor: The page token belongs to another query.
     """
     async with database.transaction(isolation="repeatable_read", readonly=True) as connection:
-        held = await table.find(connection, name)
+        held = await table.named(connection, name)
         if held is None:
             raise unknown(name)
-        scope = (str(held.index_id), mark)
+        index_id, index = held
+        scope = (str(index_id), mark)
         where = MEMBERS.where(query.filter, first_parameter=3)
         filtered = any(f"d.{name}" in where.sql for name in LOOKED_UP)
         ordered = any(part.split()[:1] == [name] for part in query.order_by.split(",") for name in LOOKED_UP)
         statement = SQL["index_member_page" if filtered or ordered else "index_member_page_by_symbols"]
-        page = await MEMBERS.page(connection, statement, query, held.index_id, as_of, scope=scope)
-        statement = filled(SQL["index_member_total" if filtered else "index_member_total_by_symbols"], filter=where.sql)
-        total = await connection.fetchval(statement, held.index_id, as_of, *where.parameters)
-    return MemberPage(held, [_period(row) for row in page.rows], page.next_page_token, total)
+        page = await MEMBERS.page(connection, statement, query, index_id, as_of, scope=scope)
+        total = await _total(connection, page, query, "index_member_total", where, index_id, as_of)
+    return MemberPage(index, [_period(row) for row in page.rows], page.next_page_token, total)
+
+
+async def _total(
+    connection: Any, page: Page, query: Query, statement: str, where: Condition, *arguments: object
+) -> int:
+    """Return how many rows pass the filter: each row of a page tells it; a late page without rows has to count."""
+    if page.rows:
+        return int(page.rows[0]["total"])
+    if not query.page_token:
+        return 0
+    return int(await connection.fetchval(filled(SQL[statement], filter=where.sql), *arguments, *where.parameters))
 
 
 async def timeline(database: Database, query: TimelineQuery) -> tuple[list[Day], str]:

@@ -75,7 +75,7 @@ class IndexService(stubs.IndexServiceServicer):
         await self._shop.indices.reconcile()
         page = await reading.list_members(self._ground.database, request.index, as_of, _query(request), mark)
         return pb.ListIndexMembersResponse(
-            members=[messages.member_message(page.index.name, each) for each in page.members],
+            members=[messages.member_message(page.index, each) for each in page.members],
             next_page_token=page.next_page_token,
             total_size=page.total,
             as_of=timestamp(as_of),

@@ -72,6 +72,12 @@ async def find(connection: Any, name: str) -> Index | None:
     return None if row is None else index(row)
 
 
+async def named(connection: Any, name: str) -> tuple[int, str] | None:
+    """Return the number of an index and its name as it is written, or None; `find` also counts its members."""
+    row = await connection.fetchrow(SQL["index_named"], name.strip())
+    return None if row is None else (row["index_id"], row["name"])
+
+
 async def take(connection: Any, name: str) -> Index | None:
     """Return an index and hold it for the rest of the transaction, or None."""
     if await connection.fetchval(SQL["index_lock"], name.strip()) is None:

@@ -1,14 +1,24 @@
 -- name: index_one
 select d.* from index_details d where lower(d.name) = lower($1);
 
+-- name: index_named
+-- An index without its figures, which cost a look at each member.
+select index_id, name from indices where lower(name) = lower($1);
+
 -- name: index_lock
 select index_id from indices where lower(name) = lower($1) for update;
 
 -- name: index_page
-with page as (select d.index_id from index_details d where {filter} and {after} order by {order} limit $1)
-select {key} as order_key, d.* from page join index_details d on d.index_id = page.index_id order by {order};
+-- A page, and with each row how many pass the filter, which is asked of every index once.
+with passed as materialized (select d.index_id from index_details d where {passes}),
+page as (
+    select d.index_id from passed join index_details d on d.index_id = passed.index_id where {segment} and {after} order by {order} limit $1
+)
+select {key} as order_key, d.*, (select count(*) from passed) as total
+from page join index_details d on d.index_id = page.index_id order by {order};
 
 -- name: index_total
+-- The same number, where a page has no row to tell it.
 select count(*) from index_details d where {filter};
 
 -- name: index_insert
@@ -121,24 +131,46 @@ left join common_symbols s on s.common_symbol_id = m.common_symbol_id
 where a.code_id = $1 and a.symbol = any ($2::text[]);
 
 -- name: index_member_page
-select {key} as order_key, d.* from index_member_details d
-where d.index_id = $2 and d.valid_from <= $3 and $3 < d.valid_to and {filter} and {after}
-order by {order} limit $1;
+-- A page, and with each row how many pass the filter, so that each member is looked up once. The rows are those of index_member_details;
+-- common symbols and assets apart are a third of the work: the planner does not expect that most look-ups have nothing to find.
+with passed as materialized (
+    select d.* from (
+        select m.membership_id, m.index_id, m.weight, m.valid_from, m.valid_to, s.symbol as common_symbol, '' as symbol,
+            '' as source_kind, '' as source_name, coalesce(nullif(m.name, ''), y.name, '') as name,
+            coalesce(nullif(m.asset_class, ''), y.asset_class, '') as asset_class, y.asset_id is not null as mapped
+        from index_memberships m
+        join common_symbols s on s.common_symbol_id = m.common_symbol_id
+        left join lateral (
+            select a.asset_id, a.name, a.asset_class from asset_mapping x join assets a on a.asset_id = x.asset_id
+            where x.common_symbol_id = m.common_symbol_id and x.active
+            order by x.code_id limit 1
+        ) y on true
+        union all
+        select m.membership_id, m.index_id, m.weight, m.valid_from, m.valid_to, coalesce(s.symbol, ''), a.symbol,
+            c.kind, c.name, coalesce(nullif(m.name, ''), a.name, ''),
+            coalesce(nullif(m.asset_class, ''), a.asset_class, ''), x.asset_id is not null
+        from index_memberships m
+        join assets a on a.asset_id = m.asset_id
+        join code_registry c on c.code_id = a.code_id
+        left join asset_mapping x on x.asset_id = m.asset_id
+        left join common_symbols s on s.common_symbol_id = x.common_symbol_id
+    ) d
+    where d.index_id = $2 and d.valid_from <= $3 and $3 < d.valid_to and {passes}
+)
+select {key} as order_key, d.*, (select count(*) from passed) as total from passed d where {segment} and {after} order by {order} limit $1;
 
 -- name: index_member_page_by_symbols
 -- The same where neither filter nor order asks what members stand for.
-with page as (
-    select d.membership_id from index_member_symbols d
-    where d.index_id = $2 and d.valid_from <= $3 and $3 < d.valid_to and {filter} and {after}
-    order by {order} limit $1
-)
-select {key} as order_key, d.* from page join index_member_details d on d.membership_id = page.membership_id order by {order};
+with passed as materialized (
+    select d.* from index_member_symbols d where d.index_id = $2 and d.valid_from <= $3 and $3 < d.valid_to and {passes}
+),
+page as (select d.membership_id from passed d where {segment} and {after} order by {order} limit $1)
+select {key} as order_key, d.*, (select count(*) from passed) as total
+from page join index_member_details d on d.membership_id = page.membership_id order by {order};
 
 -- name: index_member_total
+-- The same number, where a page has no row to tell it.
 select count(*) from index_member_details d where d.index_id = $1 and d.valid_from <= $2 and $2 < d.valid_to and {filter};
-
--- name: index_member_total_by_symbols
-select count(*) from index_member_symbols d where d.index_id = $1 and d.valid_from <= $2 and $2 < d.valid_to and {filter};
 
 -- name: index_days
 -- Days with changes, newest first: periods that began or ended, within [$2, $3) and before the day $4; $5: of one member or all.

@@ -152,6 +152,7 @@ class Listing:
         Args:
             source: A database or a connection.
             statement: SQL with {filter}, {after}, {order} and {key}; $1 is the limit, the arguments follow from $2 on.
+                {passes} and {segment} are the halves of {filter}: what the caller asks, and the part of the list.
             query: What the caller asks.
             arguments: Further parameters of the statement.
             scope: What else the pages depend on, so that a token does not fit another scope.
@@ -212,6 +213,8 @@ class Listing:
             sql = filled(
                 statement,
                 filter=" and ".join((segment.condition, narrow.sql, where.sql)),
+                passes=f"{narrow.sql} and {where.sql}",
+                segment=segment.condition,
                 after=after.sql,
                 order=segment.order.clause,
                 key=segment.order.key,

@@ -236,3 +236,61 @@ async def test_members_page_by_weight_with_the_unweighted_last(world: World) -> 
             break
     assert found == ["C", "D", "B", "E", "A"] or found == ["C", "B", "D", "A", "E"]
     assert list(await members(world, "mine", order_by="weight, symbol")) == ["B", "D", "C", "A", "E"]
+
+
+@pytest.mark.parametrize(
+    ("order", "passes", "total"),
+    [
+        ("symbol", "", 5),
+        ("common_symbol", 'common_symbol != "A"', 4),
+        ("name desc", 'mapped = false AND name = ""', 5),
+    ],
+)
+async def test_every_page_tells_how_many_members_pass_also_one_without_members(
+    world: World, order: str, passes: str, total: int
+) -> None:
+    await symbols(world, *"ABCDE")
+    await create(world, "mine", A=None, B=0.2, C=0.5, D=0.2, E=None)
+
+    async def page(token: str = "") -> Any:
+        return await world.indices.ListIndexMembers(
+            pb.ListIndexMembersRequest(index="mine", filter=passes, order_by=order, page_size=2, page_token=token)
+        )
+
+    first = await page()
+    assert (len(first.members), first.total_size) == (2, total)
+    assert (await page(first.next_page_token)).total_size == total
+    kept = {each.common_symbol: each.weight if each.HasField("weight") else None for each in first.members}
+    await save(world, "mine", **kept)
+    late = await page(first.next_page_token)
+    assert (list(late.members), late.next_page_token, late.total_size) == ([], "", 2)
+
+
+async def test_every_page_of_indices_tells_how_many_pass(world: World) -> None:
+    await symbols(world, *"ABC")
+    for name, held in (("one", "A"), ("two", "AB"), ("three", "ABC")):
+        await create(world, name, **dict.fromkeys(held))
+
+    async def page(passes: str, token: str = "") -> Any:
+        return await world.indices.ListIndices(
+            pb.ListIndicesRequest(filter=passes, order_by="provider, name", page_size=1, page_token=token)
+        )
+
+    for passes, names in (
+        ("", ["one", "three", "two"]),
+        ('member = "B"', ["three", "two"]),
+        ('member != "B"', ["one"]),
+    ):
+        found: list[str] = []
+        token = ""
+        while token or not found:
+            answer = await page(passes, token)
+            assert answer.total_size == len(names)
+            found += [each.name for each in answer.indices]
+            token = answer.next_page_token
+        assert found == names
+    first = await page('member = "A"')
+    for name in ("three", "two"):
+        await world.indices.DeleteIndex(pb.DeleteIndexRequest(name=name))
+    late = await page('member = "A"', first.next_page_token)
+    assert (list(late.indices), late.total_size) == ([], 1)
