@@ -160,6 +160,8 @@ class LiveStream:
                 self.rows -= rows
                 self._sealed_rows -= rows
                 await self._send(batch)
+            if self.rows:
+                self._waiting.set()  # came meanwhile, behind what was still to be sent
 
     def _batch(self) -> LiveBatch:
         for symbol in list(self._ticks):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Final, Self
+from typing import Self
 
 from quasar import errors
-
-_SIZE_BYTES: Final = 4
+from quasar.plugins.row_pipe import SIZE_BYTES
 
 
 class RowWriter:
@@ -42,7 +41,7 @@ class RowWriter:
             Cancelled: Nobody reads any more.
         """
         await self.finish()
-        self._left = memoryview(len(message).to_bytes(_SIZE_BYTES, "little") + message)
+        self._left = memoryview(len(message).to_bytes(SIZE_BYTES, "little") + message)
         await self.finish()
 
     async def finish(self) -> None:

@@ -113,3 +113,26 @@ async def test_a_vendor_that_sends_what_nobody_can_read_with_each_row_costs_one_
         sink.put(RejectedRow("unknown", {}))
     await sink.flush()
     assert [ids(message) for message in written] == [[0], list(range(1, 50))]
+
+
+async def test_what_comes_while_parted_batches_are_sent_leaves_by_itself() -> None:
+    written: asyncio.Queue[bytes] = asyncio.Queue()
+    room = asyncio.Semaphore(0)
+
+    async def write(message: bytes) -> None:
+        written.put_nowait(message)
+        await room.acquire()
+
+    sink = stream(write)
+    sink.put(tick(1))
+    sink.put(ConnectionNotice(ConnectionState.DISCONNECTED))
+    sink.put(tick(2))
+    running = asyncio.create_task(sink.run(0.01))
+    async with asyncio.timeout(5.0):
+        assert ids(await written.get()) == [1]
+        sink.put(tick(3))  # the second batch still waits for the reader
+        room.release()
+        assert ids(await written.get()) == [2]
+        room.release()
+        assert ids(await written.get()) == [3]
+    running.cancel()
