@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from datahub.collection import joining
 from datahub.collection.planner import due_end_ns
 from datahub.collection.runs import NewRun, RunState, Trigger
 from datahub.ingest.ledger import MISSING_STATES, LedgerRow
 from datahub.providers.entry import ProviderEntry
 from datahub.series.series import Series
-from datahub.store import ledger_table, run_table, series_table
+from datahub.store import ledger_table, series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
@@ -42,7 +44,9 @@ class BackfillFigures:
     """What the runs of a batch did."""
 
     states: Mapping[str, int]
+    """How many runs stand where, those of others included that fetch a part of what was asked for."""
     sums: Mapping[str, float]
+    """What its own runs counted."""
 
     @property
     def ended(self) -> bool:
@@ -119,9 +123,13 @@ class Backfills:
     async def figures(self, batch_id: uuid.UUID) -> BackfillFigures:
         """Return what the runs of a batch did so far."""
         rows = await self._database.fetch(SQL["run_states_of_batch"], batch_id)
-        names = [name for name in (rows[0].keys() if rows else ()) if name not in ("state", "runs")]
-        sums = {name: float(sum(row[name] or 0 for row in rows)) for name in names}
-        return BackfillFigures({row["state"]: row["runs"] for row in rows}, sums)
+        own = [row for row in rows if row["own"]]
+        names = [name for name in (rows[0].keys() if rows else ()) if name not in ("own", "state", "runs")]
+        sums = {name: float(sum(row[name] or 0 for row in own)) for name in names}
+        states = Counter[str]()
+        for row in rows:
+            states[row["state"]] += row["runs"]
+        return BackfillFigures(states, sums)
 
     async def _begin(
         self, context: OperationContext, providers: Mapping[str, ProviderEntry], batch_id: uuid.UUID
@@ -134,19 +142,8 @@ class Backfills:
         wanted = [one for one in series.values() if one.name.provider in providers]
         planned = await estimate(self._database, wanted, providers, span, now, refetch=bool(request["refetch"]))
         async with self._database.transaction() as connection:
-            for place, run in enumerate(planned.runs):
-                # The pieces of one series differ in their slot, so that each is a run of its own.
-                slot = now + dt.timedelta(microseconds=place)
-                await run_table.insert(
-                    connection,
-                    [run],
-                    kind="BARS",
-                    trigger=Trigger.BACKFILL,
-                    scheduled_for=slot,
-                    now=now,
-                    batch_id=batch_id,
-                    operation_id=context.operation.operation_id,
-                )
+            batch = joining.Batch(Trigger.BACKFILL, now, batch_id, context.operation.operation_id)
+            await joining.make(connection, planned.runs, series, batch)
             await context.save({"begun": True}, connection=connection)
 
     def _tell(self, context: OperationContext, figures: BackfillFigures) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,16 @@ class Planner:
             )
             return int(made is not None)
         runs = await due_runs(connection, job["job_id"], entry, now)
-        return len(await run_table.insert(connection, runs, kind="BARS", trigger=trigger, scheduled_for=fired, now=now))
+        found = await run_table.insert(
+            connection,
+            runs,
+            kind="BARS",
+            trigger=trigger,
+            scheduled_for=fired,
+            now=now,
+            batch_id=uuid.uuid4(),
+        )
+        return len(found)
 
     async def _begin_series(self, providers: Mapping[str, ProviderEntry]) -> int:
         """Make the first run of series that are new, or whose history is wanted from further back."""

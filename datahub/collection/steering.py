@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from datahub.collection import joining
 from datahub.collection.planner import due_end_ns, due_span, new_run, repair_runs
 from datahub.collection.runs import NewRun, RunState, Trigger
 from datahub.providers.entry import ProviderEntry
 from datahub.series.series import Series
-from datahub.store import run_table, series_table
+from datahub.store import series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
@@ -55,6 +56,8 @@ class Steering:
     ) -> Triggered:
         """Make runs now for what is due of some series, or for a range of them.
 
+        What a run at work fetches already is not fetched twice: that run belongs to the batch too.
+
         Args:
             series: Which ones.
             providers: The active providers.
@@ -78,12 +81,9 @@ class Steering:
             if former:
                 return Triggered(batch_id, tuple(row["run_id"] for row in former), 0)
             runs = await self._due(connection, series, providers, span, jobs or {}, now)
-            made = await run_table.insert(
-                connection, runs, kind="BARS", trigger=Trigger.MANUAL, scheduled_for=now, now=now, batch_id=batch_id
-            )
-            working = await connection.fetch(SQL["runs_active_of_series"], [run.series_id for run in runs])
-        found = sorted({*made, *(row["run_id"] for row in working)})
-        return Triggered(batch_id, tuple(found), len(series) - len(runs))
+            batch = joining.Batch(Trigger.MANUAL, now, batch_id, past_pause=ignore_pause)
+            found = await joining.make(connection, runs, {one.series_id: one for one in series}, batch)
+        return Triggered(batch_id, tuple(sorted(found.made + found.joined)), len(series) - len(runs))
 
     async def _due(
         self,
@@ -159,19 +159,9 @@ class Steering:
                 )
             one = (await series_table.by_ids(connection, [row["series_id"]]))[row["series_id"]]
             span = TimeRange.of(row["range_start"], row["range_end"])
-            made = await run_table.insert(
-                connection,
-                [new_run(one, span, row["job_id"])],
-                kind="BARS",
-                trigger=Trigger.RETRY,
-                scheduled_for=now,
-                now=now,
-                batch_id=row["batch_id"],
-            )
-            if not made:
-                working = await connection.fetch(SQL["runs_active_of_series"], [row["series_id"]])
-                return int(working[0]["run_id"])
-            return made[0]
+            batch = joining.Batch(Trigger.RETRY, now, row["batch_id"])
+            found = await joining.make(connection, [new_run(one, span, row["job_id"])], {one.series_id: one}, batch)
+            return (found.made + found.joined)[0]
 
     async def pause(
         self, provider: str, reason: str, resume_at: dt.datetime | None, actor: Actor | None

@@ -36,7 +36,7 @@ FIELDS = {
     "interval": Field("f.interval"),
     "index": Field("r.index_name"),
     "job_id": Field(_JOB_NAME),
-    "batch_id": Field("r.batch_id::text"),
+    "batch_id": Field("(r.joined_batches || r.batch_id)::text[]", "list"),
     "operation_id": Field("r.operation_id::text"),
     "scheduled_time": Field("r.scheduled_for", "time"),
     "create_time": Field("r.created_at", "time"),

@@ -29,10 +29,15 @@ async def insert(
     batch_id: uuid.UUID | None = None,
     operation_id: uuid.UUID | None = None,
     own_provider_only: bool = False,
-) -> list[int]:
-    """Record runs for one slot of time and return those that are new."""
+    past_pause: bool = False,
+) -> dict[int, int]:
+    """Record runs for one slot of time, of a series one at most, and return those that are new: numbers by series.
+
+    A series of which a run is at work on the same time gets none; with `past_pause` such a run that waits for its
+    provider to be resumed does not count.
+    """
     if not runs:
-        return []
+        return {}
     rows = await connection.fetch(
         SQL["runs_insert"],
         kind,
@@ -50,10 +55,11 @@ async def insert(
         [",".join(map(str, run.gap_ids)) for run in runs],
         [run.slots for run in runs],
         own_provider_only,
+        past_pause,
     )
     if rows:
         await connection.execute(SQL["notify_collection"], "work")
-    return [row["run_id"] for row in rows]
+    return {row["series_id"]: row["run_id"] for row in sorted(rows, key=lambda each: each["run_id"])}
 
 
 async def insert_index_sync(

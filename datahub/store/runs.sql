@@ -1,5 +1,6 @@
 -- name: runs_insert
--- Record runs. A slot that has a run already, and a series that is being worked on, are left out.
+-- Record runs, one of a series at most. A slot that has a run already, and a series that is being worked on, are left out; with $16 a run
+-- that waits for its provider to be resumed is none that works.
 insert into collection_runs (
     job_id, kind, trigger, series_id, provider, range_start, range_end, scheduled_for, batch_id, operation_id, gap_id, gap_ids, slots_total,
     max_attempts, created_at, updated_at, own_provider_only
@@ -12,9 +13,10 @@ where not exists (
     select from collection_runs r
     where r.series_id = n.series_id and r.state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')
       and r.range_start < n.range_end and r.range_end > n.range_start
+      and (not $16 or r.trigger = 'MANUAL' or r.state in ('RUNNING', 'THROTTLED'))
 )
 on conflict do nothing
-returning run_id;
+returning run_id, series_id;
 
 -- name: index_run_insert
 insert into collection_runs (
@@ -125,8 +127,14 @@ where series_id = any($1::integer[]) and state in ('PENDING', 'RUNNING', 'THROTT
 update collection_runs set next_attempt_at = $2, updated_at = $2 where run_id = $1 and state = 'BACKING_OFF' returning run_id;
 
 -- name: runs_active_of_series
-select run_id from collection_runs
-where series_id = any($1::integer[]) and state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF') order by run_id;
+-- Runs that have not ended; with $2 without those that wait for their provider to be resumed.
+select run_id, series_id, range_start, range_end from collection_runs
+where series_id = any($1::integer[]) and state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')
+  and (not $2 or trigger = 'MANUAL' or state in ('RUNNING', 'THROTTLED'))
+order by run_id;
+
+-- name: runs_join
+update collection_runs set joined_batches = array_append(joined_batches, $2), updated_at = $3 where run_id = any($1::bigint[]);
 
 -- name: run_rows
 -- Runs with their series and job. {filter} is a condition, {order} an ordering.
@@ -146,16 +154,18 @@ select count(*) from quarantine where run_id = $1 and state = 'HELD';
 select pg_notify('quasar_collection', $1);
 
 -- name: run_states_of_batch
-select state, count(*) as runs, sum(slots_done) as slots_done, sum(slots_total) as slots_total, sum(fetched) as fetched,
+-- `own`: made by the batch; others fetch a part of it beside what they were made for.
+select batch_id is not distinct from $1 as own, state, count(*) as runs, sum(slots_done) as slots_done, sum(slots_total) as slots_total, sum(fetched) as fetched,
        sum(inserted) as inserted, sum(updated) as updated, sum(unchanged) as unchanged, sum(quarantined) as quarantined,
        sum(bytes) as bytes, sum(vendor_calls) as vendor_calls, sum(wait_s) as wait_s, sum(slots_gap) as slots_gap
-from collection_runs where batch_id = $1 group by state;
+from collection_runs where batch_id = $1 or (joined_batches <> '{}' and joined_batches @> array[$1]) group by own, state;
 
 -- name: run_watermark
 select watermark from collection_runs where run_id = $1;
 
 -- name: runs_of_batch
-select run_id from collection_runs where batch_id = $1 order by run_id;
+select run_id from collection_runs
+where batch_id = $1 or (joined_batches <> '{}' and joined_batches @> array[$1]) order by run_id;
 
 -- name: run_lock
 select * from collection_runs where run_id = $1 for update;

@@ -128,10 +128,11 @@ async def test_a_paused_provider_refuses_to_be_triggered_until_it_is_resumed(
         assert len(jobs) == 1
         await stub.ResumeProvider(pb.ResumeProviderRequest(provider="steady"), **as_(bearers.operator))
         made = await stub.TriggerCollection(request, **as_(bearers.operator))
+        # A minute that ended since the pause may be in the hands of a scheduled run, which then belongs to the batch.
         runs = await settled(stub, bearers.viewer, made.batch_id)
-        assert [(run.counts.inserted, run.state) for run in runs if run.counts.unchanged] == [
-            (runs[0].counts.inserted, collection_pb2.RUN_STATE_SUCCEEDED)
-        ]
+        assert {run.run_id for run in runs} == {run.run_id for run in made.runs}
+        assert {run.state for run in runs} == {collection_pb2.RUN_STATE_SUCCEEDED}
+        assert sum(run.counts.unchanged for run in runs) >= 1200
 
 
 async def test_a_removed_range_repairs_itself_when_it_is_asked_for(

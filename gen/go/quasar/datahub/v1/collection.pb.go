@@ -1195,7 +1195,8 @@ type Run struct {
 	Range *v1.TimeRange `protobuf:"bytes,9,opt,name=range,proto3" json:"range,omitempty"`
 	// When it was due.
 	ScheduledTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"`
-	// Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it.
+	// Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it, and finds with the batch of a call or a
+	// backfill also the runs made before which fetch a part of what it asks for.
 	BatchId string `protobuf:"bytes,11,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
 	// The operation that it is part of; empty: none.
 	OperationId string `protobuf:"bytes,12,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`

@@ -1713,7 +1713,7 @@ func (x *SeriesReferences) GetSeries() []*SeriesReference {
 	return nil
 }
 
-// The runs that were made.
+// The runs that were made or found at work.
 type TriggerCollectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names them together, for `ListRuns` and `WatchRuns` (`batch_id = "…"`).
@@ -2229,9 +2229,9 @@ func (x *BackfillEstimate) GetUnavailableSlots() int64 {
 // What a backfill did.
 type BackfillResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sum over its runs.
+	// The sum over the runs that it made.
 	Counts *RunCounts `protobuf:"bytes,1,opt,name=counts,proto3" json:"counts,omitempty"`
-	// Its runs by state; states without runs are left out.
+	// Its runs by state, those of others included that were fetching a part of it; states without runs are left out.
 	RunStates []*RunStateCount `protobuf:"bytes,2,rep,name=run_states,json=runStates,proto3" json:"run_states,omitempty"`
 	// Names its runs together.
 	BatchId       string `protobuf:"bytes,3,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`

@@ -72,8 +72,9 @@ type CollectionServiceClient interface {
 	// Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
 	// CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
 	WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error)
-	// Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-	// that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+	// Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+	// being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+	// gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
 	// FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
 	TriggerCollection(ctx context.Context, in *TriggerCollectionRequest, opts ...grpc.CallOption) (*TriggerCollectionResponse, error)
 	// Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
@@ -84,7 +85,8 @@ type CollectionServiceClient interface {
 	RetryRun(ctx context.Context, in *RetryRunRequest, opts ...grpc.CallOption) (*RetryRunResponse, error)
 	// Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
 	// with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-	// are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+	// are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+	// yields to scheduled runs. It goes on after a restart. With `validate_only` the response
 	// holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
 	// for the interval; INVALID_FILTER.
 	Backfill(ctx context.Context, in *BackfillRequest, opts ...grpc.CallOption) (*BackfillResponse, error)
@@ -355,8 +357,9 @@ type CollectionServiceServer interface {
 	// Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
 	// CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
 	WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error
-	// Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-	// that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+	// Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+	// being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+	// gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
 	// FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
 	TriggerCollection(context.Context, *TriggerCollectionRequest) (*TriggerCollectionResponse, error)
 	// Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
@@ -367,7 +370,8 @@ type CollectionServiceServer interface {
 	RetryRun(context.Context, *RetryRunRequest) (*RetryRunResponse, error)
 	// Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
 	// with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-	// are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+	// are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+	// yields to scheduled runs. It goes on after a restart. With `validate_only` the response
 	// holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
 	// for the interval; INVALID_FILTER.
 	Backfill(context.Context, *BackfillRequest) (*BackfillResponse, error)

@@ -2250,12 +2250,12 @@ class BackfillResult(betterproto2.Message):
 
     counts: "RunCounts | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The sum over its runs.
+    The sum over the runs that it made.
     """
 
     run_states: "list[RunStateCount]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Its runs by state; states without runs are left out.
+    Its runs by state, those of others included that were fetching a part of it; states without runs are left out.
     """
 
     batch_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -6732,7 +6732,8 @@ class Run(betterproto2.Message):
 
     batch_id: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it.
+    Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it, and finds with the batch of a call or a
+    backfill also the runs made before which fetch a part of what it asks for.
     """
 
     operation_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
@@ -8454,7 +8455,7 @@ default_message_pool.register_message("quasar.datahub.v1", "TriggerCollectionReq
 @dataclass(eq=False, repr=False)
 class TriggerCollectionResponse(betterproto2.Message):
     """
-    The runs that were made.
+    The runs that were made or found at work.
     """
 
     batch_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)

@@ -718,7 +718,9 @@ class Run(_message.Message):
     index: _builtins.str
     """The index of an index sync; empty otherwise."""
     batch_id: _builtins.str
-    """Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it."""
+    """Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it, and finds with the batch of a call or a
+    backfill also the runs made before which fetch a part of what it asks for.
+    """
     operation_id: _builtins.str
     """The operation that it is part of; empty: none."""
     attempt_count: _builtins.int

@@ -850,7 +850,7 @@ Global___SeriesReferences: _TypeAlias = SeriesReferences  # noqa: Y015
 
 @_typing.final
 class TriggerCollectionResponse(_message.Message):
-    """The runs that were made."""
+    """The runs that were made or found at work."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1121,11 +1121,11 @@ class BackfillResult(_message.Message):
     """Names its runs together."""
     @_builtins.property
     def counts(self) -> _collection_pb2.RunCounts:
-        """The sum over its runs."""
+        """The sum over the runs that it made."""
 
     @_builtins.property
     def run_states(self) -> _containers.RepeatedCompositeFieldContainer[_collection_pb2.RunStateCount]:
-        """Its runs by state; states without runs are left out."""
+        """Its runs by state, those of others included that were fetching a part of it; states without runs are left out."""
 
     def __init__(
         self,

@@ -211,8 +211,9 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TriggerCollection(self, request, context):
-        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-        that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+        being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+        gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
         FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -238,7 +239,8 @@ class CollectionServiceServicer:
     def Backfill(self, request, context):
         """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
         with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-        are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+        are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+        yields to scheduled runs. It goes on after a restart. With `validate_only` the response
         holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
         for the interval; INVALID_FILTER.
         """

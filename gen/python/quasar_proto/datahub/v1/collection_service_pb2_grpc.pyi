@@ -62,8 +62,9 @@ class CollectionServiceStub:
     CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
     """
     TriggerCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.TriggerCollectionRequest, _collection_service_pb2.TriggerCollectionResponse]
-    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-    that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+    being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+    gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
     FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
     """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CancelRunRequest, _collection_service_pb2.CancelRunResponse]
@@ -77,7 +78,8 @@ class CollectionServiceStub:
     Backfill: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.BackfillRequest, _collection_service_pb2.BackfillResponse]
     """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
     with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-    are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+    are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+    yields to scheduled runs. It goes on after a restart. With `validate_only` the response
     holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
     for the interval; INVALID_FILTER.
     """
@@ -140,8 +142,9 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
     """
     TriggerCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.TriggerCollectionRequest, _collection_service_pb2.TriggerCollectionResponse]  # type: ignore[assignment]
-    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-    that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+    """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+    being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+    gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
     FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CancelRunRequest, _collection_service_pb2.CancelRunResponse]  # type: ignore[assignment]
@@ -155,7 +158,8 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     Backfill: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.BackfillRequest, _collection_service_pb2.BackfillResponse]  # type: ignore[assignment]
     """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
     with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-    are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+    are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+    yields to scheduled runs. It goes on after a restart. With `validate_only` the response
     holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
     for the interval; INVALID_FILTER.
     """
@@ -275,8 +279,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.TriggerCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.TriggerCollectionResponse, _abc.Awaitable[_collection_service_pb2.TriggerCollectionResponse]]:
-        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-        that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+        """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+        being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+        gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
         FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
         """
 
@@ -308,7 +313,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_collection_service_pb2.BackfillResponse, _abc.Awaitable[_collection_service_pb2.BackfillResponse]]:
         """Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
         with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-        are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+        are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+        yields to scheduled runs. It goes on after a restart. With `validate_only` the response
         holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
         for the interval; INVALID_FILTER.
         """

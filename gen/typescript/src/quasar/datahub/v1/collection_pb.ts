@@ -460,7 +460,8 @@ export type Run = Message<"quasar.datahub.v1.Run"> & {
   scheduledTime?: Timestamp | undefined;
 
   /**
-   * Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it.
+   * Runs that were made together: one firing, one call, one backfill. `ListRuns` filters by it, and finds with the batch of a call or a
+   * backfill also the runs made before which fetch a part of what it asks for.
    *
    * @generated from field: string batch_id = 11;
    */

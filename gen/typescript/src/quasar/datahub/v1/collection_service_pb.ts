@@ -934,7 +934,7 @@ export const SeriesReferencesSchema: GenMessage<SeriesReferences> = /*@__PURE__*
   messageDesc(file_quasar_datahub_v1_collection_service, 21);
 
 /**
- * The runs that were made.
+ * The runs that were made or found at work.
  *
  * @generated from message quasar.datahub.v1.TriggerCollectionResponse
  */
@@ -1221,14 +1221,14 @@ export const BackfillEstimateSchema: GenMessage<BackfillEstimate> = /*@__PURE__*
  */
 export type BackfillResult = Message<"quasar.datahub.v1.BackfillResult"> & {
   /**
-   * The sum over its runs.
+   * The sum over the runs that it made.
    *
    * @generated from field: quasar.datahub.v1.RunCounts counts = 1;
    */
   counts?: RunCounts | undefined;
 
   /**
-   * Its runs by state; states without runs are left out.
+   * Its runs by state, those of others included that were fetching a part of it; states without runs are left out.
    *
    * @generated from field: repeated quasar.datahub.v1.RunStateCount run_states = 2;
    */
@@ -1766,8 +1766,9 @@ export const CollectionService: GenService<{
     output: typeof WatchRunsResponseSchema;
   },
   /**
-   * Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. Series
-   * that are being fetched already give their present run. NOT_FOUND when the job, a series, the provider or its index does not exist;
+   * Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
+   * being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
+   * gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
    * FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.TriggerCollection
@@ -1802,7 +1803,8 @@ export const CollectionService: GenService<{
   /**
    * Begins to fetch a range of series, as an Operation of kind "bars.backfill" whose result is `BackfillResult`; its progress counts slots,
    * with the counters "rows", "bytes", "inserted", "updated", "unchanged", "quarantined", "vendor_calls". Slots that are complete already
-   * are not fetched again unless asked for. It yields to scheduled runs. It goes on after a restart. With `validate_only` the response
+   * are not fetched again unless asked for; what another run fetches at the time is left to that run, whose end the operation waits for. It
+   * yields to scheduled runs. It goes on after a restart. With `validate_only` the response
    * holds only the estimate. NOT_FOUND when a series or the provider does not exist; FAILED_PRECONDITION when the provider has no history
    * for the interval; INVALID_FILTER.
    *
