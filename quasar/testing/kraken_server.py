@@ -64,8 +64,7 @@ class KrakenServer(LocalServer):
     async def drop_connections(self) -> None:
         """Cut every WebSocket, without a farewell."""
         for socket in list(self._sockets):
-            if socket._req is not None and socket._req.transport is not None:
-                socket._req.transport.abort()
+            _cut(socket)
 
     async def _rest(self, request: web.Request) -> web.Response:
         answers = {
@@ -212,6 +211,10 @@ class _Session:
         while True:
             await clock.sleep(self._server.pace_s)
             now = clock.time_ns()
+            if self._faults.dropped_connections:
+                self._faults.dropped_connections -= 1
+                _cut(self._socket)
+                return
             if self._faults.silent:
                 seen = now
                 continue
@@ -279,6 +282,11 @@ class _Session:
     async def _send(self, text: str) -> None:
         if not self._faults.silent and not self._socket.closed:
             await self._socket.send_str(text)
+
+
+def _cut(socket: web.WebSocketResponse) -> None:
+    if socket._req is not None and socket._req.transport is not None:
+        socket._req.transport.abort()
 
 
 def _level(level: Level) -> str:

@@ -36,6 +36,8 @@ class Faults:
     """Each answer takes this long."""
 
     # Live feeds.
+    dropped_connections: int = 0
+    """So many WebSocket connections are cut, without a farewell."""
     silent: bool = False
     """The WebSocket sends nothing, not even heartbeats."""
     duplicate_trades: bool = False

@@ -226,6 +226,17 @@ async def test_faults_are_switched_over_http_while_it_runs(server: KrakenServer)
             assert "faults are" in await done.text()
 
 
+async def test_a_connection_that_is_dropped_on_demand_is_made_again(kraken: Kraken, server: KrakenServer) -> None:
+    async with pumping(kraken, LiveSymbol("BTC/USD")) as (sink, _), aiohttp.ClientSession() as session:
+        await sink.until(lambda found: len(found.ticks()) >= 1)
+        async with session.post(f"{server.rest_url}{FAULTS}", json={"dropped_connections": 1}) as done:
+            assert done.status == 200
+        await sink.until(lambda _: server.connections == 2)
+        assert server.faults.dropped_connections == 0
+        before = len(sink.ticks())
+        await sink.until(lambda found: len(found.ticks()) > before)
+
+
 async def test_the_simulated_exchange_runs_by_itself() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-u", "-m", "quasar.testing", "--port", "0", stdout=asyncio.subprocess.PIPE
