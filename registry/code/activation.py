@@ -9,7 +9,7 @@ from typing import Any
 from quasar.errors import FailedPrecondition
 from quasar.ops.actors import Actor
 from registry.code import preferences, sdk
-from registry.code.changes import Change, Ground, changing, require_uploaded
+from registry.code.changes import Change, Ground, changing, read_entry, require_uploaded
 from registry.code.entries import Entry, Impact
 from registry.code.owners import ApplyOutcome, CodeChange, InstanceUse
 from registry.code.preference_changes import no_version
@@ -90,6 +90,8 @@ async def deactivate(
         FailedPrecondition: The code is built in, or strategy instances that use it run.
         ServiceUnavailable: The strategy engine cannot be asked about running instances.
     """
+    # The strategy engine is asked by the entry's own name, whatever letters the caller wrote.
+    ref = (await read_entry(ground, ref)).ref
     uses = await ground.owners.instances(ref)
     async with changing(ground, ref, etag, actor) as change:
         entry = change.entry

@@ -98,7 +98,7 @@ class Catalog:
         entry = await read_entry(self._ground, ref)
         async with self._ground.database.acquire() as connection:
             usage = await code_table.usage(connection, entry.code_id)
-        instances, series = await asyncio.gather(self._instances(ref), self._series(ref))
+        instances, series = await asyncio.gather(self._instances(entry.ref), self._series(entry.ref))
         return entry, replace(usage, instances=instances, series=series)
 
     async def _instances(self, ref: CodeRef) -> int | None:

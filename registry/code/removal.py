@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from quasar.errors import FailedPrecondition
 from quasar.ops.actors import Actor
 from registry.code.activation import document_of, require_stopped
-from registry.code.changes import Ground, changing, require_uploaded
+from registry.code.changes import Ground, changing, read_entry, require_uploaded
 from registry.code.entries import Impact
 from registry.code.owners import ApplyOutcome, CodeChange, InstanceUse
 from registry.code.refs import CodeKind, CodeRef
@@ -31,6 +31,8 @@ async def delete(
         FailedPrecondition: The code is built in, instances run, or something would be lost and `force` is not set.
         ServiceUnavailable: The strategy engine cannot be asked about running instances.
     """
+    # The other services are asked by the entry's own name, whatever letters the caller wrote.
+    ref = (await read_entry(ground, ref)).ref
     uses = await ground.owners.instances(ref)
     series = await ground.owners.series_count(ref) if ref.kind is CodeKind.PROVIDER else None
     async with changing(ground, ref, etag, actor) as change:

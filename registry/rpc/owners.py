@@ -143,12 +143,13 @@ class RemoteOwners:
 
     async def instances(self, ref: CodeRef) -> Sequence[InstanceUse]:
         """Return the strategy instances that use the code; see `CodeOwners.instances`."""
-        text = "" if ref.kind is CodeKind.PROVIDER else f"{ref.kind} = {_quoted(ref.name)}"
+        # `:` finds a name in any letter case, and more than that: `_uses` has the last word.
+        text = "" if ref.kind is CodeKind.PROVIDER else f"{ref.kind} : {_quoted(ref.name)}"
         try:
             return [
                 InstanceUse(one.instance_id, one.state not in _STILL, ref.kind is not CodeKind.PROVIDER)
                 async for one in self._instances(text)
-                if ref.kind is not CodeKind.PROVIDER or _reads_from(one, ref.name)
+                if _uses(one, ref)
             ]
         except (Unavailable, DeadlineExceeded, Unimplemented) as error:
             raise ServiceUnavailable(
@@ -195,13 +196,17 @@ class RemoteOwners:
         return None
 
 
-def _reads_from(instance: strategy_pb2.Instance, name: str) -> bool:
-    """Tell whether a part of an instance's universe names the provider."""
-    for selector in instance.universe.selectors:
-        part = getattr(selector, str(selector.WhichOneof("selector") or "series"))
-        if getattr(part, "provider", "") == name:
-            return True
-    return False
+def _uses(instance: strategy_pb2.Instance, ref: CodeRef) -> bool:
+    """Tell whether an instance runs the code, or names the provider in a part of its universe.
+
+    Names are the same in any letter case, and an instance keeps the one that it was created with.
+    """
+    if ref.kind is CodeKind.PROVIDER:
+        parts = (getattr(one, str(one.WhichOneof("selector") or "series")) for one in instance.universe.selectors)
+        named = [str(getattr(part, "provider", "")) for part in parts]
+    else:
+        named = [instance.strategy if ref.kind is CodeKind.STRATEGY else instance.broker]
+    return ref.name.lower() in (name.lower() for name in named)
 
 
 def _outcome_of(ref: CodeRef, error: QuasarError) -> ApplyOutcome:

@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 from quasar.clock import SystemClock
 from quasar.config import REGISTRY, Home
 from quasar.database.pool import Database
+from quasar.filters import Field, predicate
 from quasar.ops.actors import Actor
 from quasar.ops.events import Events
 from quasar.ops.roles import Role
@@ -164,6 +165,8 @@ class PlayedDataHub(
         return answer
 
     async def SearchSeries(self, request: Any, context: Any) -> Any:
+        if not predicate(request.filter, {"provider": Field("provider")})({"provider": "alpha"}):
+            return market_data.SearchSeriesResponse()
         match = market_data.SeriesMatch(intervals=[market_data.SeriesAvailability(interval="1d", has_historical=True)])
         return market_data.SearchSeriesResponse(matches=[match])
 
@@ -189,7 +192,10 @@ class PlayedEngine(strategy_grpc.StrategyServiceServicer, trading_grpc.TradingSe
         return strategy.ApplyCodeResponse(state=strategy.CODE_APPLY_STATE_NOT_RUNNING)
 
     async def ListInstances(self, request: Any, context: Any) -> Any:
-        return strategy.ListInstancesResponse(instances=list(self.instances.values()))
+        fields = {"strategy": Field("strategy"), "broker": Field("broker")}
+        passes = predicate(request.filter, fields)
+        found = [one for one in self.instances.values() if passes({"strategy": one.strategy, "broker": one.broker})]
+        return strategy.ListInstancesResponse(instances=found)
 
     async def DeleteInstance(self, request: Any, context: Any) -> Any:
         self.deleted.append(request.instance_id)

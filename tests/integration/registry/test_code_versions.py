@@ -286,7 +286,7 @@ async def test_code_under_running_instances_cannot_be_taken_away(stage: Stage) -
     content = source("cross", kind="CODE_KIND_STRATEGY", capabilities=[])
     ref = common.CodeRef(kind=values_pb2.CODE_KIND_STRATEGY, name="cross")
     await upload(stage, content, kind=values_pb2.CODE_KIND_STRATEGY, file_name="cross.py", activate=True)
-    running = strategy_pb2.Instance(instance_id="live-one", state=strategy_pb2.INSTANCE_STATE_RUNNING)
+    running = strategy_pb2.Instance(instance_id="live-one", strategy="cross", state=strategy_pb2.INSTANCE_STATE_RUNNING)
     stage.engine.instances["live-one"] = running
 
     for call in (
