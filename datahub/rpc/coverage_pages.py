@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datahub.ingest.off_session import expected_count
 from datahub.rpc.gap_messages import gap_message
 from datahub.rpc.listing import Listing
 from datahub.rpc.series_messages import SeriesFinder, described, range_message, series_info, time_range
 from datahub.series.series import Series
+from datahub.store import ledger_table, series_table
 from datahub.store.ledger_table import ledger_row
 from datahub.store.series_table import series_of
 from datahub.store.statements import SQL
@@ -17,6 +19,7 @@ from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import NotFound, QuasarError, Resource
 from quasar.filters import Field, condition
+from quasar.model.columns import Int64Array
 from quasar.model.coverage import SlotState
 from quasar.model.instants import NS_PER_MINUTE, TimeRange
 from quasar.ordering import OrderField
@@ -137,7 +140,7 @@ class CoveragePages:
             series = [series_of(row) for row in rows]
         await self._fill(request, series, response)
         if not request.page_token:
-            await self._totals(request, response)
+            await self._total(request, response)
         return response
 
     async def _fill(
@@ -147,15 +150,15 @@ class CoveragePages:
         span = time_range(request.range)
         progress = {row["series_id"]: row for row in await self._database.fetch(SQL["progress_of_series"], ids)}
         found = await self._database.fetch(SQL["coverage_rows"], ids, span.start, span.end)
+        slots = await self._slots(series, span)
 
         def fill() -> None:
             rows: dict[int, list[Any]] = {}
             for row in found:
                 rows.setdefault(row["series_id"], []).append(row)
-            counted: _Counted = {}
             for one in series:
                 own = rows.get(one.series_id, [])
-                response.series.append(_SeriesCoverage(one, request, own, progress[one.series_id], counted).message())
+                response.series.append(_SeriesCoverage(one, request, own, progress[one.series_id], slots).message())
 
         # Every row of the ledger is looked at, in a series full of holes one for each of its bars.
         if len(found) > _INLINE_ROWS:
@@ -163,32 +166,76 @@ class CoveragePages:
         else:
             fill()
 
-    async def _totals(self, request: pb.GetCoverageRequest, response: pb.GetCoverageResponse) -> None:
-        counts: dict[SlotState, int] = {}
-        if request.series or request.HasField("range"):
+    async def _slots(self, series: Sequence[Series], span: TimeRange) -> ExpectedSlots:
+        """Return what counts the expected slots of some series."""
+        bound = [one for one in series if one.interval.is_time and not one.calendar.always_open]
+        async with self._database.acquire() as connection:
+            return ExpectedSlots(await ledger_table.off_session_of(connection, bound, span) if bound else {})
+
+    async def _total(self, request: pb.GetCoverageRequest, response: pb.GetCoverageResponse) -> None:
+        if request.series:
+            counts: dict[SlotState, int] = {}
             for each in response.series:
                 for count in each.counts:
                     counts[SlotState(count.state)] = counts.get(SlotState(count.state), 0) + count.count
+            counts.pop(SlotState.CLOSED, None)
         else:
-            where = condition(request.filter, {k: v for k, v in _SERIES_FIELDS.items() if k != "complete_ratio"})
-            rows = await self._database.fetch(SQL["coverage_totals"].format(filter=where.sql), *where.parameters)
-            counts = {SlotState(row["state"]): row["slots"] for row in rows}
+            counts = await self._totals(request)
         response.totals.extend(_counts(counts))
         expected = _expected(counts)
         if expected:
             response.complete_ratio = sum(counts.get(state, 0) for state in _COMPLETE) / expected
 
+    async def _totals(self, request: pb.GetCoverageRequest) -> dict[SlotState, int]:
+        """Return the slots of all series that match, those of other pages included, by state."""
+        span = time_range(request.range)
+        where = condition(request.filter, _SERIES_FIELDS, first_parameter=3)
+        text = SQL["coverage_totals"].format(filter=where.sql)
+        rows = await self._database.fetch(text, span.start, span.end, *where.parameters)
+        cut = [row for row in rows if row["series_id"] is not None]
+        async with self._database.acquire() as connection:
+            series = await series_table.by_ids(connection, {row["series_id"] for row in cut})
+        slots = await self._slots(list(series.values()), span)
 
-_Counted = dict[tuple[str, str, TimeRange], int]
+        def count() -> dict[SlotState, int]:
+            counts: dict[SlotState, int] = {}
+            for row in rows:
+                state, found = SlotState(row["state"]), row["slots"]
+                if row["series_id"] is not None:
+                    part = TimeRange.of(row["start_time"], row["end_time"]).intersect(span)
+                    found = slots.count(series[row["series_id"]], part) if part else 0
+                counts[state] = counts.get(state, 0) + found
+            return counts
+
+        return await asyncio.to_thread(count) if cut else count()
+
+
+class ExpectedSlots:
+    """Counts slots in which a bar is expected: by the calendar, and where there once was a bar outside of it."""
+
+    def __init__(self, off_session: Mapping[int, Int64Array]) -> None:
+        """Count with the slots outside the calendar of each series."""
+        self._off_session = off_session
+        self._counted: dict[tuple[str, str, TimeRange], int] = {}
+
+    def count(self, series: Series, span: TimeRange) -> int:
+        """Return how many there are; series of one market at one interval share what was counted for one answer."""
+        own = self._off_session.get(series.series_id)
+        if own is not None:
+            return expected_count(series, span.start_ns, span.end_ns, own)
+        key = (series.calendar.name, series.name.interval, span)
+        if key not in self._counted:
+            self._counted[key] = series.expected_between(span.start_ns, span.end_ns)
+        return self._counted[key]
 
 
 class _SeriesCoverage:
     """The coverage of one series over a range."""
 
     def __init__(
-        self, series: Series, request: pb.GetCoverageRequest, rows: Sequence[Any], progress: Any, counted: _Counted
+        self, series: Series, request: pb.GetCoverageRequest, rows: Sequence[Any], progress: Any, slots: ExpectedSlots
     ) -> None:
-        self._counted = counted
+        self._slots = slots
         self._series = series
         self._request = request
         self._rows = [(ledger_row(row), row["source_provider"]) for row in rows]
@@ -206,7 +253,7 @@ class _SeriesCoverage:
         counts = self._count(self._span)
         message.counts.extend(_counts(counts))
         message.expected_slots = _expected(counts)
-        # Bars outside the hours of the market are slots that nobody expects.
+        # Bars outside the hours of the market that are older than the list of them are slots that nobody expects.
         message.unknown_slots = max(0, self._expected_in(self._span) - message.expected_slots)
         if message.expected_slots:
             message.complete_ratio = sum(counts.get(s, 0) for s in _COMPLETE) / message.expected_slots
@@ -242,11 +289,7 @@ class _SeriesCoverage:
         return counts
 
     def _expected_in(self, span: TimeRange) -> int:
-        """Count expected slots; series of one market at one interval share what was counted for one answer."""
-        key = (self._series.calendar.name, self._series.name.interval, span)
-        if key not in self._counted:
-            self._counted[key] = self._series.expected_between(span.start_ns, span.end_ns)
-        return self._counted[key]
+        return self._slots.count(self._series, span)
 
     def _add_ranges(self, message: collection_pb2.SeriesCoverage) -> None:
         wanted = {SlotState(state) for state in self._request.states}

@@ -71,10 +71,25 @@ where f.interval <> '' and {filter}
 order by {order} limit $1;
 
 -- name: coverage_totals
-select c.state, sum(c.slots)::bigint as slots
-from coverage c join subscribed_series s on s.series_id = c.series_id join series_facts f on f.series_id = c.series_id
-where {filter}
-group by c.state order by c.state;
+-- Slots of subscribed series by state. Rows that the range from $1 to $2 cuts stand one by one, with their series.
+select w.series_id, w.state, w.start_time, w.end_time, sum(w.slots)::bigint as slots
+from (
+    select f.series_id from series_facts f
+    join subscribed_series s on s.series_id = f.series_id
+    left join lateral (
+        select 1 - coalesce(sum(slots) filter (where state in (5, 7)), 0)::float8 / nullif(sum(slots), 0) as complete_ratio
+        from coverage c where c.series_id = f.series_id
+    ) c on true
+    where f.interval <> '' and {filter}
+) chosen
+join lateral (
+    select case when cut then chosen.series_id end as series_id, v.state, case when cut then v.start_time end as start_time,
+           case when cut then v.end_time end as end_time, v.slots
+    from coverage v cross join lateral (select v.start_time < $1 or v.end_time > $2 as cut) x
+    where v.series_id = chosen.series_id and v.start_time < $2 and v.end_time > $1
+) w on true
+group by w.series_id, w.state, w.start_time, w.end_time
+order by w.state;
 
 -- name: coverage_rows
 select c.series_id, c.start_time, c.end_time, c.state, c.slots, c.source_series_id, coalesce(o.provider, '') as source_provider

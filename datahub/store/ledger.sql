@@ -33,6 +33,9 @@ set end_time = excluded.end_time, state = excluded.state, slots = excluded.slots
 -- name: off_session_slots
 select start_time, slots from off_session_slots where series_id = $1 and start_time > $2 and start_time < $3;
 
+-- name: off_session_of_series
+select series_id, start_time, slots from off_session_slots where series_id = any($1::integer[]);
+
 -- name: off_session_put
 insert into off_session_slots (series_id, start_time, slots)
 select $1, r.start_time, r.slots from unnest($2::timestamptz[], $3::bytea[]) r(start_time, slots)

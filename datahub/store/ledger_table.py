@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from datahub.ingest.gaps import GapChanges, KnownGap, next_attempt
 from datahub.ingest.ledger import LedgerChanges, LedgerRow
 from datahub.ingest.off_session import SlotBits, rows_over, unpacked
+from datahub.series.series import Series
 from datahub.store.statements import SQL
 from quasar.model.columns import Int64Array
 from quasar.model.coverage import SlotState, TimeRanges
@@ -59,6 +60,19 @@ async def off_session(connection: Any, series_id: int, interval: Interval, span:
     after_ns, before_ns = rows_over(span, interval)
     rows = await connection.fetch(SQL["off_session_slots"], series_id, from_ns(after_ns), from_ns(before_ns))
     return unpacked([SlotBits(to_ns(row["start_time"]), row["slots"]) for row in rows], interval)
+
+
+async def off_session_of(connection: Any, series: Sequence[Series], span: TimeRange) -> dict[int, Int64Array]:
+    """Return the slots outside the calendar of some series, ascending, of those that have any in or around a range."""
+    by_id = {one.series_id: one for one in series}
+    rows = await connection.fetch(SQL["off_session_of_series"], list(by_id))
+    found: dict[int, list[SlotBits]] = {}
+    for row in rows:
+        bits = SlotBits(to_ns(row["start_time"]), row["slots"])
+        after_ns, before_ns = rows_over(span, by_id[row["series_id"]].interval)
+        if after_ns < bits.start_ns < before_ns:
+            found.setdefault(row["series_id"], []).append(bits)
+    return {series_id: unpacked(bits, by_id[series_id].interval) for series_id, bits in found.items()}
 
 
 async def put_off_session(connection: Any, series_id: int, rows: Sequence[SlotBits]) -> None:
