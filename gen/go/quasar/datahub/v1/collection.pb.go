@@ -110,7 +110,7 @@ const (
 	JobKind_JOB_KIND_UNSPECIFIED JobKind = 0
 	// Collects bars of the subscribed series of one provider, interval and cron expression.
 	JobKind_JOB_KIND_BARS JobKind = 1
-	// Fetches the constituents of a provider's index and hands them to the registry.
+	// Has the registry sync an index of a provider: it fetches the constituents and writes the difference.
 	JobKind_JOB_KIND_INDEX_SYNC JobKind = 2
 	// Asks again for open and unrepairable gaps.
 	JobKind_JOB_KIND_REPAIR JobKind = 3
@@ -313,7 +313,7 @@ const (
 	RunState_RUN_STATE_BACKING_OFF RunState = 4
 	// Ended: every slot of its range is classified and none is a gap.
 	RunState_RUN_STATE_SUCCEEDED RunState = 5
-	// Ended: some slots of its range are gaps or rows went to quarantine.
+	// Ended: some slots of its range are gaps or rows went to quarantine. A sync of an index: members were kept, or constituents refused.
 	RunState_RUN_STATE_PARTIAL RunState = 6
 	// Ended: retries are used up. `error` is the last failure; what was stored stays.
 	RunState_RUN_STATE_FAILED RunState = 7
@@ -951,7 +951,8 @@ type Job struct {
 	Interval string `protobuf:"bytes,5,opt,name=interval,proto3" json:"interval,omitempty"`
 	// The index; empty for other kinds.
 	Index string `protobuf:"bytes,6,opt,name=index,proto3" json:"index,omitempty"`
-	// The cron expression: minute, hour, day of month, month, day of week, where 0 and 7 are Sunday and 1 is Monday.
+	// The cron expression: minute, hour, day of month, month, day of week, where 0 and 7 are Sunday and 1 is Monday. Empty for an index that is
+	// synced only when somebody asks.
 	Cron string `protobuf:"bytes,7,opt,name=cron,proto3" json:"cron,omitempty"`
 	// The time zone of the cron expression ("UTC").
 	TimeZone string `protobuf:"bytes,8,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
@@ -1704,8 +1705,12 @@ type IndexSyncResult struct {
 	Unchanged int32 `protobuf:"varint,5,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	// Constituents that were refused, each with what is wrong.
 	Errors []string `protobuf:"bytes,6,rep,name=errors,proto3" json:"errors,omitempty"`
-	// The provider answered with none, and the membership was left as it is.
-	EmptyAnswer   bool `protobuf:"varint,7,opt,name=empty_answer,json=emptyAnswer,proto3" json:"empty_answer,omitempty"`
+	// The provider answered with none, or with none that could be taken, and the membership was left as it is.
+	EmptyAnswer bool `protobuf:"varint,7,opt,name=empty_answer,json=emptyAnswer,proto3" json:"empty_answer,omitempty"`
+	// The answer would have removed too many members, and the membership was left as it is.
+	HeldBack bool `protobuf:"varint,8,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"`
+	// One sentence about why the membership was left as it is; empty when it was not.
+	Message       string `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1787,6 +1792,20 @@ func (x *IndexSyncResult) GetEmptyAnswer() bool {
 		return x.EmptyAnswer
 	}
 	return false
+}
+
+func (x *IndexSyncResult) GetHeldBack() bool {
+	if x != nil {
+		return x.HeldBack
+	}
+	return false
+}
+
+func (x *IndexSyncResult) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
 }
 
 // A row that was not stored because something is wrong with it.
@@ -2406,7 +2425,7 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\v2\x12.google.rpc.StatusR\x05error\x12:\n" +
 	"\vretry_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x1b\n" +
-	"\tlog_lines\x18\b \x03(\tR\blogLines\"\xde\x01\n" +
+	"\tlog_lines\x18\b \x03(\tR\blogLines\"\x95\x02\n" +
 	"\x0fIndexSyncResult\x12\"\n" +
 	"\fconstituents\x18\x01 \x01(\x05R\fconstituents\x12\x14\n" +
 	"\x05added\x18\x02 \x01(\x05R\x05added\x12\x18\n" +
@@ -2416,7 +2435,9 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"reweighted\x12\x1c\n" +
 	"\tunchanged\x18\x05 \x01(\x05R\tunchanged\x12\x16\n" +
 	"\x06errors\x18\x06 \x03(\tR\x06errors\x12!\n" +
-	"\fempty_answer\x18\a \x01(\bR\vemptyAnswer\"\xc7\x04\n" +
+	"\fempty_answer\x18\a \x01(\bR\vemptyAnswer\x12\x1b\n" +
+	"\theld_back\x18\b \x01(\bR\bheldBack\x12\x18\n" +
+	"\amessage\x18\t \x01(\tR\amessage\"\xc7\x04\n" +
 	"\x0eQuarantinedRow\x12\x15\n" +
 	"\x06row_id\x18\x01 \x01(\tR\x05rowId\x12-\n" +
 	"\x03key\x18\x02 \x01(\v2\x1b.quasar.common.v1.SeriesKeyR\x03key\x125\n" +

@@ -941,7 +941,7 @@ class JobKind(betterproto2.Enum):
 
     INDEX_SYNC = 2
     """
-    Fetches the constituents of a provider's index and hands them to the registry.
+    Has the registry sync an index of a provider: it fetches the constituents and writes the difference.
     """
 
     REPAIR = 3
@@ -1570,7 +1570,7 @@ class RunState(betterproto2.Enum):
 
     PARTIAL = 6
     """
-    Ended: some slots of its range are gaps or rows went to quarantine.
+    Ended: some slots of its range are gaps or rows went to quarantine. A sync of an index: members were kept, or constituents refused.
     """
 
     FAILED = 7
@@ -4182,7 +4182,17 @@ class IndexSyncResult(betterproto2.Message):
 
     empty_answer: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    The provider answered with none, and the membership was left as it is.
+    The provider answered with none, or with none that could be taken, and the membership was left as it is.
+    """
+
+    held_back: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    The answer would have removed too many members, and the membership was left as it is.
+    """
+
+    message: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    One sentence about why the membership was left as it is; empty when it was not.
     """
 
 
@@ -4227,7 +4237,8 @@ class Job(betterproto2.Message):
 
     cron: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The cron expression: minute, hour, day of month, month, day of week, where 0 and 7 are Sunday and 1 is Monday.
+    The cron expression: minute, hour, day of month, month, day of week, where 0 and 7 are Sunday and 1 is Monday. Empty for an index that is
+    synced only when somebody asks.
     """
 
     time_zone: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)

@@ -83,7 +83,7 @@ class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.Value
     JOB_KIND_BARS: _JobKind.ValueType  # 1
     """Collects bars of the subscribed series of one provider, interval and cron expression."""
     JOB_KIND_INDEX_SYNC: _JobKind.ValueType  # 2
-    """Fetches the constituents of a provider's index and hands them to the registry."""
+    """Has the registry sync an index of a provider: it fetches the constituents and writes the difference."""
     JOB_KIND_REPAIR: _JobKind.ValueType  # 3
     """Asks again for open and unrepairable gaps."""
     JOB_KIND_MAINTENANCE: _JobKind.ValueType  # 4
@@ -97,7 +97,7 @@ JOB_KIND_UNSPECIFIED: JobKind.ValueType  # 0
 JOB_KIND_BARS: JobKind.ValueType  # 1
 """Collects bars of the subscribed series of one provider, interval and cron expression."""
 JOB_KIND_INDEX_SYNC: JobKind.ValueType  # 2
-"""Fetches the constituents of a provider's index and hands them to the registry."""
+"""Has the registry sync an index of a provider: it fetches the constituents and writes the difference."""
 JOB_KIND_REPAIR: JobKind.ValueType  # 3
 """Asks again for open and unrepairable gaps."""
 JOB_KIND_MAINTENANCE: JobKind.ValueType  # 4
@@ -199,7 +199,7 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 5
     """Ended: every slot of its range is classified and none is a gap."""
     RUN_STATE_PARTIAL: _RunState.ValueType  # 6
-    """Ended: some slots of its range are gaps or rows went to quarantine."""
+    """Ended: some slots of its range are gaps or rows went to quarantine. A sync of an index: members were kept, or constituents refused."""
     RUN_STATE_FAILED: _RunState.ValueType  # 7
     """Ended: retries are used up. `error` is the last failure; what was stored stays."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 8
@@ -223,7 +223,7 @@ RUN_STATE_BACKING_OFF: RunState.ValueType  # 4
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 5
 """Ended: every slot of its range is classified and none is a gap."""
 RUN_STATE_PARTIAL: RunState.ValueType  # 6
-"""Ended: some slots of its range are gaps or rows went to quarantine."""
+"""Ended: some slots of its range are gaps or rows went to quarantine. A sync of an index: members were kept, or constituents refused."""
 RUN_STATE_FAILED: RunState.ValueType  # 7
 """Ended: retries are used up. `error` is the last failure; what was stored stays."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 8
@@ -588,7 +588,9 @@ class Job(_message.Message):
     index: _builtins.str
     """The index; empty for other kinds."""
     cron: _builtins.str
-    """The cron expression: minute, hour, day of month, month, day of week, where 0 and 7 are Sunday and 1 is Monday."""
+    """The cron expression: minute, hour, day of month, month, day of week, where 0 and 7 are Sunday and 1 is Monday. Empty for an index that is
+    synced only when somebody asks.
+    """
     time_zone: _builtins.str
     """The time zone of the cron expression ("UTC")."""
     series_count: _builtins.int
@@ -960,6 +962,8 @@ class IndexSyncResult(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     EMPTY_ANSWER_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     constituents: _builtins.int
     """Constituents that the provider answered."""
     added: _builtins.int
@@ -971,7 +975,11 @@ class IndexSyncResult(_message.Message):
     unchanged: _builtins.int
     """Members as before."""
     empty_answer: _builtins.bool
-    """The provider answered with none, and the membership was left as it is."""
+    """The provider answered with none, or with none that could be taken, and the membership was left as it is."""
+    held_back: _builtins.bool
+    """The answer would have removed too many members, and the membership was left as it is."""
+    message: _builtins.str
+    """One sentence about why the membership was left as it is; empty when it was not."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Constituents that were refused, each with what is wrong."""
@@ -986,10 +994,12 @@ class IndexSyncResult(_message.Message):
         unchanged: _builtins.int = ...,
         errors: _abc.Iterable[_builtins.str] | None = ...,
         empty_answer: _builtins.bool = ...,
+        held_back: _builtins.bool = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "constituents", b"constituents", "empty_answer", b"empty_answer", "errors", b"errors", "removed", b"removed", "reweighted", b"reweighted", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "constituents", b"constituents", "empty_answer", b"empty_answer", "errors", b"errors", "held_back", b"held_back", "message", b"message", "removed", b"removed", "reweighted", b"reweighted", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
