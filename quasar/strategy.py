@@ -195,13 +195,15 @@ class Strategy:
         return self._desk.place(sign, size, symbol, limit, stop, terms)
 
     def order_target(self, quantity: Number, *, symbol: str | None = None) -> WorkingOrder | None:
-        """Trade at market whatever brings the position to a signed quantity; None when it is there.
+        """Trade at market whatever brings the position to a signed quantity, in whole steps; None when it is there.
 
         What open orders would add is not counted: cancel them first.
         """
         desk = self._desk
         book = desk.book(symbol)
-        missing = book.grid.lots(quantity) - book.holding.lots
+        wanted, held = book.grid.lots(quantity), book.holding.lots
+        # What is to be flat is closed to the last lot, on the step or not.
+        missing = book.grid.stepped(wanted - held) if wanted else -held
         return desk.place_lots(book, missing) if missing else None
 
     def close(self, symbol: str | None = None) -> WorkingOrder | None:

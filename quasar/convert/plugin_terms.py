@@ -43,6 +43,7 @@ def rules_of(terms: backtest_pb2.BacktestTerms) -> MarketRules:
         execution_model_pb2.LIMIT_FILL_RULE_TOUCH,
     ):
         raise _refused("fill.limit_rule", "TOUCH", execution_model_pb2.LimitFillRule.Name(fill.limit_rule))
+    _require_known(execution)
     leverage = decimal_of(execution.margin, "max_leverage") or Decimal(1)
     return MarketRules(
         cash=decimal_of(terms.cash, "amount") or _ZERO,
@@ -57,22 +58,54 @@ def rules_of(terms: backtest_pb2.BacktestTerms) -> MarketRules:
     )
 
 
+def _require_known(execution: execution_model_pb2.ExecutionModel) -> None:
+    """Refuse what the engine would leave out without a word."""
+    fill, margin = execution.fill, execution.margin
+    touches = fill.touch_fill_probability if fill.HasField("touch_fill_probability") else 1.0
+    for field, asked in (
+        ("fill.latency", fill.latency.ToNanoseconds() != 0),
+        ("fill.touch_fill_probability", touches != 1.0),
+        ("slippage.clamp_to_bar", execution.slippage.clamp_to_bar),
+        ("margin.maintenance_ratio", bool(decimal_of(margin, "maintenance_ratio"))),
+        ("margin.borrow_rate", bool(decimal_of(margin, "borrow_rate"))),
+        ("margin.cash_rate", bool(decimal_of(margin, "cash_rate"))),
+        ("margin.short_fee_rate", bool(decimal_of(margin, "short_fee_rate"))),
+    ):
+        if asked:
+            raise _refused(field, "left out", "set")
+    if not (decimal_of(margin, "max_leverage") or Decimal(1)) > 0:
+        raise _refused("margin.max_leverage", "above 0", str(margin.max_leverage.value))
+
+
 def grid_of(series: strategy_pb2.StrategySeries, terms: backtest_pb2.BacktestTerms | None = None) -> Grid | None:
-    """Return where the prices and sizes of a series lie; None: found from the prices, with the usual sizes.
+    """Return where the prices and sizes of a series lie; None: no tick is told, it is found from the prices.
 
     What its instrument says comes first, then the default steps of the terms.
     """
-    rules = series.rules
     default = terms.execution.market_rules if terms is not None else execution_model_pb2.MarketRules()
-    tick = decimal_of(rules, "price_tick") or decimal_of(default, "default_price_tick")
-    step = decimal_of(rules, "quantity_step") or decimal_of(default, "default_quantity_step")
+    tick = decimal_of(series.rules, "price_tick") or decimal_of(default, "default_price_tick")
     if tick is None:
         return None
     decimals = decimals_of(tick)
+    return sized_grid(series, decimals, terms, price_tick=max(1, int(tick.scaleb(decimals))))
+
+
+def sized_grid(
+    series: strategy_pb2.StrategySeries,
+    price_decimals: int,
+    terms: backtest_pb2.BacktestTerms | None = None,
+    *,
+    price_tick: int = 1,
+) -> Grid:
+    """Return the grid of a series whose prices have so many decimals; sizes lie on its step, else where usual."""
+    default = terms.execution.market_rules if terms is not None else execution_model_pb2.MarketRules()
+    step = decimal_of(series.rules, "quantity_step") or decimal_of(default, "default_quantity_step")
+    sizes = decimals_of(step) if step is not None else size_decimals_of(series)
     return Grid(
-        price_decimals=decimals,
-        size_decimals=decimals_of(step) if step is not None else size_decimals_of(series),
-        price_tick=max(1, int(tick.scaleb(decimals))),
+        price_decimals=price_decimals,
+        size_decimals=sizes,
+        price_tick=price_tick,
+        size_step=1 if step is None else max(1, int(step.scaleb(sizes))),
         multiplier=multiplier_of(series),
     )
 

@@ -70,6 +70,8 @@ class Grid:
     """Digits of a size after the point: 0 for shares, 8 for most crypto assets."""
     price_tick: int = 1
     """Smallest step of an order's price, in units of the last digit: 25 with two decimals is a tick of 0.25."""
+    size_step: int = 1
+    """Smallest step of an order's size, in lots: 5 with one decimal is a step of 0.5."""
     multiplier: Decimal = Decimal(1)
     """Value of one unit per point of price: the contract size of derivatives."""
     price_scale: int = field(init=False, repr=False, compare=False)
@@ -88,8 +90,9 @@ class Grid:
                 raise errors.InvalidArgument(f"{name} must be 0 to {MAX_DECIMALS}, was {getattr(self, name)}")
         object.__setattr__(self, "price_scale", int(10**self.price_decimals))
         object.__setattr__(self, "size_scale", int(10**self.size_decimals))
-        if self.price_tick < 1:
-            raise errors.InvalidArgument(f"price_tick must be at least 1, was {self.price_tick}")
+        for name in ("price_tick", "size_step"):
+            if getattr(self, name) < 1:
+                raise errors.InvalidArgument(f"{name} must be at least 1, was {getattr(self, name)}")
         if not self.multiplier > 0:
             raise errors.InvalidArgument(f"multiplier must be above 0, was {self.multiplier}")
 
@@ -127,14 +130,20 @@ class Grid:
         return round(price * self.price_scale)
 
     def lots(self, quantity: Number, name: str = "quantity") -> int:
-        """Return a size as a number of `10 ** -size_decimals`, rounded toward 0.
+        """Return a size as a number of `10 ** -size_decimals`, rounded toward 0 to the step of sizes.
 
         Raises:
             InvalidArgument: It is no finite number.
         """
         if type(quantity) is int:
-            return quantity * self.size_scale
-        return int(as_decimal(quantity, name).scaleb(self.size_decimals))
+            lots = quantity * self.size_scale
+        else:
+            lots = int(as_decimal(quantity, name).scaleb(self.size_decimals))
+        return lots if self.size_step == 1 else self.stepped(lots)
+
+    def stepped(self, lots: int) -> int:
+        """Return the number of lots nearest to one, toward 0, that lies on the step of sizes."""
+        return lots - lots % self.size_step if lots >= 0 else lots + -lots % self.size_step
 
     def size(self, lots: int) -> float:
         """Return a number of lots as a double, for strategies to reckon with."""

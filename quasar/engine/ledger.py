@@ -105,7 +105,7 @@ class Ledger:
         return sum(values), sum(map(abs, values))
 
     def affordable(self, book: Book, units: int, fraction: Decimal, *, maker: bool = False) -> int:
-        """Return the most lots that `fraction` of the free equity pays for at a price, commission included."""
+        """Return the most lots, on the step, that `fraction` of the free equity pays for, commission included."""
         value = units * book.money
         if value <= 0:
             return 0
@@ -114,7 +114,7 @@ class Ledger:
         free = self.cash + held + more - (abs(held) + bound) * self._margin_top // self._margin_bottom
         digits = decimals_of(fraction)
         budget = free * scaled(fraction, digits) // int(10**digits)
-        return most_lots(budget, lambda lots: self._bound_by(book, lots, value, maker=maker))
+        return book.grid.stepped(most_lots(budget, lambda lots: self._bound_by(book, lots, value, maker=maker)))
 
     def _bound_by(self, book: Book, lots: int, value: int, *, maker: bool) -> int:
         notional = lots * value

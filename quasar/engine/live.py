@@ -324,7 +324,7 @@ class LiveEngine:
             order.need_terms().text = update.text
         grid = order.book.grid
         if update.quantity is not None:
-            order.lots = grid.lots(update.quantity)
+            order.lots = scaled(update.quantity, grid.size_decimals)
         if update.limit_price is not None:
             order.limit = grid.price(update.limit_price)
         if update.trigger_price is not None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from quasar import errors
 from quasar.engine.book import Book
-from quasar.engine.grid import Grid
+from quasar.engine.grid import Grid, scaled
 from quasar.engine.ledger import FillRow, Ledger
 from quasar.engine.live import LiveBar, LiveTick, OrderName, OrderUpdate
 from quasar.engine.result import exact_fill
@@ -177,7 +177,7 @@ class PaperBroker:
         entry = self._find(OrderTarget(target.intent_number))
         child = next(each for each in entry.need_terms().children if each.leg == target.leg)
         grid = child.book.grid
-        child.lots = grid.lots(quantity)
+        child.lots = scaled(quantity, grid.size_decimals)
         child.limit = None if spec.limit_price is None else grid.price(spec.limit_price)
         child.trigger = None if spec.trigger_price is None else grid.price(spec.trigger_price)
         if spec.trailing_offset is not None:

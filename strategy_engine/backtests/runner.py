@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -53,6 +54,8 @@ class Task:
     risk_free_rate: float
     record_level: int
     """1: statistics, 2: also equity and trades, 3: everything."""
+    max_wall_s: float
+    """It fails when it has not ended by then, in seconds of wall-clock time."""
 
 
 Interpret = Callable[[BacktestRow], Task]
@@ -139,7 +142,7 @@ class BacktestRunner:
         await self._table.loaded(row.backtest_id, [self._describe(each) for each in series], _digest(series))
         loaded = self._clock.monotonic()
         job = Job(backtest_id=row.backtest_id, code=code, series=series, parameters=row.parameters, terms=row.terms)
-        collected = await self._follow(context, job)
+        collected = await self._followed(context, job, task.max_wall_s)
         outcome = collected.outcome
         if outcome is None:
             raise PluginFailed(f"{code.name} ended without an outcome.")
@@ -154,6 +157,15 @@ class BacktestRunner:
         if outcome.error:
             raise PluginFailed(outcome.error)
         return OperationResult({"backtest_id": str(row.backtest_id), "trades": computed.get("trades", 0)})
+
+    async def _followed(self, context: OperationContext, job: Job, most_s: float) -> _Collected:
+        try:
+            async with asyncio.timeout(most_s) as limit:
+                return await self._follow(context, job)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise PluginFailed(f"{job.code.name} must end within {most_s:g} s (max_wall_time), took longer.") from None
 
     async def _follow(self, context: OperationContext, job: Job) -> _Collected:
         collected = _Collected()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from quasar.clock import Clock
-from quasar.errors import FieldViolation, InvalidArgument
 from quasar.ops.actors import Actor
 from quasar.ops.operations import Operation, Operations
 from quasar.plugins.code import CodeVersion
@@ -17,6 +16,7 @@ from strategy_engine.backtests.records import Document
 from strategy_engine.backtests.runner import KIND
 from strategy_engine.store.backtest_table import BacktestRow, BacktestTable, NewBacktest
 from strategy_engine.strategies.directory import StrategyDirectory
+from strategy_engine.strategies.parameters import completed
 
 _REQUESTS: Final = uuid.UUID("5c4f0f0e-5bb0-4d56-9d0c-4c8f4f6c7a11")
 """Name space of the ids of back-tests that were begun with a request id: a repetition finds the same one."""
@@ -75,7 +75,7 @@ class BacktestStart:
 
         Raises:
             NotFound: The registry has no such strategy.
-            InvalidArgument: A parameter is unknown.
+            InvalidArgument: A parameter is unknown, of another type or out of bounds.
         """
         if asked.source:
             name = asked.file_name.rpartition(".")[0] or asked.file_name
@@ -126,20 +126,3 @@ class BacktestStart:
             return (await self._directory.get(row.strategy, row.code_version)).code
         file_name = f"{row.strategy}.zip" if source[:2] == b"PK" else f"{row.strategy}.py"
         return CodeVersion(kind=Kind.STRATEGY, name=row.strategy, source=source, file_name=file_name, ports=())
-
-
-def completed(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with the defaults of a manifest.
-
-    Raises:
-        InvalidArgument: A parameter is not among those of the manifest.
-    """
-    fields = {field["path"]: field for field in manifest.get("preferences", ()) if "path" in field}
-    if unknown := sorted(set(given) - set(fields)):
-        description = f"must be among {', '.join(sorted(fields)) or 'none'}, was {', '.join(unknown)}"
-        raise InvalidArgument(
-            f"parameters {description}.",
-            violations=[FieldViolation(f"parameters.{name}", description) for name in unknown],
-        )
-    defaults = {path: field["default_value"] for path, field in fields.items() if "default_value" in field}
-    return {**defaults, **given}

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
+from quasar.convert.plugin_terms import rules_of
 from quasar.errors import FieldViolation, InvalidArgument, Unimplemented
 from quasar.model.money import currency_code, parse_decimal
 from quasar.rpc.ops.actors import actor_message
@@ -18,6 +19,8 @@ from strategy_engine.rpc.universe_messages import loaded_message, wanted_series
 from strategy_engine.rpc.values import document, instant_of, message_of, number_of
 from strategy_engine.store.backtest_table import BacktestRow
 
+MOST_WALL_S: Final = 3600.0
+"""How long a back-test whose terms do not say may take."""
 _LONG_FIGURES: Final = ("drawdowns", "monthly_returns", "yearly_returns", "symbols")
 
 
@@ -25,7 +28,7 @@ def completed_terms(terms: backtest_pb2.BacktestTerms, now: dt.datetime) -> back
     """Return terms with every default filled in.
 
     Raises:
-        InvalidArgument: The cash is not above 0, or the range has no length.
+        InvalidArgument: The cash is not above 0, or the engine has no such model of execution.
         Unimplemented: The terms ask for what this build does not do.
     """
     full = backtest_pb2.BacktestTerms()
@@ -42,9 +45,13 @@ def completed_terms(terms: backtest_pb2.BacktestTerms, now: dt.datetime) -> back
         ("terms.benchmark", terms.HasField("benchmark")),
         ("terms.policy_ids", bool(terms.policy_ids)),
         ("terms.gap_action", full.gap_action != backtest_pb2.GAP_ACTION_WARN),
+        ("terms.close_at_end", terms.close_at_end),
+        ("terms.max_memory_bytes", bool(terms.max_memory_bytes)),
+        ("terms.execution.market_rules.enforce", terms.execution.market_rules.enforce),
     ):
         if asked:
             raise Unimplemented(f"{field} must be left out in this build, was set.")
+    rules_of(full)
     return full
 
 
@@ -70,6 +77,7 @@ def task_of(row: BacktestRow) -> Task:
         periods_per_year=terms.periods_per_year if terms.HasField("periods_per_year") else None,
         risk_free_rate=terms.risk_free_rate,
         record_level=terms.record_level,
+        max_wall_s=terms.max_wall_time.ToNanoseconds() / 1e9 if terms.HasField("max_wall_time") else MOST_WALL_S,
     )
 
 

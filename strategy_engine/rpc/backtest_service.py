@@ -6,17 +6,22 @@ import hashlib
 import re
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from quasar.clock import Clock
-from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, Resource, Unimplemented
+from quasar.convert.plugin_report import report_to_proto
+from quasar.errors import CodeRejected, FailedPrecondition, FieldViolation, InvalidArgument, Resource, Unimplemented
+from quasar.plugins.manifest import Kind
+from quasar.plugins.report import Severity
+from quasar.plugins.validation import validate
 from quasar.rpc.caller import ADMIN, require_role
 from quasar.rpc.context import current_call
 from quasar.rpc.ops.actors import calling_actor
 from quasar.rpc.ops.operation_service import operation_message
-from quasar.rpc.wellknown import timestamp
+from quasar.rpc.wellknown import struct, timestamp
 from quasar_proto.strategy.v1 import backtest_pb2, backtest_service_pb2_grpc, order_pb2, statistics_pb2
 from quasar_proto.strategy.v1 import backtest_service_pb2 as pb
 from strategy_engine.backtests.comparison import Compared
@@ -32,6 +37,8 @@ from strategy_engine.store.backtest_table import BacktestRow, BacktestTable
 
 _CHUNK_ROWS: Final = 10_000
 _REPORT_TRADES: Final = 1_000
+_TOLD_FINDINGS: Final = 10
+"""Of a refused source, in the details of the status: those are small."""
 
 
 class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
@@ -46,6 +53,7 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
     async def StartBacktest(self, request: pb.StartBacktestRequest, context: Any) -> pb.StartBacktestResponse:
         """Begin a back-test as an operation."""
         asked = self._asked(request)
+        await self._require_readable(asked)
         found = await self._start.find(asked)
         if request.validate_only:
             shown = backtest_pb2.Backtest(
@@ -53,6 +61,7 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
                 code_version=found.code.version,
                 code_sha256=found.sha256,
                 universe=request.universe,
+                parameters=struct(found.parameters),
                 terms=message_of(asked.terms, backtest_pb2.BacktestTerms),
             )
             return pb.StartBacktestResponse(backtest=shown)
@@ -62,6 +71,20 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
             backtest_id=str(row.backtest_id),
             backtest=backtest_message(row),
         )
+
+    async def _require_readable(self, asked: Asked) -> None:
+        """Refuse inline source that is no strategy, before anything is recorded; what it does is seen as it runs."""
+        if not asked.source:
+            return
+        report = await validate(
+            Kind.STRATEGY, asked.file_name, asked.source, static_only=True, validator="strategy", clock=self._clock
+        )
+        if not report.passed:
+            worst = next(each for each in report.findings if each.severity is Severity.ERROR)
+            place = f" ({worst.place})" if worst.place else ""
+            text = f"The source must pass validation, was refused: {worst.message}{place}"
+            told = report_to_proto(replace(report, findings=report.findings[:_TOLD_FINDINGS]))
+            raise CodeRejected(text, details=[told])
 
     def _asked(self, request: pb.StartBacktestRequest) -> Asked:
         inline = request.code.WhichOneof("code") == "source"

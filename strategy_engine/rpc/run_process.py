@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, Final
 
 from quasar.convert.columns import BarChunk, TickChunk, encode_bars, encode_ticks
@@ -148,9 +147,13 @@ class RunSession:
 def _live_input(series: LoadedSeries, begin: Begin) -> StrategyInput:
     """Return a series as the process takes it, with the grid on which its orders are judged."""
     facts = begin.instruments[series.facts.name]
-    grid, rules = grid_of(facts), instrument_rules_of(facts)
-    step = Decimal(1).scaleb(-grid.size_decimals)
-    return replace(strategy_input(series), price_tick=rules.price_tick, quantity_step=step, multiplier=grid.multiplier)
+    rules = instrument_rules_of(facts)
+    return replace(
+        strategy_input(series),
+        price_tick=rules.price_tick,
+        quantity_step=rules.quantity_step,
+        multiplier=grid_of(facts).multiplier,
+    )
 
 
 def _start(begin: Begin) -> plugin.StartLiveRequest:

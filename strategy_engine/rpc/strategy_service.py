@@ -30,7 +30,6 @@ from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds, timestamp
 from quasar_proto.strategy.v1 import strategy_pb2, strategy_service_pb2_grpc
 from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
-from strategy_engine.backtests.starting import completed
 from strategy_engine.instances.instances import Instance
 from strategy_engine.instances.summaries import Summaries
 from strategy_engine.instances.supervisor import Supervisor
@@ -50,6 +49,7 @@ from strategy_engine.rpc.values import plain
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.pages import Asked
 from strategy_engine.strategies.directory import StrategyDirectory
+from strategy_engine.strategies.parameters import completed
 from strategy_engine.trading.closing import close_positions
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.round_trips import round_trips

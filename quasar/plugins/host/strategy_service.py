@@ -11,7 +11,7 @@ from quasar import errors
 from quasar.convert.columns import decode_bars
 from quasar.convert.manifest import value_to_plain
 from quasar.convert.plugin_batches import taken_apart
-from quasar.convert.plugin_terms import grid_of, multiplier_of, rules_of, size_decimals_of
+from quasar.convert.plugin_terms import grid_of, rules_of, sized_grid
 from quasar.engine.grid import Grid, detect_price_decimals
 from quasar.engine.series import Series
 from quasar.model.bars import BarColumns
@@ -28,6 +28,8 @@ _BARS: Final = 4
 _PROGRESS_S: Final = 0.25
 _CALLBACK_S: Final = 10.0
 _ENDING_S: Final = 3.0
+_PRICE_DECIMALS: Final = 8
+"""Of prices whose tick nobody told."""
 
 
 @dataclass(slots=True)
@@ -180,13 +182,13 @@ def _series(series: strategy_pb2.StrategySeries, dataset: _Dataset, terms: backt
     grid = grid_of(series, terms)
     if grid is None:
         found = detect_price_decimals(bars.close, bars.open, bars.high, bars.low)
-        grid = Grid(price_decimals=found, size_decimals=size_decimals_of(series), multiplier=multiplier_of(series))
+        grid = sized_grid(series, found, terms)
     name = series.series.symbol or series.series.series.symbol
     return Series(name, bars, series.series.series.interval, grid)
 
 
 def _live_grid(series: strategy_pb2.StrategySeries) -> Grid:
-    return grid_of(series) or Grid(price_decimals=8, size_decimals=size_decimals_of(series))
+    return grid_of(series) or sized_grid(series, _PRICE_DECIMALS)
 
 
 def _seconds(request: Any, name: str, usual: float) -> float:

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quasar import errors
+from quasar.engine.backtest import run_backtest
 from quasar.engine.grid import Grid, detect_price_decimals, exact
+from quasar.engine.rules import MarketRules
 from quasar.engine.series import Series
-from tests.unit.engine.markets import bars, series
+from quasar.strategy import Bar, Strategy
+from tests.unit.engine.markets import bars, flat, series
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(0, 6))
@@ -89,3 +92,41 @@ def test_bars_out_of_order_are_refused() -> None:
 def test_a_grid_out_of_range_is_refused(fields: dict[str, int], message: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=message):
         Grid(**fields)  # type: ignore[arg-type]  # mixed field types
+
+
+@pytest.mark.parametrize(
+    ("grid", "asked", "wanted"),
+    [
+        (Grid(2, 1, size_step=5), "0.74", 5),
+        (Grid(2, 1, size_step=5), 3, 30),
+        (Grid(2, 0, size_step=25), 60, 50),
+        (Grid(2, 0, size_step=25), "-60", -50),
+        (Grid(2, 0, size_step=25), 24, 0),
+    ],
+)
+def test_a_size_is_cut_to_the_step_where_that_is_no_power_of_ten(grid: Grid, asked: object, wanted: int) -> None:
+    assert grid.lots(asked) == wanted  # type: ignore[arg-type]  # a number or a text
+
+
+class Sizer(Strategy):
+    """Sizes an order in each of the ways that the SDK has, then goes flat."""
+
+    def on_bar(self, bar: Bar) -> None:
+        if bar.index == 0:
+            self.buy(notional=1099)
+        elif bar.index == 2:
+            self.buy(fraction="0.5")
+        elif bar.index == 4:
+            self.order_target(7)
+        elif bar.index == 6:
+            self.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "decimals", "wanted"),
+    [(25, 1, [10, 45, -50, -5]), (5, 1, [10.5, 44.5, -48, -7]), (2, 0, [10, 44, -48, -6])],
+)
+def test_orders_that_the_sdk_sizes_lie_on_the_step(step: int, decimals: int, wanted: list[float]) -> None:
+    grid = Grid(2, decimals, size_step=step)
+    result = run_backtest(Sizer(), [series(*flat(100.0, 9), grid=grid)], MarketRules(cash=Decimal(10_000)))
+    assert [float(each.quantity) * each.side.sign for each in result.exact_fills()] == wanted
