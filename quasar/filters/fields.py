@@ -36,6 +36,8 @@ class Field:
     convert: Callable[[str], str] = str
     """Brings what a caller writes into the form that is stored: lower case where case does not matter, an alias to
     its word."""
+    nullable: bool = False
+    """Numbers and times: null stands for what is not known, and `= ""` finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,11 @@ def value_of(comparison: Comparison, field: Field) -> Any:
     if found is None:
         raise problem(f"{comparison.field} must be {wanted} at column {comparison.value_at}, was {value!r}")
     return found
+
+
+def asks_for_unknown(comparison: Comparison, field: Field) -> bool:
+    """Tell whether a comparison is with what is not known: `= ""` or `!= ""` on a field that says so."""
+    return field.nullable and not field.convert(comparison.value) and comparison.operator in ("=", "!=")
 
 
 def _integer(value: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from quasar.filters.fields import COMPARE, Field, field_of, pattern_of, value_of, words_of
+from quasar.filters.fields import COMPARE, Field, asks_for_unknown, field_of, pattern_of, value_of, words_of
 from quasar.filters.syntax import All, AnyOf, Comparison, Expression, Not, parse
 
 Row: TypeAlias = Mapping[str, Any]
@@ -56,5 +56,7 @@ def _comparison(comparison: Comparison, field: Field) -> Predicate:
     if field.type == "enum":
         words = frozenset(words_of(comparison, field))
         return lambda row: row[name] in words
+    if asks_for_unknown(comparison, field):
+        return lambda row: (row[name] is None) is not negated
     value, compare = value_of(comparison, field), COMPARE[comparison.operator]
     return lambda row: negated if row[name] is None else compare(row[name], value)

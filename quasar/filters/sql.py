@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from quasar.filters.fields import Field, field_of, pattern_of, value_of, words_of
+from quasar.filters.fields import Field, asks_for_unknown, field_of, pattern_of, value_of, words_of
 from quasar.filters.syntax import All, AnyOf, Comparison, Expression, Not, parse
 
 _COMPARED: Final = {"!=": "IS DISTINCT FROM"}
@@ -71,6 +71,8 @@ class _Writer:
             return f"(({found}) IS NOT TRUE)" if comparison.operator == "!=" else found
         if field.type in ("enum", "list"):
             return self._words(comparison, field)
+        if asks_for_unknown(comparison, field):
+            return f"{field.sql} IS {'NOT ' if comparison.operator == '!=' else ''}NULL"
         compared = _COMPARED.get(comparison.operator, comparison.operator)
         return f"{field.sql} {compared} {self._parameter(value_of(comparison, field), _TYPE[field.type])}"
 

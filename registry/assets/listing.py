@@ -58,14 +58,14 @@ FIELDS: Final[Mapping[str, Field]] = {
     "identity_id": Field("d.identity_id", convert=str.upper),
     "identity_origin": Field("d.identity_origin", "enum", ORIGINS, word),
     "match_method": Field("d.match_method", "enum", METHODS, word),
-    "confidence": Field("d.match_confidence", "number"),
+    "confidence": Field("d.match_confidence", "number", nullable=True),
     "common_symbol": folded("d.common_symbol"),
     "mapped": truth("d.mapped"),
     "state": Field("d.state", "enum", STATES, word),
-    "expire_time": Field("d.expires_at", "time"),
+    "expire_time": Field("d.expires_at", "time", nullable=True),
     "first_seen_time": Field("d.first_seen_at", "time"),
     "last_seen_time": Field("d.seen_at", "time"),
-    "vanish_time": Field("d.vanished_at", "time"),
+    "vanish_time": Field("d.vanished_at", "time", nullable=True),
     "update_time": Field("d.updated_at", "time"),
 }
 

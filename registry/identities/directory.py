@@ -103,6 +103,8 @@ class Sought:
     symbol: str = ""
     exchange: str = ""
     asset_class: str = ""
+    group: str = ""
+    """Empty: that of the class, or any."""
     number: str = ""
     """A FIGI of any level, or an ISIN."""
     asset: tuple[CodeRef, str] | None = None
@@ -167,12 +169,18 @@ async def get_identity(database: Database, identity_id: str, now: dt.datetime) -
         rows = await connection.fetch(SQL["identity_assets"], identity_id)
         symbols = await connection.fetch(SQL["identity_common_symbols"], identity_id)
         return Known(
-            next((each for each in periods if each.holds_at(now)), periods[0]),
+            _present(periods, now),
             periods,
             [asset_table.asset(row) for row in rows],
             await connection.fetchval(SQL["identity_asset_count"], identity_id),
             [row["symbol"] for row in symbols],
         )
+
+
+def _present(periods: Sequence[Identity], now: dt.datetime) -> Identity:
+    """Return the period that holds now, or the last one; a withdrawn row only where there is no other."""
+    used = [each for each in periods if not each.withdrawn] or periods
+    return next((each for each in used if each.holds_at(now)), used[0])
 
 
 async def resolve(database: Database, sought: Sought, as_of: dt.datetime) -> Resolution:
@@ -189,11 +197,14 @@ async def resolve(database: Database, sought: Sought, as_of: dt.datetime) -> Res
         for number in numbers:
             rows = await connection.fetch(SQL["identity_by_number"], number, as_of)
             matches += [_certain(table.identity(row)) for row in rows]
+        if numbers and not matches and sought.asset is not None:
+            # Its identity did not exist then, or does no more: the symbol stood for something else.
+            return await _by_symbol(connection, await _symbol_of(connection, *sought.asset), as_of)
     return _resolution(matches, as_of)
 
 
 async def _by_symbol(connection: Any, sought: Sought, as_of: dt.datetime) -> Resolution:
-    group = group_of(sought.asset_class)
+    group = sought.group or group_of(sought.asset_class)
     key = sought.symbol.strip().upper()
     found: dict[int, Identity] = {}
     for each in dict.fromkeys((key, root_symbol(sought.symbol, "currency", "", "").upper())):
@@ -206,6 +217,11 @@ async def _by_symbol(connection: Any, sought: Sought, as_of: dt.datetime) -> Res
         targets = [(_target(each), each.match_key != key and key in each.aliases) for each in members]
         matches += [Match(found[each.target.identity_row], each) for each in exact_candidates(subject, targets)]
     return _resolution(matches, as_of)
+
+
+async def _symbol_of(connection: Any, ref: CodeRef, symbol: str) -> Sought:
+    asset = await get_asset(connection, ref, symbol)
+    return Sought(symbol=asset.match_key, exchange=asset.exchange, group=asset.identity_group)
 
 
 async def _numbers(connection: Any, sought: Sought) -> list[str]:

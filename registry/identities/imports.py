@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from quasar.errors import FailedPrecondition, InvalidArgument
+from quasar.errors import DatabaseUnavailable, FailedPrecondition, InvalidArgument, QuasarError
 from quasar.ops.actors import Actor
 from quasar.ops.operation_context import OperationContext
 from quasar.ops.operations import Operation
@@ -117,7 +117,7 @@ class Imports:
             file_name = file_name or (await self._uploads.require_whole(request.upload_id)).file_name
         kind = format_of(file_name, request.format)
         upload_id = request.upload_id or await self._uploads.keep(
-            request.name, file_name, request.content or b"", actor
+            request.name, file_name, request.content or b"", request.request_id, actor
         )
         document: dict[str, Any] = {
             "name": request.name,
@@ -129,6 +129,7 @@ class Imports:
             "columns": dict(request.columns),
             "match_assets": request.match_assets,
             "validate_only": request.validate_only,
+            "in_message": request.upload_id is None,
         }
         work = Work(
             kind=KIND,
@@ -139,7 +140,12 @@ class Imports:
             request_id=request.request_id,
             conflicts=((KIND, request.name),),
         )
-        return await self._ground.running.begin(work)
+        try:
+            return await self._ground.running.begin(work)
+        except QuasarError:
+            if request.upload_id is None and not request.request_id:
+                await self._uploads.discard(upload_id)
+            raise
 
     async def run(self, context: OperationContext) -> Imported:
         """Do an import that was begun.
@@ -150,6 +156,21 @@ class Imports:
         """
         request = context.request
         upload_id = uuid.UUID(request["upload_id"])
+        in_message = request.get("in_message", True)
+        try:
+            found = await self._import(context, upload_id)
+        except DatabaseUnavailable:
+            raise  # the import goes on when the database is back
+        except QuasarError:
+            if in_message:
+                await self._uploads.discard(upload_id)
+            raise
+        if in_message or not request["validate_only"]:
+            await self._uploads.discard(upload_id)
+        return found
+
+    async def _import(self, context: OperationContext, upload_id: uuid.UUID) -> Imported:
+        request = context.request
         context.progress("reading", unit="rows")
         finished = await self._uploads.read(upload_id)
         same = await self._same(request, finished.content)
@@ -166,8 +187,6 @@ class Imports:
         if request["match_assets"] and not request["validate_only"]:
             context.progress("matching")
             found = replace(found, match=await self._match_all(context))
-        async with self._ground.database.transaction() as connection:
-            await connection.execute(SQL["upload_delete"], upload_id)
         return found
 
     async def _same(self, request: Mapping[str, Any], content: bytes) -> Manifest | None:

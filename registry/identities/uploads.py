@@ -81,10 +81,12 @@ class Uploads:
             SQL["upload_insert"], upload_id, file_name, size_bytes, digest, now, actor_document(actor)
         )
 
-    async def keep(self, name: str, file_name: str, content: bytes, actor: Actor | None) -> uuid.UUID:
-        """Keep a whole file that came in one message; the same bytes for the same name have the same place."""
-        upload_id = uuid.uuid5(_WHOLE_FILES, f"{name} {hashlib.sha256(content).hexdigest()}")
+    async def keep(self, name: str, file_name: str, content: bytes, request_id: str, actor: Actor | None) -> uuid.UUID:
+        """Keep a whole file that came in one message; the same bytes of the same request have the same place."""
+        place = f"{name} {hashlib.sha256(content).hexdigest()} {request_id}"
+        upload_id = uuid.uuid5(_WHOLE_FILES, place) if request_id else uuid.uuid4()
         async with self._ground.database.transaction() as connection:
+            await connection.execute(SQL["upload_prune"], self._ground.clock.now() - LIFE)
             await self._insert(connection, upload_id, file_name, len(content), "", actor)
             await connection.execute(SQL["upload_put_part"], upload_id, 0, content)
         return upload_id
@@ -141,6 +143,11 @@ class Uploads:
         """
         async with self._ground.database.transaction() as connection:
             await self._get(connection, upload_id)
+            await connection.execute(SQL["upload_delete"], upload_id)
+
+    async def discard(self, upload_id: uuid.UUID) -> None:
+        """Free the parts of an upload that nobody needs any more, if it is there."""
+        async with self._ground.database.transaction() as connection:
             await connection.execute(SQL["upload_delete"], upload_id)
 
     async def require_whole(self, upload_id: uuid.UUID) -> Upload:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from quasar.errors import InvalidFilter
@@ -64,3 +66,15 @@ def test_a_field_may_bring_values_into_the_form_that_is_stored() -> None:
 
     assert condition("symbol = BTC", fields).parameters == ("btc",)
     assert predicate("symbol = BTC", fields)({"symbol": "btc"})
+
+
+def test_what_is_not_known_is_found_by_an_empty_value_where_the_field_says_so() -> None:
+    fields = {"expiry": Field("t.expiry", "time", nullable=True)}
+
+    assert condition('expiry = ""', fields).sql == "t.expiry IS NULL"
+    assert condition('expiry != ""', fields).sql == "t.expiry IS NOT NULL"
+    known, unknown = ({"expiry": value} for value in (dt.datetime(2026, 1, 31, tzinfo=dt.UTC), None))
+    for text, row, passes in (('= ""', known, False), ('= ""', unknown, True), ('!= ""', known, True)):
+        assert predicate(f"expiry {text}", fields)(row) is passes
+    with pytest.raises(InvalidFilter):
+        condition('expiry < ""', fields)

@@ -144,3 +144,13 @@ async def test_quote_currencies_of_a_source(world: World) -> None:
     assert [(each.currency, each.asset_count) for each in answer.currencies] == [("EUR", 1), ("USD", 2)]
     failure = await failure_of(world.assets.ListQuoteCurrencies(pb.ListQuoteCurrenciesRequest(source=provider("no"))))
     assert failure.code == grpc.StatusCode.NOT_FOUND
+
+
+async def test_times_and_numbers_that_are_not_known_are_found(world: World) -> None:
+    await world.add_code("alpha")
+    world.vendors["alpha"].symbols = [ProviderSymbol(symbol="A", asset_class=EQUITY)]
+    await world.sync("alpha", skip_matching=True, skip_mapping=True)
+    for field in ("expire_time", "vanish_time", "confidence"):
+        assert [each.key.symbol for each in await listed(world, filter=f'{field} = ""')] == ["A"], field
+        assert await listed(world, filter=f'{field} != ""') == [], field
+        assert await listed(world, filter=f'NOT {field} = ""') == [], field

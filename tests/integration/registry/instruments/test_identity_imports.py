@@ -145,3 +145,27 @@ async def test_manifests_are_listed_newest_first_within_their_name(world: World)
 
 def test_the_recorded_manifest_is_compressed() -> None:
     assert gzip.decompress(equities_file()).startswith(b"symbol,name")
+
+
+async def test_a_check_leaves_its_upload_to_be_imported(world: World) -> None:
+    content = (HEADER + AAPL).encode()
+    start = pb.StartManifestUploadRequest(file_name="list.csv", size_bytes=len(content))
+    upload_id = (await world.assets.StartManifestUpload(start)).upload.upload_id
+    await world.assets.UploadManifestPart(pb.UploadManifestPartRequest(upload_id=upload_id, offset=0, content=content))
+
+    added = []
+    for only in (True, False):
+        request = pb.ImportIdentitiesRequest(name="list", upload_id=upload_id, validate_only=only)
+        answer = await world.assets.ImportIdentities(request)
+        added.append((await world.result(answer, asset_pb2.ImportIdentitiesResult)).manifest.added)
+
+    assert added == [1, 1]
+
+
+async def test_files_of_one_message_that_cannot_be_imported_leave_no_open_upload(world: World) -> None:
+    for number in range(3):
+        content = HEADER.encode() + f",A{number},,,,,,,\n".encode()
+        request = pb.ImportIdentitiesRequest(name="list", content=content, file_name="a.csv")
+        operation = await world.done(await world.assets.ImportIdentities(request))
+        assert "must have at least one good row" in operation.error.message
+    assert await world.owner.fetchval("select count(*) from registry.manifest_uploads") == 0
