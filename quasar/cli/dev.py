@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the console must start at once; what runs code is loaded by
 
 KINDS = ("provider", "strategy", "broker")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
+_AT_LEAST_ONE = click.IntRange(min=1)
 _COLOURS = {"ERROR": "red", "WARNING": "yellow", "INFO": "blue"}
 
 
@@ -103,7 +104,7 @@ def check(
     static_only: bool,
 ) -> None:
     """Validate FILE as the platform does on upload: read it, run it in the jail. Exits with 1 when it is refused."""
-    from quasar.cli.dev_session import chosen_kind, log_beside, typed
+    from quasar.cli.dev_session import chosen_kind, log_beside, need_declared, typed
     from quasar.plugins.validation import validate
 
     source = file.read_bytes()
@@ -118,6 +119,8 @@ def check(
                 preferences=typed(preferences),
             )
         )
+    if report.manifest is not None:
+        need_declared(report.manifest, dict(secrets), dict(preferences))
     click.echo(tables.as_json(report) if as_json else report_text(report))
     if not report.passed:
         sys.exit(1)
@@ -151,7 +154,9 @@ def report_text(report: Report) -> str:
 @click.option("--interval", help="1min, 5min, 1h, 1d …; the coarsest of the class up to a day when absent.")
 @click.option("--start", type=click.DateTime(), help="UTC; a hundred bars before the end when absent.")
 @click.option("--end", type=click.DateTime(), help="UTC; now when absent.")
-@click.option("--limit", default=20, show_default=True, help="Bars shown of each symbol, the last ones.")
+@click.option(
+    "--limit", type=_AT_LEAST_ONE, default=20, show_default=True, help="Bars shown of each symbol, the last ones."
+)
 def bars(symbols: tuple[str, ...], limit: int, **options: Any) -> None:
     """Fetch bars of SYMBOLS from the provider in FILE, and show them."""
     from quasar.cli import dev_session
@@ -163,19 +168,22 @@ def bars(symbols: tuple[str, ...], limit: int, **options: Any) -> None:
 @dev.command()
 @settings
 @click.argument("symbols", nargs=-1, required=True)
-@click.option("--limit", default=20, show_default=True, help="Rows after which it ends.")
+@click.option("--limit", type=_AT_LEAST_ONE, default=20, show_default=True, help="Rows after which it ends.")
 @click.option("--seconds", default=30.0, show_default=True, help="Time after which it ends.")
 def ticks(symbols: tuple[str, ...], limit: int, seconds: float, **options: Any) -> None:
-    """Follow live ticks of SYMBOLS from the provider in FILE."""
+    """Follow live ticks of SYMBOLS from the provider in FILE; each is shown as it comes."""
     from quasar.cli import dev_session
 
-    _show(lambda session: dev_session.ticks(session, symbols, limit, seconds), options)
+    live: dict[str, Any] = {"say": _note}
+    if not options["as_json"]:
+        live["show"] = tables.GrowingTable(dev_session.TICK_HEADS, click.echo).add
+    _show(lambda session: dev_session.ticks(session, symbols, limit, seconds, **live), options, shown="show" in live)
 
 
 @dev.command(name="symbols")
 @settings
 @click.option("--exchange", default="", help="Only those of this exchange.")
-@click.option("--limit", default=50, show_default=True, help="Symbols shown.")
+@click.option("--limit", type=_AT_LEAST_ONE, default=50, show_default=True, help="Symbols shown.")
 def list_symbols(exchange: str, limit: int, **options: Any) -> None:
     """List the symbols that the provider in FILE knows."""
     from quasar.cli import dev_session
@@ -195,7 +203,12 @@ def constituents(index: str, date: dt.datetime | None, **options: Any) -> None:
     _show(lambda session: dev_session.constituents(session, index, day), options)
 
 
-def _show(ask: Callable[[Any], Any], options: dict[str, Any]) -> None:
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _show(ask: Callable[[Any], Any], options: dict[str, Any], *, shown: bool = False) -> None:
+    """Ask the provider and show what came, unless that was shown as it came."""
     from quasar.cli import dev_session
 
     tried: Tried = asyncio.run(
@@ -209,10 +222,10 @@ def _show(ask: Callable[[Any], Any], options: dict[str, Any]) -> None:
     )
     if options["as_json"]:
         click.echo(tables.as_json([dict(zip(tried.heads, row, strict=True)) for row in tried.rows]))
-    else:
+    elif not shown:
         click.echo(tables.table(tried.heads, tried.rows))
     for line in tried.notes:
-        click.echo(line, err=True)
+        _note(line)
     if tried.failed:
         sys.exit(1)
 

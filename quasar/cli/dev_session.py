@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import logging
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,14 +20,15 @@ import structlog
 
 from quasar import errors
 from quasar.clock import SystemClock
-from quasar.model.instants import from_ns, to_ns
+from quasar.model.bar_checks import check_bars
+from quasar.model.instants import TimeRange, from_ns, to_ns
 from quasar.model.intervals import Interval
 from quasar.model.ticks import Tick
 from quasar.plugins.archive import read_sources
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.errands import Errands
 from quasar.plugins.foreign import foreign_of
-from quasar.plugins.manifest import Kind
+from quasar.plugins.manifest import Kind, Manifest
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.process import ProcessSettings
 from quasar.plugins.provider import BarRequest, LiveSymbol, ProviderHandle
@@ -56,13 +59,27 @@ class Span:
     start: dt.datetime | None
     end: dt.datetime | None
 
-    def resolved(self, offered: Sequence[str], now_ns: int) -> tuple[str, int, int]:
-        """Return interval, start and end in nanoseconds."""
+    def resolved(self, offered: Sequence[str], now_ns: int) -> tuple[Interval, TimeRange]:
+        """Return the interval and the range.
+
+        Raises:
+            InvalidArgument: The class does not declare the interval, or the range holds nothing.
+        """
         interval = Interval.parse(self.interval or _usual(offered))
+        if offered and interval.code not in offered:
+            raise errors.InvalidArgument(
+                f"the interval must be one that the class declares ({', '.join(offered)}), was {interval.code}"
+            )
         end = to_ns(self.end) if self.end else now_ns
         step = interval.length_ns or 31 * 86_400_000_000_000
         start = to_ns(self.start) if self.start else interval.floor_ns(end - _BARS * step)
-        return interval.code, start, end
+        if start >= end:
+            raise errors.InvalidArgument(f"the start must be before the end, was {_span_text(start, end)}")
+        return interval, TimeRange(start, end)
+
+
+def _span_text(start_ns: int, end_ns: int) -> str:
+    return f"{from_ns(start_ns):%Y-%m-%d %H:%M} to {from_ns(end_ns):%Y-%m-%d %H:%M} UTC"
 
 
 def _usual(offered: Sequence[str]) -> str:
@@ -133,7 +150,10 @@ def log_beside() -> Iterator[None]:
     """Write the log to standard error, in the block: standard output is for what was asked for, which programs read."""
     former = structlog.get_config()
     structlog.reset_defaults()  # whatever this process logged to before, and from which level on
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),  # not what the platform notes for itself
+    )
     try:
         yield
     finally:
@@ -162,36 +182,85 @@ async def try_out(
                 secrets=secrets,
                 preferences={**preferences, **way.preferences},
             )
-            return await ask(Session(await pool.provider(code), way.now_ns, way.over))
+            provider = await pool.provider(code)
+            need_declared(provider.manifest, secrets, preferences)
+            return await ask(Session(provider, way.now_ns, way.over))
+
+
+def need_declared(manifest: Manifest, secrets: Iterable[str], preferences: Iterable[str]) -> None:
+    """Pass settings that the class declares: another one would change nothing, and nobody would notice.
+
+    Raises:
+        InvalidArgument: One of them has a name that the class does not know.
+    """
+    known = {
+        "preferences": ("--set", dict.fromkeys(field.path.partition(".")[0] for field in manifest.preferences)),
+        "secrets": ("--secret", dict.fromkeys(secret.name for secret in manifest.secrets)),
+    }
+    for what, given in (("preferences", preferences), ("secrets", secrets)):
+        option, declared = known[what]
+        if unknown := [name for name in given if name not in declared]:
+            names = ", ".join(declared) or "none"
+            raise errors.InvalidArgument(
+                f"{option}: {what} of {manifest.name} are {names}; it has no {', '.join(unknown)}"
+            )
 
 
 async def bars(session: Session, symbols: Sequence[str], span: Span, limit: int) -> Tried:
-    """Fetch bars."""
+    """Fetch bars, and look at them as the platform does before it stores them."""
     provider = session.provider
-    interval, start, end = span.resolved(provider.manifest.intervals, session.now_ns)
+    interval, wanted = span.resolved(provider.manifest.intervals, session.now_ns)
     tried = Tried(("symbol", "open_time", "open", "high", "low", "close", "volume"))
-    requests = [BarRequest(symbol, interval, start, end) for symbol in symbols]
+    requests = [BarRequest(symbol, interval.code, wanted.start_ns, wanted.end_ns) for symbol in symbols]
     rows: dict[int, list[tuple[object, ...]]] = {index: [] for index in range(len(symbols))}
+    flaws: dict[int, Counter[str]] = {index: Counter() for index in rows}
     async for batch in provider.fetch_bars(requests):
         symbol = symbols[batch.request]
         for bar in batch.columns.bars() if batch.columns is not None else ():
             when = f"{bar.open_time:%Y-%m-%d %H:%M:%S}"
             volume = "" if bar.volume is None else bar.volume
             rows[batch.request].append((symbol, when, bar.open, bar.high, bar.low, bar.close, volume))
+        if batch.columns is not None:
+            check = check_bars(batch.columns, wanted, interval=interval)
+            flaws[batch.request].update(reason for _, reason in check.rejected())
         tried.notes += [f"{symbol}: rejected: {row.detail}" for row in batch.rejected]
         if batch.error is not None:
             tried.failed = True
             tried.notes.append(f"{symbol}: {type(batch.error).__name__}: {batch.error.message}")
     for index, found in rows.items():
         tried.rows += found[-limit:]
-        span_text = f"{from_ns(start):%Y-%m-%d %H:%M} to {from_ns(end):%Y-%m-%d %H:%M} UTC"
-        tried.notes.append(f"{symbols[index]}: {len(found)} bars of {interval} in {span_text}")
+        asked = _span_text(wanted.start_ns, wanted.end_ns)
+        tried.notes.append(f"{symbols[index]}: {len(found)} bars of {interval.code}; asked for was {asked}")
+        for reason, count in flaws[index].items():
+            tried.notes.append(f"{symbols[index]}: {count} of {len(found)} would not be stored: {reason}")
     return tried
 
 
-async def ticks(session: Session, symbols: Sequence[str], limit: int, seconds: float) -> Tried:
-    """Follow live ticks."""
-    tried = Tried(("symbol", "event_time", "kind", "price", "size", "side", "bid", "ask"))
+TICK_HEADS = ("symbol", "event_time", "kind", "price", "size", "side", "bid", "ask")
+
+
+async def ticks(
+    session: Session,
+    symbols: Sequence[str],
+    limit: int,
+    seconds: float,
+    *,
+    show: Callable[[tuple[object, ...]], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Tried:
+    """Follow live ticks.
+
+    Args:
+        session: The provider.
+        symbols: What to follow.
+        limit: Rows after which it ends.
+        seconds: Time after which it ends.
+        show: Shows each row as it comes; absent: they are returned.
+        say: Tells each note as it comes; absent: they are returned.
+    """
+    tried = Tried(TICK_HEADS)
+    add, note = show or tried.rows.append, say or tried.notes.append
+    left = limit
     wanted = [LiveSymbol(symbol, quotes=True, book_top=True) for symbol in symbols]
     with contextlib.suppress(TimeoutError):
         async with (
@@ -200,12 +269,15 @@ async def ticks(session: Session, symbols: Sequence[str], limit: int, seconds: f
             aclosing(session.provider.stream_live(wanted)) as batches,
         ):
             async for batch in batches:
-                for symbol, columns in batch.ticks.items():
-                    tried.rows += [_tick(symbol, tick) for tick in columns.ticks()]
-                tried.notes += [text for notice in batch.notices if (text := _notice(notice))]
-                if len(tried.rows) >= limit:
+                for text in filter(None, map(_notice, batch.notices)):
+                    note(text)
+                found = [_tick(symbol, tick) for symbol, columns in batch.ticks.items() for tick in columns.ticks()]
+                for row in found[:left]:
+                    add(row)
+                left -= len(found)
+                if left <= 0:
                     break
-    del tried.rows[limit:]
+    note(f"{limit - max(left, 0)} ticks" + (f" in {seconds:g} s" if left > 0 and session.over is None else ""))
     return tried
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from decimal import Decimal
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from quasar import errors
 from quasar.cli.dev import dev
 from quasar.engine.backtest import run_backtest
 from quasar.engine.commission import PercentCommission
@@ -39,8 +41,87 @@ def test_a_new_provider_passes_its_check_and_shows_its_bars() -> None:
     assert "provider demo: passed" in checked.output
     shown = quasar_dev("bars", "demo.py", "DEMO", "--start", "2026-01-01", "--end", "2026-02-01", "--json")
     rows = json.loads(shown.stdout)
-    assert [row["close"] for row in rows] == [101.0, 102.0, 100.5, 102.75, 103.5]
+    assert [row["open_time"][:10] for row in rows] == [f"2026-01-{day:02}" for day in range(12, 32)]
+    assert all(row["low"] <= row["close"] <= row["high"] for row in rows)
+    assert "DEMO: 31 bars of 1d; asked for was 2026-01-01 00:00 to 2026-02-01 00:00 UTC" in shown.stderr
+    assert "not be stored" not in shown.stderr
     assert "DEMO" in quasar_dev("symbols", "demo.py").output
+    other = quasar_dev("bars", "demo.py", "NOPE")
+    assert (other.exit_code, "NOPE: UnknownSymbol: demo has DEMO only" in other.stderr) == (1, True)
+
+
+FLAWED = """
+from quasar.provider import Bar, Provider
+
+DAY = 86_400_000_000_000
+
+
+class Flawed(Provider):
+    name = "flawed"
+    intervals = ("1d",)
+    secrets = ("token",)
+
+    async def bars(self, request):
+        yield Bar(request.start_ns - DAY, 1.0, 1.0, 1.0, 1.0)
+        yield Bar(request.start_ns, 1.0, 0.5, 3.0, 2.0)
+        yield Bar(request.start_ns + DAY, 1.0, 1.0, 1.0, float("nan"))
+        yield Bar(request.start_ns + 2 * DAY, 1.0, 1.0, 1.0, 1.0)
+"""
+
+
+@pytest.mark.usefixtures("run")
+def test_bars_that_the_platform_would_not_store_are_named_before_anything_is_uploaded() -> None:
+    Path("flawed.py").write_text(FLAWED)
+    shown = quasar_dev("bars", "flawed.py", "A", "--start", "2026-01-01", "--end", "2026-02-01")
+    assert "A: 1 of 4 would not be stored: open time must lie in the range that was asked for" in shown.stderr
+    assert "A: 1 of 4 would not be stored: high must not be below low" in shown.stderr
+    assert "A: 1 of 4 would not be stored: prices and volume must be finite numbers" in shown.stderr
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--interval", "7min"), r"the interval must be one that the class declares \(1d\), was 7min"),
+        (("--start", "2026-02-01", "--end", "2026-01-01"), "the start must be before the end, was 2026-02-01"),
+        (("--set", "scael=2"), "--set: preferences of flawed are none; it has no scael"),
+        (("--secret", "tokn=x"), "--secret: secrets of flawed are token; it has no tokn"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_told_and_not_passed_over(words: tuple[str, ...], problem: str) -> None:
+    Path("flawed.py").write_text(FLAWED)
+    with pytest.raises(errors.InvalidArgument, match=problem):
+        quasar_dev("bars", "flawed.py", "A", *words)
+
+
+QUIET_FEED = """
+import asyncio
+
+from quasar.provider import Provider, Tick
+
+
+class Feed(Provider):
+    name = "feed"
+
+    async def live(self, feed):
+        for number in range(3):
+            yield "A", Tick(1_700_000_000_000_000_000 + number, price=10.0 + number, size=1.0)
+        await asyncio.sleep(600)
+"""
+
+
+@pytest.mark.usefixtures("run")
+def test_live_ticks_are_shown_as_they_come_and_not_when_the_command_ends() -> None:
+    Path("feed.py").write_text(QUIET_FEED)
+    words = (sys.executable, "-m", "quasar.cli", "dev", "ticks", "feed.py", "A", "--seconds", "120")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline().split() for _ in range(4)]  # ends with the test when nothing comes
+        still_going = running.poll() is None
+        running.send_signal(signal.SIGINT)
+    assert still_going
+    assert lines[0][:4] == ["symbol", "event_time", "kind", "price"]
+    assert [line[3] for line in lines[1:]] == ["10.0", "11.0", "12.0"]
 
 
 @pytest.mark.usefixtures("run")

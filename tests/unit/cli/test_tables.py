@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from quasar.cli import tables
+from quasar.plugins.manifest import Kind
+from quasar.plugins.report import Severity
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,19 @@ def test_values_become_json() -> None:
     thing = Thing("a", dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
     assert json.loads(tables.as_json([thing])) == [{"name": "a", "at": "2026-01-05 00:00:00+00:00"}]
     assert json.loads(tables.as_json(thing))["name"] == "a"
+
+
+def test_members_of_enumerations_are_words_in_json() -> None:
+    found = tables.as_json({"kind": Kind.PROVIDER, "severity": [Severity.ERROR]})
+    assert json.loads(found) == {"kind": "provider", "severity": ["ERROR"]}
+
+
+def test_rows_that_come_one_by_one_stand_under_their_heads() -> None:
+    lines: list[str] = []
+    table = tables.GrowingTable(("symbol", "price"), lines.append)
+    table.add(("BTC/USD", 1.5))
+    table.add(("A", 20))
+    assert lines == ["symbol   price", "BTC/USD  1.5", "A        20"]
 
 
 @pytest.mark.parametrize(
