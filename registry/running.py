@@ -84,6 +84,14 @@ class Running:
             )
         return operation
 
+    async def made_before(self, kind: str, request_id: str) -> bool:
+        """Tell whether a request with this id began an operation: then what it needed then need not hold any more."""
+        if not request_id:
+            return False
+        return (
+            await self._database.fetchval(SQL["running_repeat"], self._operations.service, kind, request_id) is not None
+        )
+
     async def _under_way(self, connection: Any, work: Work) -> Any:
         await connection.execute(SQL["running_lock"])
         kinds = [kind for kind, _ in work.conflicts]

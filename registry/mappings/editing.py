@@ -12,8 +12,9 @@ from quasar.errors import AlreadyExists, FieldViolation, InvalidArgument, NotFou
 from quasar.ops.actors import Actor
 from registry.assets.catalog import unknown_asset
 from registry.code.refs import CodeKind, CodeRef
-from registry.ground import Ground, Happening, Undone, require_etag
+from registry.ground import Ground, Undone, require_etag
 from registry.mappings.failures import Failure, raise_all
+from registry.mappings.happenings import batch_changed, created, deleted, updated
 from registry.requests import RequestMark
 from registry.store import mappings as table
 from registry.store.mappings import Entry, Mapping, Written
@@ -90,7 +91,7 @@ class Mappings:
                 if answer is not None:
                     return await self._again(connection, answer)
                 written = await self.check_new(connection, new, batch)
-                found = await self.write_new(connection, written, actor)
+                found = await self.write_new(connection, written, actor, batch=bool(batch))
                 if validate_only:
                     raise Undone
                 await self._ground.requests.remember(connection, mark, {"assets": [each.asset_id for each in found]})
@@ -101,12 +102,15 @@ class Mappings:
         found = await table.of_assets(connection, answer["assets"])
         return [found[asset_id] for asset_id in answer["assets"] if asset_id in found]
 
-    async def write_new(self, connection: Any, written: Sequence[Written], actor: Actor | None) -> list[Mapping]:
-        """Store checked mappings with an event for each, in the caller's transaction."""
+    async def write_new(
+        self, connection: Any, written: Sequence[Written], actor: Actor | None, *, batch: bool = False
+    ) -> list[Mapping]:
+        """Store checked mappings in the caller's transaction; each has its event, and a batch one with its counts."""
         await table.insert(connection, written, actor, self._ground.clock.now())
         found = await table.of_assets(connection, [each.asset_id for each in written])
         made = [found[each.asset_id] for each in written]
-        await self._ground.record_all(connection, [_created(each) for each in made], actor)
+        happenings = [created(each) for each in made]
+        await self._ground.record_all(connection, batch_changed("created", happenings) if batch else happenings, actor)
         await self._ground.tell(connection, "mappings")
         return made
 
@@ -171,8 +175,9 @@ class Mappings:
                 await table.sweep(connection, {each.common_symbol_id for each in former.values()})
                 after = await table.of_assets(connection, list(former))
                 found = [after[each.asset_id] for each in written]
-                happenings = [_updated(former[each.asset_id], each) for each in found]
-                await self._ground.record_all(connection, happenings, actor)
+                happenings = [updated(former[each.asset_id], each) for each in found]
+                told = batch_changed("updated", happenings) if batch else happenings
+                await self._ground.record_all(connection, told, actor)
                 await self._ground.tell(connection, "mappings")
                 if validate_only:
                     raise Undone
@@ -239,7 +244,9 @@ class Mappings:
                 former = await table.of_assets(connection, asset_ids)
                 await table.delete(connection, asset_ids)
                 gone = await table.sweep(connection, {each.common_symbol_id for each in former.values()})
-                await self._ground.record_all(connection, [_deleted(former[key]) for key in asset_ids], actor)
+                happenings = [deleted(former[key]) for key in asset_ids]
+                told = batch_changed("deleted", happenings, common_symbols_removed=len(gone)) if batch else happenings
+                await self._ground.record_all(connection, told, actor)
                 await self._ground.tell(connection, "mappings")
                 if validate_only:
                     raise Undone
@@ -366,33 +373,3 @@ def _require_etags(doomed: Sequence[tuple[AssetName, str]], entries: Sequence[En
         except QuasarError as error:
             failures.append(Failure(place, "etag", error))
     raise_all(failures, batch)
-
-
-def _created(mapping: Mapping) -> Happening:
-    return Happening(
-        kind="MappingCreated",
-        message=f"{mapping.label} was mapped to {mapping.common_symbol}.",
-        subject_type="mapping",
-        subject_name=mapping.label,
-        data={"after": mapping.facts, "reason": mapping.reason},
-    )
-
-
-def _updated(before: Mapping, after: Mapping) -> Happening:
-    return Happening(
-        kind="MappingUpdated",
-        message=f"The mapping of {after.label} was changed.",
-        subject_type="mapping",
-        subject_name=after.label,
-        data={"before": before.facts, "after": after.facts},
-    )
-
-
-def _deleted(mapping: Mapping) -> Happening:
-    return Happening(
-        kind="MappingDeleted",
-        message=f"{mapping.label} is not mapped to {mapping.common_symbol} any more.",
-        subject_type="mapping",
-        subject_name=mapping.label,
-        data={"before": mapping.facts},
-    )

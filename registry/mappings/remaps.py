@@ -124,7 +124,7 @@ class Remaps:
             EtagMismatch: Mappings or assets of the scope changed since the plan was made.
             FailedPrecondition: Mappings are being generated or re-mapped.
         """
-        if etag:
+        if etag and not await self._ground.running.made_before(KIND, request_id):
             _require_same(await self.preview(scope), etag)
         scope.require_explicit()
         async with self._ground.database.acquire() as connection:

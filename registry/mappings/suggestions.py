@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from quasar import paging
-from quasar.errors import FailedPrecondition, FieldViolation, InvalidCursor, Resource
+from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, InvalidCursor, Resource
 from quasar.ops.actors import Actor
 from registry.assets.sources import find_source
 from registry.code.refs import CodeRef
@@ -192,7 +192,7 @@ class Suggestions:
                     return [had[key] for key in answer["assets"] if key in had]
                 new, places = await self._new(connection, chosen)
                 written = await self._mappings.check_new(connection, new, "suggestions", places)
-                found = await self._mappings.write_new(connection, written, actor)
+                found = await self._mappings.write_new(connection, written, actor, batch=True)
                 if validate_only:
                     raise Undone
                 await self._ground.requests.remember(connection, mark, {"assets": [each.asset_id for each in found]})
@@ -210,7 +210,11 @@ class Suggestions:
         for place, each in enumerate(chosen):
             source, target = entries[2 * place], entries[2 * place + 1]
             standing = target.common_symbol or given.get(each.target, "")
-            symbol = _chosen_symbol(each, source, standing, target)
+            try:
+                symbol = _chosen_symbol(each, source, standing, target)
+            except InvalidArgument as error:
+                failures.append(Failure(place, "common_symbol", error))
+                continue
             if standing and lowered(symbol.strip()) != lowered(standing):
                 failures.append(Failure(place, "target", _elsewhere(each, standing)))
                 continue

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from quasar.errors import FieldViolation, InvalidArgument, QuasarError
 from quasar.filters import condition
 from quasar.ops.actors import Actor
+from registry.ground import Undone
 from registry.store import subscription_table as table
 from registry.store.subscription_listing import FIELDS
-from registry.subscriptions.creation import already_exists, planned, raise_problems
+from registry.subscriptions.creation import already_exists, keep_quota, planned, raise_problems
 from registry.subscriptions.ground import Ground, counted, hold, not_found, read, record
-from registry.subscriptions.plans import Wish
+from registry.subscriptions.plans import Plan, Wish
 from registry.subscriptions.subscriptions import State, Subscription
 from registry.violations import refused
 
@@ -91,29 +93,45 @@ async def update(
         EtagMismatch: It changed since it was read.
         AlreadyExists: Another one selects the same.
         InvalidArgument: The mask or a value cannot be taken.
+        QuotaExceeded: The new selection would make more series than may be.
     """
     check_mask(mask, CHANGEABLE)
-    async with ground.database.transaction() as connection:
-        before = await hold(connection, subscription_id, etag)
-        wish = _merged(before.wish, values, mask)
-        (one,) = await planned(ground, connection, [wish], "subscription.")
-        others = await table.by_keys(connection, [one.key])
-        if one.key in others and others[one.key] != subscription_id:
-            raise already_exists(one, others[one.key])
-        if validate_only:
-            return replace(before, wish=one.wish)
-        if one.wish == before.wish:
-            return before
-        now = ground.clock.now()
-        await table.update(connection, subscription_id, one, now)
-        await ground.upkeep.resolve(connection, [subscription_id], now)
-        after = await read(connection, subscription_id)
-        data = {"before": before.document(), "after": after.document()}
-        message = f"The subscription of {after.selection.label} of {after.wish.provider} was changed."
-        await record(
-            ground, connection, "SubscriptionUpdated", message, subject=str(subscription_id), data=data, actor=actor
-        )
+    after: Subscription | None = None
+    with suppress(Undone):
+        async with ground.database.transaction() as connection:
+            before = await hold(connection, subscription_id, etag)
+            wish = _merged(before.wish, values, mask)
+            (one,) = await planned(ground, connection, [wish], "subscription.")
+            others = await table.by_keys(connection, [one.key])
+            if one.key in others and others[one.key] != subscription_id:
+                raise already_exists(one, others[one.key])
+            if one.wish == before.wish:
+                return before
+            await _store(ground, connection, subscription_id, one)
+            if validate_only:
+                after = replace(before, wish=one.wish)
+                raise Undone
+            after = await read(connection, subscription_id)
+            data = {"before": before.document(), "after": after.document()}
+            message = f"The subscription of {after.selection.label} of {after.wish.provider} was changed."
+            await record(
+                ground, connection, "SubscriptionUpdated", message, subject=str(subscription_id), data=data, actor=actor
+            )
+    assert after is not None
     return after
+
+
+async def _store(ground: Ground, connection: Any, subscription_id: uuid.UUID, plan: Plan) -> None:
+    """Store what a subscription shall be, with the series that it then selects.
+
+    Raises:
+        QuotaExceeded: There would be more series than may be.
+    """
+    now = ground.clock.now()
+    total = await table.series_total(connection)
+    await table.update(connection, subscription_id, plan, now)
+    await ground.upkeep.resolve(connection, [subscription_id], now)
+    await keep_quota(ground, connection, before=total)
 
 
 def _merged(before: Wish, values: Wish, mask: Sequence[str]) -> Wish:

@@ -183,7 +183,7 @@ async def _store(
     known = {**new, **existing}
     ids = tuple(known[one.key] for one in plans)
     await ground.upkeep.resolve(connection, new.values(), now)
-    await _keep_quota(ground, connection)
+    await keep_quota(ground, connection)
     return _Stored(ids, frozenset(new.values()))
 
 
@@ -235,14 +235,19 @@ def already_exists(one: Plan, subscription_id: uuid.UUID) -> AlreadyExists:
     )
 
 
-async def _keep_quota(ground: Ground, connection: Any) -> None:
+async def keep_quota(ground: Ground, connection: Any, *, before: int = 0) -> None:
     """Refuse more series than may be.
+
+    Args:
+        ground: What the work stands on.
+        connection: Inside the transaction that selects them.
+        before: How many there were: a change that adds none is taken, even where a lower limit was set since.
 
     Raises:
         QuotaExceeded: With the numbers in its metadata.
     """
     total = await table.series_total(connection)
-    if total > ground.max_series:
+    if total > max(ground.max_series, before):
         raise QuotaExceeded(
             f"There may be at most {ground.max_series} subscribed series, would be {total}; "
             "remove subscriptions, or raise the limit.",

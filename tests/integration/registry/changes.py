@@ -73,9 +73,19 @@ CHANGE_NOTHING: Final = frozenset(
 """Methods that need more than a viewer and change nothing that anybody lives on."""
 
 COUNTS_ONLY: Final = frozenset(
-    {"AssetsSynced", "IdentitiesImported", "AssetsMatched", "MappingsGenerated", "MappingsRemapped", "IndexSynced"}
+    {
+        "AssetsSynced",
+        "IdentitiesImported",
+        "AssetsMatched",
+        "MappingsCreated",
+        "MappingsUpdated",
+        "MappingsDeleted",
+        "MappingsGenerated",
+        "MappingsRemapped",
+        "IndexSynced",
+    }
 )
-"""Events of work on very many rows: they tell how many, and the operation tells which."""
+"""Events of work on many rows: they tell how many, and the operation or the events beside them tell which."""
 
 
 def methods_that_need_more_than_a_viewer() -> set[str]:

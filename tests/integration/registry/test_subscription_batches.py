@@ -153,6 +153,49 @@ async def test_more_series_than_may_be_are_refused_as_a_whole(stage: Stage) -> N
     assert len(await states(stage)) == 2
 
 
+@pytest.mark.parametrize("tried", [True, False], ids=["tried", "done"])
+async def test_a_change_cannot_select_more_series_than_may_be_either(stage: Stage, tried: bool) -> None:
+    await provide(stage)
+    names = [f"S{number}" for number in range(6_001)]
+    made = await create(stage, "A")
+    full = subscription_pb2.SymbolList(symbols=names)
+    await stage.subscriptions.CreateSubscription(
+        pb.CreateSubscriptionRequest(subscription=New(provider="alpha", interval="1h", selector=Selector(symbols=full)))
+    )
+    changed = subscription_pb2.Subscription(
+        subscription_id=made.subscription_ids[0], selector=Selector(symbols=full), note="wider"
+    )
+    mask = field_mask_pb2.FieldMask(paths=["selector", "note"])
+    request = pb.UpdateSubscriptionRequest(subscription=changed, update_mask=mask, validate_only=tried)
+
+    failure = await failure_of(stage.subscriptions.UpdateSubscription(request))
+
+    assert (failure.reason, failure.code) == ("QUOTA_EXCEEDED", grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert f"would be {MAX_SERIES + 2}" in failure.message
+    found = await stage.subscriptions.ListSubscriptions(
+        pb.ListSubscriptionsRequest(filter='symbol = "A"', without_status=True)
+    )
+    assert [one.note for one in found.subscriptions] == [""]
+    assert await stage.database.fetchval("select count(*) from registry.subscription_symbols") == 6_002
+
+
+async def test_a_tried_change_of_a_selection_stores_nothing(stage: Stage) -> None:
+    await provide(stage)
+    made = await create(stage, "A")
+    changed = subscription_pb2.Subscription(
+        subscription_id=made.subscription_ids[0], selector=Selector(symbol="B"), note="other"
+    )
+    mask = field_mask_pb2.FieldMask(paths=["selector", "note"])
+    request = pb.UpdateSubscriptionRequest(subscription=changed, update_mask=mask, validate_only=True)
+
+    seen = (await stage.subscriptions.UpdateSubscription(request)).subscription
+
+    assert (seen.selector.symbol, seen.note) == ("B", "other")
+    assert [symbol for symbol, _ in await states(stage)] == ["A"]
+    assert await stage.database.fetchval("select array_agg(symbol) from registry.subscription_symbols") == ["A"]
+    assert (await stage.kinds_of_events()).count("SubscriptionUpdated") == 0
+
+
 async def test_many_are_paused_and_resumed_by_id_and_by_filter(stage: Stage) -> None:
     await provide(stage)
     made = await create(stage, "A", "B", "C")

@@ -125,6 +125,22 @@ async def test_a_remap_does_the_plan_that_was_shown_or_nothing(world: World) -> 
     assert result.plan.changed == again.plan.changed == 1
 
 
+async def test_a_repeated_remap_of_a_shown_plan_is_the_first_one(world: World) -> None:
+    await source(world, "alpha", equity("AAPL", primary_id=FIGI_A))
+    await generate(world)
+    await world.mappings.RenameCommonSymbol(pb.RenameCommonSymbolRequest(symbol="AAPL", new_symbol="OTHER"))
+    preview = await world.mappings.PreviewRemap(pb.PreviewRemapRequest(scope={"everything": True}))
+    request = pb.RemapRequest(scope={"everything": True}, plan_etag=preview.plan.plan_etag, request_id="once")
+
+    first = await world.mappings.Remap(request)
+    result = await world.result(first, mapping_pb2.RemapResult)
+    again = await world.mappings.Remap(request)
+
+    assert result.plan.changed == 1
+    assert again.operation.operation_id == first.operation.operation_id
+    assert len(await world.events("MappingsRemapped")) == 1
+
+
 async def import_bitcoin(world: World) -> None:
     content = b"figi,symbol,class\nKKG00000DV14,BTC;XBT,crypto\n"
     request = asset_service_pb2.ImportIdentitiesRequest(name="crypto", content=content, file_name="c.csv")

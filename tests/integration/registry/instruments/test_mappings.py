@@ -132,6 +132,8 @@ async def test_symbols_can_be_swapped_in_one_batch(world: World) -> None:
     assert len(await mapped(world)) == 2
     await world.mappings.BatchDeleteMappings(pb.BatchDeleteMappingsRequest(requests=doomed))
     assert await names(world) == []
+    told = await world.events("MappingsUpdated") + await world.events("MappingsDeleted")
+    assert [event["data"] for event in told] == [{"updated": 2}, {"deleted": 2, "common_symbols_removed": 2}]
 
 
 async def test_ten_thousand_mappings_in_one_call(world: World) -> None:
@@ -140,6 +142,7 @@ async def test_ten_thousand_mappings_in_one_call(world: World) -> None:
     answer = await world.mappings.BatchCreateMappings(pb.BatchCreateMappingsRequest(mappings=new))
     assert [each.common_symbol for each in answer.mappings] == [f"C{i}" for i in range(10_000)]
     assert await world.owner.fetchval("select count(*) from ops.events where kind = 'MappingCreated'") == 10_000
+    assert [event["data"] for event in await world.events("MappingsCreated")] == [{"created": 10_000}]
 
 
 async def test_lists_of_mappings_and_common_symbols(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from quasar_proto.datahub.v1.provider_pb2 import ProviderSymbol
 from quasar_proto.registry.v1 import mapping_pb2
 from quasar_proto.registry.v1 import mapping_service_pb2 as pb
-from tests.integration.registry.instruments.mapping_calls import CRYPTO, FIGI_A, create, equity, pair, source
+from tests.integration.registry.instruments.mapping_calls import CRYPTO, FIGI_A, create, equity, mapped, pair, source
 from tests.integration.registry.instruments.world import World, key, provider
 from tests.integration.rpc.harness import failure_of
 
@@ -85,3 +85,30 @@ async def test_applied_suggestions_map_both_sides_and_a_conflict_is_told_before(
     failure = await failure_of(world.mappings.ApplySuggestions(pb.ApplySuggestionsRequest(suggestions=[chosen])))
     assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
     assert "suggestions[0].target" in failure.everything()
+
+
+async def test_suggestions_that_cannot_be_applied_are_named_one_by_one_and_leave_nothing_behind(world: World) -> None:
+    await source(world, "alpha", equity("AAPL.US"), equity("MSFT.US"))
+    await source(world, "beta", equity("AAPL"), equity("MSFT"))
+    chosen = [
+        pb.AppliedSuggestion(source=key("alpha", "AAPL.US"), target=key("beta", "AAPL")),
+        pb.AppliedSuggestion(source=key("alpha", "MSFT.US"), target=key("beta", "MSFT"), common_symbol="  "),
+    ]
+
+    failure = await failure_of(world.mappings.ApplySuggestions(pb.ApplySuggestionsRequest(suggestions=chosen)))
+
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "suggestions[1].common_symbol" in failure.everything()
+    assert await mapped(world) == {}
+
+
+async def test_a_pair_that_agrees_in_everything_has_the_full_score_and_can_be_asked_for(world: World) -> None:
+    same = {"name": "Bitcoin", "exchange": "XNAS", "primary_id": FIGI_A, "provider_id": "42"}
+    for name in ("alpha", "beta"):
+        await source(world, name, pair("BTC/USD", "BTC", "USD", **same))
+
+    (found,) = (await suggest(world, min_score=190)).suggestions
+
+    assert found.score.total == pytest.approx(190.0)
+    refused = await failure_of(suggest(world, min_score=190.5))
+    assert refused.info.reason == "INVALID_ARGUMENT"

@@ -1983,9 +1983,13 @@ type SubscriptionState struct {
 	// Gaps that are not repaired.
 	OpenGaps int64 `protobuf:"varint,13,opt,name=open_gaps,json=openGaps,proto3" json:"open_gaps,omitempty"`
 	// How its live feed is; unspecified: it has none.
-	FeedState     FeedState `protobuf:"varint,14,opt,name=feed_state,json=feedState,proto3,enum=quasar.datahub.v1.FeedState" json:"feed_state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FeedState FeedState `protobuf:"varint,14,opt,name=feed_state,json=feedState,proto3,enum=quasar.datahub.v1.FeedState" json:"feed_state,omitempty"`
+	// Bars that are missing in those gaps.
+	MissingSlots int64 `protobuf:"varint,15,opt,name=missing_slots,json=missingSlots,proto3" json:"missing_slots,omitempty"`
+	// When the newest tick of its live feed arrived; absent: none since the feed was opened, or it has no feed.
+	LastReceiveTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=last_receive_time,json=lastReceiveTime,proto3" json:"last_receive_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SubscriptionState) Reset() {
@@ -2114,6 +2118,20 @@ func (x *SubscriptionState) GetFeedState() FeedState {
 		return x.FeedState
 	}
 	return FeedState_FEED_STATE_UNSPECIFIED
+}
+
+func (x *SubscriptionState) GetMissingSlots() int64 {
+	if x != nil {
+		return x.MissingSlots
+	}
+	return 0
+}
+
+func (x *SubscriptionState) GetLastReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastReceiveTime
+	}
+	return nil
 }
 
 // One firing of a schedule that is looked at in advance.
@@ -2452,7 +2470,7 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	" \x01(\x0e2\".quasar.datahub.v1.QuarantineStateR\x05state\x128\n" +
 	"\vresolved_by\x18\v \x01(\v2\x17.quasar.common.v1.ActorR\n" +
 	"resolvedBy\x12=\n" +
-	"\fresolve_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vresolveTime\"\xa8\x05\n" +
+	"\fresolve_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vresolveTime\"\x95\x06\n" +
 	"\x11SubscriptionState\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.quasar.common.v1.SeriesKeyR\x03key\x12\x1b\n" +
 	"\tseries_id\x18\x02 \x01(\rR\bseriesId\x12=\n" +
@@ -2470,7 +2488,9 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x0ecomplete_ratio\x18\f \x01(\x01H\x01R\rcompleteRatio\x88\x01\x01\x12\x1b\n" +
 	"\topen_gaps\x18\r \x01(\x03R\bopenGaps\x12;\n" +
 	"\n" +
-	"feed_state\x18\x0e \x01(\x0e2\x1c.quasar.datahub.v1.FeedStateR\tfeedStateB\r\n" +
+	"feed_state\x18\x0e \x01(\x0e2\x1c.quasar.datahub.v1.FeedStateR\tfeedState\x12#\n" +
+	"\rmissing_slots\x18\x0f \x01(\x03R\fmissingSlots\x12F\n" +
+	"\x11last_receive_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x0flastReceiveTimeB\r\n" +
 	"\v_last_valueB\x11\n" +
 	"\x0f_complete_ratio\"\xed\x02\n" +
 	"\rScheduledFire\x127\n" +
@@ -2668,19 +2688,20 @@ var file_quasar_datahub_v1_collection_proto_depIdxs = []int32{
 	14, // 55: quasar.datahub.v1.SubscriptionState.last_run:type_name -> quasar.datahub.v1.Run
 	22, // 56: quasar.datahub.v1.SubscriptionState.last_success_time:type_name -> google.protobuf.Timestamp
 	30, // 57: quasar.datahub.v1.SubscriptionState.feed_state:type_name -> quasar.datahub.v1.FeedState
-	22, // 58: quasar.datahub.v1.ScheduledFire.fire_time:type_name -> google.protobuf.Timestamp
-	22, // 59: quasar.datahub.v1.ScheduledFire.nominal_time:type_name -> google.protobuf.Timestamp
-	24, // 60: quasar.datahub.v1.ScheduledFire.range:type_name -> quasar.common.v1.TimeRange
-	22, // 61: quasar.datahub.v1.ScheduledFire.listen_start_time:type_name -> google.protobuf.Timestamp
-	22, // 62: quasar.datahub.v1.ScheduledFire.listen_end_time:type_name -> google.protobuf.Timestamp
-	29, // 63: quasar.datahub.v1.ProviderPause.actor:type_name -> quasar.common.v1.Actor
-	22, // 64: quasar.datahub.v1.ProviderPause.pause_time:type_name -> google.protobuf.Timestamp
-	22, // 65: quasar.datahub.v1.ProviderPause.resume_time:type_name -> google.protobuf.Timestamp
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	22, // 58: quasar.datahub.v1.SubscriptionState.last_receive_time:type_name -> google.protobuf.Timestamp
+	22, // 59: quasar.datahub.v1.ScheduledFire.fire_time:type_name -> google.protobuf.Timestamp
+	22, // 60: quasar.datahub.v1.ScheduledFire.nominal_time:type_name -> google.protobuf.Timestamp
+	24, // 61: quasar.datahub.v1.ScheduledFire.range:type_name -> quasar.common.v1.TimeRange
+	22, // 62: quasar.datahub.v1.ScheduledFire.listen_start_time:type_name -> google.protobuf.Timestamp
+	22, // 63: quasar.datahub.v1.ScheduledFire.listen_end_time:type_name -> google.protobuf.Timestamp
+	29, // 64: quasar.datahub.v1.ProviderPause.actor:type_name -> quasar.common.v1.Actor
+	22, // 65: quasar.datahub.v1.ProviderPause.pause_time:type_name -> google.protobuf.Timestamp
+	22, // 66: quasar.datahub.v1.ProviderPause.resume_time:type_name -> google.protobuf.Timestamp
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_quasar_datahub_v1_collection_proto_init() }

@@ -56,7 +56,7 @@ type IndexServiceClient interface {
 	UpdateIndex(ctx context.Context, in *UpdateIndexRequest, opts ...grpc.CallOption) (*UpdateIndexResponse, error)
 	// Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
 	// `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-	// strategy instance names it.
+	// strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
 	DeleteIndex(ctx context.Context, in *DeleteIndexRequest, opts ...grpc.CallOption) (*DeleteIndexResponse, error)
 	// Lists the members of an index, now or at an instant. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR.
 	ListIndexMembers(ctx context.Context, in *ListIndexMembersRequest, opts ...grpc.CallOption) (*ListIndexMembersResponse, error)
@@ -214,7 +214,7 @@ type IndexServiceServer interface {
 	UpdateIndex(context.Context, *UpdateIndexRequest) (*UpdateIndexResponse, error)
 	// Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
 	// `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-	// strategy instance names it.
+	// strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
 	DeleteIndex(context.Context, *DeleteIndexRequest) (*DeleteIndexResponse, error)
 	// Lists the members of an index, now or at an instant. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR.
 	ListIndexMembers(context.Context, *ListIndexMembersRequest) (*ListIndexMembersResponse, error)

@@ -487,7 +487,7 @@ func (x *Mapping) GetEtag() string {
 // How the score of a suggestion came about. Points are summed.
 type SuggestionScore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sum, at most 180.
+	// The sum, at most 190.
 	Total float64 `protobuf:"fixed64,1,opt,name=total,proto3" json:"total,omitempty"`
 	// 70 when both assets have the same identity, else 0.
 	IdentityPoints float64 `protobuf:"fixed64,2,opt,name=identity_points,json=identityPoints,proto3" json:"identity_points,omitempty"`

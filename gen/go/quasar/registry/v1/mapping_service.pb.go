@@ -1918,7 +1918,7 @@ type SuggestMappingsRequest struct {
 	Target *v1.CodeRef `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	// Only assets whose symbol or name contains this text, on either side, without regard to case. Wildcards have no meaning. Empty: all.
 	Search string `protobuf:"bytes,3,opt,name=search,proto3" json:"search,omitempty"`
-	// Only suggestions with at least this score, 0 to 180. Absent means 30.
+	// Only suggestions with at least this score, 0 to 190. Absent means 30.
 	MinScore *float64 `protobuf:"fixed64,4,opt,name=min_score,json=minScore,proto3,oneof" json:"min_score,omitempty"`
 	// Only assets of these classes. Empty: all.
 	AssetClasses []v1.AssetClass `protobuf:"varint,5,rep,packed,name=asset_classes,json=assetClasses,proto3,enum=quasar.common.v1.AssetClass" json:"asset_classes,omitempty"`
@@ -2752,7 +2752,7 @@ const file_quasar_registry_v1_mapping_service_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\v2\x19.quasar.common.v1.CodeRefB\x06\xbaH\x03\xc8\x01\x01R\x06source\x121\n" +
 	"\x06target\x18\x02 \x01(\v2\x19.quasar.common.v1.CodeRefR\x06target\x12 \n" +
 	"\x06search\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x06search\x129\n" +
-	"\tmin_score\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\bminScore\x88\x01\x01\x12V\n" +
+	"\tmin_score\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\xc0g@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\bminScore\x88\x01\x01\x12V\n" +
 	"\rasset_classes\x18\x05 \x03(\x0e2\x1c.quasar.common.v1.AssetClassB\x13\xbaH\x10\x92\x01\r\x10 \x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\fassetClasses\x12\x1b\n" +
 	"\tbest_only\x18\x06 \x01(\bR\bbestOnly\x12'\n" +
 	"\tpage_size\x18\a \x01(\x05B\n" +

@@ -81,12 +81,13 @@ type MappingServiceClient interface {
 	// ETAG_MISMATCH.
 	DeleteMapping(ctx context.Context, in *DeleteMappingRequest, opts ...grpc.CallOption) (*DeleteMappingResponse, error)
 	// Creates mappings, all or none. The errors of CreateMapping; `BadRequest` names each entry that failed ("mappings[3].common_symbol"),
-	// duplicates within the batch included. Event: `MappingCreated` for each.
+	// duplicates within the batch included. Events: `MappingCreated` for each, `MappingsCreated` with the count.
 	BatchCreateMappings(ctx context.Context, in *BatchCreateMappingsRequest, opts ...grpc.CallOption) (*BatchCreateMappingsResponse, error)
 	// Changes mappings, all or none; symbols may be swapped within one batch. The errors of UpdateMapping; `BadRequest` names each entry that
-	// failed. Event: `MappingUpdated` for each.
+	// failed. Events: `MappingUpdated` for each, `MappingsUpdated` with the count.
 	BatchUpdateMappings(ctx context.Context, in *BatchUpdateMappingsRequest, opts ...grpc.CallOption) (*BatchUpdateMappingsResponse, error)
-	// Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Event: `MappingDeleted` for each.
+	// Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Events: `MappingDeleted` for each,
+	// `MappingsDeleted` with the counts.
 	BatchDeleteMappings(ctx context.Context, in *BatchDeleteMappingsRequest, opts ...grpc.CallOption) (*BatchDeleteMappingsResponse, error)
 	// Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
 	// sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
@@ -97,13 +98,13 @@ type MappingServiceClient interface {
 	SuggestMappings(ctx context.Context, in *SuggestMappingsRequest, opts ...grpc.CallOption) (*SuggestMappingsResponse, error)
 	// Makes mappings from suggestions, all or none: the source asset gets the common symbol, and so does the target where it has none. Origin:
 	// SUGGESTED. The errors of CreateMapping; FAILED_PRECONDITION when the target is mapped to another common symbol; `BadRequest` names each
-	// entry that failed. Event: `MappingCreated` for each.
+	// entry that failed. Events: `MappingCreated` for each, `MappingsCreated` with the count.
 	ApplySuggestions(ctx context.Context, in *ApplySuggestionsRequest, opts ...grpc.CallOption) (*ApplySuggestionsResponse, error)
-	// Maps unmapped assets that have an identity. A common symbol that the identity has already is used again; otherwise the shortest root
-	// symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it. The outcome does not depend on the order in which sources were
-	// loaded. Of a source's crypto pairs of one asset the preferred quote currency is taken, then one quoted in a US dollar, then none.
-	// Existing mappings are not changed. The operation (kind `mappings.generate`) results in a GenerateMappingsResult. Events:
-	// `MappingCreated` for each, `MappingsGenerated` for the operation.
+	// Maps unmapped assets that have an identity, and currency pairs, which both of their currencies identify. A common symbol that the
+	// identity has already is used again; otherwise the shortest root symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it.
+	// The outcome does not depend on the order in which sources were loaded. Of a source's crypto pairs of one asset the preferred quote
+	// currency is taken, then one quoted in a US dollar, then none. Existing mappings are not changed. The operation (kind
+	// `mappings.generate`) results in a GenerateMappingsResult. Events: `MappingCreated` for each, `MappingsGenerated` for the operation.
 	//
 	// NOT_FOUND for a source that does not exist; FAILED_PRECONDITION while mappings of the source are being generated or re-mapped.
 	GenerateMappings(ctx context.Context, in *GenerateMappingsRequest, opts ...grpc.CallOption) (*GenerateMappingsResponse, error)
@@ -356,12 +357,13 @@ type MappingServiceServer interface {
 	// ETAG_MISMATCH.
 	DeleteMapping(context.Context, *DeleteMappingRequest) (*DeleteMappingResponse, error)
 	// Creates mappings, all or none. The errors of CreateMapping; `BadRequest` names each entry that failed ("mappings[3].common_symbol"),
-	// duplicates within the batch included. Event: `MappingCreated` for each.
+	// duplicates within the batch included. Events: `MappingCreated` for each, `MappingsCreated` with the count.
 	BatchCreateMappings(context.Context, *BatchCreateMappingsRequest) (*BatchCreateMappingsResponse, error)
 	// Changes mappings, all or none; symbols may be swapped within one batch. The errors of UpdateMapping; `BadRequest` names each entry that
-	// failed. Event: `MappingUpdated` for each.
+	// failed. Events: `MappingUpdated` for each, `MappingsUpdated` with the count.
 	BatchUpdateMappings(context.Context, *BatchUpdateMappingsRequest) (*BatchUpdateMappingsResponse, error)
-	// Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Event: `MappingDeleted` for each.
+	// Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Events: `MappingDeleted` for each,
+	// `MappingsDeleted` with the counts.
 	BatchDeleteMappings(context.Context, *BatchDeleteMappingsRequest) (*BatchDeleteMappingsResponse, error)
 	// Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
 	// sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
@@ -372,13 +374,13 @@ type MappingServiceServer interface {
 	SuggestMappings(context.Context, *SuggestMappingsRequest) (*SuggestMappingsResponse, error)
 	// Makes mappings from suggestions, all or none: the source asset gets the common symbol, and so does the target where it has none. Origin:
 	// SUGGESTED. The errors of CreateMapping; FAILED_PRECONDITION when the target is mapped to another common symbol; `BadRequest` names each
-	// entry that failed. Event: `MappingCreated` for each.
+	// entry that failed. Events: `MappingCreated` for each, `MappingsCreated` with the count.
 	ApplySuggestions(context.Context, *ApplySuggestionsRequest) (*ApplySuggestionsResponse, error)
-	// Maps unmapped assets that have an identity. A common symbol that the identity has already is used again; otherwise the shortest root
-	// symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it. The outcome does not depend on the order in which sources were
-	// loaded. Of a source's crypto pairs of one asset the preferred quote currency is taken, then one quoted in a US dollar, then none.
-	// Existing mappings are not changed. The operation (kind `mappings.generate`) results in a GenerateMappingsResult. Events:
-	// `MappingCreated` for each, `MappingsGenerated` for the operation.
+	// Maps unmapped assets that have an identity, and currency pairs, which both of their currencies identify. A common symbol that the
+	// identity has already is used again; otherwise the shortest root symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it.
+	// The outcome does not depend on the order in which sources were loaded. Of a source's crypto pairs of one asset the preferred quote
+	// currency is taken, then one quoted in a US dollar, then none. Existing mappings are not changed. The operation (kind
+	// `mappings.generate`) results in a GenerateMappingsResult. Events: `MappingCreated` for each, `MappingsGenerated` for the operation.
 	//
 	// NOT_FOUND for a source that does not exist; FAILED_PRECONDITION while mappings of the source are being generated or re-mapped.
 	GenerateMappings(context.Context, *GenerateMappingsRequest) (*GenerateMappingsResponse, error)

@@ -8039,6 +8039,18 @@ class SubscriptionState(betterproto2.Message):
     How its live feed is; unspecified: it has none.
     """
 
+    missing_slots: "int" = betterproto2.field(15, betterproto2.TYPE_INT64)
+    """
+    Bars that are missing in those gaps.
+    """
+
+    last_receive_time: "datetime.datetime | None" = betterproto2.field(
+        16, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the newest tick of its live feed arrived; absent: none since the feed was opened, or it has no feed.
+    """
+
 
 default_message_pool.register_message("quasar.datahub.v1", "SubscriptionState", SubscriptionState)
 

@@ -7658,7 +7658,7 @@ class SuggestionScore(betterproto2.Message):
 
     total: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
     """
-    The sum, at most 180.
+    The sum, at most 190.
     """
 
     identity_points: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
@@ -7723,7 +7723,7 @@ class SuggestMappingsRequest(betterproto2.Message):
 
     min_score: "float | None" = betterproto2.field(4, betterproto2.TYPE_DOUBLE, optional=True)
     """
-    Only suggestions with at least this score, 0 to 180. Absent means 30.
+    Only suggestions with at least this score, 0 to 190. Absent means 30.
     """
 
     asset_classes: "list[__common__v1__.AssetClass]" = betterproto2.field(5, betterproto2.TYPE_ENUM, repeated=True)

@@ -1103,6 +1103,8 @@ class SubscriptionState(_message.Message):
     COMPLETE_RATIO_FIELD_NUMBER: _builtins.int
     OPEN_GAPS_FIELD_NUMBER: _builtins.int
     FEED_STATE_FIELD_NUMBER: _builtins.int
+    MISSING_SLOTS_FIELD_NUMBER: _builtins.int
+    LAST_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     series_id: _builtins.int
     """Its id; 0: it has no row yet."""
     health: Global___SubscriptionHealth.ValueType
@@ -1121,6 +1123,8 @@ class SubscriptionState(_message.Message):
     """Gaps that are not repaired."""
     feed_state: _feed_pb2.FeedState.ValueType
     """How its live feed is; unspecified: it has none."""
+    missing_slots: _builtins.int
+    """Bars that are missing in those gaps."""
     @_builtins.property
     def key(self) -> _values_pb2.SeriesKey:
         """The series, as it was asked for."""
@@ -1141,6 +1145,10 @@ class SubscriptionState(_message.Message):
     def last_success_time(self) -> _timestamp_pb2.Timestamp:
         """When a run last succeeded; absent: never."""
 
+    @_builtins.property
+    def last_receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the newest tick of its live feed arrived; absent: none since the feed was opened, or it has no feed."""
+
     def __init__(
         self,
         *,
@@ -1158,10 +1166,12 @@ class SubscriptionState(_message.Message):
         complete_ratio: _builtins.float | None = ...,
         open_gaps: _builtins.int = ...,
         feed_state: _feed_pb2.FeedState.ValueType = ...,
+        missing_slots: _builtins.int = ...,
+        last_receive_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_last_value", b"_last_value", "complete_ratio", b"complete_ratio", "key", b"key", "last_row_time", b"last_row_time", "last_run", b"last_run", "last_success_time", b"last_success_time", "last_value", b"last_value", "next_due_time", b"next_due_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_last_value", b"_last_value", "complete_ratio", b"complete_ratio", "key", b"key", "last_receive_time", b"last_receive_time", "last_row_time", b"last_row_time", "last_run", b"last_run", "last_success_time", b"last_success_time", "last_value", b"last_value", "next_due_time", b"next_due_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_last_value", b"_last_value", "complete_ratio", b"complete_ratio", "detail", b"detail", "feed_state", b"feed_state", "health", b"health", "job_id", b"job_id", "key", b"key", "last_row_time", b"last_row_time", "last_run", b"last_run", "last_success_time", b"last_success_time", "last_value", b"last_value", "next_due_time", b"next_due_time", "open_gaps", b"open_gaps", "rows", b"rows", "series_id", b"series_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio", "_last_value", b"_last_value", "complete_ratio", b"complete_ratio", "detail", b"detail", "feed_state", b"feed_state", "health", b"health", "job_id", b"job_id", "key", b"key", "last_receive_time", b"last_receive_time", "last_row_time", b"last_row_time", "last_run", b"last_run", "last_success_time", b"last_success_time", "last_value", b"last_value", "missing_slots", b"missing_slots", "next_due_time", b"next_due_time", "open_gaps", b"open_gaps", "rows", b"rows", "series_id", b"series_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__complete_ratio: _TypeAlias = _typing.Literal["complete_ratio"]  # noqa: Y015
     _WhichOneofArgType__complete_ratio: _TypeAlias = _typing.Literal["_complete_ratio", b"_complete_ratio"]  # noqa: Y015

@@ -133,7 +133,7 @@ class IndexServiceServicer:
     def DeleteIndex(self, request, context):
         """Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
         `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-        strategy instance names it.
+        strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,7 @@ class IndexServiceStub:
     DeleteIndex: _grpc.UnaryUnaryMultiCallable[_index_service_pb2.DeleteIndexRequest, _index_service_pb2.DeleteIndexResponse]
     """Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
     `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-    strategy instance names it.
+    strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
     """
     ListIndexMembers: _grpc.UnaryUnaryMultiCallable[_index_service_pb2.ListIndexMembersRequest, _index_service_pb2.ListIndexMembersResponse]
     """Lists the members of an index, now or at an instant. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
@@ -109,7 +109,7 @@ class IndexServiceAsyncStub(IndexServiceStub):
     DeleteIndex: _aio.UnaryUnaryMultiCallable[_index_service_pb2.DeleteIndexRequest, _index_service_pb2.DeleteIndexResponse]  # type: ignore[assignment]
     """Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
     `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-    strategy instance names it.
+    strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
     """
     ListIndexMembers: _aio.UnaryUnaryMultiCallable[_index_service_pb2.ListIndexMembersRequest, _index_service_pb2.ListIndexMembersResponse]  # type: ignore[assignment]
     """Lists the members of an index, now or at an instant. NOT_FOUND, INVALID_FILTER, INVALID_CURSOR."""
@@ -191,7 +191,7 @@ class IndexServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_index_service_pb2.DeleteIndexResponse, _abc.Awaitable[_index_service_pb2.DeleteIndexResponse]]:
         """Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
         `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-        strategy instance names it.
+        strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
         """
 
     @_abc_1.abstractmethod

@@ -273,7 +273,7 @@ class SuggestionScore(_message.Message):
     SYMBOL_SIMILARITY_POINTS_FIELD_NUMBER: _builtins.int
     NAME_SIMILARITY_POINTS_FIELD_NUMBER: _builtins.int
     total: _builtins.float
-    """The sum, at most 180."""
+    """The sum, at most 190."""
     identity_points: _builtins.float
     """70 when both assets have the same identity, else 0."""
     external_id_points: _builtins.float

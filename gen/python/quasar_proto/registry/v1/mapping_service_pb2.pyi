@@ -992,7 +992,7 @@ class SuggestMappingsRequest(_message.Message):
     search: _builtins.str
     """Only assets whose symbol or name contains this text, on either side, without regard to case. Wildcards have no meaning. Empty: all."""
     min_score: _builtins.float
-    """Only suggestions with at least this score, 0 to 180. Absent means 30."""
+    """Only suggestions with at least this score, 0 to 190. Absent means 30."""
     best_only: _builtins.bool
     """Only the best suggestion for each source asset and target source."""
     page_size: _builtins.int

@@ -224,7 +224,7 @@ class MappingServiceServicer:
 
     def BatchCreateMappings(self, request, context):
         """Creates mappings, all or none. The errors of CreateMapping; `BadRequest` names each entry that failed ("mappings[3].common_symbol"),
-        duplicates within the batch included. Event: `MappingCreated` for each.
+        duplicates within the batch included. Events: `MappingCreated` for each, `MappingsCreated` with the count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,14 +232,15 @@ class MappingServiceServicer:
 
     def BatchUpdateMappings(self, request, context):
         """Changes mappings, all or none; symbols may be swapped within one batch. The errors of UpdateMapping; `BadRequest` names each entry that
-        failed. Event: `MappingUpdated` for each.
+        failed. Events: `MappingUpdated` for each, `MappingsUpdated` with the count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchDeleteMappings(self, request, context):
-        """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Event: `MappingDeleted` for each.
+        """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Events: `MappingDeleted` for each,
+        `MappingsDeleted` with the counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,18 +266,18 @@ class MappingServiceServicer:
     def ApplySuggestions(self, request, context):
         """Makes mappings from suggestions, all or none: the source asset gets the common symbol, and so does the target where it has none. Origin:
         SUGGESTED. The errors of CreateMapping; FAILED_PRECONDITION when the target is mapped to another common symbol; `BadRequest` names each
-        entry that failed. Event: `MappingCreated` for each.
+        entry that failed. Events: `MappingCreated` for each, `MappingsCreated` with the count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GenerateMappings(self, request, context):
-        """Maps unmapped assets that have an identity. A common symbol that the identity has already is used again; otherwise the shortest root
-        symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it. The outcome does not depend on the order in which sources were
-        loaded. Of a source's crypto pairs of one asset the preferred quote currency is taken, then one quoted in a US dollar, then none.
-        Existing mappings are not changed. The operation (kind `mappings.generate`) results in a GenerateMappingsResult. Events:
-        `MappingCreated` for each, `MappingsGenerated` for the operation.
+        """Maps unmapped assets that have an identity, and currency pairs, which both of their currencies identify. A common symbol that the
+        identity has already is used again; otherwise the shortest root symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it.
+        The outcome does not depend on the order in which sources were loaded. Of a source's crypto pairs of one asset the preferred quote
+        currency is taken, then one quoted in a US dollar, then none. Existing mappings are not changed. The operation (kind
+        `mappings.generate`) results in a GenerateMappingsResult. Events: `MappingCreated` for each, `MappingsGenerated` for the operation.
 
         NOT_FOUND for a source that does not exist; FAILED_PRECONDITION while mappings of the source are being generated or re-mapped.
         """

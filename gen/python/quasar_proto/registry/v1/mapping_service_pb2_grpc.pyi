@@ -74,14 +74,16 @@ class MappingServiceStub:
     """
     BatchCreateMappings: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.BatchCreateMappingsRequest, _mapping_service_pb2.BatchCreateMappingsResponse]
     """Creates mappings, all or none. The errors of CreateMapping; `BadRequest` names each entry that failed ("mappings[3].common_symbol"),
-    duplicates within the batch included. Event: `MappingCreated` for each.
+    duplicates within the batch included. Events: `MappingCreated` for each, `MappingsCreated` with the count.
     """
     BatchUpdateMappings: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.BatchUpdateMappingsRequest, _mapping_service_pb2.BatchUpdateMappingsResponse]
     """Changes mappings, all or none; symbols may be swapped within one batch. The errors of UpdateMapping; `BadRequest` names each entry that
-    failed. Event: `MappingUpdated` for each.
+    failed. Events: `MappingUpdated` for each, `MappingsUpdated` with the count.
     """
     BatchDeleteMappings: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.BatchDeleteMappingsRequest, _mapping_service_pb2.BatchDeleteMappingsResponse]
-    """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Event: `MappingDeleted` for each."""
+    """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Events: `MappingDeleted` for each,
+    `MappingsDeleted` with the counts.
+    """
     ResolveSymbols: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.ResolveSymbolsRequest, _mapping_service_pb2.ResolveSymbolsResponse]
     """Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
     sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
@@ -94,14 +96,14 @@ class MappingServiceStub:
     ApplySuggestions: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.ApplySuggestionsRequest, _mapping_service_pb2.ApplySuggestionsResponse]
     """Makes mappings from suggestions, all or none: the source asset gets the common symbol, and so does the target where it has none. Origin:
     SUGGESTED. The errors of CreateMapping; FAILED_PRECONDITION when the target is mapped to another common symbol; `BadRequest` names each
-    entry that failed. Event: `MappingCreated` for each.
+    entry that failed. Events: `MappingCreated` for each, `MappingsCreated` with the count.
     """
     GenerateMappings: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.GenerateMappingsRequest, _mapping_service_pb2.GenerateMappingsResponse]
-    """Maps unmapped assets that have an identity. A common symbol that the identity has already is used again; otherwise the shortest root
-    symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it. The outcome does not depend on the order in which sources were
-    loaded. Of a source's crypto pairs of one asset the preferred quote currency is taken, then one quoted in a US dollar, then none.
-    Existing mappings are not changed. The operation (kind `mappings.generate`) results in a GenerateMappingsResult. Events:
-    `MappingCreated` for each, `MappingsGenerated` for the operation.
+    """Maps unmapped assets that have an identity, and currency pairs, which both of their currencies identify. A common symbol that the
+    identity has already is used again; otherwise the shortest root symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it.
+    The outcome does not depend on the order in which sources were loaded. Of a source's crypto pairs of one asset the preferred quote
+    currency is taken, then one quoted in a US dollar, then none. Existing mappings are not changed. The operation (kind
+    `mappings.generate`) results in a GenerateMappingsResult. Events: `MappingCreated` for each, `MappingsGenerated` for the operation.
 
     NOT_FOUND for a source that does not exist; FAILED_PRECONDITION while mappings of the source are being generated or re-mapped.
     """
@@ -164,14 +166,16 @@ class MappingServiceAsyncStub(MappingServiceStub):
     """
     BatchCreateMappings: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.BatchCreateMappingsRequest, _mapping_service_pb2.BatchCreateMappingsResponse]  # type: ignore[assignment]
     """Creates mappings, all or none. The errors of CreateMapping; `BadRequest` names each entry that failed ("mappings[3].common_symbol"),
-    duplicates within the batch included. Event: `MappingCreated` for each.
+    duplicates within the batch included. Events: `MappingCreated` for each, `MappingsCreated` with the count.
     """
     BatchUpdateMappings: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.BatchUpdateMappingsRequest, _mapping_service_pb2.BatchUpdateMappingsResponse]  # type: ignore[assignment]
     """Changes mappings, all or none; symbols may be swapped within one batch. The errors of UpdateMapping; `BadRequest` names each entry that
-    failed. Event: `MappingUpdated` for each.
+    failed. Events: `MappingUpdated` for each, `MappingsUpdated` with the count.
     """
     BatchDeleteMappings: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.BatchDeleteMappingsRequest, _mapping_service_pb2.BatchDeleteMappingsResponse]  # type: ignore[assignment]
-    """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Event: `MappingDeleted` for each."""
+    """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Events: `MappingDeleted` for each,
+    `MappingsDeleted` with the counts.
+    """
     ResolveSymbols: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.ResolveSymbolsRequest, _mapping_service_pb2.ResolveSymbolsResponse]  # type: ignore[assignment]
     """Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
     sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
@@ -184,14 +188,14 @@ class MappingServiceAsyncStub(MappingServiceStub):
     ApplySuggestions: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.ApplySuggestionsRequest, _mapping_service_pb2.ApplySuggestionsResponse]  # type: ignore[assignment]
     """Makes mappings from suggestions, all or none: the source asset gets the common symbol, and so does the target where it has none. Origin:
     SUGGESTED. The errors of CreateMapping; FAILED_PRECONDITION when the target is mapped to another common symbol; `BadRequest` names each
-    entry that failed. Event: `MappingCreated` for each.
+    entry that failed. Events: `MappingCreated` for each, `MappingsCreated` with the count.
     """
     GenerateMappings: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.GenerateMappingsRequest, _mapping_service_pb2.GenerateMappingsResponse]  # type: ignore[assignment]
-    """Maps unmapped assets that have an identity. A common symbol that the identity has already is used again; otherwise the shortest root
-    symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it. The outcome does not depend on the order in which sources were
-    loaded. Of a source's crypto pairs of one asset the preferred quote currency is taken, then one quoted in a US dollar, then none.
-    Existing mappings are not changed. The operation (kind `mappings.generate`) results in a GenerateMappingsResult. Events:
-    `MappingCreated` for each, `MappingsGenerated` for the operation.
+    """Maps unmapped assets that have an identity, and currency pairs, which both of their currencies identify. A common symbol that the
+    identity has already is used again; otherwise the shortest root symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it.
+    The outcome does not depend on the order in which sources were loaded. Of a source's crypto pairs of one asset the preferred quote
+    currency is taken, then one quoted in a US dollar, then none. Existing mappings are not changed. The operation (kind
+    `mappings.generate`) results in a GenerateMappingsResult. Events: `MappingCreated` for each, `MappingsGenerated` for the operation.
 
     NOT_FOUND for a source that does not exist; FAILED_PRECONDITION while mappings of the source are being generated or re-mapped.
     """
@@ -317,7 +321,7 @@ class MappingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_mapping_service_pb2.BatchCreateMappingsResponse, _abc.Awaitable[_mapping_service_pb2.BatchCreateMappingsResponse]]:
         """Creates mappings, all or none. The errors of CreateMapping; `BadRequest` names each entry that failed ("mappings[3].common_symbol"),
-        duplicates within the batch included. Event: `MappingCreated` for each.
+        duplicates within the batch included. Events: `MappingCreated` for each, `MappingsCreated` with the count.
         """
 
     @_abc_1.abstractmethod
@@ -327,7 +331,7 @@ class MappingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_mapping_service_pb2.BatchUpdateMappingsResponse, _abc.Awaitable[_mapping_service_pb2.BatchUpdateMappingsResponse]]:
         """Changes mappings, all or none; symbols may be swapped within one batch. The errors of UpdateMapping; `BadRequest` names each entry that
-        failed. Event: `MappingUpdated` for each.
+        failed. Events: `MappingUpdated` for each, `MappingsUpdated` with the count.
         """
 
     @_abc_1.abstractmethod
@@ -336,7 +340,9 @@ class MappingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mapping_service_pb2.BatchDeleteMappingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mapping_service_pb2.BatchDeleteMappingsResponse, _abc.Awaitable[_mapping_service_pb2.BatchDeleteMappingsResponse]]:
-        """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Event: `MappingDeleted` for each."""
+        """Deletes mappings, all or none. The errors of DeleteMapping; `BadRequest` names each entry that failed. Events: `MappingDeleted` for each,
+        `MappingsDeleted` with the counts.
+        """
 
     @_abc_1.abstractmethod
     def ResolveSymbols(
@@ -367,7 +373,7 @@ class MappingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_mapping_service_pb2.ApplySuggestionsResponse, _abc.Awaitable[_mapping_service_pb2.ApplySuggestionsResponse]]:
         """Makes mappings from suggestions, all or none: the source asset gets the common symbol, and so does the target where it has none. Origin:
         SUGGESTED. The errors of CreateMapping; FAILED_PRECONDITION when the target is mapped to another common symbol; `BadRequest` names each
-        entry that failed. Event: `MappingCreated` for each.
+        entry that failed. Events: `MappingCreated` for each, `MappingsCreated` with the count.
         """
 
     @_abc_1.abstractmethod
@@ -376,11 +382,11 @@ class MappingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mapping_service_pb2.GenerateMappingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mapping_service_pb2.GenerateMappingsResponse, _abc.Awaitable[_mapping_service_pb2.GenerateMappingsResponse]]:
-        """Maps unmapped assets that have an identity. A common symbol that the identity has already is used again; otherwise the shortest root
-        symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it. The outcome does not depend on the order in which sources were
-        loaded. Of a source's crypto pairs of one asset the preferred quote currency is taken, then one quoted in a US dollar, then none.
-        Existing mappings are not changed. The operation (kind `mappings.generate`) results in a GenerateMappingsResult. Events:
-        `MappingCreated` for each, `MappingsGenerated` for the operation.
+        """Maps unmapped assets that have an identity, and currency pairs, which both of their currencies identify. A common symbol that the
+        identity has already is used again; otherwise the shortest root symbol, upper-case, or `SYMBOL:IDENTITY` when another identity has it.
+        The outcome does not depend on the order in which sources were loaded. Of a source's crypto pairs of one asset the preferred quote
+        currency is taken, then one quoted in a US dollar, then none. Existing mappings are not changed. The operation (kind
+        `mappings.generate`) results in a GenerateMappingsResult. Events: `MappingCreated` for each, `MappingsGenerated` for the operation.
 
         NOT_FOUND for a source that does not exist; FAILED_PRECONDITION while mappings of the source are being generated or re-mapped.
         """

@@ -812,7 +812,7 @@ export const IndexService: GenService<{
   /**
    * Deletes an index with its members and history. With `validate_only` nothing is deleted and the answer says what would be. Event:
    * `IndexDeleted`. NOT_FOUND; ETAG_MISMATCH; FAILED_PRECONDITION for an index whose provider exists, and while a subscription or a running
-   * strategy instance names it.
+   * strategy instance names it; SERVICE_UNAVAILABLE when the strategy engine, which knows the instances, does not answer.
    *
    * @generated from rpc quasar.registry.v1.IndexService.DeleteIndex
    */

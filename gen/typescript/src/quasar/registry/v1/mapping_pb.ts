@@ -255,7 +255,7 @@ export const MappingSchema: GenMessage<Mapping> = /*@__PURE__*/
  */
 export type SuggestionScore = Message<"quasar.registry.v1.SuggestionScore"> & {
   /**
-   * The sum, at most 180.
+   * The sum, at most 190.
    *
    * @generated from field: double total = 1;
    */
