@@ -38,6 +38,11 @@ class Answer:
 class BarSource(Protocol):
     """Whoever has bars: a provider behind its process."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a call waits for leave of the provider's rate limits now."""
+        ...
+
     def fetch(self, request: BarRequest) -> AsyncGenerator[Answer, None]:
         """Yield the answer in parts; the last one is done or has a failure. Closing it ends the request."""
         ...

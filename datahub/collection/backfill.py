@@ -153,6 +153,7 @@ class Backfills:
             done=int(sums.get("slots_done", 0)),
             total=int(sums.get("slots_total", 0)),
             unit="slots",
+            wait_s=sums.get("wait_s", 0.0),
             counters={
                 "rows": sums.get("fetched", 0),
                 **{name: sums.get(name, 0) for name in ("bytes", "inserted", "updated", "unchanged", "quarantined")},

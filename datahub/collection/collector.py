@@ -19,7 +19,11 @@ from quasar.database.pool import Database
 from quasar.errors import Aborted
 from quasar.model.bars import BarColumns
 from quasar.model.instants import TimeRange, from_ns, to_ns
+from quasar.plugins.errands import Errands
 from quasar.sdk.requests import BarRequest
+
+WAITING_LOOK_S = 1.0
+"""A run that waits for a permit is shown as throttled after so long at most."""
 
 SourceOf = Callable[[str], Awaitable[BarSource]]
 """Returns the running source of a provider, or raises why there is none."""
@@ -107,7 +111,19 @@ class BarCollector:
             repaired_from=series.name.provider if work.gap_ids else "",
         )
         fetching = Fetching(self._writer, self._clock, advance)
-        return await fetching.fetch(source, bar_request(series, span), delivery), fetching.irregular
+        async with Errands() as errands:
+            errands.add(self._show_waiting(work, source))
+            return await fetching.fetch(source, bar_request(series, span), delivery), fetching.irregular
+
+    async def _show_waiting(self, work: Work, source: BarSource) -> None:
+        """Have the run say whether it waits for leave of the provider's rate limits."""
+        shown = False
+        while True:
+            await self._clock.sleep(WAITING_LOOK_S)
+            if source.waiting != shown:
+                shown = not shown
+                async with self._database.transaction() as connection:
+                    await run_table.show_throttled(connection, work, shown, self._clock.now())
 
     async def _outcome(self, work: Work, series: Series, quarantined: int) -> Outcome:
         assert work.span is not None

@@ -44,6 +44,11 @@ class Steering:
         self._events = events
         self._clock = clock
 
+    @property
+    def events(self) -> Events:
+        """Where it tells what was done."""
+        return self._events
+
     async def trigger(
         self,
         series: Sequence[Series],

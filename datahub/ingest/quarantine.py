@@ -11,6 +11,7 @@ import numpy as np
 
 from quasar.model.bar_checks import BarCheck, Flaw, describe
 from quasar.model.bars import BarColumns
+from quasar.model.columns import MISSING
 
 _REASONS = (
     (Flaw.NOT_FINITE, "NOT_FINITE"),
@@ -22,6 +23,8 @@ _REASONS = (
     (Flaw.CONFLICTING, "CONFLICT"),
 )
 _SHOWN = ("open_time_ns", "open", "high", "low", "close", "volume")
+FURTHER = ("trade_count", "vwap", "quote_volume", "adjusted_close", "dividend", "split_factor", "open_interest")
+"""What a row may have beside that; a released row has it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,14 @@ def _held(columns: BarColumns, check: BarCheck, now_ns: int) -> Iterator[HeldRow
         if reason == "OUTSIDE_RANGE" and time_ns > now_ns:
             reason = "FUTURE"
         payload = {name: readable(getattr(columns, name)[row].item()) for name in _SHOWN}
-        yield HeldRow(time_ns, reason, f"{describe(flaws)}, was {_values(payload)}", payload)
+        detail = f"{describe(flaws)}, was {_values(payload)}"
+        yield HeldRow(time_ns, reason, detail, payload | _further(columns, int(row)))
+
+
+def _further(columns: BarColumns, row: int) -> dict[str, Any]:
+    """Return what else a row has; what it lacks is left out."""
+    given = {name: values[row].item() for name in FURTHER if (values := getattr(columns, name)) is not None}
+    return {name: value for name, value in given.items() if value == value and value != MISSING}
 
 
 def readable(value: object) -> object:

@@ -67,12 +67,11 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         self._operations = operations
         self._clock = clock
         self._draining = draining
-        self._symbol_state = symbol_state
         self._finder = SeriesFinder(database)
         self._runs = RunPages(database, clock, collection.due)
-        self._jobs = JobPages(database, clock, self._runs)
+        self._jobs = JobPages(database, clock, self._runs, symbol_feeds)
         self._coverage = CoveragePages(database, self._finder, clock)
-        self._quarantine = QuarantinePages(database, writer, clock)
+        self._quarantine = QuarantinePages(database, writer, steering.events, clock)
 
     async def GetCoverage(self, request: pb.GetCoverageRequest, context: Any) -> pb.GetCoverageResponse:
         """Return the coverage of series."""

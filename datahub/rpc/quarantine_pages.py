@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from datahub.collection.runs import private_id, public_id
 from datahub.ingest.delivery import Delivery
+from datahub.ingest.quarantine import FURTHER
 from datahub.ingest.writer import BarWriter
 from datahub.rpc.listing import Listing
 from datahub.store import series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
-from quasar.errors import FailedPrecondition, NotFound, Resource
+from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Resource
 from quasar.filters import Field, condition
 from quasar.model.bars import Bar, BarColumns
 from quasar.model.instants import to_ns
 from quasar.ops.actors import Actor
+from quasar.ops.events import Events
 from quasar.ordering import OrderField
 from quasar.rpc.wellknown import struct, timestamp
 from quasar_proto.common.v1 import values_pb2
@@ -60,9 +63,10 @@ _NUMBERS = ("open", "high", "low", "close")
 class QuarantinePages:
     """Answers what is asked about rows that are held back."""
 
-    def __init__(self, database: Database, writer: BarWriter, clock: Clock) -> None:
-        """Read from `database`, and store released rows with `writer`."""
+    def __init__(self, database: Database, writer: BarWriter, events: Events, clock: Clock) -> None:
+        """Read from `database`, store released rows with `writer`, and tell `events` what became of rows."""
         self._database = database
+        self._events = events
         self._writer = writer
         self._clock = clock
 
@@ -101,12 +105,16 @@ class QuarantinePages:
     async def discard(self, request: pb.DiscardQuarantineRequest, actor: Actor | None) -> pb.DiscardQuarantineResponse:
         """Mark rows as discarded."""
         rows = await self._chosen(request.row_ids, request.filter)
-        done = await self._settle([row["row_id"] for row in rows], "DISCARDED", actor)
+        done = await self._settle([row["row_id"] for row in rows], "DISCARDED", actor, request.reason)
         return pb.DiscardQuarantineResponse(discarded=done)
 
     async def _chosen(self, row_ids: Sequence[str], filter_text: str) -> list[Any]:
+        if not row_ids and not filter_text.strip():
+            # An empty request must not settle everything that is held.
+            description = "must be given, or filter must be"
+            raise InvalidArgument(f"row_ids {description}.", violations=[FieldViolation("row_ids", description)])
         where = condition(filter_text, _FIELDS, first_parameter=2)
-        text, parameters = (where.sql, list(where.parameters)) if filter_text.strip() else ("q.state = 'HELD'", [])
+        text, parameters = where.sql, list(where.parameters)
         if row_ids:
             text = "q.row_id = any($2::bigint[])"
             parameters = [[int(each) if each.isdecimal() else 0 for each in row_ids]]
@@ -120,9 +128,22 @@ class QuarantinePages:
                 raise NotFound(f"There is no held row {each}.", resource=Resource("quarantined row", each))
         return rows
 
-    async def _settle(self, row_ids: list[int], state: str, actor: Actor | None) -> int:
+    async def _settle(self, row_ids: list[int], state: str, actor: Actor | None, reason: str = "") -> int:
+        """Write what became of rows, tell it as an event, and return how many were still held."""
         who = {"principal": actor.principal, "role": int(actor.role), "request_id": actor.request_id} if actor else None
-        rows = await self._database.fetch(SQL["quarantine_settle"], row_ids, state, self._clock.now(), who)
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(SQL["quarantine_settle"], row_ids, state, self._clock.now(), who)
+            for provider, count in sorted(Counter(row["provider"] for row in rows).items()):
+                word = state.lower()
+                await self._events.record(
+                    connection,
+                    f"Quarantine{word.capitalize()}",
+                    f"{count} held rows of provider {provider} were {word}.",
+                    subject_type="provider",
+                    subject_name=provider,
+                    data={"rows": count, "reason": reason},
+                    actor=actor,
+                )
         return len(rows)
 
 
@@ -135,7 +156,10 @@ def _bar(row: Any) -> Bar | None:
     if None in prices:
         return None
     open_, high, low, close = (float(price or 0.0) for price in prices)
-    return Bar(to_ns(row["row_time"]), open_, high, low, close, volume=_number(payload.get("volume")))
+    more: dict[str, Any] = {name: _number(payload.get(name)) for name in FURTHER}
+    if more["trade_count"] is not None:
+        more["trade_count"] = int(more["trade_count"])
+    return Bar(to_ns(row["row_time"]), open_, high, low, close, volume=_number(payload.get("volume")), **more)
 
 
 def _number(value: object) -> float | None:

@@ -107,7 +107,8 @@ select q.*, {key} as order_key from quarantine q where {filter} order by {order}
 select q.* from quarantine q where {filter} order by q.row_id limit $1 for update;
 
 -- name: quarantine_settle
-update quarantine set state = $2, resolved_at = $3, resolved_by = $4 where row_id = any($1::bigint[]) and state = 'HELD' returning row_id;
+update quarantine set state = $2, resolved_at = $3, resolved_by = $4 where row_id = any($1::bigint[]) and state = 'HELD'
+returning row_id, provider;
 
 -- name: series_of_provider
 select s.series_id, s.job_id from subscribed_series s join series x on x.series_id = s.series_id

@@ -13,6 +13,17 @@ from datahub.store.statements import SQL
 from quasar.model.instants import TimeRange
 
 MAX_ATTEMPTS = 5
+_COUNTED = [
+    "fetched",
+    "inserted",
+    "updated",
+    "unchanged",
+    "quarantined",
+    "bytes",
+    "vendor_calls",
+    "wait_s",
+    "slots_done",
+]
 _BROKEN_OFF = Failure(
     "ABORTED", "The worker ended, or was ended, before the attempt did; another one took the run over."
 )
@@ -122,7 +133,7 @@ async def claim(
     again = {work.run_id: work for work in works if work.attempt > 1}
     broken = []
     if again:
-        found = await connection.fetch(SQL["attempts_broken_off"], list(again), now, _BROKEN_OFF.stored)
+        found = await connection.fetch(SQL["attempts_broken_off"], list(again), now, _BROKEN_OFF.stored, _COUNTED)
         broken = [BrokenOff(again[row["run_id"]], row["worker"]) for row in found]
     for row in rows:
         await connection.execute(SQL["attempt_begin"], row["run_id"], row["attempts"], worker, now)
@@ -152,6 +163,12 @@ async def advance(
     return found is not None
 
 
+async def show_throttled(connection: Any, work: Work, throttled: bool, now: dt.datetime) -> None:
+    """Write whether a run waits for a permit; nothing happens when it is somebody else's now."""
+    await connection.execute(SQL["run_throttled"], *work.fence, throttled, now)
+    await connection.execute(SQL["notify_collection"], f"change {work.run_id}")
+
+
 async def finish(connection: Any, work: Work, outcome: Outcome, now: dt.datetime) -> bool:
     """End a run; tell whether it was still this worker's."""
     failure = outcome.failure
@@ -166,7 +183,7 @@ async def finish(connection: Any, work: Work, outcome: Outcome, now: dt.datetime
         now,
     )
     if row is not None:
-        await _end_attempt(connection, work, row, failure, outcome.irregular, now)
+        await _end_attempt(connection, work, failure, outcome.irregular, now)
     return row is not None
 
 
@@ -174,20 +191,17 @@ async def back_off(connection: Any, work: Work, failure: Failure, until: dt.date
     """Leave a run for another attempt; tell whether it was still this worker's."""
     row = await connection.fetchrow(SQL["run_back_off"], *work.fence, failure.stored, until, now)
     if row is not None:
-        await _end_attempt(connection, work, row, failure, failure.irregular, now)
+        await _end_attempt(connection, work, failure, failure.irregular, now)
     return row is not None
 
 
-async def _end_attempt(
-    connection: Any, work: Work, row: Any, failure: Failure | None, irregular: int, now: dt.datetime
-) -> None:
-    names = ("fetched", "inserted", "updated", "unchanged", "quarantined", "bytes", "vendor_calls", "wait_s")
+async def _end_attempt(connection: Any, work: Work, failure: Failure | None, irregular: int, now: dt.datetime) -> None:
     await connection.execute(
         SQL["attempt_end"],
         work.run_id,
         work.attempt,
         now,
-        {name: row[name] for name in names},
+        _COUNTED,
         failure.stored if failure else None,
         failure.retry_after_s if failure else None,
         [f"{irregular} rows came again or out of order; each was stored once and in its place."] if irregular else [],

@@ -94,14 +94,30 @@ returning *;
 insert into run_attempts (run_id, attempt, worker, started_at) values ($1, $2, $3, $4)
 on conflict (run_id, attempt) do nothing;
 
+-- name: run_throttled
+update collection_runs set state = case when $4 then 'THROTTLED' else 'RUNNING' end, updated_at = $5
+where run_id = $1 and worker = $2 and attempts = $3 and state in ('RUNNING', 'THROTTLED');
+
 -- name: attempts_broken_off
--- End attempts that their worker never ended, of runs that were taken over.
-update run_attempts set finished_at = $2, error = $3
-where run_id = any($1::bigint[]) and finished_at is null
-returning run_id, worker;
+-- End attempts that their worker never ended, of runs that were taken over. The figures are those of the run without the attempts before.
+update run_attempts a
+set finished_at = $2, error = $3,
+    counts = (
+        select jsonb_object_agg(n.name, (to_jsonb(r) ->> n.name)::float8 - coalesce((
+            select sum((b.counts ->> n.name)::float8) from run_attempts b where b.run_id = r.run_id and b.attempt < a.attempt), 0))
+        from collection_runs r, unnest($4::text[]) n(name) where r.run_id = a.run_id)
+where a.run_id = any($1::bigint[]) and a.finished_at is null
+returning a.run_id, a.worker;
 
 -- name: attempt_end
-update run_attempts set finished_at = $3, counts = $4, error = $5, retry_after_s = $6, log_lines = $7 where run_id = $1 and attempt = $2;
+-- The figures of the attempt are those of its run without the attempts before.
+update run_attempts a
+set finished_at = $3, error = $5, retry_after_s = $6, log_lines = $7,
+    counts = (
+        select jsonb_object_agg(n.name, (to_jsonb(r) ->> n.name)::float8 - coalesce((
+            select sum((b.counts ->> n.name)::float8) from run_attempts b where b.run_id = r.run_id and b.attempt < a.attempt), 0))
+        from collection_runs r, unnest($4::text[]) n(name) where r.run_id = a.run_id)
+where a.run_id = $1 and a.attempt = $2;
 
 -- name: run_attempts
 select * from run_attempts where run_id = $1 order by attempt;

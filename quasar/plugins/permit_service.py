@@ -33,6 +33,7 @@ class PermitService:
             lane=lane,
             max_wait_s=request.max_wait.ToNanoseconds() / 1e9 if request.HasField("max_wait") else None,
             allow_partial=request.allow_partial,
+            usage=self._desk.usages.get(request.work_id),
         )
         answer = host_pb2.AcquirePermitsResponse(grant_id=grant.grant_id, granted=grant.calls)
         answer.waited.FromNanoseconds(int(grant.waited_s * 1e9))

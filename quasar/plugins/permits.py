@@ -42,6 +42,18 @@ class Grant:
     waited_s: float
 
 
+@dataclass(slots=True)
+class Usage:
+    """What one work has used of a provider's permits; it is kept up to date while the work goes on."""
+
+    calls: int = 0
+    """Calls that were granted."""
+    waited_s: float = 0.0
+    """Seconds that those waited."""
+    waiting: int = 0
+    """Calls that wait now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What is left of a provider's limits."""
@@ -127,6 +139,8 @@ class PermitDesk:
         self._throttles = 0
         self.works: dict[str, Lane] = {}
         """The lane of each work that is going on."""
+        self.usages: dict[str, Usage] = {}
+        """What each of them has used, where somebody wants to know."""
         self.declare(limits, concurrency)
 
     def declare(self, limits: Sequence[RateLimit], concurrency: int) -> None:
@@ -144,8 +158,9 @@ class PermitDesk:
         lane: Lane = Lane.SCHEDULED,
         max_wait_s: float | None = None,
         allow_partial: bool = False,
+        usage: Usage | None = None,
     ) -> Grant:
-        """Wait until the limits and the concurrency allow calls, and grant them.
+        """Wait until the limits and the concurrency allow calls, grant them, and count them in `usage`.
 
         Raises:
             QuotaExceeded: It would take longer than `max_wait_s`.
@@ -153,6 +168,8 @@ class PermitDesk:
         calls = min(calls, self._concurrency)
         waiter = _Waiter(lane, next(self._numbers), self._clock.monotonic(), calls, max(1, weight))
         self._waiters.append(waiter)
+        usage = usage if usage is not None else Usage()
+        usage.waiting += 1
         try:
             while True:
                 now = self._clock.monotonic()
@@ -160,11 +177,15 @@ class PermitDesk:
                     self._refuse_if_late(waiter, max_wait_s, now)
                 wait = self._wait_s(waiter, now, 1 if allow_partial else calls)
                 if wait == 0.0:
-                    return self._grant(waiter, now, allow_partial)
+                    grant = self._grant(waiter, now, allow_partial)
+                    usage.calls += grant.calls
+                    usage.waited_s += grant.waited_s
+                    return grant
                 left = 0.0 if max_wait_s is None else waiter.since + max_wait_s - now
                 longest = left if left > 0.0 else _PATIENCE_S
                 await self._pause(waiter, longest if wait is None else min(wait, longest))
         finally:
+            usage.waiting -= 1
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             self._wake()

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 from quasar import errors
 from quasar.clock import Clock
-from quasar.convert.plugin_rows import constituent_from_proto, instrument_from_proto
-from quasar.model.instruments import Instrument
+from quasar.convert.plugin_rows import constituent_from_proto, instrument_from_proto, rejected_from_proto
 from quasar.plugins import fetching
-from quasar.plugins.batches import BarBatch, LiveBatch, TickBatch
+from quasar.plugins.batches import BarBatch, LiveBatch, Members, SymbolPage, TickBatch
+from quasar.plugins.charging import charged
 from quasar.plugins.errands import Errands
 from quasar.plugins.keeper import Keeper
 from quasar.plugins.manifest import Manifest
-from quasar.plugins.permits import Budget, Lane
+from quasar.plugins.permits import Budget, Lane, Usage
 from quasar.plugins.process import PluginProcess
 from quasar.plugins.relay import Relay
 from quasar.sdk.jitter import FullJitter
-from quasar.sdk.requests import BarRequest, Constituent, LiveSymbol, TickRequest
+from quasar.sdk.requests import BarRequest, LiveSymbol, TickRequest
 from quasar_proto.plugin.v1 import provider_pb2
 
 __all__ = ["BarRequest", "LiveSymbol", "ProviderHandle", "TickRequest"]
@@ -60,7 +60,12 @@ class ProviderHandle:
         return self.keeper.desk.budget()
 
     async def fetch_bars(
-        self, requests: Sequence[BarRequest], *, lane: Lane = Lane.SCHEDULED, stall_s: float = _STALL_S
+        self,
+        requests: Sequence[BarRequest],
+        *,
+        lane: Lane = Lane.SCHEDULED,
+        stall_s: float = _STALL_S,
+        usage: Usage | None = None,
     ) -> AsyncGenerator[BarBatch, None]:
         """Yield bars as they come, and one last batch (`done`) for each request. One bad symbol never ends the others.
 
@@ -68,6 +73,7 @@ class ProviderHandle:
             requests: What is wanted; batches name them by their index.
             lane: What the calls to the vendor are for.
             stall_s: Give up when nothing comes for so long.
+            usage: Is kept up to date with the calls to the vendor and how long they waited for permits.
         """
         ranges = [
             provider_pb2.BarRange(
@@ -81,7 +87,10 @@ class ProviderHandle:
             )
             for index, one in enumerate(requests)
         ]
-        async with aclosing(self._fetch(fetching.BARS, provider_pb2.FetchBarsRequest, ranges, lane, stall_s)) as found:
+        counted = usage if usage is not None else Usage()
+        async with aclosing(
+            self._fetch(fetching.BARS, provider_pb2.FetchBarsRequest, ranges, lane, stall_s, counted)
+        ) as found:
             async for batch in found:
                 yield batch
 
@@ -102,13 +111,13 @@ class ProviderHandle:
             for index, one in enumerate(requests)
         ]
         async with aclosing(
-            self._fetch(fetching.TICKS, provider_pb2.FetchTicksRequest, ranges, lane, stall_s)
+            self._fetch(fetching.TICKS, provider_pb2.FetchTicksRequest, ranges, lane, stall_s, Usage())
         ) as found:
             async for batch in found:
                 yield batch
 
     async def _fetch(
-        self, form: fetching.Form, message: Any, ranges: Sequence[Any], lane: Lane, stall_s: float
+        self, form: fetching.Form, message: Any, ranges: Sequence[Any], lane: Lane, stall_s: float, usage: Usage
     ) -> AsyncGenerator[Any, None]:
         try:
             process = await self.keeper.ready()
@@ -116,9 +125,9 @@ class ProviderHandle:
             for one in ranges:
                 yield form.batch(one.series_id - 1, error=error, done=True)
             return
-        with self._work(lane) as work_id:
+        with self._work(lane, usage) as work_id:
             if process.host_charges:
-                calls = self._one_by_one(process, form, message, ranges, work_id, lane, stall_s)
+                calls = self._one_by_one(process, form, message, ranges, work_id, lane, stall_s, usage)
             else:
                 calls = self._all_at_once(process, form, message, ranges, work_id, stall_s)
             async with aclosing(calls) as found:
@@ -151,12 +160,13 @@ class ProviderHandle:
         work_id: str,
         lane: Lane,
         stall_s: float,
+        usage: Usage,
     ) -> AsyncGenerator[Any, None]:
         """Take a permit for each symbol before it is passed on; for code that does not ask for them itself."""
         queue: asyncio.Queue[Any] = asyncio.Queue(64)
 
         async def one(wanted: Any) -> None:
-            grant = await self.keeper.desk.acquire(lane=lane)
+            grant = await self.keeper.desk.acquire(lane=lane, usage=usage)
             retry_after_s = None
             try:
                 request = message(work_id=f"{work_id}-{wanted.series_id}", ranges=[wanted])
@@ -177,13 +187,16 @@ class ProviderHandle:
                 yield batch
 
     @contextmanager
-    def _work(self, lane: Lane) -> Iterator[str]:
+    def _work(self, lane: Lane, usage: Usage | None = None) -> Iterator[str]:
         work_id = uuid.uuid4().hex
         self.keeper.desk.works[work_id] = lane
+        if usage is not None:
+            self.keeper.desk.usages[work_id] = usage
         try:
             yield work_id
         finally:
             del self.keeper.desk.works[work_id]
+            self.keeper.desk.usages.pop(work_id, None)
 
     async def stream_live(
         self,
@@ -249,30 +262,36 @@ class ProviderHandle:
         return relay
 
     async def list_symbols(
-        self, exchange: str = "", *, lane: Lane = Lane.BULK
-    ) -> AsyncGenerator[Sequence[Instrument], None]:
-        """Yield the symbols that the vendor knows, in pages.
+        self, exchange: str = "", *, lane: Lane = Lane.BULK, usage: Usage | None = None
+    ) -> AsyncGenerator[SymbolPage, None]:
+        """Yield the symbols that the vendor knows, in pages, with the rows that are none.
+
+        Args:
+            exchange: Only those of this exchange, a MIC or the vendor's own code; empty: all.
+            lane: What the calls to the vendor are for.
+            usage: Is kept up to date with the calls to the vendor and how long they waited for permits.
 
         Raises:
             QuasarError: The provider or its vendor failed, or it cannot list symbols.
         """
         process = await self.keeper.ready()
         serialise: Any = provider_pb2.ListSymbolsRequest.SerializeToString
-        with self._work(lane) as work_id:
-            request = provider_pb2.ListSymbolsRequest(work_id=work_id, exchange=exchange)
-            call: Any = process.channel.unary_stream(
-                f"{_PATH}ListSymbols", serialise, provider_pb2.ListSymbolsResponse.FromString
-            )(request)
-            async with aclosing(process.messages(call)) as pages:
-                async for page in pages:
-                    with process.reading("symbols"):
-                        instruments = [instrument_from_proto(one, process.code.name) for one in page.symbols]
-                    yield instruments
+        with self._work(lane, usage) as work_id:
+            async with charged(process, lane, usage):
+                request = provider_pb2.ListSymbolsRequest(work_id=work_id, exchange=exchange)
+                call: Any = process.channel.unary_stream(
+                    f"{_PATH}ListSymbols", serialise, provider_pb2.ListSymbolsResponse.FromString
+                )(request)
+                async with aclosing(process.messages(call)) as pages:
+                    async for page in pages:
+                        with process.reading("symbols"):
+                            found = _symbol_page(page, process.code.name)
+                        yield found
 
     async def constituents(
         self, index: str = "", as_of: dt.date | None = None, *, lane: Lane = Lane.INTERACTIVE
-    ) -> Sequence[Constituent]:
-        """Return the members of an index, now or on a date.
+    ) -> Members:
+        """Return the members of an index, now or on a date, with the rows that are none.
 
         Raises:
             QuasarError: The provider or its vendor failed, or it is no source of indices.
@@ -283,9 +302,23 @@ class ProviderHandle:
             f"{_PATH}ListConstituents", serialise, provider_pb2.ListConstituentsResponse.FromString
         )
         with self._work(lane) as work_id:
-            request = provider_pb2.ListConstituentsRequest(
-                work_id=work_id, index=index, as_of_date=as_of.isoformat() if as_of else ""
-            )
-            answer = await process.answer(call(request, timeout=_STALL_S))
+            async with charged(process, lane):
+                request = provider_pb2.ListConstituentsRequest(
+                    work_id=work_id, index=index, as_of_date=as_of.isoformat() if as_of else ""
+                )
+                answer = await process.answer(call(request, timeout=_STALL_S))
         with process.reading("constituents"):
-            return [constituent_from_proto(one) for one in answer.constituents]
+            return Members(
+                tuple(constituent_from_proto(one) for one in answer.constituents),
+                tuple(rejected_from_proto(row) for row in answer.rejected),
+                answer.effective_date,
+            )
+
+
+def _symbol_page(page: provider_pb2.ListSymbolsResponse, provider: str) -> SymbolPage:
+    return SymbolPage(
+        tuple(instrument_from_proto(one, provider) for one in page.symbols),
+        tuple(rejected_from_proto(row) for row in page.rejected),
+        tuple(page.symbols),
+        page.total if page.HasField("total") else None,
+    )

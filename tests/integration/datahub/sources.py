@@ -49,6 +49,8 @@ class ScriptedSource:
     """Set when the first request came."""
     hold: asyncio.Event | None = None
     """When set: answers end only after it."""
+    waiting: bool = False
+    """Whether it waits for leave to call the vendor."""
 
     async def fetch(self, request: BarRequest) -> AsyncGenerator[Answer, None]:
         """Answer a request."""

@@ -175,7 +175,7 @@ async def test_held_rows_are_released_into_their_series_or_discarded(
         await stored(database, 1200)
         series = await database.fetchval("select series_id from series where symbol = 'A'")
         times = (START - dt.timedelta(minutes=2), START - dt.timedelta(minutes=3))
-        good = {"open": 1.0, "high": 2.0, "low": 3.0, "close": 1.5, "volume": 1.0}
+        good = {"open": 1.0, "high": 2.0, "low": 3.0, "close": 1.5, "volume": 1.0, "trade_count": 5}
         for time, row in zip(times, (good, good | {"close": "nan"}), strict=True):
             await database.execute(
                 """insert into quarantine (series_id, provider, symbol, interval, row_time, reason, payload)
@@ -186,11 +186,26 @@ async def test_held_rows_are_released_into_their_series_or_discarded(
             )
         listed = await stub.ListQuarantine(pb.ListQuarantineRequest(), **as_(bearers.viewer))
         assert len(listed.rows) == 2
-        done = await stub.ReleaseQuarantine(pb.ReleaseQuarantineRequest(), **as_(bearers.operator))
+        for method, empty in (
+            (stub.ReleaseQuarantine, pb.ReleaseQuarantineRequest()),
+            (stub.DiscardQuarantine, pb.DiscardQuarantineRequest(reason="all of them?")),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match="row_ids must be given, or filter must be"):
+                await method(empty, **as_(bearers.operator))
+        held = 'state = "HELD"'
+        done = await stub.ReleaseQuarantine(pb.ReleaseQuarantineRequest(filter=held), **as_(bearers.operator))
         assert (done.released, len(done.refused)) == (1, 1)
-        assert await database.fetchval("select low from historical_data where open_time = $1", times[0]) == 3.0
-        left = await stub.DiscardQuarantine(pb.DiscardQuarantineRequest(), **as_(bearers.operator))
+        row = await database.fetchrow("select low, trade_count from historical_data where open_time = $1", times[0])
+        assert tuple(row) == (3.0, 5)
+        request = pb.DiscardQuarantineRequest(filter=held, reason="the vendor withdrew it")
+        left = await stub.DiscardQuarantine(request, **as_(bearers.operator))
         assert left.discarded == 1
+        told = await database.fetch("select kind, data from ops.events where kind like 'Quarantine%' order by id")
+        assert [(each["kind"], each["data"]["rows"]) for each in told] == [
+            ("QuarantineReleased", 1),
+            ("QuarantineDiscarded", 1),
+        ]
+        assert told[1]["data"]["reason"] == "the vendor withdrew it"
 
 
 async def test_subscriptions_are_taken_over_when_somebody_says_so(
