@@ -13,8 +13,8 @@ from quasar.plugins.foreign import UNREADABLE
 from quasar.plugins.report import Finding, Severity
 
 LARGEST: Final = 4 * 1024 * 1024
-_UNPACKED: Final = 32 * 1024 * 1024
-_FILES: Final = 500
+_UNPACKED: Final = 16 * 1024 * 1024
+_FILES: Final = 1000
 
 
 def read_sources(file_name: str, content: bytes) -> tuple[dict[str, str], list[Finding]]:
@@ -49,7 +49,7 @@ def _unzipped(content: bytes, findings: list[Finding]) -> Iterator[tuple[str, by
         findings.append(_error("bad-archive", "the upload must be a zip, was something else", "zip the package again"))
         return
     with archive:
-        entries = archive.infolist()
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         total = sum(entry.file_size for entry in entries)
         if len(entries) > _FILES or total > _UNPACKED:
             text = f"the zip must hold at most {_FILES} files and {_UNPACKED} bytes, was {len(entries)} and {total}"

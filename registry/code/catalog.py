@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from quasar import paging
 from quasar.errors import FailedPrecondition, NotFound, Unavailable
 from quasar.filters import condition
-from registry.code import archives
+from registry.code import archives, preferences
 from registry.code.archives import ShownFile, SourceFile
 from registry.code.changes import Ground, read_entry
 from registry.code.differences import FileDiff, ManifestChange, file_diffs, manifest_changes
@@ -183,7 +183,7 @@ class Catalog:
             kind=ref.kind,
             file_name=found.file_name,
             content=await self._content(entry, found),
-            preferences=entry.preferences or None,
+            preferences=_in_force(entry, found),
             expected_name=entry.ref.name,
         )
         return await validate(self._ground, upload)
@@ -207,3 +207,9 @@ class Catalog:
         if entry.built_in:
             return tuple(self._built_in_files.get(entry.ref, ()))
         return archives.unpack(version.file_name, content)
+
+
+def _in_force(entry: Entry, version: Version) -> Mapping[str, Any] | None:
+    """Return the stored preferences that hold for a version: those that it does not take have no effect."""
+    fields = replace(entry, manifest=version.manifest).fields
+    return preferences.in_force(fields, entry.preferences) or None

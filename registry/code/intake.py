@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from quasar.errors import AlreadyExists, CodeRejected, FieldViolation, Internal, InvalidArgument
-from registry.code import sealing
+from quasar.plugins.archive import read_sources
+from quasar.plugins.manifest import Kind
+from quasar.plugins.reading.naming import name_of
+from registry.code import preferences, sealing
 from registry.code.archives import unpack
 from registry.code.changes import Ground
+from registry.code.declarations import Declaration
+from registry.code.fields import schema
 from registry.code.owners import Report, Submission
 from registry.code.refs import CodeKind, CodeRef
 from registry.store import code_table
+
+_TRIED = ("VALIDATION_STAGE_LOAD", "VALIDATION_STAGE_TRIAL")
+"""Stages in which the code runs, and is given its preferences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +58,49 @@ async def validate(ground: Ground, upload: Upload) -> Report:
         SecretsUnreadable: The stored secrets cannot be opened.
     """
     unpack(upload.file_name, upload.content)
-    submission = Submission(upload.kind, upload.file_name, upload.content, upload.secrets, upload.preferences)
-    if not upload.secrets:
-        submission = replace(submission, secrets=await _stored_secrets(ground, upload, submission))
-    return await ground.owners.validate(submission)
+    return await ground.owners.validate(await _submission(ground, upload))
 
 
-async def _stored_secrets(ground: Ground, upload: Upload, submission: Submission) -> Mapping[str, str]:
+async def _submission(ground: Ground, upload: Upload) -> Submission:
+    secrets = upload.secrets or await _stored_secrets(ground, upload)
+    return Submission(upload.kind, upload.file_name, upload.content, secrets, upload.preferences)
+
+
+async def _stored_secrets(ground: Ground, upload: Upload) -> Mapping[str, str]:
     """Return the stored secrets of the name of the class, which is read from the code where nobody told it."""
     async with ground.database.acquire() as connection:
         if not await code_table.has_secrets(connection, upload.kind):
             return {}
-    name = upload.expected_name
-    if not name:
-        read = await ground.owners.validate(replace(submission, static_only=True))
-        name = str((read.manifest or {}).get("name", ""))
+    name = upload.expected_name or await asyncio.to_thread(_written_name, upload)
     return await sealing.opened(ground, CodeRef(upload.kind, name)) if name else {}
+
+
+def _written_name(upload: Upload) -> str:
+    texts, _ = read_sources(upload.file_name, upload.content)
+    return name_of(Kind(str(upload.kind)), texts)
+
+
+async def require_preferences(ground: Ground, upload: Upload, report: Report) -> None:
+    """Refuse preferences that the uploaded class does not take; without a manifest that cannot be told.
+
+    Raises:
+        InvalidArgument: A field is unknown, of the wrong type or out of range.
+        ServiceUnavailable: The validating service does not answer.
+    """
+    if not upload.preferences:
+        return
+    if report.manifest is None and report.document.get("stage") in _TRIED:
+        # The class may have refused the preferences themselves: what it declares is told without them.
+        plain = replace(await _submission(ground, upload), preferences=None)
+        report = await ground.owners.validate(plain)
+    if report.manifest is None:
+        return
+    declared = Declaration.of(report.manifest)
+    ref = CodeRef(upload.kind, declared.name)
+    async with ground.database.acquire() as connection:
+        entry = await code_table.entry(connection, ref)
+    fields = schema(ref.kind, declared.capabilities, declared.fields)
+    preferences.merged(fields, entry.preferences if entry else {}, upload.preferences, name=str(ref))
 
 
 def accepted_name(upload: Upload, report: Report) -> CodeRef:

@@ -45,8 +45,6 @@ class Submission:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     preferences: Mapping[str, Any] | None = None
     """None: the defaults."""
-    static_only: bool = False
-    """Read it only; run nothing."""
 
 
 @dataclass(frozen=True, slots=True)

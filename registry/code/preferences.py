@@ -73,6 +73,17 @@ def effective(fields: Sequence[PreferenceField], stored: Mapping[str, Any]) -> E
     return Effective(values, tuple(sorted(ignored)))
 
 
+def in_force(fields: Sequence[PreferenceField], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stored values that hold, nested: without those that are not declared or out of bounds."""
+    known = {field.path: field for field in fields}
+    values: dict[str, Any] = {}
+    for path, value in leaves(stored, groups=_groups(known)):
+        field = known.get(path)
+        if field is not None and field.problem(value) is None:
+            _put(values, path, field.normalised(value))
+    return values
+
+
 def missing(fields: Sequence[PreferenceField], stored: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the required fields for which nothing legal is stored."""
     have = dict(leaves(stored, groups=_groups({field.path: field for field in fields})))

@@ -12,7 +12,7 @@ from quasar.ops.actors import Actor
 from registry.code import activation, archives, preference_changes, sealing
 from registry.code.changes import Change, Ground
 from registry.code.entries import Entry, Version
-from registry.code.intake import Upload, accepted_name, validate
+from registry.code.intake import Upload, accepted_name, require_preferences, validate
 from registry.code.owners import ApplyOutcome, CodeChange, Report
 from registry.code.refs import CodeKind, CodeRef
 from registry.requests import RequestMark
@@ -61,12 +61,14 @@ async def upload(ground: Ground, given: Upload, mark: RequestMark, actor: Actor 
         return await _told(ground, repeated, None)
     if given.validate_only:
         report = await validate(ground, given)
+        await require_preferences(ground, given, report)
         if report.passed:
             accepted_name(given, report)
         return Uploaded(report=report)
     ref, accepted = await _version_with_bytes(ground, given), None
     if ref is None:
         accepted = await validate(ground, given)
+        await require_preferences(ground, given, accepted)
         ref = accepted_name(given, accepted)
     stored = await _store(ground, given, ref, accepted, mark, actor)
     outcome = await ground.owners.apply(stored.change) if stored.change is not None else None

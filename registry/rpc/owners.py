@@ -89,7 +89,6 @@ class RemoteOwners:
             content=submission.content,
             secrets=submission.secrets,
             preferences=_struct(submission.preferences),
-            static_only=submission.static_only,
         )
         return (await self._providers.ValidateProvider(request, timeout=VALIDATION_S)).report
 
@@ -99,7 +98,6 @@ class RemoteOwners:
             content=submission.content,
             secrets=submission.secrets,
             preferences=_struct(submission.preferences),
-            static_only=submission.static_only,
         )
         return (await self._trading.ValidateBroker(request, timeout=VALIDATION_S)).report
 
@@ -109,7 +107,6 @@ class RemoteOwners:
             content=submission.content,
             secrets=submission.secrets,
             parameters=_struct(submission.preferences),
-            static_only=submission.static_only,
         )
         return (await self._strategies.ValidateStrategy(request, timeout=VALIDATION_S)).report
 

@@ -87,6 +87,11 @@ def find_classes(kind: Kind, sources: Sequence[Source]) -> list[tuple[Source, as
     return [(source, node) for source, node in found if not node.name.startswith("_") and node.name not in bases]
 
 
+def is_base(kind: Kind, source: Source, base: ast.expr) -> bool:
+    """Tell whether a base of a class is what the SDK gives to classes of a kind."""
+    return bool(source.names(base) & _BASES[kind])
+
+
 def read_classes(
     kind: Kind, sources: Sequence[Source], found: Sequence[tuple[Source, ast.ClassDef]]
 ) -> Iterable[Finding]:

@@ -17,6 +17,7 @@ import grpc
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 
+from datahub.rpc.validation import Validations
 from quasar.clock import SystemClock
 from quasar.config import REGISTRY, Home
 from quasar.database.pool import Database
@@ -136,12 +137,16 @@ class PlayedDataHub(
     """What each provider lists."""
     together: asyncio.Barrier | None = None
     """When set: as many validations as it has parties end at once."""
+    trials: Validations | None = None
+    """When set: code is validated by the DataHub's own reading and its trial runs in the jail."""
 
     async def ValidateProvider(self, request: Any, context: Any) -> Any:
         self.validated.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
         if self.together is not None:
             await self.together.wait()
+        if self.trials is not None:
+            return await self.trials.validate(request)
         return provider.ValidateProviderResponse(
             report=report_on(values_pb2.CODE_KIND_PROVIDER, request.file_name, request.content)
         )

@@ -296,7 +296,9 @@ async def test_secrets_are_sealed_and_bound_to_the_entry(stage: Stage, system_co
 async def test_validation_gets_the_stored_secrets_when_none_are_sent(stage: Stage) -> None:
     await stage.code.UploadCode(upload(secrets={"key": "hunter2"}))
 
-    sent = pb.CodeUpload(kind=PROVIDER, file_name="alpha.py", content=source(description="newer"))
+    extends = b"from quasar.provider import Provider\n\nclass AlphaProvider(Provider):"
+    newer = source(description="newer").replace(b"class AlphaProvider:", extends)
+    sent = pb.CodeUpload(kind=PROVIDER, file_name="alpha.py", content=newer)
     await stage.code.ValidateCode(pb.ValidateCodeRequest(upload=sent))
 
     assert dict(stage.datahub.validated[-1].secrets) == {"key": "hunter2"}
