@@ -114,7 +114,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
             floor.operations,
             floor.clock,
             floor.server.draining,
-            feeds.symbol_state,
+            feeds.symbol_feeds,
         ),
         MarketDataService(
             floor.database,

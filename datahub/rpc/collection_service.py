@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from datahub.collection import backfill
@@ -14,7 +14,7 @@ from datahub.collection.steering import Steering, refuse_unserved
 from datahub.ingest.writer import BarWriter
 from datahub.providers.entry import ProviderEntry
 from datahub.rpc.coverage_pages import CoveragePages
-from datahub.rpc.job_pages import JobPages
+from datahub.rpc.job_pages import JobPages, SymbolFeeds
 from datahub.rpc.provider_messages import pause_message
 from datahub.rpc.quarantine_pages import QuarantinePages
 from datahub.rpc.run_messages import instant_or_none
@@ -58,9 +58,9 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         operations: Operations,
         clock: Clock,
         draining: Any,
-        symbol_state: Callable[[str, str], Awaitable[int]] | None = None,
+        symbol_feeds: SymbolFeeds,
     ) -> None:
-        """Steer `collection`; streams end when `draining` is set; `symbol_state` tells how a live symbol is."""
+        """Steer `collection`; streams end when `draining` is set; `symbol_feeds` tells how live symbols are."""
         self._database = database
         self._collection = collection
         self._steering = steering
@@ -126,7 +126,7 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
     ) -> pb.TriggerCollectionResponse:
         """Make runs now."""
         providers = await self._providers()
-        series, jobs = await self._target(request, providers)
+        series, jobs, syncs = await self._target(request, providers)
         made = await self._steering.trigger(
             series,
             providers,
@@ -134,6 +134,7 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
             ignore_pause=request.ignore_pause,
             request_id=request.request_id,
             jobs=jobs,
+            syncs=syncs,
         )
         return pb.TriggerCollectionResponse(
             batch_id=str(made.batch_id),
@@ -220,9 +221,6 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         """Return what is known of subscribed series."""
         names = [series_name(key) for key in request.keys]
         states = await self._jobs.states_of(names, await self._providers())
-        for state in states:
-            if self._symbol_state is not None:
-                state.feed_state = await self._symbol_state(state.key.provider, state.key.symbol)  # type: ignore[assignment]  # numbered as in the contract
         return pb.BatchGetSubscriptionStatesResponse(states=states)
 
     async def RefreshSubscriptions(
@@ -239,18 +237,19 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
 
     async def _target(
         self, request: pb.TriggerCollectionRequest, providers: Mapping[str, ProviderEntry]
-    ) -> tuple[Sequence[Series], dict[int, int]]:
+    ) -> tuple[Sequence[Series], dict[int, int], dict[int, str]]:
+        """Return series, the job of each, and the index syncs among what is to be collected with their providers."""
         if request.WhichOneof("target") == "series":
-            return found_series(await self._finder.find_all(request.series.series)), {}
+            return found_series(await self._finder.find_all(request.series.series)), {}, {}
         if request.WhichOneof("target") == "job_id":
-            job = await self._jobs.row(request.job_id, providers)
-            rows = await self._database.fetch(SQL["series_of_provider"], "", job["job_id"])
+            chosen = ("", (await self._jobs.row(request.job_id, providers))["job_id"])
         else:
-            name = _known(request.provider, providers)
-            rows = await self._database.fetch(SQL["series_of_provider"], name, None)
+            chosen = (_known(request.provider, providers), None)
+        rows = await self._database.fetch(SQL["series_of_provider"], *chosen)
         jobs = {row["series_id"]: row["job_id"] for row in rows}
+        syncs = {row["job_id"]: row["provider"] for row in await self._database.fetch(SQL["index_jobs_of"], *chosen)}
         async with self._database.acquire() as connection:
-            return list((await series_table.by_ids(connection, jobs)).values()), jobs
+            return list((await series_table.by_ids(connection, jobs)).values()), jobs, syncs
 
     async def _backfilled(self, request: pb.BackfillRequest) -> list[Series]:
         """Return the series that a backfill is for, creating those that nobody asked for so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from datahub.live.feeds import Feeds
@@ -67,21 +67,25 @@ class FeedPages:
             return (await self._shown(own))[0]
         return [one.feed for one in await self._exchange.others(with_symbols=False) if one.feed.provider == provider]
 
-    async def symbol_state(self, provider: str, symbol: str) -> int:
-        """Return how a symbol is, as the contract numbers it; 0: it is not live."""
-        name = LiveName(provider, symbol)
-        feed, series = self._feeds.feed_of(name), self._feeds.symbols.current.get(name)
-        if series is None:
-            return 0
-        if feed is None:
-            return await self._remote_state(series.ticks.series_id)
-        now_ns, calendar = self._clock.time_ns(), series.ticks.calendar
-        await self._hours.look([calendar], now_ns)
-        return int(symbol_message(feed, series, self._hours.of(calendar), now_ns).state)
-
-    async def _remote_state(self, series_id: int) -> int:
-        told = await self._exchange.others(with_symbols=True)
-        return next((int(one.state) for each in told for one in each.symbols if one.series_id == series_id), 0)
+    async def symbol_feeds(self, names: Collection[LiveName]) -> dict[LiveName, feed_pb2.SymbolFeed]:
+        """Return how symbols are, on this replica or another one; those that are not live are left out."""
+        known = {name: self._feeds.symbols.current.get(name) for name in names}
+        live = {name: series for name, series in known.items() if series is not None}
+        now_ns = self._clock.time_ns()
+        await self._hours.look([series.ticks.calendar for series in live.values()], now_ns)
+        found: dict[LiveName, feed_pb2.SymbolFeed] = {}
+        elsewhere: dict[int, LiveName] = {}
+        for name, series in live.items():
+            feed = self._feeds.feed_of(name)
+            if feed is None:
+                elsewhere[series.ticks.series_id] = name
+            else:
+                found[name] = symbol_message(feed, series, self._hours.of(series.ticks.calendar), now_ns)
+        if elsewhere:
+            told = await self._exchange.others(with_symbols=True)
+            symbols = (one for each in told for one in each.symbols if one.series_id in elsewhere)
+            found |= {elsewhere[one.series_id]: one for one in symbols}
+        return found
 
     async def list_feeds(self, request: pb.ListFeedsRequest) -> pb.ListFeedsResponse:
         """Return a page of connections, by id."""

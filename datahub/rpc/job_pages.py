@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from datahub.collection.subscriptions import schedule_of
+from datahub.live.symbols import LiveName
 from datahub.providers.entry import ProviderEntry
 from datahub.rpc.listing import Listing
 from datahub.rpc.run_messages import instant_or_none, job_message, job_name
@@ -26,7 +27,7 @@ from quasar.model.intervals import Interval
 from quasar.ordering import OrderField
 from quasar.rpc.wellknown import seconds, timestamp, timestamp_ns
 from quasar.schedule import Schedule
-from quasar_proto.datahub.v1 import collection_pb2
+from quasar_proto.datahub.v1 import collection_pb2, feed_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as pb
 
 _FIRES = 5
@@ -53,14 +54,19 @@ _LISTING = Listing(
 _BEHIND = dt.timedelta(minutes=5)
 
 
+SymbolFeeds: TypeAlias = Callable[[Collection[LiveName]], Awaitable[Mapping[LiveName, feed_pb2.SymbolFeed]]]
+"""Tells how live symbols are; those that are not live are left out."""
+
+
 class JobPages:
     """Answers what is asked about jobs and subscribed series."""
 
-    def __init__(self, database: Database, clock: Clock, runs: RunPages) -> None:
-        """Read from `database`."""
+    def __init__(self, database: Database, clock: Clock, runs: RunPages, feeds: SymbolFeeds) -> None:
+        """Read from `database`; ask `feeds` how live symbols are."""
         self._database = database
         self._clock = clock
         self._runs = runs
+        self._feeds = feeds
 
     async def page(self, request: pb.ListJobsRequest, providers: Mapping[str, ProviderEntry]) -> pb.ListJobsResponse:
         """Return a page of jobs."""
@@ -100,8 +106,24 @@ class JobPages:
         rows = {row["series_id"]: row for row in await self._database.fetch(SQL["series_states"], list(series_ids))}
         runs = [row["run_id"] for row in rows.values() if row["run_id"] is not None]
         last = {each.series.series_id: each for each in await self._runs.some(runs)} if runs else {}
+        feeds = await self._feeds({_live_name(row) for row in rows.values() if row["live"]})
+        prices = await self._tick_prices(rows.values())
         now = self._clock.now()
-        return [_state(rows[one], providers, last.get(one), now) for one in series_ids if one in rows]
+        found = []
+        for row in (rows[one] for one in series_ids if one in rows):
+            feed = feeds.get(_live_name(row)) if row["live"] else None
+            state = _state(row, providers, last.get(row["series_id"]), feed, now)
+            _set_last_row(state, row, feed, prices)
+            found.append(state)
+        return found
+
+    async def _tick_prices(self, rows: Iterable[Any]) -> dict[int, float]:
+        """Return the last stored price of series of ticks."""
+        ticks = [row for row in rows if not row["interval"] and row["watermark"] is not None]
+        if not ticks:
+            return {}
+        ids, times = [row["series_id"] for row in ticks], [row["watermark"] for row in ticks]
+        return {row["series_id"]: row["price"] for row in await self._database.fetch(SQL["tick_prices"], ids, times)}
 
     async def states_of(
         self, names: Sequence[SeriesName], providers: Mapping[str, ProviderEntry]
@@ -122,6 +144,8 @@ class JobPages:
         if request.job_id:
             job = await self.row(request.job_id, providers)
             interval = Interval.parse(job["interval"]) if job["interval"] else None
+            if not job["cron"]:
+                return pb.GetSchedulePreviewResponse(description="only when somebody asks")
             schedule = schedule_of(job["cron"], job["time_zone"], job["offset_s"])
             return _preview(schedule, interval, calendar_for(None), after, request.count or _FIRES, None)
         draft = request.draft
@@ -164,19 +188,27 @@ def _preview(
 
 
 def _state(
-    row: Any, providers: Mapping[str, ProviderEntry], run: collection_pb2.Run | None, now: dt.datetime
+    row: Any,
+    providers: Mapping[str, ProviderEntry],
+    run: collection_pb2.Run | None,
+    feed: feed_pb2.SymbolFeed | None,
+    now: dt.datetime,
 ) -> collection_pb2.SubscriptionState:
-    health, detail = _health(row, providers, now)
+    health, detail = _health(row, providers, feed, now)
     message = collection_pb2.SubscriptionState(
         key=series_key(SeriesName(row["provider"], row["symbol"], row["interval"])),
         series_id=row["series_id"],
         health=collection_pb2.SubscriptionHealth.Value(f"SUBSCRIPTION_HEALTH_{health}"),
         detail=detail,
-        last_row_time=timestamp(row["last_open"]),
         rows=row["rows"] or 0,
         next_due_time=timestamp(row["next_fire_at"]),
         open_gaps=row["open_gaps"],
+        missing_slots=row["missing"],
     )
+    if feed is not None:
+        message.feed_state = feed.state
+        if feed.HasField("last_receive_time"):
+            message.last_receive_time.CopyFrom(feed.last_receive_time)
     if row["job_kind"] is not None:
         parts = (row[f"job_{name}"] for name in ("kind", "provider", "interval", "index", "cron", "time_zone"))
         message.job_id = job_name(*parts)
@@ -190,7 +222,30 @@ def _state(
     return message
 
 
-def _health(row: Any, providers: Mapping[str, ProviderEntry], now: dt.datetime) -> tuple[str, str]:
+def _set_last_row(
+    message: collection_pb2.SubscriptionState, row: Any, feed: feed_pb2.SymbolFeed | None, prices: Mapping[int, float]
+) -> None:
+    """Set the last closed bar, or the last tick: of the feed where that is newer than what is stored."""
+    if row["interval"]:
+        last, value = timestamp(row["last_open"]), row["last_close"]
+    else:
+        last, value = timestamp(row["watermark"]), prices.get(row["series_id"])
+        if feed is not None and feed.HasField("last_event_time"):
+            streamed = feed.last_event_time
+            last = streamed if last is None or streamed.ToNanoseconds() > last.ToNanoseconds() else last
+    if last is not None:
+        message.last_row_time.CopyFrom(last)
+    if value is not None:
+        message.last_value = value
+
+
+def _live_name(row: Any) -> LiveName:
+    return LiveName(row["provider"], row["symbol"])
+
+
+def _health(
+    row: Any, providers: Mapping[str, ProviderEntry], feed: feed_pb2.SymbolFeed | None, now: dt.datetime
+) -> tuple[str, str]:
     """Return how a series is doing, and what is wrong."""
     if row["active"] is None:
         return "UNSPECIFIED", ""
@@ -203,6 +258,8 @@ def _health(row: Any, providers: Mapping[str, ProviderEntry], now: dt.datetime) 
         return "UNSERVED", f"provider {entry.name} has no history at {row['interval']}"
     if row["run_state"] in ("FAILED", "BACKING_OFF"):
         return "FAILING", (row["error"] or {}).get("message", "")
+    if feed is not None and feed.state == feed_pb2.FEED_STATE_DOWN:
+        return "FAILING", feed.detail or "its live feed is down"
     if not row["historical"]:
         return "CURRENT", ""
     if row["classified_until"] is None or (row["run_trigger"] == "INITIAL" and row["finished_at"] is None):

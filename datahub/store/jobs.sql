@@ -31,7 +31,7 @@ where s.job_id = $1 and x.symbol > $2 order by x.symbol limit $3;
 -- name: series_states
 -- What is known of series, subscribed or not.
 select x.series_id, x.provider, x.symbol, x.interval, s.active, s.historical, s.live, s.backfill_start, s.job_id,
-       p.classified_from, p.classified_until, p.rows, p.watermark, l.open_time as last_open,
+       p.classified_from, p.classified_until, p.rows, p.watermark, l.open_time as last_open, l.close as last_close,
        j.next_fire_at, j.kind as job_kind, j.provider as job_provider, j.interval as job_interval, j.index_name as job_index,
        j.cron as job_cron, j.time_zone as job_time_zone,
        (select count(*) from gaps g where g.series_id = x.series_id and g.state <> 'REPAIRED') as open_gaps,
@@ -45,6 +45,16 @@ left join series_progress p on p.series_id = x.series_id
 left join bar_last l on l.series_id = x.series_id
 left join collection_jobs j on j.job_id = s.job_id
 left join lateral (select * from collection_runs c where c.series_id = x.series_id order by c.run_id desc limit 1) r on true;
+
+-- name: tick_prices
+-- The price of the last stored tick that has one, of series of which a tick of that time was the last.
+select n.series_id, t.price
+from unnest($1::integer[], $2::timestamptz[]) n(series_id, event_time)
+cross join lateral (
+    select price from ticks t
+    where t.series_id = n.series_id and t.event_time = n.event_time and t.price is not null
+    order by t.sequence desc limit 1
+) t;
 
 -- name: gap_rows
 select g.*, f.provider, f.symbol, f.interval, f.common_symbol, {key} as order_key

@@ -68,8 +68,9 @@ def _state(state: collection_pb2.SubscriptionState) -> SeriesState:
         last_error=run.error.message if state.HasField("last_run") and run.HasField("error") else "",
         bar_count=state.rows if has_bars else 0,
         gap_count=state.open_gaps,
+        missing_bars=state.missing_slots if has_bars else 0,
         feed_state=int(state.feed_state),
-        last_tick_time=None if has_bars else last_row,
+        last_tick_time=_time(state, "last_receive_time") or (None if has_bars else last_row),
     )
 
 

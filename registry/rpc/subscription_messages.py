@@ -166,18 +166,21 @@ def status_message(status: Status) -> pb.SubscriptionStatus:
         last_error=status.last_error,
         bar_count=status.bar_count,
         gap_count=status.gap_count,
+        missing_bars=status.missing_bars,
         feed_state=status.feed_state,  # type: ignore[arg-type]  # as above
         last_tick_time=timestamp(status.last_tick_time),
         read_time=timestamp(status.read_time),
     )
 
 
-def series_status_message(state: SeriesState) -> pb.SubscriptionStatus:
+def series_status_message(state: SeriesState, read_time: dt.datetime | None) -> pb.SubscriptionStatus:
     """Return how one series is doing as a message."""
+    health = int(state.health)
     return pb.SubscriptionStatus(
-        health=int(state.health),  # type: ignore[arg-type]  # enum values travel as plain integers
+        health=health,  # type: ignore[arg-type]  # enum values travel as plain integers
         detail=state.detail,
         series_count=1,
+        healths=[pb.HealthCount(health=health, count=1)],  # type: ignore[arg-type]  # as above
         last_bar_time=timestamp(state.last_bar_time),
         oldest_last_bar_time=timestamp(state.last_bar_time),
         next_run_time=timestamp(state.next_run_time),
@@ -185,12 +188,16 @@ def series_status_message(state: SeriesState) -> pb.SubscriptionStatus:
         last_error=state.last_error,
         bar_count=state.bar_count,
         gap_count=state.gap_count,
+        missing_bars=state.missing_bars,
         feed_state=state.feed_state,  # type: ignore[arg-type]  # as above
         last_tick_time=timestamp(state.last_tick_time),
+        read_time=timestamp(read_time),
     )
 
 
-def series_message(series: Series, state: SeriesState | None = None) -> pb.SubscribedSeries:
+def series_message(
+    series: Series, state: SeriesState | None = None, read_time: dt.datetime | None = None
+) -> pb.SubscribedSeries:
     """Return a series as a message."""
     return pb.SubscribedSeries(
         key=values_pb2.SeriesKey(provider=series.provider, symbol=series.symbol, interval=series.interval),
@@ -207,13 +214,13 @@ def series_message(series: Series, state: SeriesState | None = None) -> pb.Subsc
         backfill_start=timestamp(series.backfill_start),
         unresolved=pb.UnresolvedCause.Value(f"UNRESOLVED_CAUSE_{series.unresolved or 'UNSPECIFIED'}"),
         unresolved_name=series.unresolved_name,
-        status=None if state is None else series_status_message(state),
+        status=None if state is None else series_status_message(state, read_time),
     )
 
 
 def series_messages(page: SeriesPage) -> list[pb.SubscribedSeries]:
     """Return a page of series as messages."""
-    return [series_message(one, page.states.get(one.name)) for one in page.series]
+    return [series_message(one, page.states.get(one.name), page.read_time) for one in page.series]
 
 
 def preview_message(preview: Preview) -> pb.SubscriptionPreview:

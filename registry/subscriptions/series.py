@@ -61,6 +61,8 @@ class SeriesPage:
     revision: int
     states: dict[SeriesName, SeriesState] = field(default_factory=dict)
     status_error: str = ""
+    read_time: dt.datetime | None = None
+    """When the DataHub was asked; None: it was not."""
 
 
 async def page(
@@ -96,7 +98,8 @@ async def page(
     answer = await desk.of_series(asked)
     if isinstance(answer, str):
         return SeriesPage(series, found.next_page_token, revision, status_error=answer)
-    return SeriesPage(series, found.next_page_token, revision, dict(zip(asked, answer, strict=True)))
+    states = dict(zip(asked, answer, strict=True))
+    return SeriesPage(series, found.next_page_token, revision, states, read_time=ground.clock.now())
 
 
 async def _segments(connection: Any, query: Query, only: uuid.UUID | None) -> list[Segment]:

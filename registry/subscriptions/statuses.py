@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from quasar.clock import Clock
 from quasar.database.pool import Database
@@ -18,6 +18,9 @@ from registry.subscriptions.subscriptions import State, Subscription
 
 MOST_SERIES = 20_000
 """The state of this many series is asked for at most for one answer."""
+
+_FEED_STATES: Final = (0, 1, 2, 5, 4, 3, 6)
+"""Numbers of `quasar.datahub.v1.FeedState` from good to bad: a closed market is better than a broken connection."""
 
 SeriesName = tuple[str, str, str]
 """Provider, symbol, interval."""
@@ -49,8 +52,10 @@ class SeriesState:
     last_error: str = ""
     bar_count: int = 0
     gap_count: int = 0
+    missing_bars: int = 0
+    """In the gaps."""
     feed_state: int = 0
-    """A value of `quasar.datahub.v1.FeedState`, which lists from good to bad; 0: it has no feed."""
+    """A value of `quasar.datahub.v1.FeedState`; 0: it has no feed, or nothing is known of it."""
     last_tick_time: dt.datetime | None = None
 
 
@@ -70,6 +75,7 @@ class Status:
     last_error: str
     bar_count: int
     gap_count: int
+    missing_bars: int
     feed_state: int
     last_tick_time: dt.datetime | None
     read_time: dt.datetime
@@ -153,6 +159,7 @@ def combined(subscription: Subscription, states: Sequence[SeriesState], now: dt.
         worst = max(worst, Health.UNRESOLVED)
     bars = [state.last_bar_time for state in states]
     known_bars = [bar for bar in bars if bar is not None]
+    live = subscription.wish.live  # another subscription may hold a feed of the same symbols
     failed = max((s for s in states if s.last_error), key=lambda s: s.last_run_time or now, default=None)
     return Status(
         health=worst,
@@ -167,8 +174,9 @@ def combined(subscription: Subscription, states: Sequence[SeriesState], now: dt.
         last_error=failed.last_error if failed is not None else "",
         bar_count=sum(state.bar_count for state in states),
         gap_count=sum(state.gap_count for state in states),
-        feed_state=max((state.feed_state for state in states), default=0),
-        last_tick_time=_greatest(state.last_tick_time for state in states),
+        missing_bars=sum(state.missing_bars for state in states),
+        feed_state=max((state.feed_state for state in states), key=_FEED_STATES.index, default=0) if live else 0,
+        last_tick_time=_greatest(state.last_tick_time for state in states) if live else None,
         read_time=now,
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -10,16 +12,18 @@ import pytest
 
 from quasar.config import DATAHUB
 from quasar.database.pool import Database
+from quasar.providers.kraken import Kraken
+from quasar.testing.vendors import KrakenServer, SimulatedExchange
 from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1 import collection_pb2, feed_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as collection
-from quasar_proto.datahub.v1 import feed_pb2
 from quasar_proto.datahub.v1 import provider_service_pb2 as pb
 from quasar_proto.datahub.v1.collection_service_pb2_grpc import CollectionServiceStub
 from quasar_proto.datahub.v1.provider_service_pb2_grpc import ProviderServiceStub
-from tests.integration.datahub.live.feeds import fast_market, until_stored, without_a_hole
+from tests.integration.datahub.live.feeds import built_in, fast_market, stored_bars, until_stored, without_a_hole
 from tests.integration.services.conftest import Bearers, as_
 
-LIVE = feed_pb2.FEED_STATE_LIVE
+LIVE, DOWN = feed_pb2.FEED_STATE_LIVE, feed_pb2.FEED_STATE_DOWN
 
 
 async def live_feed(stub: Any, bearer: str, connections: int = 1) -> feed_pb2.Feed:
@@ -71,11 +75,54 @@ async def test_symbols_are_live_by_their_rows_and_not_by_being_subscribed(
         second = await stub.ListSymbolFeeds(request, **as_(bearers.viewer))
         assert [(each.key.symbol, each.rows, second.next_page_token) for each in second.symbols] == [("NOBODY", 0, "")]
         assert second.symbols[0].state != LIVE
-        keys = [values_pb2.SeriesKey(provider="fast", symbol=name, interval="1min") for name in ("BTC/USD", "NOBODY")]
-        states = await hub.stub(CollectionServiceStub).BatchGetSubscriptionStates(
-            collection.BatchGetSubscriptionStatesRequest(keys=keys), **as_(bearers.viewer)
-        )
-        assert [each.feed_state == LIVE for each in states.states] == [True, False]
+        some, nobody = await series_states(hub, bearers.viewer, ("BTC/USD", "1min"), ("NOBODY", "1min"))
+        assert [each.feed_state == LIVE for each in (some, nobody)] == [True, False]
+        assert [each.HasField("last_receive_time") for each in (some, nobody)] == [True, False]
+
+
+async def series_states(hub: Any, bearer: str, *names: tuple[str, str], provider: str = "fast") -> Sequence[Any]:
+    """Return what collection says of series, by symbol and interval."""
+    keys = [values_pb2.SeriesKey(provider=provider, symbol=symbol, interval=interval) for symbol, interval in names]
+    request = collection.BatchGetSubscriptionStatesRequest(keys=keys)
+    answer = await hub.stub(CollectionServiceStub).BatchGetSubscriptionStates(request, **as_(bearer))
+    return tuple(answer.states)
+
+
+async def test_what_is_stored_of_a_live_symbol_shows_its_last_tick_and_its_last_bar(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    await fast_market(database, "BTC/USD")
+    async with start(DATAHUB) as hub:
+        await live_feed(hub.stub(ProviderServiceStub), bearers.viewer)
+        await until_stored(database, "BTC/USD", 200)
+        async with asyncio.timeout(60):
+            while not await stored_bars(database, "BTC/USD"):  # noqa: ASYNC110  # the table tells nobody
+                await asyncio.sleep(0.05)
+        ticks, bars = await series_states(hub, bearers.viewer, ("BTC/USD", ""), ("BTC/USD", "1min"))
+        prices = await database.fetch("select event_time, price from ticks")
+        stored = {row["event_time"]: row["price"] for row in prices}
+        assert ticks.last_value == stored[ticks.last_row_time.ToDatetime(tzinfo=dt.UTC)]
+        closes = {at: bar[3] for at, bar in (await stored_bars(database, "BTC/USD")).items()}
+        assert bars.last_value == closes[bars.last_row_time.ToNanoseconds()]
+
+
+async def test_a_series_whose_feed_is_down_is_failing_with_the_vendors_words(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    async with KrakenServer(SimulatedExchange(), pace_s=0.05) as vendor:
+        vendor.faults.refuse_symbols = frozenset({"SOL/USD"})
+        preferences = {"rest_url": vendor.rest_url, "websocket_url": vendor.websocket_url}
+        await built_in(database, Kraken, preferences, "BTC/USD", "SOL/USD")
+        async with start(DATAHUB) as hub, asyncio.timeout(90):
+            asked = (("BTC/USD", "1min"), ("SOL/USD", "1min"))
+            states = await series_states(hub, bearers.viewer, *asked, provider="kraken")
+            while [each.feed_state for each in states] != [LIVE, DOWN]:
+                await asyncio.sleep(0.05)
+                states = await series_states(hub, bearers.viewer, *asked, provider="kraken")
+            well, refused = states
+            assert well.health == collection_pb2.SUBSCRIPTION_HEALTH_CURRENT
+            assert refused.health == collection_pb2.SUBSCRIPTION_HEALTH_FAILING
+            assert refused.detail.startswith("The vendor refuses it: ")
 
 
 async def test_a_connection_that_is_made_anew_loses_no_trade(start: Any, bearers: Bearers, database: Database) -> None:

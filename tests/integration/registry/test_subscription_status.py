@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import duration_pb2, json_format, struct_pb2
 
 from quasar_proto.common.v1 import code_pb2, values_pb2
-from quasar_proto.datahub.v1 import collection_pb2
+from quasar_proto.datahub.v1 import collection_pb2, feed_pb2
 from quasar_proto.registry.v1 import code_service_pb2, subscription_pb2
 from quasar_proto.registry.v1 import subscription_service_pb2 as pb
 from tests.integration.registry.stage import Stage, failure_of, provide
@@ -57,18 +57,31 @@ async def test_the_status_is_the_worst_over_the_series_and_adds_their_figures(st
     older, newer = dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 2, 1, tzinfo=dt.UTC)
     stage.datahub.states = {
         ("alpha", "A", "1d"): state_of(
-            "A", health=collection_pb2.SUBSCRIPTION_HEALTH_CURRENT, rows=10, last_row_time=newer, open_gaps=2
+            "A",
+            health=collection_pb2.SUBSCRIPTION_HEALTH_CURRENT,
+            rows=10,
+            last_row_time=newer,
+            open_gaps=2,
+            missing_slots=7,
         ),
         ("alpha", "B", "1d"): state_of(
-            "B", health=collection_pb2.SUBSCRIPTION_HEALTH_CURRENT, rows=5, last_row_time=older, next_due_time=newer
+            "B",
+            health=collection_pb2.SUBSCRIPTION_HEALTH_CURRENT,
+            rows=5,
+            last_row_time=older,
+            next_due_time=newer,
+            feed_state=feed_pb2.FEED_STATE_QUIET,
+            last_receive_time=newer,
         ),
     }
-    one = await create(stage, selector=symbols("A", "B"))
+    one = await create(stage, selector=symbols("A", "B"), historical=True, live=True)
 
     found = await status(stage, one)
 
     assert found.health == health.SUBSCRIPTION_HEALTH_GAPS
-    assert (found.series_count, found.bar_count, found.gap_count) == (2, 15, 2)
+    assert (found.series_count, found.bar_count, found.gap_count, found.missing_bars) == (2, 15, 2, 7)
+    assert found.feed_state == feed_pb2.FEED_STATE_QUIET
+    assert found.last_tick_time.ToDatetime(tzinfo=dt.UTC) == newer
     assert [(one.health, one.count) for one in found.healths] == [
         (health.SUBSCRIPTION_HEALTH_CURRENT, 1),
         (health.SUBSCRIPTION_HEALTH_GAPS, 1),
@@ -76,6 +89,24 @@ async def test_the_status_is_the_worst_over_the_series_and_adds_their_figures(st
     assert found.last_bar_time.ToDatetime(tzinfo=dt.UTC) == newer
     assert found.oldest_last_bar_time.ToDatetime(tzinfo=dt.UTC) == older
     assert found.next_run_time.ToDatetime(tzinfo=dt.UTC) == newer
+
+
+async def test_the_status_of_each_series_is_as_full_as_that_of_a_subscription(stage: Stage) -> None:
+    await provide(stage, symbols=("A",))
+    seen = dt.datetime(2024, 2, 1, tzinfo=dt.UTC)
+    current = collection_pb2.SUBSCRIPTION_HEALTH_CURRENT
+    stage.datahub.states = {
+        ("alpha", "A", "1d"): state_of("A", health=current, open_gaps=1, missing_slots=3, last_receive_time=seen)
+    }
+    await create(stage, live=True)
+
+    answer = await stage.subscriptions.ListSubscribedSeries(pb.ListSubscribedSeriesRequest(with_status=True))
+
+    (found,) = [one.status for one in answer.series]
+    assert [(one.health, one.count) for one in found.healths] == [(health.SUBSCRIPTION_HEALTH_GAPS, 1)]
+    assert (found.gap_count, found.missing_bars) == (1, 3)
+    assert found.last_tick_time.ToDatetime(tzinfo=dt.UTC) == seen
+    assert found.HasField("read_time")
 
 
 async def test_a_new_subscription_is_pending_and_one_with_an_unknown_symbol_unresolved(stage: Stage) -> None:

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from quasar_proto.datahub.v1 import feed_pb2
 from registry.subscriptions.plans import Wish
 from registry.subscriptions.selections import Selection, SelectionKind
 from registry.subscriptions.statuses import Health, SeriesState, combined
 from registry.subscriptions.subscriptions import State, Subscription
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+LIVE, RECONNECTING = feed_pb2.FEED_STATE_LIVE, feed_pb2.FEED_STATE_RECONNECTING
+SESSION_CLOSED = feed_pb2.FEED_STATE_SESSION_CLOSED
 EARLIER = NOW - dt.timedelta(days=1)
 
 
@@ -72,3 +76,28 @@ def test_the_newest_failure_is_the_one_that_is_told() -> None:
     found = combined(subscription(), states, NOW)
 
     assert (found.last_error, found.detail) == ("new", "the vendor refuses")
+
+
+def test_the_worst_feed_is_told_and_a_closed_market_is_none_of_the_bad_ones() -> None:
+    wish = replace(subscription().wish, live=True)
+    states = [SeriesState(health=Health.CURRENT, feed_state=feed) for feed in (LIVE, SESSION_CLOSED, RECONNECTING)]
+    closed = [SeriesState(health=Health.CURRENT, feed_state=feed) for feed in (0, LIVE, SESSION_CLOSED)]
+
+    assert combined(subscription(wish=wish), states, NOW).feed_state == RECONNECTING
+    assert combined(subscription(wish=wish), closed, NOW).feed_state == SESSION_CLOSED
+
+
+def test_a_feed_that_another_subscription_holds_says_nothing_of_one_without() -> None:
+    states = [SeriesState(health=Health.CURRENT, feed_state=LIVE, last_tick_time=NOW)]
+
+    found = combined(subscription(), states, NOW)
+
+    assert (found.feed_state, found.last_tick_time) == (0, None)
+
+
+def test_every_state_of_a_feed_has_its_place() -> None:
+    wish = replace(subscription().wish, live=True)
+
+    for number in feed_pb2.FeedState.values():
+        state = SeriesState(health=Health.CURRENT, feed_state=number)
+        assert combined(subscription(wish=wish), [state], NOW).feed_state == number
