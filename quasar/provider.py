@@ -265,7 +265,7 @@ class Provider:
         """Return a symbol of this provider; `fields` are those of `Instrument`, blanks become None.
 
         Raises:
-            InvalidArgument: A field is malformed; yield a `RejectedRow` for it, or let it be counted as one.
+            InvalidArgument: A field is malformed; yield a `RejectedRow` for it, since an error ends the whole list.
         """
         return Instrument.told(self.registered_name(), symbol, asset_class=asset_class, **fields)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar, overload
 
 from quasar import errors
 from quasar.convert.wire import Buffer
 from quasar.model.bars import BarColumns
+from quasar.model.instruments import Instrument
 from quasar.model.ticks import TickColumns, TickKind
 from quasar.sdk.notices import EmptyRange, Notice, RejectedRow
+from quasar.sdk.requests import Constituent
+from quasar_proto.datahub.v1 import provider_pb2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,48 @@ class TickBatch:
     rejected: tuple[RejectedRow, ...] = ()
     empty: tuple[EmptyRange, ...] = ()
     complete_until_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer(Sequence[T]):
+    """Rows of an answer, with those that are none beside them."""
+
+    rows: tuple[T, ...]
+    rejected: tuple[RejectedRow, ...] = ()
+    """Rows of the vendor that are none."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        return self.rows[place]
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolPage(_Answer[Instrument]):
+    """Some of the symbols that a vendor knows."""
+
+    told: tuple[provider_pb2.ProviderSymbol, ...] = field(default=(), repr=False)
+    """The same symbols as the plug-in wrote them, for those who pass them on."""
+    total: int | None = None
+    """How many there are in all, when the vendor says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Members(_Answer[Constituent]):
+    """The members of an index."""
+
+    effective_date: str = ""
+    """The date that the vendor says they hold for, YYYY-MM-DD; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

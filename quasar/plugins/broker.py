@@ -29,8 +29,10 @@ from quasar.convert.plugin_orders import (
 )
 from quasar.model.instants import TimeRange
 from quasar.model.orders import AccountState, Fill, Order, OrderChange, OrderSpec, Position
+from quasar.plugins.charging import charged
 from quasar.plugins.keeper import Keeper
 from quasar.plugins.manifest import Manifest
+from quasar.plugins.permits import Lane
 from quasar_proto.plugin.v1 import broker_pb2
 
 _PATH: Final = "/quasar.plugin.v1.BrokerPlugin/"
@@ -137,11 +139,14 @@ class BrokerHandle:
         process = await self.keeper.ready()
         answer = getattr(broker_pb2, f"{method}Response")
         call: Any = process.channel.unary_unary(f"{_PATH}{method}", type(request).SerializeToString, answer.FromString)
-        return await process.answer(call(request, timeout=self._timeout_s))
+        async with charged(process, Lane.TRADING):
+            return await process.answer(call(request, timeout=self._timeout_s))
 
     async def _stream(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
         process = await self.keeper.ready()
         answer = getattr(broker_pb2, f"{method}Response")
+        async with charged(process, Lane.TRADING):
+            pass  # for the call; it is not kept while the answer streams, which may be for as long as the broker runs
         call: Any = process.channel.unary_stream(
             f"{_PATH}{method}", type(request).SerializeToString, answer.FromString
         )(request)

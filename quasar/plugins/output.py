@@ -14,6 +14,7 @@ import grpc
 
 from quasar import logs
 from quasar.clock import Clock
+from quasar.convert.manifest import value_to_plain
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.jail.posture import POSTURE_MARK, PostureItem, from_plain
 from quasar.sdk.redaction import Redaction
@@ -27,6 +28,9 @@ _LONGEST: Final = 8 * 1024
 _LOOKED_AT: Final = 2 * _LONGEST
 """What is read of a line, so that a secret at the place where it is cut is seen whole."""
 _KEPT: Final = 400
+_MOST_FIELDS: Final = 32
+"""Of one line, that the code adds."""
+_LONGEST_NAME: Final = 100
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
@@ -96,12 +100,15 @@ class Output:
                     return  # no message of the contract
                 self._dropped += answer.dropped + max(0, len(answer.lines) - _KEPT)
                 for line in answer.lines[:_KEPT]:
-                    fields = {"logger": line.logger, "place": line.place, "work_id": line.work_id}
-                    self._note(line.level, line.message, {**fields, "traceback": line.traceback})
+                    self._note(line.level, line.message, _fields(line))
                 budget -= answer.ByteSize()
                 if budget <= 0:
                     await self._clock.sleep(max(0.0, began + 1.0 - self._clock.monotonic()))
                     budget, began = _BYTES_PER_S, self._clock.monotonic()
+
+    def say(self, message: str) -> None:
+        """Note what the code says about its settings."""
+        self._note("info", message, {})
 
     def _note(self, level: str, message: str, fields: dict[str, str]) -> None:
         text = self._cut(message)
@@ -122,3 +129,11 @@ class Output:
 
     def _cut(self, text: str) -> str:
         return self.redact(text[:_LOOKED_AT])[:_LONGEST]
+
+
+def _fields(line: plugin_pb2.PluginLogLine) -> dict[str, str]:
+    """Return what belongs to a line; what the code adds cannot take the place of what the contract names."""
+    pairs = list(line.fields.fields.items())[:_MOST_FIELDS]
+    told = {name[:_LONGEST_NAME]: json.dumps(value_to_plain(value), ensure_ascii=False) for name, value in pairs}
+    own = {"logger": line.logger, "place": line.place, "work_id": line.work_id, "traceback": line.traceback}
+    return {**told, **own}

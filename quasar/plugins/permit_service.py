@@ -47,8 +47,14 @@ class PermitService:
     ) -> host_pb2.ReleasePermitsResponse:
         """Free places, and hold everything back when the vendor asked to wait."""
         waits = [one.retry_after.ToNanoseconds() / 1e9 for one in request.outcomes if one.HasField("retry_after")]
-        ended = len(request.outcomes) + request.unused
-        held = self._desk.release(request.grant_id, ended, max(waits) if waits else None)
+        left = [one.vendor_remaining for one in request.outcomes if one.HasField("vendor_remaining")]
+        held = self._desk.release(
+            request.grant_id,
+            len(request.outcomes),
+            max(waits) if waits else None,
+            unused=max(0, request.unused),
+            vendor_remaining=left[-1] if left else None,
+        )
         answer = host_pb2.ReleasePermitsResponse()
         if held:
             answer.throttled_until_time.FromNanoseconds(self._clock.time_ns() + int(held * 1e9))

@@ -59,6 +59,8 @@ class Budget:
     """What is left of a provider's limits."""
 
     remaining: tuple[tuple[RateLimit, int], ...]
+    reset_s: tuple[float, ...]
+    """For each limit, the seconds until it is whole again if nothing is called."""
     in_flight: int
     concurrency: int
     waiting: int
@@ -104,6 +106,30 @@ class _Window:
         self.spent.append((now, weight))
         self.used += weight
 
+    def give_back(self, entry: tuple[float, int], count: int) -> None:
+        """Take back what was spent for calls that are not made."""
+        for _ in range(count):
+            if entry in self.spent:
+                self.spent.remove(entry)
+                self.used -= entry[1]
+
+    def left(self) -> int:
+        return max(0, self.limit.calls - self.used)
+
+    def reset_s(self, now: float) -> float:
+        """Return the seconds until nothing is spent any more if nothing is called."""
+        return max(0.0, self.spent[-1][0] + self.limit.window_s - now) if self.spent else 0.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A grant whose calls have not all ended."""
+
+    calls: int
+    lease_end: float
+    spent: tuple[float, int]
+    """When it was granted, and the weight of each call."""
+
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
@@ -134,7 +160,7 @@ class PermitDesk:
         self._concurrency = DEFAULT_CONCURRENCY
         self._waiters: list[_Waiter] = []
         self._numbers = count(1)
-        self._open: dict[str, tuple[int, float]] = {}
+        self._open: dict[str, _Open] = {}
         self._throttled_until = 0.0
         self._throttles = 0
         self.works: dict[str, Lane] = {}
@@ -232,25 +258,53 @@ class PermitDesk:
             for _ in range(calls):
                 window.spend(waiter.weight, now)
         grant = Grant(f"g{waiter.number}", calls, waiter.weight, now - waiter.since)
-        self._open[grant.grant_id] = (calls, now + _LEASE_S)
+        self._open[grant.grant_id] = _Open(calls, now + _LEASE_S, (now, waiter.weight))
         return grant
 
-    def release(self, grant_id: str, ended: int, retry_after_s: float | None = None) -> float:
+    def release(
+        self,
+        grant_id: str,
+        ended: int,
+        retry_after_s: float | None = None,
+        *,
+        unused: int = 0,
+        vendor_remaining: int | None = None,
+    ) -> float:
         """Free places of a grant; return for how many seconds everything of the provider is held back.
 
         Releasing twice changes nothing.
+
+        Args:
+            grant_id: The grant.
+            ended: Calls that have ended.
+            retry_after_s: The vendor asked to wait so long; None: it did not.
+            unused: Calls that will not be made; their permits go back to the budget.
+            vendor_remaining: What the vendor says is left of its limit; it lowers the count here and never raises it.
         """
-        calls, lease = self._open.get(grant_id, (0, 0.0))
-        if ended >= calls:
-            self._open.pop(grant_id, None)
-        else:
-            self._open[grant_id] = (calls - ended, lease)
         now = self._clock.monotonic()
+        if (held := self._open.get(grant_id)) is not None:
+            unused = min(unused, held.calls)
+            for window in self._windows:
+                window.give_back(held.spent, unused)
+            held.calls -= ended + unused
+            if held.calls <= 0:
+                del self._open[grant_id]
+        if vendor_remaining is not None:
+            self._lower(vendor_remaining, now)
         if retry_after_s is not None:
             self._throttles += 1
             self._throttled_until = max(self._throttled_until, now + retry_after_s)
         self._wake()
         return max(0.0, self._throttled_until - now)
+
+    def _lower(self, remaining: int, now: float) -> None:
+        """Take over what a vendor says is left, for the shortest of the limits that it can be said of."""
+        possible = [window for window in self._windows if window.limit.calls >= remaining]
+        if possible:
+            window = min(possible, key=lambda one: one.limit.window_s)
+            window.forget(now)
+            if (more := window.left() - max(0, remaining)) > 0:
+                window.spend(more, now)
 
     def release_all(self) -> None:
         """Free every grant: the process that held them has ended."""
@@ -268,20 +322,21 @@ class PermitDesk:
         for window in self._windows:
             window.forget(now)
         return Budget(
-            remaining=tuple((window.limit, max(0, window.limit.calls - window.used)) for window in self._windows),
+            remaining=tuple((window.limit, window.left()) for window in self._windows),
+            reset_s=tuple(window.reset_s(now) for window in self._windows),
             in_flight=self._in_flight(),
             concurrency=self._concurrency,
             waiting=len(self._waiters),
-            expected_wait_s=self._room_s(1, now),
+            expected_wait_s=self._room_s(1 + sum(one.calls * one.weight for one in self._waiters), now),
             throttled_for_s=max(0.0, self._throttled_until - now),
             throttle_count=self._throttles,
         )
 
     def _in_flight(self) -> int:
-        return sum(calls for calls, _ in self._open.values())
+        return sum(held.calls for held in self._open.values())
 
     def _end_leases(self, now: float) -> None:
-        for grant_id in [key for key, (_, lease) in self._open.items() if lease <= now]:
+        for grant_id in [key for key, held in self._open.items() if held.lease_end <= now]:
             del self._open[grant_id]
 
     def _wake(self) -> None:

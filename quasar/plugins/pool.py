@@ -15,6 +15,7 @@ from quasar.plugins.broker import BrokerHandle
 from quasar.plugins.code import CodeFolder, CodeVersion
 from quasar.plugins.containment import Containment, OnContainment
 from quasar.plugins.folders import sweep
+from quasar.plugins.handover import Condition
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits
 from quasar.plugins.keeper import Keeper, KeeperState, Reload, Workshop
@@ -51,6 +52,8 @@ class ProcessView:
     start_time_ns: int
     next_start_ns: int
     last_exit: str
+    condition: Condition
+    """How it is by its own account."""
     posture: tuple[PostureItem, ...]
 
 
@@ -238,5 +241,6 @@ def _view(keeper: Keeper) -> ProcessView:
         start_time_ns=process.start_time_ns if process is not None else 0,
         next_start_ns=keeper.next_start_ns,
         last_exit=keeper.last_exit,
+        condition=process.condition if process is not None else Condition(),
         posture=process.posture if process is not None else (),
     )

@@ -17,12 +17,12 @@ import grpc
 from quasar import errors
 from quasar.clock import Clock
 from quasar.convert.manifest import described as manifest_described
-from quasar.convert.manifest import plain_to_value
 from quasar.convert.plugin_rows import MALFORMED
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.containment import Cause, exit_words
 from quasar.plugins.errands import Errands
 from quasar.plugins.folders import PIPES, make_folder, remove
+from quasar.plugins.handover import Condition, configure_request
 from quasar.plugins.jail.posture import PostureItem
 from quasar.plugins.jail.spec import Limits, Spec
 from quasar.plugins.manifest import Manifest
@@ -48,6 +48,8 @@ _MIB: Final = 1024 * 1024
 _FOREVER_MS: Final = 2**31 - 1
 _LOOK_S: Final = 1.0
 _MOST_ASKING: Final = 2_000
+_CONTRACT: Final = 1
+"""The newest version of `quasar.plugin.v1` that is spoken here."""
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * _MIB),
     ("grpc.max_send_message_length", -1),
@@ -100,6 +102,9 @@ class PluginProcess:
         self.ended = asyncio.Event()
         self.ready_s = 0.0
         """How long it took to become ready."""
+        self.condition = Condition()
+        """How it is by its own account."""
+        self._scratch = ""
         self._path = path
         self.desk = desk
         self._settings = settings
@@ -164,6 +169,7 @@ class PluginProcess:
         self.start_time_ns = self._clock.time_ns()
         folder = self._folder()
         spec = specify(folder, self.code, self._path, self.ports, self.limits, self._settings)
+        self._scratch = spec.scratch
         await self._serve_host(spec.host_socket)
         await self._spawn(spec)
         self.channel = grpc.aio.insecure_channel(f"unix:{spec.socket}", options=_OPTIONS)
@@ -207,7 +213,7 @@ class PluginProcess:
         self._stack.callback(self._kill)
 
     async def _describe(self) -> Any:
-        return await self._call("Describe", plugin_pb2.DescribeRequest(contract_version=1), wait=True)
+        return await self._call("Describe", plugin_pb2.DescribeRequest(contract_version=_CONTRACT), wait=True)
 
     def _take(self, described: plugin_pb2.DescribeResponse) -> None:
         with self.reading("a description of itself"):
@@ -215,7 +221,10 @@ class PluginProcess:
         if self.manifest.kind is not self.code.kind:
             kinds = f"{self.code.kind.value}, was {self.manifest.kind.value}"
             raise errors.CodeRejected(f"{self.code.name} must describe itself as {kinds}")
-        self.host_charges = described.permit_mode == plugin_pb2.PERMIT_MODE_HOST_CHARGES
+        if described.contract_version > _CONTRACT:
+            spoken = f"version {described.contract_version} of the plug-in contract"
+            raise errors.CodeRejected(f"{self.code.name} must speak version {_CONTRACT} at most, speaks {spoken}")
+        self.host_charges = described.permit_mode != plugin_pb2.PERMIT_MODE_PLUGIN_ACQUIRES
         self.desk.declare(self.manifest.rate_limits, self.manifest.concurrency)
 
     async def configure(self, secrets: Mapping[str, str], preferences: Mapping[str, Any]) -> bool:
@@ -225,20 +234,9 @@ class PluginProcess:
             InvalidArgument: A setting was refused; the former ones are in force.
             PluginFailed: The code raised.
         """
-        info = plugin_pb2.HostInfo(
-            service=self._settings.service,
-            platform_version=self._settings.platform_version,
-            instance_id=self._settings.instance_id,
-            code_version=self.code.version,
-            scratch_bytes=self.limits.scratch_bytes,
-            memory_bytes=self.limits.memory_bytes,
-            log_level=self._settings.log_level,
-            validating=self._settings.validating,
-        )
-        info.time.FromNanoseconds(self._clock.time_ns())
-        request = plugin_pb2.ConfigureRequest(secrets=dict(secrets), host=info, generation=self._generation + 1)
-        for name, value in preferences.items():
-            request.preferences.fields[name].CopyFrom(plain_to_value(value))
+        request = configure_request(self.code, self._settings, self.limits, self._scratch, secrets, preferences)
+        request.host.time.FromNanoseconds(self._clock.time_ns())
+        request.generation = self._generation + 1
         former, self._secrets = self._secrets, {**self._secrets, **secrets}  # both are hidden while it is not known
         try:
             answer = await self._call("Configure", request)
@@ -247,6 +245,8 @@ class PluginProcess:
             raise
         self._secrets = dict(secrets)
         self._generation += 1
+        if answer.message:
+            self.output.say(answer.message)
         return bool(answer.needs_restart)
 
     async def health(self) -> plugin_pb2.HealthResponse:
@@ -318,8 +318,9 @@ class PluginProcess:
         while True:
             await self._clock.sleep(min(_LOOK_S, self._settings.health_s))
             try:
-                self._busy = (await self.health()).in_flight > 0
-                failing_since = None
+                answer = await self.health()
+                self._busy, failing_since = answer.in_flight > 0, None
+                self.condition = Condition.told(answer)
             except errors.DeadlineExceeded:
                 self.contain(Cause.HUNG, f"did not answer for {self._settings.hang_s:g} s and was killed")
                 return

@@ -128,8 +128,10 @@ class Relay:
 
     async def resync(self, symbols: Sequence[str] = ()) -> None:
         """Ask for new snapshots of symbols, or without symbols for a new connection."""
+        numbers = [self._subscriptions[symbol].series_id for symbol in symbols if symbol in self._subscriptions]
+        if symbols and not numbers:
+            return  # none of them is subscribed any more: that is no wish for a new connection
         if self._call is not None:
-            numbers = [self._subscriptions[symbol].series_id for symbol in symbols if symbol in self._subscriptions]
             request = provider_pb2.ResyncLiveRequest(stream_id=self._call.stream_id, series_ids=numbers)
             await self._ask(self._call, "ResyncLive", request)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any, Final
 
+from quasar import errors
 from quasar.convert.plugin_brokers import (
     account_to_proto,
     broker_order_from_proto,
@@ -43,6 +44,8 @@ class BrokerService:
 
     async def PlaceOrder(self, request: messages.PlaceOrderRequest, rpc: Rpc) -> messages.PlaceOrderResponse:
         """Send one order."""
+        if request.validate_only:
+            raise errors.Unimplemented("a broker class cannot say whether its vendor would take an order")
         answer = await self._broker.place(broker_order_from_proto(request))
         return messages.PlaceOrderResponse(
             accepted=answer.accepted,

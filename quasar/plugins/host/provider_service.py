@@ -133,7 +133,9 @@ class ProviderService:
     async def ResyncLive(self, request: provider_pb2.ResyncLiveRequest, rpc: Rpc) -> provider_pb2.ResyncLiveResponse:
         """Ask for a new connection, or for new snapshots."""
         stream = self._stream(request.stream_id)
-        stream.feed.resync([symbol for number in request.series_ids if (symbol := stream.symbol_of(number))])
+        symbols = [symbol for number in request.series_ids if (symbol := stream.symbol_of(number))]
+        if symbols or not request.series_ids:  # symbols that are gone are no wish for a new connection
+            stream.feed.resync(symbols)
         return provider_pb2.ResyncLiveResponse()
 
     def _stream(self, stream_id: str) -> _Stream:
