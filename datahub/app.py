@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from datahub.bus.opening import open_carrier
+from datahub.collection import index_jobs
 from datahub.collection.backfill import Backfills
 from datahub.collection.clock_steps import ClockSteps
 from datahub.collection.collector import BarCollector
 from datahub.collection.engine import Collection
+from datahub.collection.index_sync import IndexSyncs
 from datahub.collection.planner import Planner
 from datahub.collection.repairs import GapRepairs
 from datahub.collection.steering import Steering
@@ -29,6 +31,7 @@ from datahub.quality.checker import Checker
 from datahub.quality.watch import QualityWatch
 from datahub.reads.imports import Imports
 from datahub.reads.uploads import Uploads
+from datahub.rpc import peers
 from datahub.rpc.collection_service import CollectionService
 from datahub.rpc.contract import SERVICES
 from datahub.rpc.feed_exchange import FeedExchange
@@ -40,6 +43,7 @@ from datahub.rpc.market_data_service import MarketDataService
 from datahub.rpc.operations import register
 from datahub.rpc.provider_messages import process_of
 from datahub.rpc.provider_service import ProviderService
+from datahub.rpc.remote_indices import RemoteIndices
 from datahub.rpc.validation import Validations
 from quasar.calendars import calendar_for
 from quasar.clock import SystemClock
@@ -68,7 +72,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     runtime = await _runtime(floor, stack)
     room = Room(floor.database)
     writer = BarWriter(floor.database, room, floor.clock)
-    collection = _collection(floor, runtime, writer)
+    registry = await peers.connect(floor, "registry", stack)
+    syncs = IndexSyncs(floor.database, RemoteIndices(registry), floor.clock)
+    collection = _collection(floor, runtime, writer, syncs)
     floor.background.start(_warm_calendars(), "calendars")
     floor.background.start(Upkeep(room, settings.storage, floor.clock).run(), "upkeep")
     floor.background.start(collection.run(), "collection")
@@ -100,6 +106,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
         carrier,
         leases,
         partial(_show_live, floor.health),
+        collection.changed,
     )
     live.measure(floor.metrics.gauge)
     live.run(floor.server.draining)
@@ -149,15 +156,16 @@ async def _runtime(floor: Floor, stack: AsyncExitStack) -> ProviderRuntime:
     return ProviderRuntime(directory, pool)
 
 
-def _collection(floor: Floor, runtime: ProviderRuntime, writer: BarWriter) -> Collection:
+def _collection(floor: Floor, runtime: ProviderRuntime, writer: BarWriter, syncs: IndexSyncs) -> Collection:
     collector = BarCollector(floor.database, writer, runtime.source, floor.clock)
     worker = RunWorker(
         floor.database,
         floor.events,
         floor.clock,
-        handlers={"BARS": collector.collect, "REPAIR": collector.collect},
+        handlers={"BARS": collector.collect, "REPAIR": collector.collect, index_jobs.KIND: syncs.sync},
         give_up=collector.give_up,
         slots=lambda: {name: entry.concurrency for name, entry in runtime.directory.entries.items()},
+        cancel={index_jobs.KIND: syncs.cancel},
     )
     return Collection(
         Subscriptions(floor.database, floor.clock),

@@ -42,7 +42,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     workshop = equipped(floor, datahub, strategy)
     servicers: tuple[object, ...] = (
         _code_service(floor, datahub, strategy, found_built_ins()),
-        _subscription_service(floor, datahub, max_series),
+        _subscription_service(floor, datahub, max_series, workshop.index_due_times.hint),
         AssetService(workshop),
         MappingService(workshop),
         IndexService(workshop),
@@ -63,11 +63,14 @@ def _code_service(floor: Floor, datahub: Channel, strategy: Channel, built_in: l
     return CodeService(ground, Catalog(ground, {one.ref: (one.file,) for one in built_in}))
 
 
-def _subscription_service(floor: Floor, datahub: Channel, max_series: int) -> SubscriptionService:
+def _subscription_service(floor: Floor, datahub: Channel, max_series: int, indices: Hint) -> SubscriptionService:
     upkeep = Upkeep(floor.database, floor.clock, lambda text, first: ASSETS.where(text, first_parameter=first))
     hint = Hint(floor.clock)
     listener = Listener(
-        floor.database_url, {CHANNEL: hint_for(hint)}, application_name="quasar-registry-upkeep", clock=floor.clock
+        floor.database_url,
+        {CHANNEL: hint_for(hint, indices)},
+        application_name="quasar-registry-upkeep",
+        clock=floor.clock,
     )
     floor.background.start(listener.run(), "registry changes")
     floor.background.start(upkeep.run(hint), "selections")

@@ -9,8 +9,8 @@ from registry.assets.upstream import Upstream
 from registry.ground import Ground
 from registry.identities.imports import Imports
 from registry.identities.uploads import Uploads
+from registry.indices.due_times import DueTimes
 from registry.indices.indices import IndexUsers, Indices
-from registry.indices.scheduler import IndexScheduler
 from registry.indices.syncs import IndexSyncs
 from registry.mappings.editing import Mappings
 from registry.mappings.generation import Generation
@@ -35,7 +35,7 @@ class Workshop:
     suggestions: Suggestions
     indices: Indices
     index_syncs: IndexSyncs
-    index_scheduler: IndexScheduler
+    index_due_times: DueTimes
 
     @classmethod
     def equip(cls, ground: Ground, upstream: Upstream, users: IndexUsers) -> Workshop:
@@ -67,5 +67,5 @@ class Workshop:
             suggestions=Suggestions(ground, mappings),
             indices=indices,
             index_syncs=index_syncs,
-            index_scheduler=IndexScheduler(ground, indices, index_syncs),
+            index_due_times=DueTimes(ground, indices),
         )

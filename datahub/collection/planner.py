@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from datahub.collection import index_jobs
 from datahub.collection.clock_steps import ClockSteps
 from datahub.collection.runs import NewRun, Trigger
 from datahub.collection.subscriptions import schedule_of
@@ -75,6 +76,8 @@ class Planner:
             job = await connection.fetchrow(SQL["job_due"], now, list(providers))
             if job is None:
                 return None
+            if job["kind"] == index_jobs.KIND:
+                return await index_jobs.fire(connection, job, now)
             schedule = schedule_of(job["cron"], job["time_zone"], job["offset_s"])
             fired = None
             made = 0
@@ -90,17 +93,6 @@ class Planner:
 
     async def _fire(self, connection: Any, job: Any, entry: ProviderEntry, trigger: Trigger, fired: dt.datetime) -> int:
         now = self._clock.now()
-        if job["kind"] == "INDEX_SYNC":
-            made = await run_table.insert_index_sync(
-                connection,
-                job_id=job["job_id"],
-                provider=entry.name,
-                index_name=job["index_name"],
-                trigger=trigger,
-                scheduled_for=fired,
-                now=now,
-            )
-            return int(made is not None)
         runs = await due_runs(connection, job["job_id"], entry, now)
         found = await run_table.insert(
             connection,

@@ -28,6 +28,12 @@ async def ended(events: Events, connection: Any, work: Work, outcome: Outcome) -
         message = f"A run of provider {work.provider} failed: {why}"
         data = {"attempts": work.attempt, "slots_missing": outcome.slots_gap, **_stored(outcome.failure)}
         await _record(events, connection, "RunFailed", message, Severity.ERROR, work, data)
+    elif outcome.state is RunState.PARTIAL and work.index_name:
+        result = outcome.result or {}
+        why = result.get("message") or f"{len(result.get('errors', ()))} of its constituents were refused."
+        message = f"The index {work.index_name} of provider {work.provider} was not synced as a whole: {why}"
+        data = {"index": work.index_name, **{name: result.get(name) for name in ("constituents", "added", "removed")}}
+        await _record(events, connection, "RunIncomplete", message, Severity.WARNING, work, data)
     elif outcome.state is RunState.PARTIAL:
         message = f"A run of provider {work.provider} ended with {outcome.slots_gap} of {work.slots_total} bars missing"
         message += " or with rows held back; gaps are asked for again."

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datahub.collection import joining
+from datahub.collection import index_jobs, joining
 from datahub.collection.planner import due_end_ns, due_span, new_run, repair_runs
 from datahub.collection.runs import NewRun, RunState, Trigger
 from datahub.providers.entry import ProviderEntry
@@ -58,8 +58,9 @@ class Steering:
         ignore_pause: bool = False,
         request_id: str = "",
         jobs: Mapping[int, int] | None = None,
+        syncs: Mapping[int, str] | None = None,
     ) -> Triggered:
-        """Make runs now for what is due of some series, or for a range of them.
+        """Make runs now for what is due of some series, or for a range of them, and for syncs of indices.
 
         What a run at work fetches already is not fetched twice: that run belongs to the batch too.
 
@@ -70,6 +71,7 @@ class Steering:
             ignore_pause: Also of providers that are paused.
             request_id: The same id gives the same runs.
             jobs: The job of each series, by its id.
+            syncs: Jobs of index syncs, each with its provider.
 
         Raises:
             NotFound: A provider is not active.
@@ -77,8 +79,11 @@ class Steering:
         """
         for one in series:
             refuse_unserved(one, providers)
+        syncs = syncs or {}
+        for name in syncs.values():
+            _refuse_inactive(name, providers)
         if not ignore_pause:
-            await self._refuse_paused({one.name.provider for one in series})
+            await self._refuse_paused({one.name.provider for one in series} | {*syncs.values()})
         now = self._clock.now()
         batch_id = uuid.uuid5(_BATCHES, request_id) if request_id else uuid.uuid4()
         async with self._database.transaction() as connection:
@@ -88,7 +93,9 @@ class Steering:
             runs = await self._due(connection, series, providers, span, jobs or {}, now)
             batch = joining.Batch(Trigger.MANUAL, now, batch_id, past_pause=ignore_pause)
             found = await joining.make(connection, runs, {one.series_id: one for one in series}, batch)
-        return Triggered(batch_id, tuple(sorted(found.made + found.joined)), len(series) - len(runs))
+            synced = await index_jobs.sync_now(connection, list(syncs), batch)
+        together = found.made + found.joined + synced.made + synced.joined
+        return Triggered(batch_id, tuple(sorted(together)), len(series) - len(runs))
 
     async def _due(
         self,
@@ -130,7 +137,8 @@ class Steering:
         now = self._clock.now()
         async with self._database.transaction() as connection:
             row = await self._run(connection, run_id)
-            if await connection.fetchval(SQL["run_cancel"], run_id, now) is None:
+            stopped = await connection.fetchval(SQL["index_sync_stop"], run_id, now)
+            if stopped is None and await connection.fetchval(SQL["run_cancel"], run_id, now) is None:
                 return
             await self._events.record(
                 connection,
@@ -158,10 +166,12 @@ class Steering:
                 await connection.execute(SQL["run_hurry"], run_id, now)
                 await connection.execute(SQL["notify_collection"], "work")
                 return run_id
-            if state not in (RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED) or row["series_id"] is None:
+            if state not in (RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED):
                 raise FailedPrecondition(
                     f"A run must have failed, ended in part or been cancelled to be tried again, was {state.value}."
                 )
+            if row["kind"] == index_jobs.KIND:
+                return await _sync_again(connection, row, now)
             one = (await series_table.by_ids(connection, [row["series_id"]]))[row["series_id"]]
             span = TimeRange.of(row["range_start"], row["range_end"])
             batch = joining.Batch(Trigger.RETRY, now, row["batch_id"])
@@ -237,10 +247,27 @@ def refuse_unserved(series: Series, providers: Mapping[str, ProviderEntry]) -> N
         FailedPrecondition: The provider has no history at its interval.
     """
     name = series.name
-    entry = providers.get(name.provider)
-    if entry is None:
-        raise NotFound(f"No active provider is called {name.provider!r}.", resource=Resource("provider", name.provider))
+    entry = _refuse_inactive(name.provider, providers)
     if not entry.serves(name.interval):
         offered = ", ".join(entry.manifest.intervals) or "none"
         wanted = name.interval or "ticks"
         raise FailedPrecondition(f"Provider {name.provider} has no history at {wanted}; it has: {offered}.")
+
+
+def _refuse_inactive(name: str, providers: Mapping[str, ProviderEntry]) -> ProviderEntry:
+    entry = providers.get(name)
+    if entry is None:
+        raise NotFound(f"No active provider is called {name!r}.", resource=Resource("provider", name))
+    return entry
+
+
+async def _sync_again(connection: Any, row: Any, now: dt.datetime) -> int:
+    """Make a run that syncs the index of an ended one, and return its number."""
+    job_id = await connection.fetchval(SQL["index_job_of"], row["provider"], row["index_name"])
+    batch = joining.Batch(Trigger.RETRY, now, row["batch_id"])
+    found = await index_jobs.sync_now(connection, [] if job_id is None else [job_id], batch)
+    if not found.made + found.joined:
+        raise FailedPrecondition(
+            f"The index {row['index_name']!r} of provider {row['provider']} is gone, so that there is nothing to sync."
+        )
+    return (found.made + found.joined)[0]

@@ -82,6 +82,8 @@ class Subscriptions:
             rows = await connection.fetch(SQL["selected_series"], provider)
             wanted = [each for row in rows if (each := _wanted(row, providers)) is not None]
             await _put_jobs(connection, wanted, providers, now)
+            await connection.execute(SQL["index_jobs_put"], provider, now)
+            await connection.execute(SQL["index_jobs_drop"], provider, now)
             jobs = await _jobs(connection, provider)
             dropped = await _put_series(connection, wanted, jobs, provider, providers, now)
             idle = set(jobs.values()) - {jobs.get(each.job) for each in wanted if each.job}

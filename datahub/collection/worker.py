@@ -35,6 +35,7 @@ _TROUBLE = (DatabaseUnavailable, DeadlineExceeded, asyncpg.PostgresError)
 
 Handler = Callable[[Work], Awaitable[Outcome | Failure]]
 GiveUp = Callable[[Work, str], Awaitable[int]]
+Cancel = Callable[[Work], Awaitable[None]]
 
 _log = logs.get(__name__)
 
@@ -67,6 +68,7 @@ class RunWorker:
         handlers: Mapping[str, Handler],
         give_up: GiveUp,
         slots: Callable[[], Mapping[str, int]],
+        cancel: Mapping[str, Cancel] | None = None,
         lease_s: float = LEASE_S,
         worker: str | None = None,
         jitter: Callable[[], float] = random.random,
@@ -80,6 +82,7 @@ class RunWorker:
             handlers: What does a kind of run.
             give_up: Classifies what a run left undone and returns the number of gaps.
             slots: Returns how many runs of each provider may be done at once.
+            cancel: Stops, by kind of run, what a cancelled one has begun elsewhere.
             lease_s: How long a run of a dead worker stays untouched.
             worker: Identity of this process; made from host, process id and start when absent.
             jitter: Spreads repeated attempts.
@@ -90,6 +93,7 @@ class RunWorker:
         self._handlers = handlers
         self._give_up = give_up
         self._slots = slots
+        self._cancel = cancel or {}
         self._lease_s = lease_s
         self._worker = worker or worker_identity()
         self._jitter = jitter
@@ -191,6 +195,8 @@ class RunWorker:
                 await self._back_off(work, result)
                 return
             result = Outcome(state=RunState.FAILED, failure=result, irregular=result.irregular)
+        if result.state is RunState.CANCELLED and not await self._stopped_elsewhere(work):
+            return
         if result.state in (RunState.FAILED, RunState.CANCELLED) and work.series_id is not None:
             cause = "RUN_FAILED" if result.state is RunState.FAILED else "NOT_COLLECTED"
             missing = await self._give_up(work, cause)
@@ -204,6 +210,20 @@ class RunWorker:
                 await quality_table.want(connection, work.series_id, work.span, now + later)
             await run_events.answered(self._events, connection, work, result)
             await run_events.ended(self._events, connection, work, result)
+
+    async def _stopped_elsewhere(self, work: Work) -> bool:
+        """Stop what a cancelled run has begun elsewhere; where that fails, it is tried again, and the run goes on."""
+        cancel = self._cancel.get(work.kind)
+        if cancel is None:
+            return True
+        try:
+            await cancel(work)
+        except QuasarError as error:
+            if work.attempt < work.max_attempts:
+                await self._back_off(work, Failure(error.reason, error.message, error.metadata, error.retry_after_s))
+                return False
+            _log.warning("what a run has begun elsewhere goes on", run_id=work.run_id, problem=error.message)
+        return True
 
     async def _back_off(self, work: Work, failure: Failure) -> None:
         now = self._clock.now()

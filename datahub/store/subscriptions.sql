@@ -71,9 +71,9 @@ order by s.series_id
 limit $2;
 
 -- name: job_due
--- One job that is due, or new. Somebody else's is left alone.
+-- One job that is due, or new. Somebody else's is left alone; one without a schedule waits until somebody asks.
 select j.* from collection_jobs j
-where j.state = 'SCHEDULED' and (j.next_fire_at is null or j.next_fire_at <= $1) and j.provider = any($2::text[])
+where j.state = 'SCHEDULED' and (j.next_fire_at <= $1 or j.next_fire_at is null and j.cron <> '') and j.provider = any($2::text[])
   and not exists (select from provider_pauses p where p.provider = j.provider)
 order by j.next_fire_at nulls first
 limit 1

@@ -98,6 +98,7 @@ class Indices:
                     "IndexCreated", row["name"], "came to be with its provider", {"after": {"type": "PROVIDER"}}
                 )
                 await self._ground.record(connection, happening, None)
+                await self._ground.tell(connection, f"indices/{row['name']}")
 
     async def get(self, name: str) -> Index:
         """Return an index.

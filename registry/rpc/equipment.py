@@ -14,7 +14,7 @@ from registry.workshop import Workshop
 
 
 def equipped(floor: Floor, datahub: Channel, strategy: Channel) -> Workshop:
-    """Return the workshop of a service, its operations registered and its schedule running."""
+    """Return the workshop of a service, its operations registered; `index_due_times` takes hints."""
     ground = Ground(
         database=floor.database,
         clock=floor.clock,
@@ -24,5 +24,5 @@ def equipped(floor: Floor, datahub: Channel, strategy: Channel) -> Workshop:
     )
     workshop = Workshop.equip(ground, RemoteUpstream(datahub, strategy), RemoteIndexUsers(strategy))
     register_operations(floor.runner, workshop)
-    floor.background.start(workshop.index_scheduler.run(), "index schedules")
+    floor.background.start(workshop.index_due_times.run(), "index schedules")
     return workshop

@@ -65,7 +65,16 @@ set name = $2, description = $3, sync_frequency = $4, sync_cron = $5, sync_time_
 where index_id = $1;
 
 -- name: index_set_next_sync
-update indices set next_sync_at = $2 where index_id = $1 and next_sync_at is distinct from $2;
+update indices set next_sync_at = $2 where index_id = $1 and revision = $3 and next_sync_at is distinct from $2 returning name;
+
+-- name: index_due_times
+-- What says when each index of an active provider is due, without the figures of its members.
+select i.index_id, i.sync_frequency, i.sync_cron, i.sync_time_zone, i.last_sync_at, i.last_sync_state, i.created_at, i.next_sync_at, i.revision,
+    c.preferences
+from indices i
+join code_registry c on c.code_id = i.code_id and c.deleted_at is null and c.active_version is not null
+where i.type = 'PROVIDER'
+order by i.index_id;
 
 -- name: index_synced
 update indices
@@ -76,7 +85,7 @@ where index_id = $1;
 update indices set members_changed_at = $2, updated_at = $3, revision = revision + 1 where index_id = $1;
 
 -- name: index_scheduled
--- Provider indices that a schedule keeps.
+-- Indices of active providers.
 select d.* from index_details d where d.type = 'PROVIDER' and d.provider_active order by d.index_id;
 
 -- name: index_delete_members

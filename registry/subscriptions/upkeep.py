@@ -36,12 +36,13 @@ _FIRST_PARAMETER = 7
 _log = logs.get("registry.subscriptions.upkeep")
 
 
-def hint_for(hint: Hint) -> Callable[[str], None]:
-    """Return what hears the channel: changes of subscriptions resolve themselves, so only the others give a hint."""
+def hint_for(*hints: Hint) -> Callable[[str], None]:
+    """Return what hears the channel: changes of subscriptions resolve themselves, so only the others give hints."""
 
     def heard(payload: str) -> None:
         if payload not in (SUBSCRIPTIONS, SELECTIONS):
-            hint.give()
+            for hint in hints:
+                hint.give()
 
     return heard
 

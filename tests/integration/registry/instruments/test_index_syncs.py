@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from quasar import errors
-from quasar.clock import SystemClock
+from quasar.schedule import Schedule
 from quasar_proto.datahub.v1.provider_pb2 import Constituent, ProviderSymbol
 from quasar_proto.registry.v1 import asset_service_pb2, index_pb2, mapping_service_pb2
 from quasar_proto.registry.v1 import index_service_pb2 as pb
-from registry.indices.scheduler import IndexScheduler
+from registry.indices.schedules import preferred
 from tests.integration.registry.instruments.index_calls import create, get, members, periods, provider_index, says
 from tests.integration.registry.instruments.world import World, key, utc
 from tests.integration.rpc.harness import failure_of
@@ -106,6 +107,22 @@ async def test_constituents_of_a_past_day_hold_since_then(world: World) -> None:
     assert (await failure_of(world.indices.SyncIndex(request))).info.reason == "INVALID_ARGUMENT"
 
 
+async def test_a_repeated_sync_has_the_operation_of_the_first_whatever_happened_since(world: World) -> None:
+    await provider_index(world, "cci", BTC=0.6)
+    request = pb.SyncIndexRequest(index="cci", request_id="once")
+    request.as_of.FromDatetime(utc(2025, 1, 2))
+    first = await world.indices.SyncIndex(request)
+    await world.result(first, index_pb2.SyncIndexResult)
+    says(world, "cci", BTC=0.7)
+    await sync(world, "cci")
+
+    again = await world.indices.SyncIndex(request)
+
+    assert again.operation.operation_id == first.operation.operation_id
+    assert not again.already_running
+    assert await members(world, "cci") == {"BTC": 0.7}
+
+
 async def test_members_of_a_provider_index_show_what_they_are_mapped_to(world: World) -> None:
     await provider_index(world, "cci", BTC=0.6, ETH=0.4)
     await sync(world, "cci")
@@ -148,44 +165,65 @@ async def test_a_new_schedule_is_in_effect_at_once_and_can_follow_the_preference
     assert (found.own_schedule, found.sync_schedule.frequency) == (False, index_pb2.SYNC_FREQUENCY_WEEKLY)
 
 
-async def test_due_indices_are_synced_once_by_the_scheduler(world: World) -> None:
+async def test_when_an_index_is_due_follows_its_last_sync_and_the_preferences_of_its_provider(world: World) -> None:
     await provider_index(world, "cci", BTC=1.0)
-    scheduler = world.workshop.index_scheduler
-    assert await scheduler.look() == 1
-    async for _ in _until(world, "IndexSynced"):
-        pass
-    assert await scheduler.look() == 0
-    assert await members(world, "cci") == {"BTC": 1.0}
-    await world.owner.execute("update registry.indices set last_sync_at = now() - interval '8 days'")
-    assert await scheduler.look() == 1
+    due_times = world.workshop.index_due_times
+    found = await get(world, "cci")
+    assert found.next_sync_time == found.create_time  # never synced: since it came to be
+    assert await due_times.look() == 0
+    await sync(world, "cci")
     await world.owner.execute(
         'update registry.code_registry set preferences = \'{"scheduling": {"sync_frequency": "1M"}}\''
     )
-    await scheduler.look()
+    assert await due_times.look() == 1
     due = (await get(world, "cci")).next_sync_time.ToDatetime(tzinfo=dt.UTC)
-    assert due.day == 1
+    assert (due.day, due.hour) == (1, 0)
+    assert await world.owner.fetchval("select next_sync_at from registry.index_schedules") == due
 
 
-class AnHourLater(SystemClock):
-    """The clock of the machine, an hour on."""
-
-    def now(self) -> dt.datetime:
-        return super().now() + dt.timedelta(hours=1)
-
-
-async def test_a_due_sync_that_ended_without_a_trace_is_begun_again(world: World) -> None:
+async def test_a_failed_sync_is_due_again_within_the_hour(world: World) -> None:
     await provider_index(world, "cci", BTC=1.0)
-    shop = world.workshop
-    assert await shop.index_scheduler.look() == 1
-    async for _ in _until(world, "IndexSynced"):
-        pass
-    # As after a cancellation: the operation has ended, and the index knows of no sync.
-    await world.owner.execute("update registry.indices set last_sync_at = null, next_sync_at = created_at")
-    later = IndexScheduler(replace(shop.ground, clock=AnHourLater()), shop.indices, shop.index_syncs)
+    world.vendors["cci"].failure = errors.VendorFailed("The vendor is away.")
+    await world.done(await world.indices.SyncIndex(pb.SyncIndexRequest(index="cci")))
+    found = await get(world, "cci")
+    assert found.next_sync_time.ToDatetime() - found.last_sync_time.ToDatetime() == dt.timedelta(hours=1)
+    assert await world.workshop.index_due_times.look() == 0
 
-    await later.look()
 
-    assert await world.owner.fetchval("select count(*) from ops.operations where kind = 'index.sync'") == 2
+async def test_nobody_but_the_datahub_begins_a_due_sync(world: World) -> None:
+    await provider_index(world, "cci", BTC=1.0)
+    await get(world, "cci")
+    await world.workshop.index_due_times.look()
+    assert await world.owner.fetchval("select count(*) from ops.operations where kind = 'index.sync'") == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "cron"), [("1d", "0 0 * * *"), ("1w", "0 0 * * 1"), ("1M", "0 0 1 * *"), (None, "0 0 * * 1")]
+)
+async def test_others_read_the_schedule_that_the_registry_follows(world: World, word: str | None, cron: str) -> None:
+    preferences = {"scheduling": {"sync_frequency": word}} if word else {}
+    await world.add_code("cci", capabilities=["INDEX"], preferences=preferences)
+    await get(world, "cci")
+    row = await world.owner.fetchrow("select * from registry.index_schedules")
+    assert (row["provider"], row["name"], row["cron"], row["time_zone"]) == ("cci", "cci", cron, "UTC")
+    now = utc(2026, 3, 4, 5)
+    assert Schedule(row["cron"]).next_fire(now) == preferred(preferences).next_after(now)
+
+
+async def test_a_schedule_of_its_own_and_none_at_all_are_read_as_they_are_set(world: World) -> None:
+    await provider_index(world, "cci", BTC=1.0)
+    cron = index_pb2.SyncSchedule(
+        frequency=index_pb2.SYNC_FREQUENCY_CRON, cron="30 16 * * 1-5", time_zone="America/New_York"
+    )
+    request = pb.UpdateIndexRequest(name="cci", index={"sync_schedule": cron}, update_mask={"paths": ["sync_schedule"]})
+    await world.indices.UpdateIndex(request)
+    row = await world.owner.fetchrow("select * from registry.index_schedules")
+    assert (row["cron"], row["time_zone"]) == ("30 16 * * 1-5", "America/New_York")
+    request.index.sync_schedule.Clear()
+    request.index.sync_schedule.frequency = index_pb2.SYNC_FREQUENCY_MANUAL
+    await world.indices.UpdateIndex(request)
+    row = await world.owner.fetchrow("select * from registry.index_schedules")
+    assert (row["frequency"], row["cron"], row["next_sync_at"]) == ("MANUAL", "", None)
 
 
 async def test_a_user_index_keeps_its_name_when_a_provider_has_the_same(world: World) -> None:
@@ -234,14 +272,3 @@ async def test_a_provider_that_lists_symbols_knows_them_better_than_its_index(wo
     await sync(world, "both")
     asset = await world.assets.GetAsset(asset_service_pb2.GetAssetRequest(key=key("both", "BTC")))
     assert (asset.asset.name, asset.asset.exchange) == ("Bitcoin", "KRKN")
-
-
-async def _until(world: World, kind: str) -> Any:
-    """Wait until an event of a kind is there."""
-    cursor = ""
-    async for batch in world.workshop.ground.events.watch(
-        filter_text=f'kind = "{kind}"', cursor=cursor, since=utc(2020, 1, 1)
-    ):
-        yield batch
-        if batch.events:
-            return
