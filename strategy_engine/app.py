@@ -20,7 +20,7 @@ from strategy_engine.instances.summaries import Summaries
 from strategy_engine.instances.supervisor import Supervisor
 from strategy_engine.rpc import peers
 from strategy_engine.rpc.account_messages import market_rules
-from strategy_engine.rpc.backtest_messages import series_document, task_of
+from strategy_engine.rpc.backtest_messages import operation_result, series_document, task_of
 from strategy_engine.rpc.backtest_process import BacktestProcess
 from strategy_engine.rpc.backtest_service import BacktestService
 from strategy_engine.rpc.broker_code import BrokerCode
@@ -123,9 +123,17 @@ def _trading(
 def _backtest_service(parts: _Parts) -> BacktestService:
     floor = parts.floor
     table = BacktestTable(floor.database)
-    start = BacktestStart(table, floor.operations, parts.directory, floor.clock)
+    start = BacktestStart(table, floor.operations, parts.directory, floor.events, floor.clock)
     runner = backtests.BacktestRunner(
-        table, parts.bars, BacktestProcess(parts.pool), start.code_of, task_of, series_document, floor.clock
+        table,
+        parts.bars,
+        BacktestProcess(parts.pool),
+        start.code_of,
+        task_of,
+        series_document,
+        operation_result,
+        floor.events,
+        floor.clock,
     )
     floor.runner.register(backtests.KIND, runner.run)
     return BacktestService(start, table, floor.clock)  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED

@@ -15,11 +15,13 @@ from typing import Any, Final
 import numpy as np
 
 from quasar.engine.statistics import YEAR_NS, daily
-from quasar.model.columns import FloatArray
+from quasar.model.columns import FloatArray, Int64Array
+from strategy_engine.backtests.figure_lists import drawdowns, period_returns, symbols
 from strategy_engine.backtests.records import EquityColumns, FillRecord, TradeRecord
 
 TRADING_DAYS: Final = 252.0
 EVERY_DAY: Final = 365.0
+_COARSE: Final = {"1w": 52.0, "1M": 12.0}
 _ALWAYS_OPEN: Final = frozenset({"24/7", "24x7", "ALWAYS"})
 
 Figures = dict[str, Any]
@@ -41,17 +43,25 @@ class Ground:
     """Open time of the first bar; None: the first value of the curve."""
     risk_free_rate: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)
+    closes: Sequence[tuple[float, float]] = ()
+    """The first and the last close of each series."""
 
 
-def periods_per_year(calendars: Iterable[str]) -> float:
-    """Return the days in a year on which the series of these calendars have a return: 365 where one never closes."""
+def periods_per_year(calendars: Iterable[str], intervals: Iterable[str] = ()) -> float:
+    """Return the returns in a year of series of these calendars: one a day, 365 where one never closes.
+
+    Bars of a week or a month have one a bar, where none is finer.
+    """
+    coarse = {_COARSE.get(each, 0.0) for each in intervals}
+    if coarse and all(coarse):
+        return max(coarse)
     return EVERY_DAY if any(name in _ALWAYS_OPEN for name in calendars) else TRADING_DAYS
 
 
 def figures(ground: Ground) -> Figures:
     """Return every figure that has a meaning, by its name in the contract; amounts are exact decimals."""
     found = _span(ground) | _amounts(ground) | _returns(ground) | _falls(ground) | _exposure(ground)
-    found |= _trades(ground.trades) | _counts(ground)
+    found |= _trades(ground.trades) | _counts(ground) | _lists(ground)
     return {name: value for name, value in found.items() if value is not None and not _is_nan(value)}
 
 
@@ -98,14 +108,28 @@ def _decimal(value: float) -> Decimal:
     return Decimal(repr(round(value, 9)))
 
 
-def _daily_returns(ground: Ground) -> FloatArray:
-    _, values = daily(ground.equity.time_ns, ground.equity.columns["equity"])
+def _lists(ground: Ground) -> Figures:
+    times, curve = ground.equity.time_ns, ground.equity.columns["equity"]
+    ends, returns = _daily_returns(ground)
+    held = [last / first for first, last in ground.closes if first > 0]
+    return {
+        "drawdowns": drawdowns(float(ground.initial), times, curve),
+        "monthly_returns": period_returns(ends, returns),
+        "yearly_returns": period_returns(ends, returns, years=True),
+        "symbols": symbols(ground.trades, ground.fills),
+        "buy_and_hold_return": sum(held) / len(held) - 1.0 if held else None,
+    }
+
+
+def _daily_returns(ground: Ground) -> tuple[Int64Array, FloatArray]:
+    """Return when each day ended and what it brought."""
+    ends, values = daily(ground.equity.time_ns, ground.equity.columns["equity"])
     before = np.concatenate(([float(ground.initial)], values[:-1])) if len(values) else values
-    return np.divide(values, before, out=np.ones(len(values)), where=before > 0) - 1.0
+    return ends, np.divide(values, before, out=np.ones(len(values)), where=before > 0) - 1.0
 
 
 def _returns(ground: Ground) -> Figures:
-    returns, per_year = _daily_returns(ground), ground.periods_per_year
+    returns, per_year = _daily_returns(ground)[1], ground.periods_per_year
     total = _over(float(_final(ground)), float(ground.initial)) - 1.0
     count = len(returns)
     found: Figures = {
@@ -286,7 +310,13 @@ def _trade_ratios(
         "max_trade_duration": max(held),
         "sqn": _over(float(values.mean()), spread) * math.sqrt(count),
         "kelly": win_rate - _over(1 - win_rate, payoff),
+        "average_adverse_excursion": _mean_of(closed, "adverse_excursion"),
+        "average_favourable_excursion": _mean_of(closed, "favourable_excursion"),
     }
+
+
+def _mean_of(closed: list[TradeRecord], name: str) -> float:
+    return sum(float(trade.document.get(name, 0.0)) for trade in closed) / len(closed)
 
 
 def _longest(profits: Sequence[Decimal], counts: Callable[[Decimal], bool]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from quasar.clock import Clock
 from quasar.errors import FailedPrecondition, PluginFailed, QuasarError
+from quasar.ops.events import Events, Severity
 from quasar.ops.operation_context import OperationContext
 from quasar.ops.operations import OperationResult
 from quasar.plugins.code import CodeVersion
@@ -37,7 +38,7 @@ from strategy_engine.backtests.records import (
 )
 from strategy_engine.store.backtest_table import BacktestRow, BacktestTable, Finish, RecordWriter
 
-KIND: Final = "RunBacktest"
+KIND: Final = "backtest.run"
 """The kind of operation."""
 
 
@@ -61,6 +62,8 @@ class Task:
 Interpret = Callable[[BacktestRow], Task]
 Describe = Callable[[LoadedSeries], Document]
 FindCode = Callable[[BacktestRow], Awaitable[CodeVersion]]
+Show = Callable[[BacktestRow], OperationResult]
+"""Returns a back-test as the result of its operation."""
 
 
 @dataclass(slots=True)
@@ -95,6 +98,8 @@ class BacktestRunner:
         code: FindCode,
         interpret: Interpret,
         describe: Describe,
+        show: Show,
+        events: Events,
         clock: Clock,
     ) -> None:
         """Run back-tests.
@@ -106,6 +111,8 @@ class BacktestRunner:
             code: Finds the code of a back-test.
             interpret: Reads the stored universe and terms.
             describe: Returns the record of a series that was read.
+            show: Returns a back-test as the result of its operation.
+            events: Told when one has ended.
             clock: Measures.
         """
         self._table = table
@@ -114,6 +121,8 @@ class BacktestRunner:
         self._code = code
         self._interpret = interpret
         self._describe = describe
+        self._show = show
+        self._events = events
         self._clock = clock
 
     async def run(self, context: OperationContext) -> OperationResult:
@@ -130,7 +139,7 @@ class BacktestRunner:
         except QuasarError as error:
             async with self._table.database.transaction() as connection:
                 end = Finish(BacktestState.FAILED, error.message)
-                await self._table.finish(connection, backtest_id, end, self._clock.now())
+                await self._finish(connection, row, end)
             raise
 
     async def _run(self, context: OperationContext, row: BacktestRow) -> OperationResult:
@@ -153,10 +162,26 @@ class BacktestRunner:
             "bars_per_second": outcome.bars_per_second,
             "peak_memory_bytes": outcome.peak_memory_bytes,
         }
-        await self._store(row.backtest_id, task, collected, computed, timing)
+        await self._store(row, task, collected, computed, timing)
         if outcome.error:
             raise PluginFailed(outcome.error)
-        return OperationResult({"backtest_id": str(row.backtest_id), "trades": computed.get("trades", 0)})
+        return self._show(await self._table.get(row.backtest_id))
+
+    async def _finish(self, connection: Any, row: BacktestRow, end: Finish) -> None:
+        """Record how a back-test ended; once, whatever is tried again."""
+        if not await self._table.finish(connection, row.backtest_id, end, self._clock.now()):
+            return
+        failed = end.state is BacktestState.FAILED
+        what = f"failed: {end.error}" if failed else "succeeded."
+        await self._events.record(
+            connection,
+            "BacktestEnded",
+            f"Back-test {row.display_name or row.backtest_id} of {row.strategy} {what}"[:500],
+            subject_type="backtest",
+            subject_name=str(row.backtest_id),
+            severity=Severity.WARNING if failed else Severity.INFO,
+            data={"state": end.state.value},
+        )
 
     async def _followed(self, context: OperationContext, job: Job, most_s: float) -> _Collected:
         try:
@@ -178,7 +203,7 @@ class BacktestRunner:
 
     async def _store(
         self,
-        backtest_id: uuid.UUID,
+        row: BacktestRow,
         task: Task,
         collected: _Collected,
         computed: Mapping[str, Any],
@@ -187,7 +212,7 @@ class BacktestRunner:
         began, outcome = self._clock.monotonic(), collected.outcome
         assert outcome is not None
         async with self._table.database.transaction() as connection:
-            writer = RecordWriter(connection, backtest_id)
+            writer = RecordWriter(connection, row.backtest_id)
             if task.record_level >= 2:
                 await writer.trades(collected.trades)
                 await writer.curve(EquityColumns.concatenate(collected.equity))
@@ -204,7 +229,7 @@ class BacktestRunner:
                 outcome.engine_version,
                 {**timing, "store_s": self._clock.monotonic() - began},
             )
-            await self._table.finish(connection, backtest_id, end, self._clock.now())
+            await self._finish(connection, row, end)
 
 
 def _require_bars(series: Sequence[LoadedSeries]) -> None:
@@ -239,7 +264,8 @@ def _ground(task: Task, series: Sequence[LoadedSeries], collected: _Collected, o
         fills=collected.fills,
         trades=collected.trades,
         first_open_ns=min(int(each.bars.open_time_ns[0]) for each in series),
-        periods_per_year=task.periods_per_year or periods_per_year(calendars),
+        periods_per_year=task.periods_per_year or periods_per_year(calendars, [each.facts.interval for each in series]),
         risk_free_rate=task.risk_free_rate,
         counts=outcome.counts,
+        closes=[(float(each.bars.close[0]), float(each.bars.close[-1])) for each in series],
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from quasar.clock import Clock
 from quasar.ops.actors import Actor
+from quasar.ops.events import Events
 from quasar.ops.operations import Operation, Operations
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.manifest import Kind
@@ -60,6 +61,7 @@ class BacktestStart:
         table: BacktestTable,
         operations: Operations,
         directory: StrategyDirectory,
+        events: Events,
         clock: Clock,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
@@ -67,6 +69,7 @@ class BacktestStart:
         self._table = table
         self._operations = operations
         self._directory = directory
+        self._events = events
         self._clock = clock
         self._new_id = new_id
 
@@ -116,8 +119,33 @@ class BacktestStart:
                 request_id=asked.request_id,
                 connection=connection,
             )
-            await self._table.insert(connection, new, operation.operation_id, self._clock.now())
+            if await self._table.insert(connection, new, operation.operation_id, self._clock.now()):
+                await self._record(connection, "BacktestStarted", "was started", new, asked.actor)
         return operation, await self._table.get(backtest_id)
+
+    async def delete(self, backtest_id: uuid.UUID, actor: Actor) -> None:
+        """Delete a back-test that has ended, with all that it left.
+
+        Raises:
+            NotFound: There is none of that id.
+            FailedPrecondition: It has not ended.
+        """
+        row = await self._table.get(backtest_id)
+        async with self._table.database.transaction() as connection:
+            await self._table.delete(connection, row)
+            await self._record(connection, "BacktestDeleted", "was deleted", row, actor)
+
+    async def _record(
+        self, connection: Any, kind: str, what: str, about: NewBacktest | BacktestRow, actor: Actor | None
+    ) -> None:
+        await self._events.record(
+            connection,
+            kind,
+            f"Back-test {about.display_name or about.backtest_id} of {about.strategy} {what}.",
+            subject_type="backtest",
+            subject_name=str(about.backtest_id),
+            actor=actor,
+        )
 
     async def code_of(self, row: BacktestRow) -> CodeVersion:
         """Return the code of a recorded back-test."""

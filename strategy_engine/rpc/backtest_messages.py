@@ -6,9 +6,12 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
+from google.protobuf import any_pb2
+
 from quasar.convert.plugin_terms import rules_of
 from quasar.errors import FieldViolation, InvalidArgument, Unimplemented
 from quasar.model.money import currency_code, parse_decimal
+from quasar.ops.operations import OperationResult
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import duration, struct, timestamp
 from quasar_proto.strategy.v1 import backtest_pb2, universe_pb2
@@ -129,3 +132,12 @@ def _timing(timing: Mapping[str, Any]) -> backtest_pb2.BacktestTiming:
         bars_per_second=timing.get("bars_per_second", 0.0),
         peak_memory_bytes=timing.get("peak_memory_bytes", 0),
     )
+
+
+def operation_result(row: BacktestRow) -> OperationResult:
+    """Return a back-test as the result of its operation; the summary is for readers without the message's type."""
+    message = backtest_message(row)
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    trades = (row.statistics or {}).get("trades", 0)
+    return OperationResult({"backtest_id": str(row.backtest_id), "trades": trades}, packed.type_url, packed.value)

@@ -9,6 +9,7 @@ from quasar.model.asset_classes import parse_asset_class
 from quasar.plugins.manifest import Kind
 from quasar.plugins.pool import PluginPool
 from quasar.plugins.strategy import BacktestSpec, StrategyInput
+from quasar_proto.strategy.v1 import backtest_pb2
 from strategy_engine.backtests.records import Job, LoadedSeries, Records
 from strategy_engine.rpc.record_messages import records_of
 
@@ -27,7 +28,8 @@ class BacktestProcess:
             backtest_id=name,
             series=[strategy_input(each) for each in job.series],
             parameters=job.parameters,
-            terms=job.terms,
+            # The figures are reckoned from all that happened, whatever of it is kept.
+            terms={**job.terms, "record_level": backtest_pb2.RecordLevel.Name(backtest_pb2.RECORD_LEVEL_FULL)},
         )
         try:
             handle = await self._pool.strategy(job.code, name)

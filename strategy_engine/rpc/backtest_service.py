@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-
 from quasar.clock import Clock
 from quasar.convert.plugin_report import report_to_proto
 from quasar.errors import CodeRejected, FailedPrecondition, FieldViolation, InvalidArgument, Resource, Unimplemented
@@ -28,15 +26,19 @@ from strategy_engine.backtests.comparison import Compared
 from strategy_engine.backtests.records import CURVES, BacktestState, Document, EquityColumns
 from strategy_engine.backtests.report import Report
 from strategy_engine.backtests.starting import Asked, BacktestStart
+from strategy_engine.portfolio.curves import thinned, within
 from strategy_engine.rpc.backtest_messages import backtest_message, completed_terms
 from strategy_engine.rpc.comparison_messages import comparison_message, settings_of
+from strategy_engine.rpc.curve_messages import column_names, nanoseconds_of, require_plain_resumption
 from strategy_engine.rpc.statistics_messages import statistics_message
 from strategy_engine.rpc.universe_messages import wanted_series
-from strategy_engine.rpc.values import document, instant_of, message_of, plain
+from strategy_engine.rpc.values import document, message_of, plain
 from strategy_engine.store.backtest_table import BacktestRow, BacktestTable
+from strategy_engine.store.pages import Asked as Paged
 
 _CHUNK_ROWS: Final = 10_000
 _REPORT_TRADES: Final = 1_000
+_TRADES: Final = "backtest_trades"
 _TOLD_FINDINGS: Final = 10
 """Of a refused source, in the details of the status: those are small."""
 
@@ -120,12 +122,7 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
 
     async def ListBacktests(self, request: pb.ListBacktestsRequest, context: Any) -> pb.ListBacktestsResponse:
         """Return a page of back-tests."""
-        found, following = await self._table.page(
-            filter_text=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
+        found, following = await self._table.page(Paged.of(request))
         shown = [backtest_message(row, in_list=True) for row in found]
         return pb.ListBacktestsResponse(backtests=shown, next_page_token=following)
 
@@ -141,12 +138,12 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
 
     async def DeleteBacktest(self, request: pb.DeleteBacktestRequest, context: Any) -> pb.DeleteBacktestResponse:
         """Delete a back-test that has ended."""
-        await self._table.delete(uuid.UUID(request.backtest_id))
+        await self._start.delete(uuid.UUID(request.backtest_id), calling_actor())
         return pb.DeleteBacktestResponse()
 
     async def ListTrades(self, request: pb.ListTradesRequest, context: Any) -> pb.ListTradesResponse:
         """Return a page of round trips."""
-        found, following, total = await self._records("backtest_trades", request)
+        found, following, total = await self._records(_TRADES, request)
         trades = [message_of(each, statistics_pb2.Trade) for each in found]
         return pb.ListTradesResponse(trades=trades, next_page_token=following, total_size=total)
 
@@ -167,26 +164,15 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
         return pb.ListBacktestOrdersResponse(orders=orders, next_page_token=following, total_size=total)
 
     async def _records(self, table: str, request: Any) -> tuple[Sequence[Document], str, int]:
-        await self._get(request.backtest_id)
-        if request.order_by:
-            raise Unimplemented("order_by must be left out in this build: records come in the order they were made.")
-        return await self._table.records(
-            table,
-            uuid.UUID(request.backtest_id),
-            filter_text=request.filter,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
+        row = await self._get(request.backtest_id)
+        _require_kept(row, backtest_pb2.RECORD_LEVEL_TRADES if table == _TRADES else backtest_pb2.RECORD_LEVEL_FULL)
+        return await self._table.records(table, row.backtest_id, Paged.of(request))
 
     async def ListBacktestLogs(self, request: pb.ListBacktestLogsRequest, context: Any) -> pb.ListBacktestLogsResponse:
         """Return a page of the lines that the strategy wrote."""
-        await self._get(request.backtest_id)
-        rows, following = await self._table.logs(
-            uuid.UUID(request.backtest_id),
-            filter_text=request.filter,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
+        row = await self._get(request.backtest_id)
+        _require_kept(row, backtest_pb2.RECORD_LEVEL_FULL)
+        rows, following = await self._table.logs(row.backtest_id, Paged.of(request))
         lines = [
             backtest_pb2.LogLine(
                 sequence=row["sequence"],
@@ -205,14 +191,18 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
     ) -> AsyncGenerator[pb.ReadEquityResponse, None]:
         """Stream the equity curve in columns."""
         row = await self._get(request.backtest_id)
-        names = _columns(request.columns)
-        found = await self._table.curves(row.backtest_id, names)
-        chosen = _chosen(found, request)
+        _require_kept(row, backtest_pb2.RECORD_LEVEL_TRADES)
+        require_plain_resumption(request)
+        found = await self._table.curves(row.backtest_id, column_names(request.columns, CURVES))
+        matching = within(found.time_ns, *nanoseconds_of(request))
+        chosen = matching[request.first_row :]
+        if request.max_rows:
+            chosen = chosen[thinned(found.time_ns[chosen], found.columns["equity"][chosen], request.max_rows)]
         currency = message_of(row.terms, backtest_pb2.BacktestTerms).cash.currency
-        for first in range(0, max(1, len(chosen)), _CHUNK_ROWS):
+        for first in range(0, len(chosen) or (not request.first_row), _CHUNK_ROWS):
             yield pb.ReadEquityResponse(
                 chunk=_chunk(found, chosen[first : first + _CHUNK_ROWS], request.first_row + first),
-                total_rows=len(found),
+                total_rows=len(matching),
                 currency=currency,
             )
 
@@ -261,9 +251,7 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
         row, figures = await self._succeeded(request.backtest_id)
         trades, total = None, 0
         if not request.omit_trades:
-            trades, _, total = await self._table.records(
-                "backtest_trades", row.backtest_id, filter_text="", page_size=_REPORT_TRADES, page_token=""
-            )
+            trades, _, total = await self._table.records(_TRADES, row.backtest_id, Paged(page_size=_REPORT_TRADES))
         report = Report(
             title=request.title or row.display_name or row.strategy,
             subtitle=f"{row.strategy}, version {row.code_version}; back-test {row.backtest_id}",
@@ -281,27 +269,15 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
         )
 
 
-def _columns(numbers: Sequence[int]) -> list[str]:
-    """Return the names of the columns that are wanted; all that are kept when none is named."""
-    prefix = "EQUITY_COLUMN_"
-    words = [statistics_pb2.EquityColumn.Name(number).removeprefix(prefix).lower() for number in numbers]  # type: ignore[arg-type]  # enum values travel as plain integers
-    return [word for word in words if word in CURVES] or list(CURVES)
-
-
-def _chosen(found: EquityColumns, request: pb.ReadEquityRequest) -> Any:
-    """Return the rows that are wanted: of the range, from the first row on, thinned out to the wanted number."""
-    rows = np.arange(len(found))
-    times = found.time_ns
-    start, end = instant_of(request.range, "start"), instant_of(request.range, "end")
-    if start is not None:
-        rows = rows[times[rows] >= request.range.start.ToNanoseconds()]
-    if end is not None:
-        rows = rows[times[rows] < request.range.end.ToNanoseconds()]
-    rows = rows[request.first_row :]
-    if request.max_rows and len(rows) > request.max_rows:
-        # Evenly, first and last included.
-        rows = rows[np.linspace(0, len(rows) - 1, request.max_rows).astype(np.int64)]
-    return rows
+def _require_kept(row: BacktestRow, level: int) -> None:
+    kept = message_of(row.terms, backtest_pb2.BacktestTerms).record_level
+    if kept < level:
+        names = backtest_pb2.RecordLevel
+        raise FailedPrecondition(
+            f"back-test {row.backtest_id} must have been run with record_level {names.Name(level)} or more for this, "  # type: ignore[arg-type]  # enum values travel as plain integers
+            f"was {names.Name(kept)}.",
+            resource=Resource("backtest", str(row.backtest_id)),
+        )
 
 
 def _chunk(found: EquityColumns, rows: Any, first_row: int) -> statistics_pb2.EquityChunk:

@@ -10,14 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from quasar import paging
 from quasar.database.pool import Database
 from quasar.errors import FailedPrecondition, NotFound, Resource
-from quasar.filters import Field, condition
+from quasar.filters import condition
 from quasar.model.columns import FloatArray, Int64Array
 from quasar.model.instants import from_ns
 from quasar.ops.actors import Actor
-from quasar.ordering import OrderField, ordering
 from strategy_engine.backtests.records import (
     BacktestState,
     Document,
@@ -28,55 +26,12 @@ from strategy_engine.backtests.records import (
     TradeRecord,
 )
 from strategy_engine.store.actors import actor_document, actor_of
+from strategy_engine.store.backtest_lists import BACKTESTS, LOGS, RECORDS
+from strategy_engine.store.pages import Asked
 from strategy_engine.store.statements import SQL
 
 POINTS: Final = 65_536
 """Points of a curve in one row."""
-
-FIELDS: Final[Mapping[str, Field]] = {
-    "strategy": Field("strategy"),
-    "state": Field("state", "enum", tuple(each.name for each in BacktestState)),
-    "display_name": Field("display_name"),
-    "code_version": Field("code_version", "integer"),
-    "instance_id": Field("coalesce(instance_id, '')"),
-    "sweep_id": Field("coalesce(sweep_id::text, '')"),
-    "create_time": Field("created_at", "time"),
-    "sharpe": Field("(statistics ->> 'sharpe')::float8", "number"),
-    "total_return": Field("(statistics ->> 'total_return')::float8", "number"),
-    "max_drawdown": Field("(statistics ->> 'max_drawdown')::float8", "number"),
-    "trades": Field("(statistics ->> 'trades')::bigint", "integer"),
-}
-_ORDERS: Final[Mapping[str, OrderField]] = {
-    "create_time": OrderField("created_at", "timestamptz"),
-    "strategy": OrderField("strategy"),
-    "sharpe": OrderField("coalesce((statistics ->> 'sharpe')::float8, '-infinity')", "double precision"),
-    "total_return": OrderField("coalesce((statistics ->> 'total_return')::float8, '-infinity')", "double precision"),
-}
-_TIE: Final = (OrderField("backtest_id", "uuid"),)
-
-RECORD_FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
-    "backtest_trades": {
-        "symbol": Field("symbol"),
-        "side": Field("side", "enum", ("LONG", "SHORT")),
-        "net_profit": Field("pnl", "number"),
-        "return_ratio": Field("return_ratio", "number"),
-        "entry_time": Field("entry_time", "time"),
-        "exit_time": Field("exit_time", "time"),
-        "bars_held": Field("bars", "integer"),
-    },
-    "backtest_fills": {
-        "symbol": Field("symbol"),
-        "side": Field("side", "enum", ("BUY", "SELL")),
-        "client_order_id": Field("client_order_id"),
-        "fill_time": Field("filled_at", "time"),
-    },
-    "backtest_orders": {
-        "symbol": Field("symbol"),
-        "status": Field("status"),
-        "client_order_id": Field("client_order_id"),
-        "create_time": Field("created_at", "time"),
-    },
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +103,9 @@ class BacktestTable:
         """Use `database`."""
         self.database = database
 
-    async def insert(self, connection: Any, new: NewBacktest, operation_id: uuid.UUID, now: dt.datetime) -> None:
-        """Record a back-test in the caller's transaction; one that is there stays as it is."""
-        await connection.execute(
+    async def insert(self, connection: Any, new: NewBacktest, operation_id: uuid.UUID, now: dt.datetime) -> bool:
+        """Record a back-test in the caller's transaction; one that is there stays as it is, and False is returned."""
+        found = await connection.fetchval(
             SQL["backtest_insert"],
             new.backtest_id,
             new.display_name,
@@ -166,6 +121,7 @@ class BacktestTable:
             actor_document(new.actor),
             now,
         )
+        return found is not None
 
     async def get(self, backtest_id: uuid.UUID) -> BacktestRow:
         """Return one back-test.
@@ -179,19 +135,10 @@ class BacktestTable:
             raise _unknown(backtest_id)
         return _backtest(row)
 
-    async def page(
-        self, *, filter_text: str = "", order_by: str = "", page_size: int = 0, page_token: str = ""
-    ) -> tuple[list[BacktestRow], str]:
+    async def page(self, asked: Asked) -> tuple[list[BacktestRow], str]:
         """Return a page of back-tests, newest first unless ordered otherwise, and the token of the next page."""
-        size = paging.page_size(page_size)
-        order = ordering(order_by, _ORDERS, default="create_time desc", tie=_TIE)
-        query = ("ListBacktests", filter_text, order_by)
-        where = condition(filter_text, FIELDS, first_parameter=2)
-        after = order.after(paging.page_key(query, page_token), first_parameter=2 + len(where.parameters))
-        statement = SQL["backtests"].format(key=order.key, filter=where.sql, after=after.sql, order=order.clause)
-        rows = await self.database.fetch(statement, size + 1, *where.parameters, *after.parameters)
-        following = paging.page_token(query, rows[size - 1]["order_key"]) if len(rows) > size else ""
-        return [_backtest(row) for row in rows[:size]], following
+        rows, following = await BACKTESTS.page(self.database, asked)
+        return [_backtest(row) for row in rows], following
 
     async def update(self, backtest_id: uuid.UUID, name: str | None, labels: dict[str, str] | None) -> None:
         """Change the name and the labels of a back-test; None keeps them."""
@@ -212,9 +159,9 @@ class BacktestTable:
         """Note which data it runs on."""
         await self.database.execute(SQL["backtest_loaded"], backtest_id, [dict(each) for each in series], data_sha256)
 
-    async def finish(self, connection: Any, backtest_id: uuid.UUID, end: Finish, now: dt.datetime) -> None:
-        """Note how it ended, in the caller's transaction."""
-        await connection.execute(
+    async def finish(self, connection: Any, backtest_id: uuid.UUID, end: Finish, now: dt.datetime) -> bool:
+        """Note how it ended, in the caller's transaction; False when it had ended before."""
+        found = await connection.fetchval(
             SQL["backtest_finish"],
             backtest_id,
             end.state.value,
@@ -225,53 +172,33 @@ class BacktestTable:
             dict(end.timing or {}),
             now,
         )
+        return found is not None
 
-    async def delete(self, backtest_id: uuid.UUID) -> None:
-        """Delete a back-test with all that it left.
+    async def delete(self, connection: Any, found: BacktestRow) -> None:
+        """Delete a back-test with all that it left, in the caller's transaction.
 
         Raises:
-            NotFound: There is none of that id.
             FailedPrecondition: It has not ended.
         """
-        found = await self.get(backtest_id)
-        ended = found.end_time is not None
-        if await self.database.fetchval(SQL["backtest_delete"], backtest_id, ended) is None:
+        backtest_id, ended = found.backtest_id, found.end_time is not None
+        if await connection.fetchval(SQL["backtest_delete"], backtest_id, ended) is None:
             raise FailedPrecondition(
                 f"back-test {backtest_id} must have ended to be deleted, was {found.state.value}; cancel operation "
                 f"{found.operation_id} first.",
                 resource=Resource("backtest", str(backtest_id)),
             )
 
-    async def records(
-        self, table: str, backtest_id: uuid.UUID, *, filter_text: str, page_size: int, page_token: str
-    ) -> tuple[list[Document], str, int]:
+    async def records(self, table: str, backtest_id: uuid.UUID, asked: Asked) -> tuple[list[Document], str, int]:
         """Return a page of the records of a table, the token of the next page, and how many there are in all."""
-        size = paging.page_size(page_size)
-        query = (table, str(backtest_id), filter_text)
-        key = paging.page_key(query, page_token)
-        where = condition(filter_text, RECORD_FIELDS[table], first_parameter=4)
-        statement = SQL["backtest_records"].format(table=table, filter=where.sql)
-        first = int(key[0]) if key else 0
-        rows = await self.database.fetch(statement, size + 1, backtest_id, first, *where.parameters)
-        counted = condition(filter_text, RECORD_FIELDS[table], first_parameter=2)
+        rows, following = await RECORDS[table].page(self.database, asked, backtest_id)
+        counted = condition(asked.filter_text, RECORDS[table].fields, first_parameter=2)
         count = SQL["backtest_records_count"].format(table=table, filter=counted.sql)
         total: int = await self.database.fetchval(count, backtest_id, *counted.parameters)
-        following = paging.page_token(query, (rows[size - 1]["position"],)) if len(rows) > size else ""
-        return [row["data"] for row in rows[:size]], following, total
+        return [row["data"] for row in rows], following, total
 
-    async def logs(
-        self, backtest_id: uuid.UUID, *, filter_text: str, page_size: int, page_token: str
-    ) -> tuple[list[Any], str]:
+    async def logs(self, backtest_id: uuid.UUID, asked: Asked) -> tuple[list[Any], str]:
         """Return a page of the lines that the strategy wrote."""
-        size = paging.page_size(page_size)
-        query = ("backtest_logs", str(backtest_id), filter_text)
-        key = paging.page_key(query, page_token)
-        fields = {"level": Field("level"), "message": Field("message")}
-        where = condition(filter_text, fields, first_parameter=4)
-        statement = SQL["backtest_logs"].format(filter=where.sql)
-        rows = await self.database.fetch(statement, size + 1, backtest_id, int(key[0]) if key else 0, *where.parameters)
-        following = paging.page_token(query, (rows[size - 1]["sequence"],)) if len(rows) > size else ""
-        return rows[:size], following
+        return await LOGS.page(self.database, asked, backtest_id)
 
     async def curves(self, backtest_id: uuid.UUID, names: Sequence[str]) -> EquityColumns:
         """Return columns of the equity curve: float64 of one length, by name."""

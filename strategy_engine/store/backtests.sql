@@ -5,7 +5,8 @@ insert into strategy.backtests (
     created_at
 )
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-on conflict (backtest_id) do nothing;
+on conflict (backtest_id) do nothing
+returning backtest_id;
 
 -- name: backtests
 -- {filter}, {after} and {order} are written by the service. A cancelled operation has cancelled its back-test.
@@ -86,15 +87,15 @@ where backtest_id = $1 and symbol = '' and name = any($2::text[])
 order by part, name;
 
 -- name: backtest_records
--- A page of one of the tables of records; {table} is the service's word.
-select position, data from strategy.{table} where backtest_id = $2 and position > $3 and {filter} order by position limit $1;
+-- A page of one of the tables of records; {table}, {key}, {filter}, {after} and {order} are the service's words.
+select {key} as order_key, data from strategy.{table} where backtest_id = $2 and {filter} and {after} order by {order} limit $1;
 
 -- name: backtest_records_count
 select count(*) from strategy.{table} where backtest_id = $1 and {filter};
 
 -- name: backtest_logs
-select sequence, event_time, recorded_at, level, message, place from strategy.backtest_logs
-where backtest_id = $2 and sequence > $3 and {filter} order by sequence limit $1;
+select {key} as order_key, sequence, event_time, recorded_at, level, message, place from strategy.backtest_logs
+where backtest_id = $2 and {filter} and {after} order by {order} limit $1;
 
 -- name: backtest_update
 update strategy.backtests set display_name = coalesce($2::text, display_name), labels = coalesce($3::jsonb, labels) where backtest_id = $1;

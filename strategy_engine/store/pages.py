@@ -43,8 +43,13 @@ class Listing:
     default: str
     tie: Sequence[OrderField]
 
-    async def page(self, database: Database, asked: Asked) -> tuple[list[Any], str]:
+    async def page(self, database: Database, asked: Asked, *bound: object) -> tuple[list[Any], str]:
         """Return the rows of a page and the token of the next one.
+
+        Args:
+            database: Where they are.
+            asked: What the caller wants.
+            bound: Values of the parameters of the statement from `$2` on; a page token is good for them only.
 
         Raises:
             InvalidFilter: The filter or the ordering cannot be understood.
@@ -52,10 +57,11 @@ class Listing:
         """
         size = paging.page_size(asked.page_size)
         order = ordering(asked.order_by, self.orders, default=self.default, tie=self.tie)
-        query = (self.name, asked.filter_text, asked.order_by)
-        where = condition(asked.filter_text, self.fields, first_parameter=2)
-        after = order.after(paging.page_key(query, asked.page_token), first_parameter=2 + len(where.parameters))
+        query = (self.name, *map(str, bound), asked.filter_text, asked.order_by)
+        free = 2 + len(bound)
+        where = condition(asked.filter_text, self.fields, first_parameter=free)
+        after = order.after(paging.page_key(query, asked.page_token), first_parameter=free + len(where.parameters))
         statement = self.statement.format(key=order.key, filter=where.sql, after=after.sql, order=order.clause)
-        rows = await database.fetch(statement, size + 1, *where.parameters, *after.parameters)
+        rows = await database.fetch(statement, size + 1, *bound, *where.parameters, *after.parameters)
         following = paging.page_token(query, rows[size - 1]["order_key"]) if len(rows) > size else ""
         return list(rows[:size]), following

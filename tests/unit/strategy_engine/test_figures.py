@@ -89,3 +89,38 @@ def test_figures_without_a_meaning_are_left_out() -> None:
 def test_a_market_that_never_closes_has_365_periods_in_a_year() -> None:
     assert periods_per_year(["24/7", "XNYS"]) == 365
     assert periods_per_year(["XNYS"]) == 252
+
+
+def test_the_deepest_falls_are_listed_with_their_times_and_the_last_one_is_not_over() -> None:
+    deepest, last = figures(ground([120.0, 90.0, 96.0, 120.0, 114.0]))["drawdowns"]
+    assert (deepest["depth"], deepest["amount"]) == (pytest.approx(-0.25), D("-30.0"))
+    assert [deepest[name] // DAY_NS for name in ("peak_time", "trough_time", "recovery_time")] == [1, 2, 4]
+    assert (last["depth"], "recovery_time" in last) == (pytest.approx(-0.05), False)
+
+
+def test_the_returns_of_months_and_years_are_chained() -> None:
+    values = [110.0] * 31 + [121.0] * 28 + [60.5] * 307
+    found = figures(ground(values))
+    january, february, march, *rest = (each["value"] for each in found["monthly_returns"])
+    assert (january, february, march) == (pytest.approx(0.1), pytest.approx(0.1), pytest.approx(-0.5))
+    assert rest == pytest.approx([0.0] * 10)
+    first, second = found["yearly_returns"]
+    assert (first["start_time"], first["value"]) == (0, pytest.approx(-0.395))
+    assert (second["start_time"] // DAY_NS, second["value"]) == (365, pytest.approx(0.0))
+
+
+def test_each_symbol_has_its_share() -> None:
+    (found,) = figures(ground([100.0, 101.0], trades=[trade("10"), trade("-5")]))["symbols"]
+    assert (found["symbol"], found["net_profit"], found["trades"]) == ("AAPL", D(5), 2)
+    assert (found["win_rate"], found["profit_factor"]) == (0.5, 2.0)
+
+
+def test_bars_of_a_week_or_a_month_have_a_return_each() -> None:
+    assert periods_per_year(["XNYS"], ["1w"]) == 52
+    assert periods_per_year(["24/7"], ["1M"]) == 12
+    assert periods_per_year(["XNYS"], ["1w", "1d"]) == 252
+
+
+def test_buying_and_holding_is_the_mean_of_what_each_series_gave() -> None:
+    found = figures(ground([100.0, 101.0], closes=[(100.0, 150.0), (10.0, 10.0)]))
+    assert found["buy_and_hold_return"] == pytest.approx(0.25)
