@@ -73,34 +73,6 @@ async def insert(
     return {row["series_id"]: row["run_id"] for row in sorted(rows, key=lambda each: each["run_id"])}
 
 
-async def insert_index_sync(
-    connection: Any,
-    *,
-    job_id: int,
-    provider: str,
-    index_name: str,
-    trigger: Trigger,
-    scheduled_for: dt.datetime,
-    now: dt.datetime,
-    batch_id: uuid.UUID | None = None,
-) -> int | None:
-    """Record the sync of an index, once for a slot."""
-    found: int | None = await connection.fetchval(
-        SQL["index_run_insert"],
-        job_id,
-        trigger.value,
-        provider,
-        index_name,
-        scheduled_for,
-        batch_id,
-        MAX_ATTEMPTS,
-        now,
-    )
-    if found is not None:
-        await connection.execute(SQL["notify_collection"], "work")
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class BrokenOff:
     """An attempt that its worker never ended."""

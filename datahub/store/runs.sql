@@ -18,14 +18,6 @@ where not exists (
 on conflict do nothing
 returning run_id, series_id;
 
--- name: index_run_insert
-insert into collection_runs (
-    job_id, kind, trigger, provider, index_name, scheduled_for, batch_id, max_attempts, created_at, updated_at
-)
-values ($1, 'INDEX_SYNC', $2, $3, $4, $5, $6, $7, $8, $8)
-on conflict do nothing
-returning run_id;
-
 -- name: runs_claim
 -- Take runs that are due, of each provider as many as are free. Nobody else takes a row that somebody is taking.
 with due as (
@@ -36,7 +28,7 @@ with due as (
         where r.provider = p.provider
           and ((r.state in ('PENDING', 'BACKING_OFF') and coalesce(r.next_attempt_at, r.scheduled_for) <= $3)
                or (r.state in ('RUNNING', 'THROTTLED') and r.lease_until < $3))
-          and (r.trigger = 'MANUAL' or not exists (select from provider_pauses x where x.provider = r.provider))
+          and (r.trigger = 'MANUAL' or r.cancel_requested or not exists (select from provider_pauses x where x.provider = r.provider))
         order by case r.trigger when 'BACKFILL' then 3 when 'INITIAL' then 2 when 'REPAIR' then 1 else 0 end,
                  coalesce(r.next_attempt_at, r.scheduled_for)
         limit p.free

@@ -34,6 +34,8 @@ class PlayedRegistry:
 
     def __init__(self) -> None:
         self.away = False
+        self.own = True
+        """A sync that is begun is that of who asks for it; somebody else's was under way otherwise."""
         self.ends: list[Syncing] = []
         """How operations end, one after the other; beyond them they end well."""
         self.held = asyncio.Event()
@@ -46,7 +48,7 @@ class PlayedRegistry:
         self._present()
         operation = self.begun.setdefault(request_id, f"{index}-{len(self.begun) + 1}")
         self.operations.setdefault(operation, Syncing(SyncState.UNDER_WAY))
-        return operation, True
+        return operation, self.own
 
     async def look(self, operation: str) -> Syncing:
         self._present()
@@ -352,7 +354,20 @@ async def test_a_cancelled_run_cancels_what_it_has_begun(house: House) -> None:
     assert house.registry.cancelled == ["top-1"]
 
 
-async def test_a_run_that_waits_for_a_registry_is_cancelled_there_when_it_is_back(house: House) -> None:
+async def test_a_cancelled_run_leaves_alone_what_somebody_else_has_begun(house: House) -> None:
+    await house.index()
+    await house.plan_at(MONDAY)
+    house.registry.own = False
+    house.registry.held.clear()
+    async with house.replica(lease_s=3.0):
+        run = await house.begun()
+        await house.steering.cancel(run["run_id"], "enough", None)
+        await house.until("CANCELLED")
+    assert house.registry.cancelled == []
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_run_that_waits_for_a_registry_is_cancelled_there_when_it_is_back(house: House, paused: bool) -> None:
     await house.index()
     await house.plan_at(MONDAY)
     house.registry.held.clear()
@@ -361,6 +376,8 @@ async def test_a_run_that_waits_for_a_registry_is_cancelled_there_when_it_is_bac
         house.registry.away = True
         house.registry.held.set()
         (run,) = await house.until("BACKING_OFF")
+        if paused:
+            await house.steering.pause("vendor", "x", None, None)
         await house.steering.cancel(run["run_id"], "enough", None)
         assert (await house.runs())[0]["state"] != "CANCELLED"
         house.registry.away = False
