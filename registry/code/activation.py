@@ -10,7 +10,7 @@ from quasar.errors import FailedPrecondition
 from quasar.ops.actors import Actor
 from registry.code import preferences, sdk
 from registry.code.changes import Change, Ground, changing, read_entry, require_uploaded
-from registry.code.entries import Entry, Impact
+from registry.code.entries import Entry, Impact, Version
 from registry.code.owners import ApplyOutcome, CodeChange, InstanceUse
 from registry.code.preference_changes import no_version
 from registry.code.refs import CodeKind, CodeRef
@@ -52,6 +52,7 @@ async def activate(
         former = change.entry.active_version or 0
         findings = await _findings(change, version)
         if validate_only:
+            await _require_served(change, version)
             return Activated(change.entry, former, findings, None)
         if await activate_in(change, version):
             await code_table.touch(change.connection, change.entry.code_id, change.now)
@@ -68,7 +69,7 @@ async def activate_in(change: Change, version: int) -> bool:
         raise no_version(entry.ref, version)
     if entry.active_version == version:
         return False
-    sdk.require_served(entry.ref, version, str(found.manifest.get("sdk_version", "")), sdk.platform_version())
+    _require_sdk(found)
     await code_table.set_active(connection, entry.code_id, version, change.now)
     await change.record(
         "CodeActivated",
@@ -77,6 +78,17 @@ async def activate_in(change: Change, version: int) -> bool:
         after={"active_version": version},
     )
     return True
+
+
+async def _require_served(change: Change, version: int) -> None:
+    """Refuse a version that could not be activated."""
+    found = await code_table.version(change.connection, change.entry.code_id, version)
+    if found is not None and not found.active:
+        _require_sdk(found)
+
+
+def _require_sdk(found: Version) -> None:
+    sdk.require_served(found.ref, found.version, str(found.manifest.get("sdk_version", "")), sdk.platform_version())
 
 
 async def deactivate(

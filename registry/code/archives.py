@@ -17,7 +17,7 @@ MAX_UPLOAD_BYTES = 4 * 1024 * 1024
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024
 MAX_FILES = 1000
 SHOWN_BYTES = 3 * 1024 * 1024
-"""Content beyond this is left out of one answer."""
+"""Content beyond this is left out of one answer with several files."""
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError, ValueError)
 """What a damaged, encrypted or unusual archive makes the library raise."""
 

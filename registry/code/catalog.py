@@ -143,7 +143,8 @@ class Catalog:
                     f"Version {found.version} of {ref} has no file {path!r}; ask without a path to see what it has.",
                     resource=ref.resource,
                 )
-        listed = archives.without_content(files) if include_content else archives.shown(files)
+        limit = archives.MAX_UNPACKED_BYTES if path else archives.SHOWN_BYTES
+        listed = archives.without_content(files) if include_content else archives.shown(files, limit=limit)
         return Source(found, listed, content if include_content else b"")
 
     async def difference(self, ref: CodeRef, from_version: int, to_version: int, context_lines: int) -> Difference:

@@ -46,6 +46,12 @@ def ref_message(ref: CodeRef) -> common.CodeRef:
     return common.CodeRef(kind=kind_number(ref.kind), name=ref.name)
 
 
+def file_name_of(given: str) -> str:
+    """Return the name of an uploaded file with its ending in lower case: `Kraken.PY` is `Kraken.py`."""
+    stem, dot, ending = given.rpartition(".")
+    return f"{stem}{dot}{ending.lower()}"
+
+
 def mapping_of(message: struct_pb2.Struct) -> dict[str, Any]:
     """Return a struct as nested Python values; its numbers are floats."""
     found: dict[str, Any] = json_format.MessageToDict(message)

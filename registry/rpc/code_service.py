@@ -33,7 +33,7 @@ class CodeService(stubs.CodeServiceServicer):
         """Validate an upload and store it as a version."""
         given = Upload(
             kind=messages.kind_of(request.kind),
-            file_name=request.file_name,
+            file_name=messages.file_name_of(request.file_name),
             content=request.content,
             secrets=dict(request.secrets),
             preferences=messages.mapping_of(request.preferences) if request.HasField("preferences") else None,
@@ -66,7 +66,7 @@ class CodeService(stubs.CodeServiceServicer):
         sent = request.upload
         upload = Upload(
             kind=messages.kind_of(sent.kind),
-            file_name=sent.file_name,
+            file_name=messages.file_name_of(sent.file_name),
             content=sent.content,
             secrets=dict(sent.secrets),
             preferences=messages.mapping_of(sent.preferences) if sent.HasField("preferences") else None,

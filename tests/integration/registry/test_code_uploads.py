@@ -9,6 +9,8 @@ import grpc
 import pytest
 from google.protobuf import json_format, struct_pb2
 
+from datahub.rpc.validation import Validations
+from quasar.clock import SystemClock
 from quasar.secrets import Binding, SystemContext
 from quasar_proto.common.v1 import code_pb2 as common
 from quasar_proto.common.v1 import values_pb2
@@ -246,6 +248,28 @@ async def test_a_file_that_is_no_python_file_by_its_name_is_refused(stage: Stage
 
     assert failure.reason == "INVALID_ARGUMENT"
     assert "file_name" in failure.violations
+
+
+async def test_the_ending_of_a_file_name_may_be_written_in_capitals(stage: Stage) -> None:
+    stage.datahub.trials = Validations(SystemClock())
+    passing = (
+        b"from quasar.provider import Provider\n\n\nclass Alpha(Provider):\n    async def symbols(self, request):\n"
+    )
+
+    answer = await stage.code.UploadCode(upload(passing + b"        yield\n", file_name="Alpha.PY"))
+
+    assert answer.version.file_name == "Alpha.py"
+
+
+async def test_a_large_file_is_left_out_of_all_files_and_comes_by_its_path(stage: Stage) -> None:
+    content = source() + b"#" * (3 * 1024 * 1024 + 1) + b"\n"
+    ref = (await stage.code.UploadCode(upload(content))).code.ref
+
+    every = await stage.code.GetCodeSource(pb.GetCodeSourceRequest(ref=ref))
+    one = await stage.code.GetCodeSource(pb.GetCodeSourceRequest(ref=ref, path="alpha.py"))
+
+    assert (every.files[0].omitted, every.files[0].text) == (True, "")
+    assert (one.files[0].omitted, one.files[0].text.encode() == content) == (False, True)
 
 
 async def test_an_upload_above_four_mebibytes_is_refused(stage: Stage) -> None:

@@ -227,10 +227,12 @@ async def test_an_activation_tells_what_it_brings_along(stage: Stage) -> None:
     assert not answer.HasField("apply")
 
 
-async def test_a_version_for_a_later_sdk_is_stored_and_not_activated(stage: Stage) -> None:
+@pytest.mark.parametrize("only", [False, True])
+async def test_a_version_for_a_later_sdk_is_stored_and_not_activated(stage: Stage, only: bool) -> None:
     await upload(stage, source(sdk_version="99.0.0"))
 
-    failure = await failure_of(stage.code.ActivateCodeVersion(pb.ActivateCodeVersionRequest(ref=ALPHA, version=1)))
+    request = pb.ActivateCodeVersionRequest(ref=ALPHA, version=1, validate_only=only)
+    failure = await failure_of(stage.code.ActivateCodeVersion(request))
 
     assert failure.reason == "FAILED_PRECONDITION"
     assert "99.0.0" in failure.message
