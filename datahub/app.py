@@ -142,7 +142,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     async def processes() -> Sequence[PluginProcess]:
         return [process_of(view) for view in runtime.processes()]
 
-    return floor.serve(servicers, contract=SERVICES, plugin_processes=processes)
+    features = {"nats": settings.bus_url is not None}
+    return floor.serve(servicers, contract=SERVICES, plugin_processes=processes, features=features)
 
 
 async def _runtime(floor: Floor, stack: AsyncExitStack) -> ProviderRuntime:

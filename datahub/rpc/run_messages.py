@@ -41,7 +41,7 @@ def run_message(row: Any) -> pb.Run:
         lease_expire_time=timestamp(row["lease_until"]),
         counts=counts_message(row),
         resume_time=timestamp(row["watermark"]),
-        cancel_requested=row["cancel_requested"],
+        cancel_requested=row["cancel_requested"] and row["finished_at"] is None,
     )
     if row["range_start"] is not None:
         message.range.CopyFrom(range_message(row["range_start"], row["range_end"]))

@@ -114,6 +114,7 @@ class Operation:
     end_time: dt.datetime | None
     attempts: int
     cancel_requested: bool
+    """Somebody asked to cancel it and it has not stopped yet."""
 
 
 class Operations:
@@ -301,6 +302,7 @@ def operation(row: Any) -> Operation:
         remaining_s=detail.get("remaining_s"),
         counters=detail.get("counters", {}),
     )
+    state = OperationState[row["state"]]
     return Operation(
         operation_id=row["id"],
         kind=row["kind"],
@@ -308,7 +310,7 @@ def operation(row: Any) -> Operation:
         subject_type=row["subject_type"] or "",
         subject=row["subject_name"] or "",
         request=row["request"],
-        state=OperationState[row["state"]],
+        state=state,
         progress=progress,
         error=OperationError(**row["error"]) if row["error"] else None,
         result=_result(row["result"]),
@@ -318,7 +320,7 @@ def operation(row: Any) -> Operation:
         update_time=row["updated_at"],
         end_time=row["finished_at"],
         attempts=row["attempts"],
-        cancel_requested=row["cancel_requested"],
+        cancel_requested=row["cancel_requested"] and not state.final,
     )
 
 

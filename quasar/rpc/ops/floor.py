@@ -5,7 +5,7 @@ The composition root of a service lays it and adds its own servicers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from quasar.ops.plugin_processes import PluginProcesses, no_plugin_processes
 from quasar.ops.readiness import DatabaseReadiness
 from quasar.ops.runner import OperationRunner
 from quasar.ops.schema_report import SchemaReport
+from quasar.plugins.jail import landlock
 from quasar.rpc.health import Health
 from quasar.rpc.ops.authentication import TokenAuthenticator
 from quasar.rpc.ops.event_service import EventService
@@ -75,6 +76,7 @@ class Floor:
         *,
         contract: Sequence[Any] = (),
         plugin_processes: PluginProcesses = no_plugin_processes,
+        features: Mapping[str, bool] | None = None,
     ) -> RpcServer:
         """Put the common services and the service's own on the server, and return it to be started.
 
@@ -83,9 +85,10 @@ class Floor:
             contract: The generated servicer classes of all of them; those that no servicer extends answer
                 UNIMPLEMENTED.
             plugin_processes: Returns the processes of uploaded and built-in code.
+            features: Optional abilities of the service beside the common ones, by name, and whether they are on.
         """
         draining = self.server.draining
-        self.server.add(SystemService(self._system_parts(plugin_processes)))
+        self.server.add(SystemService(self._system_parts(plugin_processes, features or {})))
         self.server.add(OperationService(self.operations, draining))
         self.server.add(EventService(self.events, draining))
         without = [kind() for kind in contract if not any(isinstance(each, kind) for each in servicers)]
@@ -94,10 +97,14 @@ class Floor:
         self.background.start(self.runner.run(), "operations")
         return self.server
 
-    def _system_parts(self, plugin_processes: PluginProcesses) -> SystemParts:
-        features = {"tls": self.settings.tls.enabled, "otel": self.settings.otlp_endpoint is not None}
+    def _system_parts(self, plugin_processes: PluginProcesses, own: Mapping[str, bool]) -> SystemParts:
+        features = {
+            "tls": self.settings.tls.enabled,
+            "otel": self.settings.otlp_endpoint is not None,
+            "landlock": landlock.abi() > 0,
+        }
         return SystemParts(
-            identity=Identity.of_this_process(self.service, self.clock, features),
+            identity=Identity.of_this_process(self.service, self.clock, {**features, **own}),
             health=self.health,
             metrics=self.metrics,
             log=self.log,

@@ -154,7 +154,7 @@ async def test_running_work_stops_when_it_is_cancelled(operations: Operations, e
         operations.work.give()
         found = await ended(operations, submitted.operation_id)
     assert found.state is OperationState.CANCELLED
-    assert (found.error, found.result) == (None, None)
+    assert (found.error, found.result, found.cancel_requested) == (None, None, False)
     [request], _ = await events.list(filter_text='kind = "OperationCancelRequested"')
     assert request.data["reason"] == "changed my mind"
     assert request.actor == ANN
@@ -164,6 +164,7 @@ async def test_work_that_nobody_has_taken_is_cancelled_at_once(operations: Opera
     submitted = await operations.submit("count", {})
     found = await operations.cancel(submitted.operation_id)
     assert found.state is OperationState.CANCELLED
+    assert not found.cancel_requested
     assert (await operations.cancel(submitted.operation_id)).state is OperationState.CANCELLED
     told, _ = await events.list(filter_text=f'subject_name = "{submitted.operation_id}"', order_by="event_id")
     assert [event.kind for event in told] == ["OperationCancelRequested", "OperationCancelled"]

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from quasar.config import DATAHUB, REGISTRY, STRATEGY, Part
 from quasar.ops.identity import platform_version
+from quasar.plugins.jail.landlock import abi
 from quasar_proto.ops.v1 import system_pb2, system_service_pb2_grpc
 from quasar_proto.ops.v1 import system_service_pb2 as pb
 from quasar_proto.strategy.v1 import (
@@ -80,7 +81,8 @@ async def test_a_service_tells_version_parts_and_storage(part: Part, start: Star
     assert info.storage.size_bytes > 0
     assert info.storage.migration
     assert not info.storage.embedded
-    assert dict(info.features).items() >= {"tls": False, "otel": False}.items()
+    assert dict(info.features).items() >= {"tls": False, "otel": False, "landlock": abi() > 0}.items()
+    assert info.features.get("nats") == (False if part is DATAHUB else None)
     assert info.runtime["python"].startswith("3.")
     assert info.uptime.ToNanoseconds() > 0
     assert len(info.instance_id) == 32
