@@ -6,12 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, cast
 
-import grpc
-
 from datahub.collection.index_sync import Synced, Syncing, SyncState
 from quasar.client.channel import Channel
-from quasar.errors import Internal, ServiceUnavailable
-from quasar.rpc.errors import from_status
+from quasar.errors import Internal, QuasarError, ServiceUnavailable
+from quasar.rpc.errors import code_of, from_status
 from quasar_proto.ops.v1 import operation_pb2
 from quasar_proto.ops.v1 import operation_service_pb2 as ops
 from quasar_proto.ops.v1 import operation_service_pb2_grpc as ops_stubs
@@ -23,7 +21,6 @@ READY_S: Final = 3.0
 """A registry that takes no connection in this time is away."""
 CALL_S: Final = 15.0
 _REASON: Final = "the run of the DataHub was cancelled"
-_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class RemoteIndices:
@@ -72,8 +69,7 @@ def _syncing(operation: operation_pb2.Operation) -> Syncing:
             raise Internal("The registry's answer to a sync of an index has no result.")
         return Syncing(SyncState.SUCCEEDED, _synced(result))
     if operation.state == operation_pb2.OPERATION_STATE_FAILED:
-        error = from_status(operation.error, _CODES.get(operation.error.code, grpc.StatusCode.INTERNAL))
-        return Syncing(SyncState.FAILED, error=error)
+        return Syncing(SyncState.FAILED, error=from_status(operation.error, code_of(QuasarError())))
     if operation.state == operation_pb2.OPERATION_STATE_CANCELLED:
         return Syncing(SyncState.CANCELLED)
     return Syncing(SyncState.UNDER_WAY)
