@@ -196,7 +196,6 @@ def run_rows(store: Store, now: dt.datetime) -> Rows:
     for one in sorted(store.runs.values(), key=lambda run: run.create_time or oldest, reverse=True):
         word = show.word(one.state)
         series = one.series.key if one.series else None
-        counts = one.counts
         took = (one.end_time or now) - one.start_time if one.start_time else None
         yield Row(
             one.run_id,
@@ -205,16 +204,26 @@ def run_rows(store: Store, now: dt.datetime) -> Rows:
                 f"{series.symbol} {series.interval}" if series else one.index,
                 one.provider,
                 show.word(one.trigger),
-                _right(show.count(counts.inserted) if counts else show.MISSING),
-                _right(show.count(counts.updated) if counts else show.MISSING),
-                _right(show.count(counts.quarantined) if counts else show.MISSING),
+                *map(_right, _changes(one)),
                 _right(str(one.attempt_count)),
                 show.age(one.start_time, now) if one.start_time else show.MISSING,
                 f"{took.total_seconds():.1f}s" if took else show.MISSING,
-                one.error.message if one.error else "",
+                one.error.message if one.error else one.index_sync.message if one.index_sync else "",
             ),
             fault=faulty(word),
         )
+
+
+def _changes(run: Any) -> tuple[str, str, str]:
+    """Return how many rows of a run are new, changed and bad: bars, or the members of an index."""
+    counts, synced = run.counts, run.index_sync
+    if run.index:
+        if not synced:
+            return (show.MISSING,) * 3
+        return show.count(synced.added), show.count(synced.removed + synced.reweighted), show.count(len(synced.errors))
+    if not counts:
+        return (show.MISSING,) * 3
+    return show.count(counts.inserted), show.count(counts.updated), show.count(counts.quarantined)
 
 
 def tick_rows(store: Store, now: dt.datetime) -> Rows:

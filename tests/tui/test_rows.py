@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 
 from quasar_client.common import v1 as common
+from quasar_client.datahub import v1 as datahub
 from quasar_client.ops import v1 as ops
 from quasar_client.strategy import v1 as strategy
 from tests.tui.stores import NOW, at, busy
 from tui import filters
+from tui import format as show
 from tui.rows import order_rows
 from tui.store import Store
 from tui.views import VIEWS, view_of
@@ -135,3 +137,22 @@ def test_positions_and_orders_tell_whose_they_are_and_what_they_wait_for() -> No
     assert sum("paper · sma" in text for text in rows.values()) == 1
     assert sum("paper · grid" in text for text in rows.values()) == 1
     assert "61000.5" in rows["o-2"]
+
+
+def test_a_sync_of_an_index_shows_its_members_and_why_they_were_kept() -> None:
+    view = view_of("jobs")
+    assert view is not None
+    store = Store()
+    sync = datahub.IndexSyncResult(constituents=30, added=2, removed=1, reweighted=4, unchanged=25, errors=["bad"])
+    done, kept, waiting = (
+        datahub.Run(run_id=str(number), index="top", provider="cci", create_time=at(minutes=number), index_sync=result)
+        for number, result in enumerate((sync, datahub.IndexSyncResult(message="They were kept."), None))
+    )
+    store.runs = {run.run_id: run for run in (done, kept, waiting)}
+    rows = [[cell.plain.strip() for cell in row.cells] for row in view.build(store, NOW)]
+    columns = [view.columns.index(name) for name in ("Series", "New", "Changed", "Bad", "Error")]
+    assert [[row[column] for column in columns] for row in rows] == [
+        ["top", "2", "5", "1", ""],
+        ["top", "0", "0", "0", "They were kept."],
+        ["top", show.MISSING, show.MISSING, show.MISSING, ""],
+    ]

@@ -1,4 +1,4 @@
-import { RunState, RunTrigger, type Run } from "@quasar/client/datahub/v1/collection";
+import { JobKind, RunState, RunTrigger, type Run } from "@quasar/client/datahub/v1/collection";
 import { GapCause, GapState, type Gap } from "@quasar/client/datahub/v1/gap";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo } from "react";
@@ -81,6 +81,17 @@ function useRuns(): Runs {
 
 const seconds = (value: { seconds: bigint } | undefined) => Number(value?.seconds ?? 0n);
 
+/** Why a run failed, or why a sync of an index left the members as they were. */
+const why = (run: Run) => run.error?.message || run.indexSync?.message || "";
+
+/** How many rows of a run are new, changed and bad: bars, or the members of an index. */
+function changes(run: Run): [string, string, string] {
+  if (run.kind !== JobKind.INDEX_SYNC)
+    return [count(run.counts?.inserted), count(run.counts?.updated), count(run.counts?.quarantined)];
+  const synced = run.indexSync;
+  return [count(synced?.added), count(synced && synced.removed + synced.reweighted), count(synced?.errors.length)];
+}
+
 export function RunsPage() {
   const runs = useRuns();
   const cache = useQueryClient();
@@ -112,7 +123,7 @@ export function RunsPage() {
                 cell: (row) => (
                   <>
                     <State tone={TONES[row.state] ?? "calm"}>{word(RunState, row.state)}</State>
-                    {row.error && <div className="max-w-md text-xs text-muted">{row.error.message}</div>}
+                    {why(row) && <div className="max-w-md text-xs text-muted">{why(row)}</div>}
                   </>
                 ),
               },
@@ -126,9 +137,9 @@ export function RunsPage() {
                 head: "Range (UTC)",
                 cell: (row) => <span className="num whitespace-nowrap">{span(row.range?.start, row.range?.end)}</span>,
               },
-              { head: "New", right: true, cell: (row) => count(row.counts?.inserted) },
-              { head: "Changed", right: true, cell: (row) => count(row.counts?.updated) },
-              { head: "Bad", right: true, cell: (row) => count(row.counts?.quarantined) },
+              { head: "New", right: true, cell: (row) => changes(row)[0] },
+              { head: "Changed", right: true, cell: (row) => changes(row)[1] },
+              { head: "Bad", right: true, cell: (row) => changes(row)[2] },
               { head: "Tries", right: true, cell: (row) => count(row.attemptCount) },
               { head: "Started", cell: (row) => (row.startTime ? age(row.startTime) : "–") },
               {
