@@ -96,9 +96,10 @@ class IndexSyncs:
             ServiceUnavailable: The DataHub does not answer.
         """
         held, source = await self._askable(name)
-        if as_of is not None:
-            effective(held, as_of, self._ground.clock.now(), "as_of")
-        await self._upstream.require(source)
+        if not await self._ground.running.made_before(KIND, request_id):
+            if as_of is not None:
+                effective(held, as_of, self._ground.clock.now(), "as_of")
+            await self._upstream.require(source)
         document: dict[str, Any] = {
             "index_id": held.index_id,
             "index": held.name,
@@ -306,6 +307,7 @@ class IndexSyncs:
             due = _due(held, now, failed=True)
             await connection.execute(SQL["index_synced"], held.index_id, now, FAILED, message[:2000], due)
             await self._ground.record(connection, happening, actor)
+            await self._ground.tell(connection, f"indices/{held.name}")
 
 
 def _due(held: Index, now: dt.datetime, *, failed: bool) -> dt.datetime | None:
