@@ -85,7 +85,7 @@ class Discovery:
                 mentioned = reader.seen | reader.mentioned
                 vanished = await table.vanish(connection, source.code_id, mentioned, now)
                 await connection.execute(SQL["asset_synced"], source.code_id, context.operation.operation_id, now)
-            had_any = bool(empty and await connection.fetchval(SQL["asset_known_count"], source.code_id))
+            had_any = bool(not reader.received and await connection.fetchval(SQL["asset_known_count"], source.code_id))
             found = Discovered(
                 source=source,
                 received=reader.received,

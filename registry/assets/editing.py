@@ -82,6 +82,9 @@ async def update_asset(ground: Ground, edit: Edit, actor: Actor | None) -> Asset
         if IDENTITY in values:
             changed = await _with_identity(connection, changed, str(values[IDENTITY]))
             changed = replace(changed, matched_at=now if changed.identity_id else None)
+        elif changed.identity_group != before.identity_group and changed.identity_origin == "MATCHER":
+            # It was found among the identities of the former group.
+            changed = replace(await _with_identity(connection, changed, ""), matched_at=None)
         if IDENTITY in values or changed.identity_group != before.identity_group:
             await proposal_table.supersede(connection, [before.asset_id], now)
             changed = replace(changed, identity_state="")

@@ -26,6 +26,7 @@ from registry.matching.decisions import (
 )
 from registry.matching.report import MatchReport
 from registry.matching.shortlist import Listed, Shortlists
+from registry.store import assets as asset_table
 from registry.store import matches as table
 from registry.store.statements import SQL
 from registry.store.texts import filled
@@ -194,6 +195,8 @@ class Matcher:
             await connection.execute(SQL["match_forget_previews"], now - PREVIEW_LIFE)
             await table.stage(connection, [_previewed(each) for each in decisions] if scope.dry_run else decisions)
             if not scope.dry_run:
+                for code_id in sorted({each.code_id for each in assets.claimants.values()}):
+                    await asset_table.lock_source(connection, code_id)
                 await connection.execute(SQL["match_take"], now)
                 await connection.execute(SQL["match_supersede"], now)
             state = "PREVIEW" if scope.dry_run else "OPEN"

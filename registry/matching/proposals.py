@@ -130,6 +130,7 @@ async def decide_one(ground: Ground, choice: Choice, actor: Actor | None) -> Sho
         AlreadyExists: Another asset of the source has the identity, and it is a security.
     """
     async with ground.database.transaction() as connection:
+        await _lock_sources(connection, [choice])
         await _decide(ground, connection, choice, actor)
         return await _show_one(connection, choice.proposal_id)
 
@@ -142,6 +143,7 @@ async def decide_all(ground: Ground, choices: Sequence[Choice], actor: Actor | N
     """
     _require_distinct(choices)
     async with ground.database.transaction() as connection:
+        await _lock_sources(connection, choices)
         failures: list[tuple[int, QuasarError]] = []
         for place, choice in enumerate(choices):
             try:
@@ -152,6 +154,12 @@ async def decide_all(ground: Ground, choices: Sequence[Choice], actor: Actor | N
         if failures:
             raise _together(failures)
         return [await _show_one(connection, choice.proposal_id) for choice in choices]
+
+
+async def _lock_sources(connection: Any, choices: Sequence[Choice]) -> None:
+    """Take turns with all who give identities to assets of these sources: one asset of a source has a security's."""
+    for row in await connection.fetch(SQL["proposal_sources"], [choice.proposal_id for choice in choices]):
+        await asset_table.lock_source(connection, row["code_id"])
 
 
 async def _show_one(connection: Any, proposal_id: uuid.UUID) -> ShownProposal:

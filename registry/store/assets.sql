@@ -82,7 +82,7 @@ where a.code_id = $1 and a.symbol = s.symbol and a.manual_fields <> '{}';
 
 -- name: asset_merge
 -- One statement for a batch: what changed is updated, what is new inserted, what is as it was stays untouched. Nobody has to decide any
--- more about what the source identifies itself or tells to be of another group.
+-- more about what the source identifies itself or tells to be of another group; an identity that the matcher found in the former group goes.
 with known as (
     select a.asset_id, a.state as former_state, a.identity_group as former_group, s.*,
         (a.external_id, a.source_identity, a.matcher_symbol, a.name, a.exchange, a.asset_class, a.base_currency, a.quote_currency, a.country,
@@ -93,7 +93,8 @@ with known as (
             s.root_symbol, s.full_symbol, s.match_key, s.price_increment, s.size_increment, s.minimum_size, s.minimum_notional,
             s.multiplier, s.expires_at)
  as changed,
-        s.identity_id <> '' and a.identity_origin <> 'MANUAL' and a.identity_id <> s.identity_id as given
+        s.identity_id <> '' and a.identity_origin <> 'MANUAL' and a.identity_id <> s.identity_id as given,
+        s.identity_id = '' and a.identity_origin = 'MATCHER' and a.identity_group <> s.identity_group as lost
     from staged_assets s
     join assets a on a.code_id = $1 and a.symbol = s.symbol
 ),
@@ -104,14 +105,14 @@ updated as (
         country = k.country, root_symbol = k.root_symbol, full_symbol = k.full_symbol, match_key = k.match_key, name_key = k.name_key,
         identity_group = k.identity_group, price_increment = k.price_increment, size_increment = k.size_increment,
         minimum_size = k.minimum_size, minimum_notional = k.minimum_notional, multiplier = k.multiplier, expires_at = k.expires_at,
-        identity_id = case when k.given then k.identity_id else a.identity_id end,
-        identity_origin = case when k.given then 'PROVIDER' else a.identity_origin end,
-        match_method = case when k.given then 'PROVIDER_ID' else a.match_method end,
-        match_confidence = case when k.given then null else a.match_confidence end,
-        match_reason = case when k.given then '' else a.match_reason end,
-        matched_at = case when k.given then $2 else a.matched_at end,
+        identity_id = case when k.given then k.identity_id when k.lost then '' else a.identity_id end,
+        identity_origin = case when k.given then 'PROVIDER' when k.lost then '' else a.identity_origin end,
+        match_method = case when k.given then 'PROVIDER_ID' when k.lost then '' else a.match_method end,
+        match_confidence = case when k.given or k.lost then null else a.match_confidence end,
+        match_reason = case when k.given or k.lost then '' else a.match_reason end,
+        matched_at = case when k.given then $2 when k.lost then null else a.matched_at end,
         identity_state = case
-            when k.given or a.identity_id <> '' then 'IDENTIFIED'
+            when k.given or (a.identity_id <> '' and not k.lost) then 'IDENTIFIED'
             when k.identity_group = '' then 'NOT_APPLICABLE'
             when a.identity_state = 'PROPOSED' and k.identity_group = k.former_group then 'PROPOSED'
             else 'UNIDENTIFIED' end,

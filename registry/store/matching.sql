@@ -84,7 +84,13 @@ set identity_id = r.identity_id, identity_origin = 'MATCHER', match_method = r.m
     match_reason = r.reason, matched_at = $1, identity_state = 'IDENTIFIED', updated_at = $1, revision = a.revision + 1
 from match_results r
 where a.asset_id = r.asset_id and r.outcome = 'TAKEN' and a.identity_origin in ('', 'MATCHER')
-    and not 'identity_id' = any (a.manual_fields) and a.identity_id <> r.identity_id;
+    and not 'identity_id' = any (a.manual_fields) and a.identity_id <> r.identity_id
+    and not exists ( -- somebody gave it to another asset of the source meanwhile
+        select from assets o
+        where o.identity_id <> '' and o.identity_id = r.identity_id and o.code_id = a.code_id and o.asset_id <> a.asset_id
+            and a.identity_group = 'securities'
+            and not exists (select from match_results q where q.asset_id = o.asset_id and q.outcome = 'TAKEN')
+    );
 
 -- name: match_supersede
 -- Open proposals that the run found otherwise.
@@ -145,6 +151,11 @@ select count(*) from (
 
 -- name: proposal_crowd
 select count(*) from (select from match_proposals limit $1) found;
+
+-- name: proposal_sources
+-- The sources of what proposals are about, in the order in which they are locked.
+select distinct a.code_id from match_proposals p join assets a on a.asset_id = p.asset_id
+where p.proposal_id = any ($1::uuid[]) order by a.code_id;
 
 -- name: proposal_lock
 select p.* from match_proposals p where p.proposal_id = $1 for update;

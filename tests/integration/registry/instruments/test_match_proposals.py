@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -138,3 +139,25 @@ async def test_decisions_in_a_batch_are_all_or_none_and_name_what_failed(world: 
     request.decisions[1].accept = False
     answer = await world.assets.BatchDecideMatches(request)
     assert [each.state for each in answer.proposals] == [2, 3]
+
+
+async def test_of_many_who_accept_one_identity_at_once_for_assets_of_a_source_one_gets_it(world: World) -> None:
+    await import_(world, LONDON, NEW_YORK)
+    await told(world, "alpha", *(equity(f"ABC-{n}", matcher_symbol="ABC") for n in range(8)))
+    await match(world)
+    waiting = await proposals(world)
+    assert len(waiting) == 8
+
+    async def accept(proposal: Any) -> str:
+        request = pb.AcceptMatchRequest(proposal_id=proposal.proposal_id, identity_id="BBG000BXNJ07")
+        try:
+            await world.assets.AcceptMatch(request)
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+        return "OK"
+
+    outcomes = await asyncio.gather(*map(accept, waiting))
+
+    assert sorted(outcomes) == ["ALREADY_EXISTS"] * 7 + ["OK"]
+    listed = await world.assets.ListAssets(pb.ListAssetsRequest(filter='identity_id = "BBG000BXNJ07"'))
+    assert len(listed.assets) == 1
