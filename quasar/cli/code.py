@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quasar.cli import tables
+from quasar.cli.code_settings import settings
 from quasar.cli.dev import KINDS, Setting, report_text
 
 if TYPE_CHECKING:  # the console must start at once
@@ -134,7 +135,10 @@ def _said(done: Uploaded) -> str:
 
 @click.group()
 def code() -> None:
-    """List the providers, brokers and strategies of a running platform, and choose which version runs."""
+    """List the providers, brokers and strategies of a running platform, choose which version runs, and set them up."""
+
+
+code.add_command(settings)
 
 
 @code.command("list")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from quasar_proto.common.v1 import values_pb2
+from quasar_proto.common.v1 import code_pb2, values_pb2
+from quasar_proto.registry.v1 import asset_service_pb2 as asset_pb
 from quasar_proto.registry.v1 import code_service_pb2 as code_pb
 from quasar_proto.strategy.v1 import denial_pb2, order_pb2, policy_pb2, strategy_pb2, trading_pb2, universe_pb2
 from quasar_proto.strategy.v1 import policy_service_pb2 as policy_pb
@@ -43,6 +44,27 @@ class Sturdy(Provider):
         self.asked = datetime.datetime.now()
         for bar in ():
             yield bar
+"""
+
+
+# Days of one symbol, and nothing live.
+DAILY = """from collections.abc import AsyncIterator
+
+from quasar.provider import Bar, BarRequest, Instrument, Provider
+
+
+class Daily(Provider):
+    \"\"\"Lists one symbol.\"\"\"
+
+    name = "daily"
+    intervals = ("1d",)
+
+    async def bars(self, request: BarRequest) -> AsyncIterator[Bar]:
+        for bar in ():
+            yield bar
+
+    async def symbols(self, exchange: str = "") -> AsyncIterator[Instrument]:
+        yield self.instrument("ONLY", name="The only one", asset_class="equity", quote_currency="USD")
 """
 
 
@@ -114,6 +136,29 @@ async def test_a_provider_is_refused_with_its_report_and_taken_with_its_warnings
     assert any("bars" in each and "async" in each for each in found["findings"]), found["findings"]
     assert any("without a zone" in each for each in found["warnings"]), found["warnings"]
     assert "version 1" in found["row"]
+    assert defects(found) == []
+
+
+async def test_a_provider_gets_its_secret_and_settings_and_is_subscribed_to_as_it_can(page: Page) -> None:
+    await page.platform.code.UploadCode(
+        code_pb.UploadCodeRequest(
+            kind=values_pb2.CODE_KIND_PROVIDER, file_name="daily.py", content=DAILY.encode(), activate=True
+        )
+    )
+    source = code_pb2.CodeRef(kind=values_pb2.CODE_KIND_PROVIDER, name="daily")
+    synced = await page.platform.assets.SyncAssets(asset_pb.SyncAssetsRequest(source=source))
+    await page.platform.finished(synced.operation)
+    found = await page.drive("settings.mjs", "daily", "ONLY")
+    assert "data.lookback_days must be between 1 and 8000, was 99999" in found["refusal"]
+    assert found["lookback"] == "30"
+    assert found["prices"] == "adjusted"
+    assert found["kept"] == ["", "stored"], "a secret never comes back"
+    ref = code_pb2.CodeRef(kind=values_pb2.CODE_KIND_PROVIDER, name="eodhd")
+    held = await page.platform.code.GetPreferences(code_pb.GetPreferencesRequest(ref=ref))
+    assert dict(held.preferences.stored) == {"prices": "adjusted"}
+    assert found["offered"] == ["1d"]
+    assert not found["live"]
+    assert found["made"].split("\t")[2:4] == ["1d", "history"]
     assert defects(found) == []
 
 

@@ -75,3 +75,34 @@ async def test_who_may_not_upload_is_told_so_in_a_sentence(stage: Stage, tmp_pat
     assert (code, out) == (1, "")
     assert err.startswith("Error: ")
     assert "Traceback" not in err
+
+
+async def test_settings_of_built_in_code_are_shown_changed_and_taken_back(stage: Stage, tmp_path: Path) -> None:
+    await stage.until_built_ins()
+    (tmp_path / "eodhd.env").write_text("api_token = hunter2\n")
+    set_up = ("code", "settings", "provider", "eodhd")
+    code, out, err = await quasar(stage, tmp_path, *set_up)
+    assert (code, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "needed" in lines["api_token"]
+    code, out, err = await quasar(
+        *(stage, tmp_path, *set_up, "--secrets-file", "eodhd.env"),
+        *("--set", "scheduling.delay_hours=3", "--set", "prices=adjusted", "--set", "data.lookback_days=30"),
+    )
+    assert (code, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "sealed" in lines["api_token"]
+    assert "hunter2" not in out
+    assert lines["scheduling.delay_hours"].split()[1:4] == ["3", "hours", "yes"]
+    assert lines["prices"].split()[1:3] == ["adjusted", "yes"]
+    refused = await quasar(stage, tmp_path, *set_up, "--set", "scheduling.delay_hours=99")
+    assert refused[0] == 1
+    assert "scheduling.delay_hours must be between 0 and 24, was 99" in refused[2]
+    code, out, _ = await quasar(stage, tmp_path, *set_up, "--unset", "prices", "--json")
+    told = {one["path"]: (one["value"], one["stored"]) for one in json.loads(out)["preferences"]}
+    assert code == 0
+    assert told["prices"] == ("raw", False)
+    assert told["data.lookback_days"] == (30, True)
+    unknown = await quasar(stage, tmp_path, "code", "settings", "provider", "nobody")
+    assert unknown[0] == 1
+    assert "nobody" in unknown[2]

@@ -108,7 +108,12 @@ export function Field({
   );
 }
 
-export function Choice({ label, children, ...rest }: SelectHTMLAttributes<HTMLSelectElement> & { label: string }) {
+export function Choice({
+  label,
+  hint,
+  children,
+  ...rest
+}: SelectHTMLAttributes<HTMLSelectElement> & { label: string; hint?: string }) {
   const id = useId();
   return (
     <div className="flex flex-col gap-1">
@@ -118,6 +123,7 @@ export function Choice({ label, children, ...rest }: SelectHTMLAttributes<HTMLSe
       <select id={id} {...rest} className={INPUT}>
         {children}
       </select>
+      {hint && <span className="text-xs text-muted">{hint}</span>}
     </div>
   );
 }
@@ -165,11 +171,14 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
   return (
     <div role="alert" className="flex flex-col gap-2 border-l-2 border-down px-4 py-3 text-sm">
       <p>{failure.message}</p>
-      {failure.fields.map((field) => (
-        <p key={field.field} className="text-muted">
-          <code>{field.field}</code>: {field.description}
-        </p>
-      ))}
+      {failure.fields
+        // A sentence that the message has already is not said again.
+        .filter((field) => !failure.message.includes(field.description.replace(/\.$/, "")))
+        .map((field) => (
+          <p key={field.field} className="text-muted">
+            <code>{field.field}</code>: {field.description}
+          </p>
+        ))}
       <p className="flex flex-wrap items-center gap-3 text-xs text-muted">
         <span>{failure.reason}</span>
         {failure.requestId && <span className="num">request {failure.requestId}</span>}

@@ -2,13 +2,14 @@ import { ProviderCapability, CodeKind } from "@quasar/client/common/v1/values";
 import { ProviderState, type Provider } from "@quasar/client/datahub/v1/provider";
 import { CodeState, type Code } from "@quasar/client/registry/v1/code";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { RefreshCw, Upload } from "lucide-react";
+import { RefreshCw, SlidersHorizontal, Upload } from "lucide-react";
 import { useState } from "react";
 import { toast } from "sonner";
 import { age, bytes, count, word } from "../../lib/format.ts";
 import { assets, code, providers } from "../../rpc/clients.ts";
 import { failureOf } from "../../rpc/errors.ts";
 import { Button, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
+import { SettingsDialog } from "./settings.tsx";
 import { UploadDialog } from "./upload.tsx";
 
 const TONES: Record<number, Tone> = {
@@ -22,6 +23,7 @@ const TONES: Record<number, Tone> = {
 
 export function ProvidersPage() {
   const [uploading, setUploading] = useState(false);
+  const [setting, setSetting] = useState<string | null>(null);
   const cache = useQueryClient();
   const codes = useQuery({
     queryKey: ["code", "providers"],
@@ -87,23 +89,37 @@ export function ProvidersPage() {
                 {
                   head: "Actions",
                   unseen: true,
-                  cell: (row) =>
-                    row.manifest?.capabilities.includes(ProviderCapability.SYMBOLS) && (
+                  cell: (row) => (
+                    <span className="flex gap-1">
                       <Button
-                        aria-label={`Read the symbols of ${row.ref?.name}`}
-                        title="Read its symbols"
-                        busy={sync.isPending && sync.variables === row.ref?.name}
-                        onClick={() => sync.mutate(row.ref?.name ?? "")}
+                        aria-label={`Settings of ${row.ref?.name}`}
+                        title="Settings and secrets"
+                        onClick={() => setSetting(row.ref?.name ?? "")}
                       >
-                        <RefreshCw size={14} aria-hidden />
+                        <SlidersHorizontal size={14} aria-hidden />
                       </Button>
-                    ),
+                      {row.manifest?.capabilities.includes(ProviderCapability.SYMBOLS) && (
+                        <Button
+                          aria-label={`Read the symbols of ${row.ref?.name}`}
+                          title="Read its symbols"
+                          busy={sync.isPending && sync.variables === row.ref?.name}
+                          onClick={() => sync.mutate(row.ref?.name ?? "")}
+                        >
+                          <RefreshCw size={14} aria-hidden />
+                        </Button>
+                      )}
+                    </span>
+                  ),
                 },
               ]}
             />
           )}
         </Result>
       </Panel>
+      <SettingsDialog
+        subject={setting === null ? null : { kind: CodeKind.PROVIDER, name: setting }}
+        onClose={() => setSetting(null)}
+      />
       <UploadDialog
         kind={CodeKind.PROVIDER}
         open={uploading}

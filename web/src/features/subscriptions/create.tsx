@@ -1,4 +1,5 @@
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { ProviderCapability } from "@quasar/client/common/v1/values";
 import type { Asset } from "@quasar/client/registry/v1/asset";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useId, useState, type FormEvent } from "react";
@@ -23,8 +24,8 @@ async function firstAssets(filter: string, signal: AbortSignal): Promise<Asset[]
 export function NewSubscription({ open, onClose, onDone }: { open: boolean; onClose: () => void; onDone: () => void }) {
   const [provider, setProvider] = useState("");
   const [symbols, setSymbols] = useState("");
-  const [interval, setInterval] = useState("1min");
-  const [live, setLive] = useState(true);
+  const [wished, setWished] = useState("1min");
+  const [wantsLive, setWantsLive] = useState(true);
   const [since, setSince] = useState("");
   const listId = useId();
   const providers = useQuery({
@@ -33,6 +34,13 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
     enabled: open,
   });
   const chosen = providers.data?.find((item) => item.ref?.name === provider);
+  const intervals = chosen?.manifest?.intervals.length ? chosen.manifest.intervals : ["1min", "5min", "1h", "1d"];
+  // What is sent is what the form shows: another provider may not have the interval that was chosen before, or no live feed.
+  const interval = intervals.includes(wished) ? wished : (intervals[0] ?? "");
+  const capabilities = chosen?.manifest?.capabilities;
+  const canLive = capabilities?.includes(ProviderCapability.LIVE) ?? true;
+  const historical = capabilities?.includes(ProviderCapability.HISTORICAL) ?? true;
+  const live = canLive && (wantsLive || !historical);
   const typed = symbols.split(",").at(-1)?.trim() ?? "";
   const known = useQuery({
     queryKey: ["assets", provider, typed],
@@ -52,7 +60,7 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
         subscription: {
           provider,
           interval,
-          historical: true,
+          historical,
           live,
           storeTicks: live,
           selector: {
@@ -61,7 +69,7 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
                 ? { case: "symbol", value: only }
                 : { case: "symbols", value: { symbols: names } },
           },
-          backfillStart: since ? timestampFromDate(new Date(`${since}T00:00:00Z`)) : undefined,
+          backfillStart: historical && since ? timestampFromDate(new Date(`${since}T00:00:00Z`)) : undefined,
         },
       });
     },
@@ -76,7 +84,6 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
     event.preventDefault();
     create.mutate();
   };
-  const intervals = chosen?.manifest?.intervals.length ? chosen.manifest.intervals : ["1min", "5min", "1h", "1d"];
   return (
     <Dialog open={open} onClose={onClose} title="Subscribe">
       <form onSubmit={submit} className="flex flex-col gap-4">
@@ -106,7 +113,7 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
             </option>
           ))}
         </datalist>
-        <Choice label="Interval" value={interval} onChange={(event) => setInterval(event.target.value)}>
+        <Choice label="Interval" value={interval} onChange={(event) => setWished(event.target.value)}>
           {intervals.map((item) => (
             <option key={item}>{item}</option>
           ))}
@@ -115,12 +122,18 @@ export function NewSubscription({ open, onClose, onDone }: { open: boolean; onCl
           label="Collect history since"
           type="date"
           value={since}
+          disabled={!historical}
           onChange={(event) => setSince(event.target.value)}
-          hint="Empty: as far as the provider's preferences say."
+          hint={historical ? "Empty: as far as the provider's preferences say." : `${provider} has live data only.`}
         />
         <label className="flex items-center gap-2 text-sm">
-          <input type="checkbox" checked={live} onChange={(event) => setLive(event.target.checked)} /> Live ticks and
-          bars too
+          <input
+            type="checkbox"
+            checked={live}
+            disabled={!canLive || !historical}
+            onChange={(event) => setWantsLive(event.target.checked)}
+          />{" "}
+          {canLive ? "Live ticks and bars too" : `Live ticks and bars: ${provider} has none`}
         </label>
         {create.error && <Failed error={create.error} />}
         <div className="flex justify-end gap-2">
