@@ -65,6 +65,11 @@ class Running:
                 )
             return await self._submit(connection, work)
 
+    async def repeats(self, work: Work) -> bool:
+        """Tell whether a request with the id of this one began an operation of the kind before."""
+        async with self._database.acquire() as connection:
+            return await self._repeats(connection, work)
+
     async def repeated(self, kind: str, subject: str, request_id: str) -> Operation | None:
         """Return the operation that a request with this id began before; None when it is new.
 

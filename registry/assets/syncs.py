@@ -83,9 +83,7 @@ class Syncs:
         if request.ref is not None:
             async with self._ground.database.acquire() as connection:
                 source = await find_source(connection, request.ref)
-            source.require_symbols()
             subject = source.label
-        await self._upstream.require(source)
         document: dict[str, Any] = {
             "source": [str(source.ref.kind), source.ref.name] if source else None,
             "skip_matching": request.skip_matching,
@@ -100,6 +98,11 @@ class Syncs:
             request_id=request.request_id,
             conflicts=((KIND, subject), (KIND, EVERYTHING)),
         )
+        # A repeated request has its answer already, whatever became of the source meanwhile.
+        if not await self._ground.running.repeats(work):
+            if source is not None:
+                source.require_symbols()
+            await self._upstream.require(source)
         return await self._ground.running.begin_or_join(work)
 
     async def run(self, context: OperationContext) -> list[SourceReport]:

@@ -186,11 +186,16 @@ class RemoteOwners:
                 answer = await self._market_data.SearchSeries(request, timeout=ASK_S)
             except (Unavailable, DeadlineExceeded, Unimplemented):
                 return None
-            count += sum(len(match.intervals) + match.has_ticks for match in answer.matches)
+            count += sum(map(_stored, answer.matches))
             token = answer.next_page_token
             if not token:
                 return count
         return None
+
+
+def _stored(match: market_data.SeriesMatch) -> int:
+    """Return how many series of a symbol have data; what is only subscribed to is listed too."""
+    return sum(each.has_historical or each.has_live for each in match.intervals) + match.has_ticks
 
 
 def _uses(instance: strategy_pb2.Instance, ref: CodeRef) -> bool:

@@ -172,7 +172,9 @@ class PlayedDataHub(
     async def SearchSeries(self, request: Any, context: Any) -> Any:
         if not predicate(request.filter, {"provider": Field("provider")})({"provider": "alpha"}):
             return market_data.SearchSeriesResponse()
-        match = market_data.SeriesMatch(intervals=[market_data.SeriesAvailability(interval="1d", has_historical=True)])
+        stored = market_data.SeriesAvailability(interval="1d", has_historical=True)
+        subscribed = market_data.SeriesAvailability(interval="1h")
+        match = market_data.SeriesMatch(intervals=[subscribed, stored])
         return market_data.SearchSeriesResponse(matches=[match])
 
 

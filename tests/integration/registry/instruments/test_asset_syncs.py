@@ -165,6 +165,11 @@ async def test_a_repeated_request_has_the_operation_of_the_first(world: World) -
     await world.done(first)
     again = await world.assets.SyncAssets(request)
     assert again.operation.operation_id == first.operation.operation_id
+    await world.owner.execute("update registry.code_registry set active_version = null where name = 'alpha'")
+    again = await world.assets.SyncAssets(request)
+    assert again.operation.operation_id == first.operation.operation_id
+    request.skip_mapping = True
+    assert (await failure_of(world.assets.SyncAssets(request))).code == grpc.StatusCode.ALREADY_EXISTS
 
 
 async def test_a_providers_own_identity_is_set_and_outlives_an_answer_without_it(world: World) -> None:
