@@ -38,6 +38,8 @@ class Field:
     its word."""
     nullable: bool = False
     """Numbers and times: null stands for what is not known, and `= ""` finds it."""
+    holds: str = ""
+    """Lists: a condition on the rows that hold `{value}`, where that is less work than the array of every row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ class _Writer:
         words = words_of(comparison, field)
         if field.type == "enum":
             return f"{field.sql} = ANY({self._parameter(words, 'text[]')})"
-        found = f"{self._parameter(words[0], 'text')} = ANY({field.sql})"
+        value = self._parameter(words[0], "text")
+        found = field.holds.format(value=value) if field.holds else f"{value} = ANY({field.sql})"
         return f"(({found}) IS NOT TRUE)" if comparison.operator == "!=" else found
 
     def _parameter(self, value: object, kind: str) -> str:

@@ -14,7 +14,8 @@ from registry.store.ordering import OrderField
 TYPES: Final = ("USER", "PROVIDER")
 SYNC_STATES: Final = ("", "SUCCEEDED", "EMPTY_ANSWER", "HELD_BACK", "FAILED")
 """In the order of `quasar.registry.v1.IndexSyncState`."""
-_HOLDS: Final = "registry.index_symbols(d.index_id)"
+_MEMBERS: Final = "registry.index_symbols(d.index_id)"
+_HOLDS: Final = "d.index_id = ANY ((SELECT registry.indices_holding({value}))::integer[])"
 
 
 def _type(written: str) -> str:
@@ -38,7 +39,7 @@ INDICES: Final = Listing(
         "last_sync_time": Field("d.last_sync_at", "time"),
         "create_time": Field("d.created_at", "time"),
         "update_time": Field("d.updated_at", "time"),
-        "member": Field(_HOLDS, "list"),
+        "member": Field(_MEMBERS, "list", holds=_HOLDS),
     },
     terms={
         "name": known("d.name"),

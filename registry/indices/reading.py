@@ -137,27 +137,28 @@ async def timeline(database: Database, query: TimelineQuery) -> tuple[list[Day],
     key = paging.page_key(marks, query.page_token)
     before = dt.date.fromisoformat(str(key[0])) if key else None
     async with database.transaction(isolation="repeatable_read", readonly=True) as connection:
-        held = await table.find(connection, query.index)
+        held = await table.named(connection, query.index)
         if held is None:
             raise unknown(query.index)
+        index_id, _ = held
         rows = await connection.fetch(
-            SQL["index_days"], held.index_id, query.start, query.end, before, query.symbol, size + 1
+            SQL["index_days"], index_id, query.start, query.end, before, query.symbol, size + 1
         )
         days = [row["day"] for row in rows[:size]]
-        found = await _days(connection, held, query, days) if days else []
+        found = await _days(connection, index_id, query, days) if days else []
     following = paging.page_token(marks, (days[-1].isoformat(),)) if len(rows) > size else ""
     return found, following
 
 
-async def _days(connection: Any, held: Index, query: TimelineQuery, days: Sequence[dt.date]) -> list[Day]:
+async def _days(connection: Any, index_id: int, query: TimelineQuery, days: Sequence[dt.date]) -> list[Day]:
     first, last = _midnight(days[-1]), _midnight(days[0]) + _DAY
     start = max(first, query.start) if query.start else first
     end = min(last, query.end) if query.end else last
     by_day: dict[dt.date, list[MemberChange]] = defaultdict(list)
-    for row in await connection.fetch(SQL["index_changes"], held.index_id, start, end, query.symbol):
+    for row in await connection.fetch(SQL["index_changes"], index_id, start, end, query.symbol):
         by_day[row["at"].date()].append(_change(row))
     ends = [_midnight(day) + _DAY for day in days]
-    counts = {row["at"]: row["members"] for row in await connection.fetch(SQL["index_counts_at"], held.index_id, ends)}
+    counts = {row["at"]: row["members"] for row in await connection.fetch(SQL["index_counts_at"], index_id, ends)}
     return [Day(day, ordered(by_day[day]), counts[end]) for day, end in zip(days, ends, strict=True)]
 
 

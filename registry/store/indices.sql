@@ -185,10 +185,10 @@ select count(*) from index_member_details d where d.index_id = $1 and d.valid_fr
 -- Days with changes, newest first: periods that began or ended, within [$2, $3) and before the day $4; $5: of one member or all.
 select distinct (at at time zone 'UTC')::date as day
 from (
-    select d.valid_from as at from index_member_details d
+    select d.valid_from as at from index_member_symbols d
     where d.index_id = $1 and ($5 = '' or lower($5) in (lower(d.symbol), lower(d.common_symbol)))
     union all
-    select d.valid_to from index_member_details d
+    select d.valid_to from index_member_symbols d
     where d.index_id = $1 and d.valid_to <> 'infinity' and ($5 = '' or lower($5) in (lower(d.symbol), lower(d.common_symbol)))
 ) changes
 where ($2::timestamptz is null or at >= $2) and ($3::timestamptz is null or at < $3)
@@ -200,7 +200,7 @@ order by day desc limit $6;
 with periods as (
     select d.symbol, d.common_symbol, d.weight, d.valid_from, d.valid_to,
         lag(d.weight) over member as former_weight, lag(d.valid_to) over member as former_end, lead(d.valid_from) over member as next_begin
-    from index_member_details d
+    from index_member_symbols d
     where d.index_id = $1 and ($4 = '' or lower($4) in (lower(d.symbol), lower(d.common_symbol)))
     window member as (partition by d.common_symbol_id, d.asset_id order by d.valid_from)
 )

@@ -51,6 +51,16 @@ def test_no_text_of_a_filter_stands_in_the_sql() -> None:
     assert found.parameters == ("x'; DROP TABLE t; --", "%'%")
 
 
+def test_what_a_list_holds_can_be_looked_up_instead_of_making_the_list() -> None:
+    fields = {"tags": Field("t.tags", "list", holds="t.id = ANY (tagged({value}))")}
+
+    held, lacking = condition("tags = a", fields), condition("tags != a", fields)
+
+    assert (held.sql, held.parameters) == ("t.id = ANY (tagged($1::text))", ("a",))
+    assert lacking.sql == "((t.id = ANY (tagged($1::text))) IS NOT TRUE)"
+    assert "unnest(t.tags)" in condition("tags : a", fields).sql
+
+
 def test_what_means_something_in_a_pattern_is_taken_literally() -> None:
     assert condition("name : 50%_\\", FIELDS).parameters == ("%50\\%\\_\\\\%",)
     assert condition('name = "a_b*"', FIELDS).parameters == ("a\\_b%",)

@@ -131,8 +131,19 @@ async def test_members_of_a_provider_index_show_what_they_are_mapped_to(world: W
     assert await members(world, "cci") == {"BITCOIN": 0.6, "ETH": 0.4}
     assert await members(world, "cci", filter="mapped = false") == {"ETH": 0.4}
     assert (await get(world, "cci")).mapped_count == 1
-    found = await world.indices.ListIndices(pb.ListIndicesRequest(filter='member = "BITCOIN"'))
-    assert [each.name for each in found.indices] == ["cci"]
+    await create(world, "mine", BITCOIN=1.0)
+    await create(world, "former", BITCOIN=1.0)
+    save = pb.SetIndexMembersRequest(index="former", allow_empty=True)
+    await world.indices.SetIndexMembers(save)
+    for text, names in (
+        ('member = "BITCOIN"', ["cci", "mine"]),
+        ('member != "BITCOIN"', ["former"]),
+        ('member = "bitcoin"', []),
+        ('member:"coin"', ["cci", "mine"]),
+        ('NOT member = "BITCOIN" OR type = PROVIDER', ["cci", "former"]),
+    ):
+        found = await world.indices.ListIndices(pb.ListIndicesRequest(filter=text))
+        assert [each.name for each in found.indices] == names, text
 
 
 async def test_a_version_that_answers_for_other_indices_brings_them(world: World) -> None:
