@@ -2563,7 +2563,8 @@ type MatchReport struct {
 	// Assets whose candidate belongs to another asset of the same source, and which gave way to it (the shorter symbol, then the first in
 	// alphabetical order, keeps the identity).
 	Deduplicated int64 `protobuf:"varint,7,opt,name=deduplicated,proto3" json:"deduplicated,omitempty"`
-	// Whether the database ranked the candidates with pg_trgm; the scores are the same without it.
+	// Whether the database ranked the candidates with pg_trgm. It is false: the service ranks them by trigrams of its own, with the very figures of
+	// pg_trgm, so that a match comes out the same in every database.
 	UsedPgTrgm bool `protobuf:"varint,8,opt,name=used_pg_trgm,json=usedPgTrgm,proto3" json:"used_pg_trgm,omitempty"`
 	// Whether it was a dry run: no asset was changed.
 	DryRun bool `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`

@@ -1343,7 +1343,7 @@ type ImportIdentitiesRequest_Content struct {
 }
 
 type ImportIdentitiesRequest_UploadId struct {
-	// A finished upload. It is gone after the import.
+	// A finished upload. It is gone after the import; one that was only checked (`validate_only`), or that failed, stays until it expires.
 	UploadId string `protobuf:"bytes,3,opt,name=upload_id,json=uploadId,proto3,oneof"`
 }
 
@@ -1786,7 +1786,7 @@ type ResolveIdentityRequest_Isin struct {
 }
 
 type ResolveIdentityRequest_Asset struct {
-	// An asset.
+	// An asset: its identity, or on a day on which that was not valid, whatever had the asset's symbol then.
 	Asset *AssetKey `protobuf:"bytes,4,opt,name=asset,proto3,oneof"`
 }
 

@@ -87,7 +87,8 @@ type AssetServiceClient interface {
 	// send parts, then ImportIdentities with the `upload_id`. QUOTA_EXCEEDED when too many uploads are open.
 	StartManifestUpload(ctx context.Context, in *StartManifestUploadRequest, opts ...grpc.CallOption) (*StartManifestUploadResponse, error)
 	// Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-	// does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+	// does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+	// that is larger than any message may be.
 	UploadManifestPart(ctx context.Context, in *UploadManifestPartRequest, opts ...grpc.CallOption) (*UploadManifestPartResponse, error)
 	// Returns how far an upload has come, to go on after a break. NOT_FOUND.
 	GetManifestUpload(ctx context.Context, in *GetManifestUploadRequest, opts ...grpc.CallOption) (*GetManifestUploadResponse, error)
@@ -100,8 +101,9 @@ type AssetServiceClient interface {
 	// operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
 	// ImportIdentitiesResult. Event: `IdentitiesImported`.
 	//
-	// NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-	// import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+	// NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+	// running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+	// when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
 	ImportIdentities(ctx context.Context, in *ImportIdentitiesRequest, opts ...grpc.CallOption) (*ImportIdentitiesResponse, error)
 	// Lists identities, one entry for each period of validity. INVALID_FILTER, INVALID_CURSOR.
 	ListIdentities(ctx context.Context, in *ListIdentitiesRequest, opts ...grpc.CallOption) (*ListIdentitiesResponse, error)
@@ -402,7 +404,8 @@ type AssetServiceServer interface {
 	// send parts, then ImportIdentities with the `upload_id`. QUOTA_EXCEEDED when too many uploads are open.
 	StartManifestUpload(context.Context, *StartManifestUploadRequest) (*StartManifestUploadResponse, error)
 	// Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-	// does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+	// does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+	// that is larger than any message may be.
 	UploadManifestPart(context.Context, *UploadManifestPartRequest) (*UploadManifestPartResponse, error)
 	// Returns how far an upload has come, to go on after a break. NOT_FOUND.
 	GetManifestUpload(context.Context, *GetManifestUploadRequest) (*GetManifestUploadResponse, error)
@@ -415,8 +418,9 @@ type AssetServiceServer interface {
 	// operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
 	// ImportIdentitiesResult. Event: `IdentitiesImported`.
 	//
-	// NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-	// import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+	// NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+	// running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+	// when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
 	ImportIdentities(context.Context, *ImportIdentitiesRequest) (*ImportIdentitiesResponse, error)
 	// Lists identities, one entry for each period of validity. INVALID_FILTER, INVALID_CURSOR.
 	ListIdentities(context.Context, *ListIdentitiesRequest) (*ListIdentitiesResponse, error)

@@ -368,7 +368,7 @@ type CodeUsage struct {
 	Indices int64 `protobuf:"varint,4,opt,name=indices,proto3" json:"indices,omitempty"`
 	// Strategy instances that run it (strategy, broker) or read from it (provider). Absent when the strategy engine does not answer.
 	Instances *int64 `protobuf:"varint,5,opt,name=instances,proto3,oneof" json:"instances,omitempty"`
-	// Series with stored market data. Absent when the DataHub does not answer.
+	// Series with stored market data. Absent when the DataHub does not answer, and beyond 20,000 symbols.
 	Series *int64 `protobuf:"varint,6,opt,name=series,proto3,oneof" json:"series,omitempty"`
 	// Secrets that are stored.
 	Secrets       int32 `protobuf:"varint,7,opt,name=secrets,proto3" json:"secrets,omitempty"`
@@ -466,7 +466,7 @@ type CodeVersion struct {
 	Active bool `protobuf:"varint,3,opt,name=active,proto3" json:"active,omitempty"`
 	// The SHA-256 of the uploaded bytes, 64 lower-case hexadecimal digits; checked at each load.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// The name of the uploaded file ("kraken.py", "kraken.zip").
+	// The name of the uploaded file ("kraken.py", "kraken.zip"), its ending in lower case.
 	FileName string `protobuf:"bytes,5,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	// The size of the uploaded bytes.
 	SizeBytes int64 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
@@ -984,9 +984,9 @@ type CodeImpact struct {
 	CommonSymbols []string `protobuf:"bytes,7,rep,name=common_symbols,json=commonSymbols,proto3" json:"common_symbols,omitempty"`
 	// Indices whose source would be gone: they keep members and history and are no longer synced.
 	Indices []string `protobuf:"bytes,8,rep,name=indices,proto3" json:"indices,omitempty"`
-	// Strategy instances that use the code, by name. Running ones must be stopped first.
+	// Strategy instances that use the code, by their ids. Running ones must be stopped first.
 	Instances []string `protobuf:"bytes,9,rep,name=instances,proto3" json:"instances,omitempty"`
-	// Series with stored market data, all of which stay readable. Absent when the DataHub does not answer.
+	// Series with stored market data, all of which stay readable. Absent when the DataHub does not answer, and beyond 20,000 symbols.
 	SeriesKept *int64 `protobuf:"varint,10,opt,name=series_kept,json=seriesKept,proto3,oneof" json:"series_kept,omitempty"`
 	// True when a list above was cut at 1,000 entries.
 	Truncated     bool `protobuf:"varint,11,opt,name=truncated,proto3" json:"truncated,omitempty"`

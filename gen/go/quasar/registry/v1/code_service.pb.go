@@ -36,7 +36,8 @@ type UploadCodeRequest struct {
 	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	// The bytes of the file: one Python module, or a zip of a package, at most 4 MiB (and 16 MiB, 1,000 files when unpacked).
 	Content []byte `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
-	// The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation.
+	// The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation, the
+	// stored ones where `expected_name` is given or the name can be read from the code without running it.
 	Secrets map[string]string `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Preferences to merge into the stored ones, as in UpdatePreferences. Absent: unchanged.
 	Preferences *structpb.Struct `protobuf:"bytes,5,opt,name=preferences,proto3" json:"preferences,omitempty"`
@@ -255,7 +256,7 @@ type CodeUpload struct {
 	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	// The bytes of the file, at most 4 MiB.
 	Content []byte `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
-	// Secrets for the trial run. Empty: the stored ones of the same name, if any.
+	// Secrets for the trial run. Empty: the stored ones of the same name, if any, where the name can be read from the code without running it.
 	Secrets map[string]string `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Preferences for the trial run. Absent: the defaults.
 	Preferences   *structpb.Struct `protobuf:"bytes,5,opt,name=preferences,proto3" json:"preferences,omitempty"`
@@ -898,7 +899,8 @@ type GetCodeSourceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version, without its report.
 	Version *CodeVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`).
+	// The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`); a single one that was asked for
+	// by its path comes with it.
 	Files []*SourceFile `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty"`
 	// The uploaded bytes, up to 4 MiB; empty unless asked for, and for built-in code.
 	Content       []byte `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`

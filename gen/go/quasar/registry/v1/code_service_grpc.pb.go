@@ -56,11 +56,13 @@ type CodeServiceClient interface {
 	//
 	// CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
 	// succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-	// SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-	// preference that is unknown or out of range, by its path.
+	// SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+	// archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+	// version that is to be activated was written for an SDK that this platform cannot serve.
 	UploadCode(ctx context.Context, in *UploadCodeRequest, opts ...grpc.CallOption) (*UploadCodeResponse, error)
 	// Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-	// NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+	// NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+	// when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
 	// Role admin: validation runs the code in the jail.
 	ValidateCode(ctx context.Context, in *ValidateCodeRequest, opts ...grpc.CallOption) (*ValidateCodeResponse, error)
 	// Lists entries, built-in ones included. INVALID_FILTER, INVALID_CURSOR.
@@ -290,11 +292,13 @@ type CodeServiceServer interface {
 	//
 	// CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
 	// succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-	// SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-	// preference that is unknown or out of range, by its path.
+	// SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+	// archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+	// version that is to be activated was written for an SDK that this platform cannot serve.
 	UploadCode(context.Context, *UploadCodeRequest) (*UploadCodeResponse, error)
 	// Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-	// NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+	// NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+	// when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
 	// Role admin: validation runs the code in the jail.
 	ValidateCode(context.Context, *ValidateCodeRequest) (*ValidateCodeResponse, error)
 	// Lists entries, built-in ones included. INVALID_FILTER, INVALID_CURSOR.

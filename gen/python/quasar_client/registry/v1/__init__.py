@@ -2587,12 +2587,12 @@ class CodeImpact(betterproto2.Message):
 
     instances: "list[str]" = betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
     """
-    Strategy instances that use the code, by name. Running ones must be stopped first.
+    Strategy instances that use the code, by their ids. Running ones must be stopped first.
     """
 
     series_kept: "int | None" = betterproto2.field(10, betterproto2.TYPE_INT64, optional=True)
     """
-    Series with stored market data, all of which stay readable. Absent when the DataHub does not answer.
+    Series with stored market data, all of which stay readable. Absent when the DataHub does not answer, and beyond 20,000 symbols.
     """
 
     truncated: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
@@ -2631,7 +2631,7 @@ class CodeUpload(betterproto2.Message):
         4, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
     """
-    Secrets for the trial run. Empty: the stored ones of the same name, if any.
+    Secrets for the trial run. Empty: the stored ones of the same name, if any, where the name can be read from the code without running it.
     """
 
     preferences: "___google__protobuf__.Struct | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2676,7 +2676,7 @@ class CodeUsage(betterproto2.Message):
 
     series: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT64, optional=True)
     """
-    Series with stored market data. Absent when the DataHub does not answer.
+    Series with stored market data. Absent when the DataHub does not answer, and beyond 20,000 symbols.
     """
 
     secrets: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
@@ -2716,7 +2716,7 @@ class CodeVersion(betterproto2.Message):
 
     file_name: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The name of the uploaded file ("kraken.py", "kraken.zip").
+    The name of the uploaded file ("kraken.py", "kraken.zip"), its ending in lower case.
     """
 
     size_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
@@ -3748,7 +3748,8 @@ class GetCodeSourceResponse(betterproto2.Message):
 
     files: "list[SourceFile]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`).
+    The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`); a single one that was asked for
+    by its path comes with it.
     """
 
     content: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
@@ -4365,7 +4366,7 @@ class ImportIdentitiesRequest(betterproto2.Message):
 
     upload_id: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True, group="source")
     """
-    A finished upload. It is gone after the import.
+    A finished upload. It is gone after the import; one that was only checked (`validate_only`), or that failed, stays until it expires.
     """
 
     format: "ManifestFormat" = betterproto2.field(4, betterproto2.TYPE_ENUM, default_factory=lambda: ManifestFormat(0))
@@ -5979,7 +5980,8 @@ class MatchReport(betterproto2.Message):
 
     used_pg_trgm: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
     """
-    Whether the database ranked the candidates with pg_trgm; the scores are the same without it.
+    Whether the database ranked the candidates with pg_trgm. It is false: the service ranks them by trigrams of its own, with the very figures of
+    pg_trgm, so that a match comes out the same in every database.
     """
 
     dry_run: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
@@ -6877,7 +6879,7 @@ class ResolveIdentityRequest(betterproto2.Message):
 
     asset: "AssetKey | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True, group="subject")
     """
-    An asset.
+    An asset: its identity, or on a day on which that was not valid, whatever had the asset's symbol then.
     """
 
     common_symbol: "str | None" = betterproto2.field(5, betterproto2.TYPE_STRING, optional=True, group="subject")
@@ -8411,7 +8413,8 @@ class UploadCodeRequest(betterproto2.Message):
         4, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
     """
-    The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation.
+    The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation, the
+    stored ones where `expected_name` is given or the name can be read from the code without running it.
     """
 
     preferences: "___google__protobuf__.Struct | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)

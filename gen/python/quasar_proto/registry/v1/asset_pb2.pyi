@@ -1344,7 +1344,9 @@ class MatchReport(_message.Message):
     alphabetical order, keeps the identity).
     """
     used_pg_trgm: _builtins.bool
-    """Whether the database ranked the candidates with pg_trgm; the scores are the same without it."""
+    """Whether the database ranked the candidates with pg_trgm. It is false: the service ranks them by trigrams of its own, with the very figures of
+    pg_trgm, so that a match comes out the same in every database.
+    """
     dry_run: _builtins.bool
     """Whether it was a dry run: no asset was changed."""
     @_builtins.property

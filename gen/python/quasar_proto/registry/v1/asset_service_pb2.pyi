@@ -644,7 +644,7 @@ class ImportIdentitiesRequest(_message.Message):
     content: _builtins.bytes
     """The bytes themselves, at most 3 MiB."""
     upload_id: _builtins.str
-    """A finished upload. It is gone after the import."""
+    """A finished upload. It is gone after the import; one that was only checked (`validate_only`), or that failed, stays until it expires."""
     format: _asset_pb2.ManifestFormat.ValueType
     """How the file is written. Unspecified: told from the file name."""
     file_name: _builtins.str
@@ -875,7 +875,7 @@ class ResolveIdentityRequest(_message.Message):
 
     @_builtins.property
     def asset(self) -> _asset_pb2.AssetKey:
-        """An asset."""
+        """An asset: its identity, or on a day on which that was not valid, whatever had the asset's symbol then."""
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:

@@ -224,7 +224,8 @@ class AssetServiceServicer:
 
     def UploadManifestPart(self, request, context):
         """Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-        does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+        does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+        that is larger than any message may be.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,8 +253,9 @@ class AssetServiceServicer:
         operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
         ImportIdentitiesResult. Event: `IdentitiesImported`.
 
-        NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-        import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+        NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+        running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+        when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

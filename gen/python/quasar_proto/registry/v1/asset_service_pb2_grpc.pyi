@@ -76,7 +76,8 @@ class AssetServiceStub:
     """
     UploadManifestPart: _grpc.UnaryUnaryMultiCallable[_asset_service_pb2.UploadManifestPartRequest, _asset_service_pb2.UploadManifestPartResponse]
     """Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-    does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+    does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+    that is larger than any message may be.
     """
     GetManifestUpload: _grpc.UnaryUnaryMultiCallable[_asset_service_pb2.GetManifestUploadRequest, _asset_service_pb2.GetManifestUploadResponse]
     """Returns how far an upload has come, to go on after a break. NOT_FOUND."""
@@ -90,8 +91,9 @@ class AssetServiceStub:
     operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
     ImportIdentitiesResult. Event: `IdentitiesImported`.
 
-    NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-    import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+    NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+    running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+    when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
     """
     ListIdentities: _grpc.UnaryUnaryMultiCallable[_asset_service_pb2.ListIdentitiesRequest, _asset_service_pb2.ListIdentitiesResponse]
     """Lists identities, one entry for each period of validity. INVALID_FILTER, INVALID_CURSOR."""
@@ -183,7 +185,8 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """
     UploadManifestPart: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.UploadManifestPartRequest, _asset_service_pb2.UploadManifestPartResponse]  # type: ignore[assignment]
     """Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-    does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+    does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+    that is larger than any message may be.
     """
     GetManifestUpload: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.GetManifestUploadRequest, _asset_service_pb2.GetManifestUploadResponse]  # type: ignore[assignment]
     """Returns how far an upload has come, to go on after a break. NOT_FOUND."""
@@ -197,8 +200,9 @@ class AssetServiceAsyncStub(AssetServiceStub):
     operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
     ImportIdentitiesResult. Event: `IdentitiesImported`.
 
-    NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-    import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+    NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+    running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+    when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
     """
     ListIdentities: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.ListIdentitiesRequest, _asset_service_pb2.ListIdentitiesResponse]  # type: ignore[assignment]
     """Lists identities, one entry for each period of validity. INVALID_FILTER, INVALID_CURSOR."""
@@ -335,7 +339,8 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_asset_service_pb2.UploadManifestPartResponse, _abc.Awaitable[_asset_service_pb2.UploadManifestPartResponse]]:
         """Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-        does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+        does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+        that is larger than any message may be.
         """
 
     @_abc_1.abstractmethod
@@ -367,8 +372,9 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
         ImportIdentitiesResult. Event: `IdentitiesImported`.
 
-        NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-        import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+        NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+        running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+        when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
         """
 
     @_abc_1.abstractmethod

@@ -219,7 +219,7 @@ class CodeUsage(_message.Message):
     instances: _builtins.int
     """Strategy instances that run it (strategy, broker) or read from it (provider). Absent when the strategy engine does not answer."""
     series: _builtins.int
-    """Series with stored market data. Absent when the DataHub does not answer."""
+    """Series with stored market data. Absent when the DataHub does not answer, and beyond 20,000 symbols."""
     secrets: _builtins.int
     """Secrets that are stored."""
     def __init__(
@@ -274,7 +274,7 @@ class CodeVersion(_message.Message):
     sha256: _builtins.str
     """The SHA-256 of the uploaded bytes, 64 lower-case hexadecimal digits; checked at each load."""
     file_name: _builtins.str
-    """The name of the uploaded file ("kraken.py", "kraken.zip")."""
+    """The name of the uploaded file ("kraken.py", "kraken.zip"), its ending in lower case."""
     size_bytes: _builtins.int
     """The size of the uploaded bytes."""
     file_count: _builtins.int
@@ -530,7 +530,7 @@ class CodeImpact(_message.Message):
     manual_mappings: _builtins.int
     """Of those mappings, the ones that were made by hand and that no automated run brings back."""
     series_kept: _builtins.int
-    """Series with stored market data, all of which stay readable. Absent when the DataHub does not answer."""
+    """Series with stored market data, all of which stay readable. Absent when the DataHub does not answer, and beyond 20,000 symbols."""
     truncated: _builtins.bool
     """True when a list above was cut at 1,000 entries."""
     @_builtins.property
@@ -547,7 +547,7 @@ class CodeImpact(_message.Message):
 
     @_builtins.property
     def instances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Strategy instances that use the code, by name. Running ones must be stopped first."""
+        """Strategy instances that use the code, by their ids. Running ones must be stopped first."""
 
     def __init__(
         self,

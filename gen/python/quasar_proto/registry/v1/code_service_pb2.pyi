@@ -79,7 +79,9 @@ class UploadCodeRequest(_message.Message):
     """
     @_builtins.property
     def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation."""
+        """The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation, the
+        stored ones where `expected_name` is given or the name can be read from the code without running it.
+        """
 
     @_builtins.property
     def preferences(self) -> _struct_pb2.Struct:
@@ -196,7 +198,7 @@ class CodeUpload(_message.Message):
     """The bytes of the file, at most 4 MiB."""
     @_builtins.property
     def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Secrets for the trial run. Empty: the stored ones of the same name, if any."""
+        """Secrets for the trial run. Empty: the stored ones of the same name, if any, where the name can be read from the code without running it."""
 
     @_builtins.property
     def preferences(self) -> _struct_pb2.Struct:
@@ -510,7 +512,9 @@ class GetCodeSourceResponse(_message.Message):
 
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_code_pb2.SourceFile]:
-        """The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`)."""
+        """The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`); a single one that was asked for
+        by its path comes with it.
+        """
 
     def __init__(
         self,

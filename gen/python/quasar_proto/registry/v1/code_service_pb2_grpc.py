@@ -134,8 +134,9 @@ class CodeServiceServicer:
 
         CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
         succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-        SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-        preference that is unknown or out of range, by its path.
+        SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+        archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+        version that is to be activated was written for an SDK that this platform cannot serve.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +144,8 @@ class CodeServiceServicer:
 
     def ValidateCode(self, request, context):
         """Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-        NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+        NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+        when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
         Role admin: validation runs the code in the jail.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -47,12 +47,14 @@ class CodeServiceStub:
 
     CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
     succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-    SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-    preference that is unknown or out of range, by its path.
+    SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+    archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+    version that is to be activated was written for an SDK that this platform cannot serve.
     """
     ValidateCode: _grpc.UnaryUnaryMultiCallable[_code_service_pb2.ValidateCodeRequest, _code_service_pb2.ValidateCodeResponse]
     """Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-    NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+    NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+    when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
     Role admin: validation runs the code in the jail.
     """
     ListCode: _grpc.UnaryUnaryMultiCallable[_code_service_pb2.ListCodeRequest, _code_service_pb2.ListCodeResponse]
@@ -130,12 +132,14 @@ class CodeServiceAsyncStub(CodeServiceStub):
 
     CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
     succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-    SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-    preference that is unknown or out of range, by its path.
+    SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+    archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+    version that is to be activated was written for an SDK that this platform cannot serve.
     """
     ValidateCode: _aio.UnaryUnaryMultiCallable[_code_service_pb2.ValidateCodeRequest, _code_service_pb2.ValidateCodeResponse]  # type: ignore[assignment]
     """Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-    NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+    NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+    when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
     Role admin: validation runs the code in the jail.
     """
     ListCode: _aio.UnaryUnaryMultiCallable[_code_service_pb2.ListCodeRequest, _code_service_pb2.ListCodeResponse]  # type: ignore[assignment]
@@ -216,8 +220,9 @@ class CodeServiceServicer(metaclass=_abc_1.ABCMeta):
 
         CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
         succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-        SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-        preference that is unknown or out of range, by its path.
+        SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+        archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+        version that is to be activated was written for an SDK that this platform cannot serve.
         """
 
     @_abc_1.abstractmethod
@@ -227,7 +232,8 @@ class CodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_code_service_pb2.ValidateCodeResponse, _abc.Awaitable[_code_service_pb2.ValidateCodeResponse]]:
         """Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-        NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+        NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+        when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
         Role admin: validation runs the code in the jail.
         """
 

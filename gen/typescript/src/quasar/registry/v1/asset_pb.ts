@@ -1290,7 +1290,8 @@ export type MatchReport = Message<"quasar.registry.v1.MatchReport"> & {
   deduplicated: bigint;
 
   /**
-   * Whether the database ranked the candidates with pg_trgm; the scores are the same without it.
+   * Whether the database ranked the candidates with pg_trgm. It is false: the service ranks them by trigrams of its own, with the very figures of
+   * pg_trgm, so that a match comes out the same in every database.
    *
    * @generated from field: bool used_pg_trgm = 8;
    */

@@ -645,7 +645,7 @@ export type ImportIdentitiesRequest = Message<"quasar.registry.v1.ImportIdentiti
     case: "content";
   } | {
     /**
-     * A finished upload. It is gone after the import.
+     * A finished upload. It is gone after the import; one that was only checked (`validate_only`), or that failed, stays until it expires.
      *
      * @generated from field: string upload_id = 3;
      */
@@ -920,7 +920,7 @@ export type ResolveIdentityRequest = Message<"quasar.registry.v1.ResolveIdentity
     case: "isin";
   } | {
     /**
-     * An asset.
+     * An asset: its identity, or on a day on which that was not valid, whatever had the asset's symbol then.
      *
      * @generated from field: quasar.registry.v1.AssetKey asset = 4;
      */
@@ -1628,7 +1628,8 @@ export const AssetService: GenService<{
   },
   /**
    * Sends one part of an upload. Parts may come in any order and again; a repeated part replaces the former one. NOT_FOUND when the upload
-   * does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced; MESSAGE_TOO_LARGE.
+   * does not exist or has expired; INVALID_ARGUMENT for a part beyond the size that was announced or of more than 2 MiB; MESSAGE_TOO_LARGE for one
+   * that is larger than any message may be.
    *
    * @generated from rpc quasar.registry.v1.AssetService.UploadManifestPart
    */
@@ -1665,8 +1666,9 @@ export const AssetService: GenService<{
    * operation's progress. The version is stored together or not at all. The operation (kind `identities.import`) results in an
    * ImportIdentitiesResult. Event: `IdentitiesImported`.
    *
-   * NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing, the SHA-256 differs or another
-   * import of the name is running; INVALID_ARGUMENT for a format that cannot be told or read. A file without one good row fails the operation.
+   * NOT_FOUND when the upload does not exist or has expired; FAILED_PRECONDITION when parts are missing or another import of the name is
+   * running; INVALID_ARGUMENT for a format that cannot be told. What is found while the file is read fails the operation: FAILED_PRECONDITION
+   * when the SHA-256 differs or there is not one good row, INVALID_ARGUMENT when the bytes cannot be read in the format.
    *
    * @generated from rpc quasar.registry.v1.AssetService.ImportIdentities
    */

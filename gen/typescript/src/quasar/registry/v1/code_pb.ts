@@ -167,7 +167,7 @@ export type CodeUsage = Message<"quasar.registry.v1.CodeUsage"> & {
   instances?: bigint | undefined;
 
   /**
-   * Series with stored market data. Absent when the DataHub does not answer.
+   * Series with stored market data. Absent when the DataHub does not answer, and beyond 20,000 symbols.
    *
    * @generated from field: optional int64 series = 6;
    */
@@ -223,7 +223,7 @@ export type CodeVersion = Message<"quasar.registry.v1.CodeVersion"> & {
   sha256: string;
 
   /**
-   * The name of the uploaded file ("kraken.py", "kraken.zip").
+   * The name of the uploaded file ("kraken.py", "kraken.zip"), its ending in lower case.
    *
    * @generated from field: string file_name = 5;
    */
@@ -559,14 +559,14 @@ export type CodeImpact = Message<"quasar.registry.v1.CodeImpact"> & {
   indices: string[];
 
   /**
-   * Strategy instances that use the code, by name. Running ones must be stopped first.
+   * Strategy instances that use the code, by their ids. Running ones must be stopped first.
    *
    * @generated from field: repeated string instances = 9;
    */
   instances: string[];
 
   /**
-   * Series with stored market data, all of which stay readable. Absent when the DataHub does not answer.
+   * Series with stored market data, all of which stay readable. Absent when the DataHub does not answer, and beyond 20,000 symbols.
    *
    * @generated from field: optional int64 series_kept = 10;
    */

@@ -52,7 +52,8 @@ export type UploadCodeRequest = Message<"quasar.registry.v1.UploadCodeRequest"> 
   content: Uint8Array;
 
   /**
-   * The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation.
+   * The secrets of the class by name. Empty: the stored ones stay; otherwise they replace all stored ones. They are handed to validation, the
+   * stored ones where `expected_name` is given or the name can be read from the code without running it.
    *
    * @generated from field: map<string, string> secrets = 4;
    */
@@ -193,7 +194,7 @@ export type CodeUpload = Message<"quasar.registry.v1.CodeUpload"> & {
   content: Uint8Array;
 
   /**
-   * Secrets for the trial run. Empty: the stored ones of the same name, if any.
+   * Secrets for the trial run. Empty: the stored ones of the same name, if any, where the name can be read from the code without running it.
    *
    * @generated from field: map<string, string> secrets = 4;
    */
@@ -519,7 +520,8 @@ export type GetCodeSourceResponse = Message<"quasar.registry.v1.GetCodeSourceRes
   version?: CodeVersion | undefined;
 
   /**
-   * The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`).
+   * The files, by path. Once 3 MiB of content are in the answer, further files come without theirs (`omitted`); a single one that was asked for
+   * by its path comes with it.
    *
    * @generated from field: repeated quasar.registry.v1.SourceFile files = 2;
    */
@@ -1165,8 +1167,9 @@ export const CodeService: GenService<{
    *
    * CODE_REJECTED when validation found an error (the status carries the ValidationReport as a detail; with `validate_only` the call
    * succeeds and returns the report); ALREADY_EXISTS when the name belongs to built-in code or `expected_name` names another;
-   * SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); MESSAGE_TOO_LARGE; INVALID_ARGUMENT for a
-   * preference that is unknown or out of range, by its path.
+   * SERVICE_UNAVAILABLE when the validating service does not answer (nothing is stored); INVALID_ARGUMENT for a file of more than 4 MiB, an
+   * archive that cannot be read, and a preference that is unknown or out of range, by its path; MESSAGE_TOO_LARGE; FAILED_PRECONDITION when a
+   * version that is to be activated was written for an SDK that this platform cannot serve.
    *
    * @generated from rpc quasar.registry.v1.CodeService.UploadCode
    */
@@ -1177,7 +1180,8 @@ export const CodeService: GenService<{
   },
   /**
    * Validates an upload, or a stored version once more, and stores nothing. A failed validation is a successful call: the report says it.
-   * NOT_FOUND for a version that does not exist; SERVICE_UNAVAILABLE when the validating service does not answer; MESSAGE_TOO_LARGE.
+   * NOT_FOUND for a version that does not exist; FAILED_PRECONDITION for built-in code, which was tested with the platform; SERVICE_UNAVAILABLE
+   * when the validating service does not answer; INVALID_ARGUMENT for a file of more than 4 MiB or an archive that cannot be read; MESSAGE_TOO_LARGE.
    * Role admin: validation runs the code in the jail.
    *
    * @generated from rpc quasar.registry.v1.CodeService.ValidateCode
