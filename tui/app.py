@@ -16,7 +16,8 @@ from textual.widgets import Footer, Input, Static
 from quasar import errors
 from quasar.clock import Clock, SystemClock
 from tui import filters
-from tui.feeds import Commands, Feeds
+from tui.commands import Commands
+from tui.feeds import Feeds
 from tui.session import Session
 from tui.store import Store
 from tui.views import VIEWS, View, view_of
@@ -29,9 +30,14 @@ TRADING = {
     "halt": "Halt trading? Every new order is denied until it is resumed.",
     "resume": "Resume trading? Strategies and people may place orders again.",
 }
+OF_THE_TABLE = ("view", "filter", "command", "help", "last_view", "pause", "faults", "act")
 DANGEROUS = {"remove": "Remove the subscription? Its bars stay.", "stop": "Stop the instance and cancel its orders?"}
 
 _log = logging.getLogger(__name__)
+
+
+def _key(key: str, action: str, title: str, name: str, *, show: bool = False) -> Binding:
+    return Binding(key, action, title, id=name, show=show, priority=True)
 
 
 class Console(App[None]):
@@ -45,24 +51,25 @@ class Console(App[None]):
     #state { height: 1; padding: 0 1; color: $text-muted; }
     LiveTable { height: 1fr; }
     """
+    # All but escape before what has the focus: keys that come in one burst work in the order in which they were typed.
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(view.key, f"view('{view.alias}')", view.title, show=False, id=view.alias) for view in VIEWS),
-        Binding("slash", "filter", "Filter", id="filter"),
-        Binding("colon", "command", "Command", id="command"),
-        Binding("question_mark", "help", "Help", id="help"),
+        *(_key(view.key, f"view('{view.alias}')", view.title, view.alias) for view in VIEWS),
+        _key("slash", "filter", "Filter", "filter", show=True),
+        _key("colon", "command", "Command", "command", show=True),
+        _key("question_mark", "help", "Help", "help", show=True),
         Binding("escape", "step_back", "Back", id="back", show=False),
-        Binding("minus", "last_view", "Last view", id="last", show=False),
-        Binding("p", "pause", "Pause", id="pause"),
-        Binding("ctrl+z", "faults", "Faults", id="faults"),
-        Binding("e", "act('pause')", "Pause/resume row", show=False, id="row-pause"),
-        Binding("ctrl+d", "act('remove')", "Remove row", show=False, id="row-remove"),
-        Binding("x", "act('cancel')", "Cancel row", show=False, id="row-cancel"),
-        Binding("R", "act('retry')", "Retry row", show=False, id="row-retry"),
-        Binding("b", "act('backfill')", "Back-fill row", show=False, id="row-backfill"),
-        Binding("s", "act('start')", "Start row", show=False, id="row-start"),
-        Binding("S", "act('stop')", "Stop row", show=False, id="row-stop"),
-        Binding("t", "act('restart')", "Restart row", show=False, id="row-restart"),
-        Binding("ctrl+c", "quit", "Quit", id="quit", priority=True),
+        _key("minus", "last_view", "Last view", "last"),
+        _key("p", "pause", "Pause", "pause", show=True),
+        _key("ctrl+z", "faults", "Faults", "faults", show=True),
+        _key("e", "act('pause')", "Pause/resume row", "row-pause"),
+        _key("ctrl+d", "act('remove')", "Remove row", "row-remove"),
+        _key("x", "act('cancel')", "Cancel row", "row-cancel"),
+        _key("R", "act('retry')", "Retry row", "row-retry"),
+        _key("b", "act('backfill')", "Back-fill row", "row-backfill"),
+        _key("s", "act('start')", "Start row", "row-start"),
+        _key("S", "act('stop')", "Stop row", "row-stop"),
+        _key("t", "act('restart')", "Restart row", "row-restart"),
+        _key("ctrl+c", "quit", "Quit", "quit", show=True),
     ]
 
     def __init__(self, session: Session | None, store: Store | None = None, clock: Clock | None = None) -> None:
@@ -162,7 +169,7 @@ class Console(App[None]):
 
     def _state(self, rows: int) -> None:
         if rows:
-            text = f"{rows} rows"
+            text = f"{rows} {'row' if rows == 1 else 'rows'}"
         elif self._filter or self._faults_only:
             text = "No row passes the filter; esc clears it."
         elif self.view.source in self.store.loaded:
@@ -234,12 +241,12 @@ class Console(App[None]):
         hints = {"/": "filter: a regular expression, !inverse, -f fuzzy", ":": "view, halt, resume, or q to quit"}
         prompt.placeholder = hints[kind]
         prompt.add_class("-shown")
-        prompt.focus()
+        self.screen.set_focus(prompt)
 
     def _close_prompt(self) -> None:
         self._asking = ""
         self.query_one("#prompt", Input).remove_class("-shown")
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take a filter or a command."""
@@ -313,7 +320,9 @@ class Console(App[None]):
             self.notify(told, markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keep row actions away from views that have none."""
+        """Keep row actions from a console for looking only; a prompt or a question has the keys for itself."""
         if action == "act" and self._read_only:
+            return False
+        if action in OF_THE_TABLE and (self._asking or len(self.screen_stack) > 1):
             return False
         return super().check_action(action, parameters)

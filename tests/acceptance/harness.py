@@ -90,6 +90,7 @@ class Up:
         self.process = process
         self.lines: deque[str] = deque(maxlen=400)
         self._news = asyncio.Condition()
+        self._over = False
 
     async def read(self) -> None:
         """Keep the output, so that the pipe never fills."""
@@ -98,14 +99,20 @@ class Up:
             async with self._news:
                 self.lines.append(raw.decode(errors="replace").rstrip())
                 self._news.notify_all()
+        async with self._news:
+            self._over = True
+            self._news.notify_all()
 
     async def says(self, words: str) -> None:
         """Wait for a line of the output that has these words."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S), self._news:
-                await self._news.wait_for(lambda: any(words in line for line in self.lines))
-        except TimeoutError:
-            raise AssertionError(f"must say {words!r}, said:\n" + "\n".join(self.lines)) from None
+                await self._news.wait_for(lambda: self._over or self._said(words))
+        if not self._said(words):
+            raise AssertionError(f"must say {words!r}, said:\n" + "\n".join(self.lines))
+
+    def _said(self, words: str) -> bool:
+        return any(words in line for line in self.lines)
 
     async def ready(self) -> dict[str, Any]:
         """Wait until everything that runs is ready, and return the status."""

@@ -24,6 +24,7 @@ MAY_IMPORT_GENERATED = (
     "quasar/plugins/",
     "quasar/testing/",
     "grpc_gateway/",
+    "tui/commands",
     "tui/feeds",
     "tui/session",
     *(f"{service}/rpc/" for service in SERVICES),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input
 
 from quasar.testing.clock import FakeClock
@@ -175,3 +176,27 @@ async def test_a_repaint_while_the_console_closes_is_harmless() -> None:
     async with app.run_test(size=(160, 40)):
         await app.query_one("#banner").remove()
         app.repaint()
+
+
+async def test_keys_that_come_in_one_burst_work_in_their_order() -> None:
+    app = console()
+    async with app.run_test(size=(160, 40)) as pilot:
+        for key in ("5", "slash", *"nova", "enter"):
+            character = {"slash": "/"}.get(key, key if len(key) == 1 else None)
+            app.post_message(Key(key, character))
+        await pilot.pause()
+        assert app.view.title == "Live ticks"
+        assert "filter: nova" in state(app)
+
+
+async def test_what_is_typed_into_a_prompt_or_at_a_question_moves_nothing_behind_it() -> None:
+    app = console()
+    async with app.run_test(size=(160, 40)) as pilot:
+        await pilot.press("5", "slash", *"1/p:s?", "enter")
+        assert app.view.title == "Live ticks"
+        assert "filter: 1/p:s?" in state(app)
+        await pilot.press("escape", "question_mark", "3", "slash")
+        assert isinstance(app.screen, Help)
+        assert app.view.title == "Live ticks"
+        await pilot.press("escape", "3")
+        assert app.view.title == "Subscriptions"
