@@ -67,8 +67,8 @@ def _tasks() -> list[str]:
 
 
 async def _settled(up: Running) -> None:
-    """Let the tasks that served a call end; nothing tells of that, so the loop is given some rounds."""
-    for _ in range(50):
+    """Let the tasks that served a call end; nothing tells of that, so it is looked again and again."""
+    for _ in range(5_000):
         await asyncio.sleep(0.001)
         if not up.metrics.sample().calls_in_flight and _tasks().count("AioServer._request_call") == 1:
             return
