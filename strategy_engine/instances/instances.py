@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from quasar.engine.live import LiveBar, LiveTick
 from quasar.model.orders import OrderIntent
@@ -38,6 +38,35 @@ class InstanceState(Enum):
     def still(self) -> bool:
         """Nothing runs."""
         return self in (InstanceState.STOPPED, InstanceState.FAILED, InstanceState.WAITING)
+
+
+RUN_STATES: Final = (
+    "STARTING",
+    "WARMING_UP",
+    "RUNNING",
+    "PAUSED",
+    "RECOVERING",
+    "STOPPING",
+    "COMPLETED",
+    "STOPPED",
+    "FAILED",
+)
+"""Where a run may stand; the names are those of the contract."""
+TELEMETRY: Final = (
+    "STATE",
+    "SIGNAL",
+    "INTENT",
+    "ORDER",
+    "FILL",
+    "POSITION",
+    "EQUITY",
+    "LOG",
+    "OBSERVATION",
+    "CONFIGURATION",
+    "DATA",
+    "TRADING_STATE",
+)
+"""What an entry of a run may tell; the names are those of the contract."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

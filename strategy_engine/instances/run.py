@@ -55,6 +55,8 @@ class Run:
         self._last_intent = last_intent
         self._bars: int = metrics.get("bars", 0)
         self._signals: int = metrics.get("signals", 0)
+        self._ticks: int = metrics.get("ticks", 0)
+        self._errors: int = metrics.get("errors", 0)
         self._last_signal: Mapping[str, Any] = {}
         self._newest: dict[tuple[str, str], int] = {}
         self._time_ns: int = metrics.get("last_data_ns", 0)
@@ -143,6 +145,7 @@ class Run:
         times = [each.bar.close_time_ns or each.bar.open_time_ns for each in bars] + [t.time_ns for t in item.ticks]
         self._time_ns = max([self._time_ns, *times])
         self._bars += len(bars)
+        self._ticks += len(item.ticks)
         return Shown(time_ns=self._time_ns, bars=bars, ticks=item.ticks)
 
     async def _carry_out(self, said: Said) -> None:
@@ -158,7 +161,8 @@ class Run:
                 await self._act(intent)
 
     async def _progress(self) -> None:
-        metrics = {"bars": self._bars, "intents": self._last_intent, "last_data_ns": self._time_ns, **self._last_signal}
+        counts = {"bars": self._bars, "ticks": self._ticks, "intents": self._last_intent, "errors": self._errors}
+        metrics = {**counts, "last_data_ns": self._time_ns, **self._last_signal}
         await self._around.table.progress(self.run_id, self._last_intent, metrics)
 
     async def _act(self, intent: OrderIntent) -> None:
@@ -223,6 +227,7 @@ class Run:
                 text = f"Signal of {self._instance.instance_id}: {signal.get('label') or signal.get('symbol', '')}"
                 await self._event(connection, "SignalGiven", text[:500], "SIGNAL", signal, Severity.INFO)
             if said.error:
+                self._errors += 1
                 payload = {"level": "error", "message": said.error}
                 await self._event(connection, "StrategyRaised", said.error[:500], "LOG", payload, Severity.ERROR)
             for intent, found in zip(said.intents, said.intent_documents, strict=True):

@@ -30,6 +30,8 @@ from strategy_engine.trading.survey import Survey, instance_cash
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
 _MOST_RESTARTS: Final = 5
+GRACE_S: Final = 10.0
+"""How long a run may take to end by itself when it is stopped."""
 _log = logs.get(__name__)
 
 
@@ -103,8 +105,15 @@ class Supervisor:
             else:
                 return
 
-    async def start(self, instance_id: str, *, paused: bool = False) -> tuple[uuid.UUID, bool]:
+    async def start(
+        self, instance_id: str, *, paused: bool = False, run_id: uuid.UUID | None = None
+    ) -> tuple[uuid.UUID, bool]:
         """Begin a run and return its id and True; of an instance that runs, the id of that run and False.
+
+        Args:
+            instance_id: The instance.
+            paused: Carry out no wishes until it is resumed.
+            run_id: Of the run that begins; where there is one of that id, it was begun before, and nothing happens.
 
         Raises:
             FailedPrecondition: Its run is being stopped.
@@ -112,15 +121,12 @@ class Supervisor:
         """
         async with self._turn:
             instance = await self._around.table.get(instance_id)
-            if instance.state is InstanceState.STOPPING:
-                raise FailedPrecondition(
-                    f"instance {instance_id} must have stopped to be started, was {instance.state.value}.",
-                    resource=Resource("instance", instance_id),
-                )
-            if instance.run_id is not None:
+            if run_id is not None and await self._around.table.find_run(run_id):
+                return run_id, False
+            if instance.run_id is not None and instance.state is not InstanceState.STOPPING:
                 return instance.run_id, False
-            entry = await self._directory.get(instance.strategy, instance.code_version)
-            run_id, now = self._new_id(), self._around.clock.now()
+            entry = await self.startable(instance)
+            run_id, now = run_id or self._new_id(), self._around.clock.now()
             async with self._around.table.database.transaction() as connection:
                 await self._around.table.insert_run(connection, run_id, instance, (entry.version, entry.sha256), now)
             state = InstanceState.PAUSED if paused else InstanceState.STARTING
@@ -128,8 +134,22 @@ class Supervisor:
             self._asked.put_nowait(instance_id)
             return run_id, True
 
-    async def stop(self, instance: Instance, reason: str) -> None:
-        """End the run of an instance and wait until it has ended."""
+    async def startable(self, instance: Instance) -> StrategyEntry:
+        """Return the code that an instance would run.
+
+        Raises:
+            FailedPrecondition: Its run is being stopped.
+            NotFound: The registry has no such strategy.
+        """
+        if instance.state is InstanceState.STOPPING:
+            raise FailedPrecondition(
+                f"instance {instance.instance_id} must have stopped to be started, was {instance.state.value}.",
+                resource=Resource("instance", instance.instance_id),
+            )
+        return await self._directory.get(instance.strategy, instance.code_version)
+
+    async def stop(self, instance: Instance, reason: str, grace_s: float = GRACE_S) -> None:
+        """End the run of an instance and wait until it has ended; its process is killed after `grace_s` seconds."""
         going = self._going.get(instance.instance_id)
         if going is None:
             run_id = instance.run_id
@@ -141,19 +161,27 @@ class Supervisor:
             going.run.stop()
         else:
             going.task.cancel()
-        await asyncio.wait((going.task,))
+        _, slow = await asyncio.wait((going.task,), timeout=grace_s)
+        if slow:
+            going.task.cancel()  # which kills its process
+            await asyncio.wait((going.task,))
         await self._end(instance, instance.run_id, "STOPPED", InstanceState.STOPPED, reason)
 
     async def pause(self, instance: Instance, *, paused: bool) -> None:
         """Carry out no wishes, or carry them out again.
 
         Raises:
-            FailedPrecondition: It does not run.
+            FailedPrecondition: It does not run, or is to be resumed and is not paused.
         """
         going = self._going.get(instance.instance_id)
         if going is None or going.run is None:
             raise FailedPrecondition(
                 f"instance {instance.instance_id} must run, was {instance.state.value}.",
+                resource=Resource("instance", instance.instance_id),
+            )
+        if not (paused or going.run.paused):
+            raise FailedPrecondition(
+                f"instance {instance.instance_id} must be paused to be resumed, was {instance.state.value}.",
                 resource=Resource("instance", instance.instance_id),
             )
         going.run.paused = paused

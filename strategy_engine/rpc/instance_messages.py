@@ -16,7 +16,7 @@ from quasar_proto.ops.v1 import event_pb2
 from quasar_proto.strategy.v1 import backtest_pb2, strategy_pb2, universe_pb2
 from strategy_engine.instances.instances import Instance
 from strategy_engine.rpc.account_messages import PAPER
-from strategy_engine.rpc.values import document, message_of, money_message, number_of, plain
+from strategy_engine.rpc.values import decimal_message, document, message_of, money_message, number_of, plain
 from strategy_engine.store.actors import actor_of
 
 _PAYLOADS: Final = {
@@ -27,6 +27,7 @@ _PAYLOADS: Final = {
     "POSITION": "position",
     "LOG": "log",
     "SIGNAL": "signal",
+    "TRADING_STATE": "trading_state",
 }
 
 
@@ -35,12 +36,23 @@ def instance_of(message: strategy_pb2.Instance, actor: Actor | None) -> Instance
 
     Raises:
         InvalidArgument: There is no account, or the capital is not above 0.
-        Unimplemented: The mode is not PAPER, or there is a schedule.
+        Unimplemented: The mode is not PAPER, or something is set that this build does not do.
     """
     if message.mode != strategy_pb2.TRADING_MODE_PAPER:
         raise Unimplemented("instance.mode must be PAPER in this build, was another one.")
     if message.schedule.WhichOneof("rule") not in (None, "always"):
         raise Unimplemented("instance.schedule must be left out in this build, was set.")
+    universe = message.universe
+    for field, asked in (
+        ("schedule.end_action", bool(message.schedule.end_action)),
+        ("restart_policy", message.HasField("restart_policy")),
+        ("limits", message.HasField("limits")),
+        ("backtest_terms", message.HasField("backtest_terms")),
+        ("universe.subscribe_missing", universe.subscribe_missing),
+        ("universe.follow_changes", universe.follow_changes),
+    ):
+        if asked:
+            raise Unimplemented(f"instance.{field} must be left out in this build, was set.")
     if not message.account_id:
         raise _violation("instance.account_id", "must be a paper account, was empty")
     capital = None
@@ -99,8 +111,8 @@ def instance_message(instance: Instance) -> strategy_pb2.Instance:
     )
 
 
-def run_message(row: Any) -> strategy_pb2.Run:
-    """Return a run as a message."""
+def run_message(row: Any, *, in_list: bool = False) -> strategy_pb2.Run:
+    """Return a run as a message; in lists without its series."""
     return strategy_pb2.Run(
         run_id=str(row["run_id"]),
         instance_id=row["instance_id"] or "",
@@ -110,7 +122,7 @@ def run_message(row: Any) -> strategy_pb2.Run:
         code_version=row["code_version"],
         code_sha256=row["code_sha256"],
         parameters=struct(row["parameters"]),
-        series=[message_of(each, universe_pb2.ResolvedSeries) for each in row["series"]],
+        series=[] if in_list else [message_of(each, universe_pb2.ResolvedSeries) for each in row["series"]],
         account_id=row["account_id"] or "",
         broker=row["broker"],
         capital=money_message(row["capital"], row["capital_currency"] or ""),
@@ -134,6 +146,9 @@ def metrics_message(row: Any) -> strategy_pb2.RunMetrics:
         bars=stored.get("bars", 0),
         intents=stored.get("intents", 0),
         signals=stored.get("signals", 0),
+        ticks=stored.get("ticks", 0),
+        errors=stored.get("errors", 0),
+        commission=decimal_message(row["commission"]),
         orders=row["orders"],
         open_orders=row["open_orders"],
         denied_orders=row["denied_orders"],
@@ -143,6 +158,30 @@ def metrics_message(row: Any) -> strategy_pb2.RunMetrics:
     if stored.get("last_data_ns"):
         message.last_data_time.CopyFrom(timestamp_ns(stored["last_data_ns"]))
     return message
+
+
+def add_marks(message: strategy_pb2.RunMetrics, marks: Any) -> None:
+    """Add what the marks of its equity say to the figures of a run; None: it was never marked."""
+    if marks is None:
+        return
+    message.time.CopyFrom(timestamp(marks["time"]))  # type: ignore[arg-type]  # it is set
+    message.equity.CopyFrom(money_message(marks["equity"], marks["currency"]))  # type: ignore[arg-type]  # it is set
+    start = marks["day_start"] if marks["day_start"] is not None else marks["initial"]
+    amounts = {
+        "cash": marks["cash"],
+        "realised_pnl": marks["realised_pnl"],
+        "unrealised_pnl": marks["unrealised_pnl"],
+        "gross_exposure": marks["gross_exposure"],
+        "net_exposure": marks["net_exposure"],
+        "day_pnl": marks["equity"] - start,
+        "peak_equity": marks["peak"],
+    }
+    for name, amount in amounts.items():
+        if amount is not None:
+            getattr(message, name).CopyFrom(decimal_message(amount))
+    if marks["peak"] > 0:
+        message.drawdown = float(marks["equity"] / marks["peak"] - 1)
+        message.max_drawdown = float(marks["max_drawdown"])
 
 
 def telemetry_entry(run_id: str, row: Any) -> strategy_pb2.TelemetryEntry:
@@ -168,7 +207,7 @@ def log_line(row: Any) -> backtest_pb2.LogLine:
     """Return an event that tells of a line as that line."""
     payload = row["data"].get("payload", {})
     line = backtest_pb2.LogLine(
-        sequence=row["run_sequence"],
+        sequence=row["line"],
         record_time=timestamp(row["time"]),
         level=payload.get("level", "info"),
         message=payload.get("message", ""),

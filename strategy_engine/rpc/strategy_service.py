@@ -9,7 +9,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 
-from quasar import paging
 from quasar.clock import Clock
 from quasar.convert.plugin_report import report_to_proto
 from quasar.errors import (
@@ -32,37 +31,38 @@ from quasar_proto.strategy.v1 import strategy_pb2, strategy_service_pb2_grpc
 from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
 from strategy_engine.instances.instances import Instance
 from strategy_engine.instances.summaries import Summaries
-from strategy_engine.instances.supervisor import Supervisor
+from strategy_engine.instances.supervisor import GRACE_S, Supervisor
 from strategy_engine.policy.limits import TradingState
 from strategy_engine.rpc.instance_messages import (
     instance_message,
     instance_of,
-    log_line,
-    metrics_message,
     run_message,
-    telemetry_entry,
 )
-from strategy_engine.rpc.record_messages import trade_message
+from strategy_engine.rpc.run_calls import RunCalls
 from strategy_engine.rpc.summary_messages import shown_instance
 from strategy_engine.rpc.universe_messages import wanted_series
-from strategy_engine.rpc.values import plain
+from strategy_engine.rpc.values import document, plain
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.pages import Asked
 from strategy_engine.strategies.directory import StrategyDirectory
 from strategy_engine.strategies.parameters import completed
 from strategy_engine.trading.closing import close_positions
 from strategy_engine.trading.desk import TradingDesk
-from strategy_engine.trading.round_trips import round_trips
 
 _HEARTBEAT_S: Final = 10.0
 _LOOK_S: Final = 1.0
-_BATCH: Final = 500
-_FINAL: Final = ("COMPLETED", "STOPPED", "FAILED")
-_PATHS: Final = ("display_name", "description", "labels", "code_version", "parameters", "universe", "capital")
-_RESTART: Final = frozenset({"code_version", "parameters", "universe", "capital"})
+_INTERVAL_S: Final = 1.0
+_PAGE: Final = 1000
+_PATHS: Final = ("display_name", "description", "labels", "code_version", "parameters", "universe", "capital", "seed")
+_LATER: Final = ("schedule", "backtest_terms", "restart_policy", "limits")
+"""Paths of the contract that this build does not change."""
+_AT_ONCE: Final = frozenset({"display_name", "description", "labels"})
+"""What else changes is taken up at the next start."""
+_STARTS: Final = uuid.UUID("0b7a52e4-93a1-4f0e-8a55-2f4f6f1f7c3d")
+"""Name space of the ids of runs that were begun with a request id: a repetition finds the same one."""
 
 
-class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
+class StrategyService(RunCalls, strategy_service_pb2_grpc.StrategyServiceServicer):
     """Validates strategies, keeps instances, and shows what their runs tell."""
 
     def __init__(
@@ -77,14 +77,10 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         clock: Clock,
     ) -> None:
         """Serve the instances of `table`."""
-        self._table = table
+        super().__init__(table, desk, events, draining, clock)
         self._supervisor = supervisor
         self._directory = directory
-        self._desk = desk
         self._summaries = summaries
-        self._events = events
-        self._draining = draining
-        self._clock = clock
 
     async def ValidateStrategy(self, request: pb.ValidateStrategyRequest, context: Any) -> pb.ValidateStrategyResponse:
         """Read a file, then try it out in the jail; everything found is in the report."""
@@ -142,16 +138,21 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         wanted_series(message.universe)
         entry = await self._directory.get(new.strategy, new.code_version)
         completed(entry.manifest, new.parameters)
-        await self._desk.records.accounts.get(new.account_id)
+        account = await self._desk.records.accounts.get(new.account_id)
+        if new.capital_currency not in ("", account.currency):
+            text = f"must be {account.currency}, the currency of account {new.account_id}, was {new.capital_currency}"
+            field = "instance.capital.currency"
+            raise InvalidArgument(f"{field} {text}.", violations=[FieldViolation(field, text)])
         return new
 
-    async def _record(self, connection: Any, kind: str, instance: Instance) -> None:
+    async def _record(self, connection: Any, kind: str, instance: Instance, **data: Any) -> None:
         await self._events.record(
             connection,
             kind,
             f"Instance {instance.instance_id} of {instance.strategy}: {kind.removeprefix('Instance').lower()}.",
             subject_type="instance",
             subject_name=instance.instance_id,
+            data=data,
             actor=calling_actor(),
         )
 
@@ -182,15 +183,20 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         _require_etag(request.instance.etag, former)
         merged = instance_message(former)
         paths = request.update_mask.paths
+        if not paths:
+            raise _bad_mask(f"must name what changes, among {', '.join(_PATHS)}, was empty")
         for path in paths:
             _merge(merged, request.instance, path)
         changed = await self._checked(merged, replace(instance_of(merged, former.actor), revision=former.revision))
         if not request.validate_only:
             async with self._table.database.transaction() as connection:
-                restart = bool(_RESTART & set(paths))
+                restart = bool(set(paths) - _AT_ONCE)
                 if not await self._table.update(connection, changed, self._clock.now(), restart=restart):
                     raise _stale(former)
-                await self._record(connection, "InstanceUpdated", changed)
+                shown = [document(instance_message(each)) for each in (former, changed)]
+                heads = sorted({path.partition(".")[0] for path in paths})
+                before, after = ({head: each.get(head) for head in heads} for each in shown)
+                await self._record(connection, "InstanceUpdated", changed, before=before, after=after)
             return pb.UpdateInstanceResponse(instance=await self._one(changed.instance_id))
         return pb.UpdateInstanceResponse(instance=instance_message(changed))
 
@@ -199,25 +205,33 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         instance = await self._table.get(request.instance_id)
         _require_etag(request.etag, instance)
         held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
-        if not instance.state.still or (held and not request.abandon_positions):
+        orders = await self._desk.open_orders(instance_id=instance.instance_id)
+        if not instance.state.still or orders or (held and not request.abandon_positions):
             raise FailedPrecondition(
-                f"instance {instance.instance_id} must be stopped and hold nothing, was {instance.state.value} with "
-                f"{len(held)} positions.",
+                f"instance {instance.instance_id} must be stopped, without open orders and hold nothing, was "
+                f"{instance.state.value} with {len(orders)} open orders and {len(held)} positions.",
                 resource=Resource("instance", instance.instance_id),
             )
         if not request.validate_only:
             async with self._table.database.transaction() as connection:
                 await self._table.delete(connection, instance.instance_id, self._clock.now())
                 await self._record(connection, "InstanceDeleted", instance)
-        return pb.DeleteInstanceResponse(abandoned_positions=len(held))
+        runs = await self._table.runs_of(instance.instance_id)
+        return pb.DeleteInstanceResponse(runs=runs, abandoned_positions=len(held))
 
     async def StartInstance(self, request: pb.StartInstanceRequest, context: Any) -> pb.StartInstanceResponse:
         """Begin a run; of an instance that runs, return the run that goes on."""
         instance = await self._table.get(request.instance_id)
+        wanted = None
+        if request.request_id:
+            made = f"{instance.instance_id}/{calling_actor().principal}/{request.request_id}"
+            wanted = uuid.uuid5(_STARTS, made)
+        if wanted is None or not await self._table.find_run(wanted):
+            await self._require_may_trade(instance)
         if request.validate_only:
-            return pb.StartInstanceResponse(instance=instance_message(instance))
-        await self._require_may_trade(instance)
-        run_id, begun = await self._supervisor.start(instance.instance_id, paused=request.paused)
+            await self._supervisor.startable(instance)
+            return pb.StartInstanceResponse(instance=await self._one(request.instance_id))
+        run_id, begun = await self._supervisor.start(instance.instance_id, paused=request.paused, run_id=wanted)
         if begun:
             await self._told_of("InstanceStarted", instance)
         row = await self._table.run(run_id)
@@ -236,10 +250,13 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
         """End the run, then cancel its orders or close its positions where that is wanted."""
         actor = calling_actor()
         instance = await self._table.get(request.instance_id)
-        await self._supervisor.stop(instance, request.reason)
+        grace_s = seconds(request.grace) if request.HasField("grace") else GRACE_S
+        await self._supervisor.stop(instance, request.reason, grace_s)
         if not instance.state.still:
             await self._told_of("InstanceStopped", instance)
-        await self._settle(instance, request.action, actor)
+        # Without a wish the orders of a run go with it; what has stopped before stays as it was left.
+        usual = strategy_pb2.STOP_ACTION_KEEP if instance.state.still else strategy_pb2.STOP_ACTION_CANCEL_ORDERS
+        await self._settle(instance, request.action or usual, actor)
         return pb.StopInstanceResponse(instance=await self._one(request.instance_id))
 
     async def _settle(self, instance: Instance, action: int, actor: Actor) -> None:
@@ -273,17 +290,27 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
             async for message in messages:
                 yield message
 
+    async def _all(self, filter_text: str) -> list[Instance]:
+        found, following = await self._table.page(Asked(filter_text=filter_text, page_size=_PAGE))
+        while following:
+            asked = Asked(filter_text=filter_text, page_size=_PAGE, page_token=following)
+            more, following = await self._table.page(asked)
+            found += more
+        return found
+
     async def _instances(self, request: pb.WatchInstancesRequest) -> AsyncGenerator[pb.WatchInstancesResponse, None]:
         heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
+        interval_s = seconds(request.min_interval) if request.HasField("min_interval") else _INTERVAL_S
         known: dict[str, bytes] = {}
         first, told = True, self._clock.monotonic()
         # Figures of the summaries move without an event of the instance, so they are looked at in between.
-        look_s = min(heartbeat_s, _LOOK_S)
+        look_s = min(heartbeat_s, interval_s, _LOOK_S)
         watching = self._events.watch(filter_text='subject_type = "instance"', heartbeat_s=look_s)
         async with aclosing(watching) as batches:
             async for _batch in batches:
-                found, _ = await self._table.page(Asked(filter_text=request.filter, page_size=1000))
-                shown = {each.instance_id: each for each in await self._shown(found)}
+                if not first and self._clock.monotonic() - told < interval_s:
+                    continue  # what changed is told with the next look
+                shown = {each.instance_id: each for each in await self._shown(await self._all(request.filter))}
                 state = {name: message.SerializeToString(deterministic=True) for name, message in shown.items()}
                 changed = [shown[name] for name in shown if known.get(name) != state[name]]
                 removed = [name for name in known if name not in state]
@@ -297,83 +324,6 @@ class StrategyService(strategy_service_pb2_grpc.StrategyServiceServicer):
                     )
                 known, first = state, False
 
-    async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        """Return a page of runs, newest first."""
-        rows, following = await self._table.runs(Asked.of(request))
-        return pb.ListRunsResponse(runs=[run_message(row) for row in rows], next_page_token=following)
-
-    async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
-        """Return one run."""
-        return pb.GetRunResponse(run=run_message(await self._table.run(uuid.UUID(request.run_id))))
-
-    async def GetRunMetrics(self, request: pb.GetRunMetricsRequest, context: Any) -> pb.GetRunMetricsResponse:
-        """Return the figures of a run."""
-        row = await self._table.run(uuid.UUID(request.run_id))
-        return pb.GetRunMetricsResponse(metrics=metrics_message(row))
-
-    async def ListRunTrades(self, request: pb.ListRunTradesRequest, context: Any) -> pb.ListRunTradesResponse:
-        """Return a page of the round trips of a run, oldest entry first."""
-        if request.filter or request.order_by:
-            raise Unimplemented("filter and order_by must be left out in this build, was set.")
-        run_id, records = uuid.UUID(request.run_id), self._desk.records
-        owner = (await self._table.run(run_id))["instance_id"]
-        size, query = paging.page_size(request.page_size), ("ListRunTrades", request.run_id)
-        key = paging.page_key(query, request.page_token)
-        first = int(key[0]) if key else 0
-        held = {each.symbol: each.multiplier for each in await records.accounts.positions("", owner, include_flat=True)}
-        trips = round_trips([each.fill for each in await records.orders.fills_of_run(run_id)], held)
-        shown = trips[first : first + size]
-        following = paging.page_token(query, (first + size,)) if len(trips) > first + size else ""
-        valued = [replace(each, mark=self._desk.mark(each.entry.symbol)) for each in shown]
-        return pb.ListRunTradesResponse(trades=[trade_message(each) for each in valued], next_page_token=following)
-
-    async def ListRunEvents(self, request: pb.ListRunEventsRequest, context: Any) -> pb.ListRunEventsResponse:
-        """Return a page of the events of a run, oldest first."""
-        await self._table.run(uuid.UUID(request.run_id))
-        rows, following = await self._table.event_page(uuid.UUID(request.run_id), Asked.of(request))
-        entries = [telemetry_entry(request.run_id, row) for row in rows]
-        return pb.ListRunEventsResponse(entries=entries, next_page_token=following)
-
-    async def GetRunLogs(self, request: pb.GetRunLogsRequest, context: Any) -> pb.GetRunLogsResponse:
-        """Return a page of the lines of a run, oldest first."""
-        await self._table.run(uuid.UUID(request.run_id))
-        rows, following = await self._table.event_page(uuid.UUID(request.run_id), Asked.of(request), logs=True)
-        return pb.GetRunLogsResponse(lines=[log_line(row) for row in rows], next_page_token=following)
-
-    async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncGenerator[pb.WatchRunResponse, None]:
-        """Stream the events of a run by their sequence, until it has ended."""
-        async with aclosing(until_drained(self._told(request), self._draining)) as messages:
-            async for message in messages:
-                yield message
-
-    async def _told(self, request: pb.WatchRunRequest) -> AsyncGenerator[pb.WatchRunResponse, None]:
-        run_id = uuid.UUID(request.run_id)
-        row = await self._table.run(run_id)
-        heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
-        position = request.after_sequence if request.HasField("after_sequence") else row["event_sequence"]
-        silent_s = heartbeat_s
-        while True:
-            mark = self._events.hint.mark()
-            row = await self._table.run(run_id)
-            rows = await self._table.events(run_id, position, _BATCH)
-            entries = [telemetry_entry(request.run_id, each) for each in rows]
-            position = rows[-1]["run_sequence"] if rows else position
-            wanted = [each for each in entries if not request.kinds or each.kind in request.kinds]
-            if wanted or silent_s >= heartbeat_s:
-                silent_s = 0.0
-                yield pb.WatchRunResponse(
-                    entries=wanted,
-                    through_sequence=position,
-                    state=run_message(row).state,
-                    time=timestamp(self._clock.now()),
-                )
-            if not rows:
-                if row["state"] in _FINAL:
-                    return
-                before = self._clock.monotonic()
-                await self._events.hint.after(mark, min(_LOOK_S, heartbeat_s))
-                silent_s += self._clock.monotonic() - before
-
 
 def _require_etag(etag: str, instance: Instance) -> None:
     if etag and etag != str(instance.revision):
@@ -384,13 +334,23 @@ def _stale(instance: Instance) -> EtagMismatch:
     return EtagMismatch(resource=Resource("instance", instance.instance_id), metadata={"etag": str(instance.revision)})
 
 
+def _bad_mask(text: str) -> InvalidArgument:
+    return InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
+
+
 def _merge(merged: strategy_pb2.Instance, asked: strategy_pb2.Instance, path: str) -> None:
-    if path not in _PATHS:
-        text = f"must be among {', '.join(_PATHS)}, was {path}"
-        raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
+    head, _, name = path.partition(".")
+    if head in _LATER:
+        raise Unimplemented(f"update_mask must be among {', '.join(_PATHS)} in this build, was {path}.")
+    if head not in _PATHS or (name and head != "parameters"):
+        raise _bad_mask(f"must be among {', '.join(_PATHS)}, parameters.<path>, was {path}")
     if path == "labels":
         merged.labels.clear()
         merged.labels.update(asked.labels)
+    elif name:
+        merged.parameters.fields.pop(name, None)
+        if name in asked.parameters.fields:
+            merged.parameters.fields[name].CopyFrom(asked.parameters.fields[name])
     elif path in ("parameters", "universe", "capital"):
         merged.ClearField(path)  # type: ignore[arg-type]  # one of the three
         if asked.HasField(path):  # type: ignore[arg-type]  # one of the three

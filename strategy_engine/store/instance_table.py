@@ -7,29 +7,45 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from quasar import paging
 from quasar.database.pool import Database
 from quasar.errors import NotFound, Resource
 from quasar.filters import Field, condition
+from quasar.ops.events import Severity
 from quasar.ordering import OrderField
-from strategy_engine.instances.instances import Document, Instance, InstanceState
+from strategy_engine.instances.instances import RUN_STATES, TELEMETRY, Document, Instance, InstanceState
 from strategy_engine.store.actors import actor_document, actor_of
+from strategy_engine.store.backtest_lists import LEVELS
+from strategy_engine.store.field_words import LabelledFields, truth
 from strategy_engine.store.pages import Asked, Listing
 from strategy_engine.store.statements import SQL
 
+_MODES: Final = ("BACKTEST", "PAPER", "LIVE")
 _INSTANCES: Final = Listing(
     name="ListInstances",
     statement=SQL["instances"],
-    fields={
-        "instance_id": Field("instance_id"),
-        "display_name": Field("display_name"),
-        "strategy": Field("strategy"),
-        "account_id": Field("coalesce(account_id, '')"),
-        "broker": Field("'Paper'"),
-        "mode": Field("mode", "enum", ("BACKTEST", "PAPER", "LIVE")),
-        "state": Field("state", "enum", tuple(each.name for each in InstanceState)),
+    fields=LabelledFields(
+        {
+            "instance_id": Field("instance_id"),
+            "display_name": Field("display_name"),
+            "strategy": Field("strategy"),
+            "code_version": Field("code_version", "integer"),
+            "account_id": Field("coalesce(account_id, '')"),
+            "broker": Field("'Paper'"),
+            "mode": Field("mode", "enum", _MODES),
+            "state": Field("state", "enum", tuple(each.name for each in InstanceState)),
+            "enabled": truth("enabled"),
+            "create_time": Field("created_at", "time"),
+        }
+    ),
+    orders={
+        "instance_id": OrderField("instance_id"),
+        "display_name": OrderField("display_name"),
+        "strategy": OrderField("strategy"),
+        "mode": OrderField("mode"),
+        "state": OrderField("state"),
+        "create_time": OrderField("created_at", "timestamptz"),
+        "update_time": OrderField("updated_at", "timestamptz"),
     },
-    orders={"instance_id": OrderField("instance_id"), "create_time": OrderField("created_at", "timestamptz")},
     default="instance_id",
     tie=(OrderField("instance_id"),),
 )
@@ -40,18 +56,53 @@ _RUNS: Final = Listing(
         "run_id": Field("run_id::text"),
         "instance_id": Field("coalesce(instance_id, '')"),
         "strategy": Field("strategy"),
-        "state": Field("state"),
+        "code_version": Field("code_version", "integer"),
+        "mode": Field("mode", "enum", _MODES),
+        "state": Field("state", "enum", RUN_STATES),
+        "account_id": Field("coalesce(account_id, '')"),
         "start_time": Field("started_at", "time"),
+        "end_time": Field("finished_at", "time", nullable=True),
     },
-    orders={"start_time": OrderField("started_at", "timestamptz")},
+    orders={
+        "start_time": OrderField("started_at", "timestamptz"),
+        "end_time": OrderField("coalesce(finished_at, 'infinity')", "timestamptz"),
+        "instance_id": OrderField("coalesce(instance_id, '')"),
+    },
     default="start_time desc",
     tie=(OrderField("run_id", "uuid"),),
 )
-_EVENTS: Final[Mapping[str, Field]] = {
-    "kind": Field("coalesce(data ->> 'telemetry', 'STATE')"),
-    "severity": Field("severity"),
-    "record_time": Field("time", "time"),
-}
+_SEQUENCE: Final = OrderField("run_sequence", "bigint")
+_EVENTS: Final = Listing(
+    name="ListRunEvents",
+    statement=SQL["run_event_page"],
+    fields={
+        "kind": Field("coalesce(data ->> 'telemetry', 'STATE')", "enum", TELEMETRY),
+        "severity": Field("severity", "enum", tuple(each.name for each in Severity)),
+        "symbol": Field(
+            "coalesce(data -> 'payload' ->> 'symbol', data -> 'payload' -> 'spec' ->> 'symbol', "
+            "data #>> '{payload,place,order,symbol}', data #>> '{payload,cancel_all,symbol}', '')"
+        ),
+        "sequence": Field("run_sequence", "integer"),
+        "event_time": Field("(data ->> 'event_time')::timestamptz", "time", nullable=True),
+        "record_time": Field("time", "time"),
+    },
+    orders={"sequence": _SEQUENCE},
+    default="sequence",
+    tie=(_SEQUENCE,),
+)
+_LOGS: Final = Listing(
+    name="GetRunLogs",
+    statement=SQL["run_log_page"],
+    fields={
+        "level": Field("level", "enum", LEVELS),
+        "message": Field("message"),
+        "event_time": Field("event_time", "time"),
+        "record_time": Field("time", "time"),
+    },
+    orders={"sequence": OrderField("line", "bigint")},
+    default="sequence",
+    tie=(OrderField("line", "bigint"),),
+)
 
 
 class InstanceTable:
@@ -139,6 +190,7 @@ class InstanceTable:
             now,
             restart,
             changed.revision,
+            changed.seed,
         )
         return found is not None
 
@@ -216,24 +268,40 @@ class InstanceTable:
         """Return a page of runs as rows, newest first."""
         return await _RUNS.page(self.database, asked)
 
-    async def events(
-        self, run_id: uuid.UUID, after: int, count: int, filter_text: str = "", *, logs: bool = False
-    ) -> list[Any]:
+    async def events(self, run_id: uuid.UUID, after: int, count: int) -> list[Any]:
         """Return events of a run after a sequence, as rows."""
-        if logs:
-            return await self.database.fetch(SQL["run_logs"], count, str(run_id), after)
-        where = condition(filter_text, _EVENTS, first_parameter=4)
-        statement = SQL["run_events"].format(filter=where.sql)
-        return await self.database.fetch(statement, count, str(run_id), after, *where.parameters)
+        return await self.database.fetch(SQL["run_events"], count, str(run_id), after)
 
-    async def event_page(self, run_id: uuid.UUID, asked: Asked, *, logs: bool = False) -> tuple[list[Any], str]:
-        """Return a page of the events of a run, oldest first."""
-        size = paging.page_size(asked.page_size)
-        query = ("ListRunEvents", str(run_id), asked.filter_text, str(logs))
-        key = paging.page_key(query, asked.page_token)
-        rows = await self.events(run_id, int(key[0]) if key else 0, size + 1, asked.filter_text, logs=logs)
-        following = paging.page_token(query, (rows[size - 1]["run_sequence"],)) if len(rows) > size else ""
-        return rows[:size], following
+    async def event_page(self, run_id: str, asked: Asked) -> tuple[list[Any], str]:
+        """Return a page of the events of a run, oldest first unless ordered otherwise."""
+        return await _EVENTS.page(self.database, asked, run_id)
+
+    async def log_page(self, run_id: str, asked: Asked) -> tuple[list[Any], str]:
+        """Return a page of the lines of a run, oldest first unless ordered otherwise."""
+        return await _LOGS.page(self.database, asked, run_id)
+
+    async def run_marks(self, run_id: uuid.UUID, instance_id: str, day: dt.datetime) -> Any:
+        """Return the newest mark of a run's equity with peak, deepest fall and starts; None: it was never marked.
+
+        Args:
+            run_id: The run.
+            instance_id: Its instance.
+            day: When the trading day began.
+        """
+        return await self.database.fetchrow(SQL["run_marks"], run_id, instance_id, day)
+
+    async def run_curve(self, run_id: uuid.UUID) -> list[Any]:
+        """Return the marks of a run's equity as rows, oldest first."""
+        return await self.database.fetch(SQL["run_curve"], run_id)
+
+    async def runs_of(self, instance_id: str) -> int:
+        """Return how many runs an instance has had."""
+        found: int = await self.database.fetchval(SQL["instance_runs"], instance_id)
+        return found
+
+    async def find_run(self, run_id: uuid.UUID) -> bool:
+        """Tell whether there is such a run."""
+        return await self.database.fetchval(SQL["run_there"], run_id) is not None
 
 
 def _instance(row: Any) -> Instance:

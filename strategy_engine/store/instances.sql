@@ -26,9 +26,12 @@ select count(*) from shown where {filter};
 update strategy.instances
 set display_name = $2, description = $3, labels = $4, code_version = $5, parameters = $6, universe = $7, account_id = $8, capital = $9,
     capital_currency = $10, updated_at = $11, revision = revision + 1,
-    restart_needed = $12 and state not in ('STOPPED', 'FAILED')
+    restart_needed = (restart_needed or $12) and state not in ('STOPPED', 'FAILED'), seed = $14
 where instance_id = $1 and revision = $13 and deleted_at is null
 returning revision;
+
+-- name: instance_runs
+select count(*) from strategy.runs where instance_id = $1;
 
 -- name: instance_delete
 update strategy.instances set deleted_at = $2, enabled = false, revision = revision + 1 where instance_id = $1;
@@ -73,16 +76,57 @@ select {key} as order_key, r.*,
     (select count(*) from strategy.orders o where o.run_id = r.run_id and o.final_at is null) as open_orders,
     (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status = 'DENIED') as denied_orders,
     (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status = 'REJECTED') as rejected_orders,
-    (select count(*) from strategy.fills f where f.run_id = r.run_id) as fills
+    (select count(*) from strategy.fills f where f.run_id = r.run_id) as fills,
+    (select coalesce(sum(f.commission), 0) from strategy.fills f where f.run_id = r.run_id) as commission,
+    (select coalesce(min(e.run_sequence), 0) from ops.events e where e.run_id = r.run_id::text) as first_sequence
 from strategy.runs r where {filter} and {after} order by {order} limit $1;
+
+-- name: run_there
+select 1 from strategy.runs where run_id = $1;
 
 -- name: run_events
 select run_sequence, time, severity, kind, message, data from ops.events
-where run_id = $2 and run_sequence > $3 and {filter} order by run_sequence limit $1;
+where run_id = $2 and run_sequence > $3 order by run_sequence limit $1;
 
--- name: run_logs
-select run_sequence, time, data from ops.events
-where run_id = $2 and run_sequence > $3 and data ->> 'telemetry' = 'LOG' order by run_sequence limit $1;
+-- name: run_event_page
+-- {filter}, {after}, {order} and {key} are written by the service.
+select {key} as order_key, run_sequence, time, severity, kind, message, data from ops.events
+where run_id = $2 and {filter} and {after} order by {order} limit $1;
+
+-- name: run_log_page
+-- Lines are counted among themselves. {filter}, {after}, {order} and {key} are written by the service.
+with shown as (
+    select row_number() over (order by run_sequence) as line, time, data, data -> 'payload' ->> 'message' as message,
+        coalesce(data -> 'payload' ->> 'level', 'info') as level, (data ->> 'event_time')::timestamptz as event_time
+    from ops.events where run_id = $2 and data ->> 'telemetry' = 'LOG'
+)
+select {key} as order_key, shown.* from shown where {filter} and {after} order by {order} limit $1;
+
+-- name: run_marks
+-- The newest mark of a run with its peak and deepest fall, the equity with which it began, and that at the begin of the day ($3).
+with own as (
+    select *, max(equity) over (order by time) as peak from strategy.equity where run_id = $1 and scope = 'INSTANCE'
+)
+select o.*, (select min(m.equity / nullif(m.peak, 0) - 1) from own m) as max_drawdown,
+    coalesce(
+        (select e.equity from strategy.equity e
+         where e.scope = 'INSTANCE' and e.scope_id = $2 and e.time < (select min(time) from own) order by e.time desc limit 1),
+        (select r.capital from strategy.runs r where r.run_id = $1),
+        (select (a.settings ->> 'initial_cash')::numeric from strategy.runs r join strategy.accounts a using (account_id) where r.run_id = $1)
+    ) as initial,
+    (select e.equity from strategy.equity e where e.scope = 'INSTANCE' and e.scope_id = $2 and e.time < $3 order by e.time desc limit 1) as day_start
+from own o order by o.time desc limit 1;
+
+-- name: run_curve
+select time, equity, net_exposure, gross_exposure from strategy.equity where run_id = $1 and scope = 'INSTANCE' order by time;
+
+-- name: runs_concerned
+-- Runs that have not ended, of the instances that a scope ($1: its kind, $2: its id) means.
+select r.run_id, r.instance_id from strategy.runs r
+where r.finished_at is null and case $1::text
+    when 'PLATFORM' then true when 'ACCOUNT' then r.account_id = $2 when 'STRATEGY' then r.instance_id = $2
+    else exists (select from jsonb_array_elements(r.series) e where e ->> 'symbol' = $2) end
+order by r.run_id;
 
 -- name: instance_glances
 -- What happened to instances since a time ($2), the marks of their equity, and the version of their code: of the run that goes on, else the active one.

@@ -15,9 +15,10 @@ from quasar.errors import NotFound, Resource
 from quasar.filters import Field
 from quasar.model.instants import from_ns, to_ns
 from quasar.model.order_states import OrderStatus
-from quasar.model.orders import Fill, LiquiditySide, OrderSide
+from quasar.model.orders import Fill, LiquiditySide, OrderSide, OrderType
 from quasar.ordering import OrderField
 from strategy_engine.store.actors import actor_document, actor_of
+from strategy_engine.store.field_words import truth
 from strategy_engine.store.pages import Asked, Listing
 from strategy_engine.store.statements import SQL
 from strategy_engine.trading.orders import Documents, NewOrder, StoredFill, StoredOrder
@@ -31,11 +32,15 @@ _ORDERS: Final = Listing(
         "run_id": Field("coalesce(run_id::text, '')"),
         "symbol": Field("symbol"),
         "side": Field("side", "enum", ("BUY", "SELL")),
-        "type": Field("type"),
+        "type": Field("type", "enum", tuple(each.name for each in OrderType)),
         "status": Field("status", "enum", tuple(each.name for each in OrderStatus)),
-        "origin": Field("origin"),
+        "open": truth("final_at is null"),
+        "origin": Field("origin", "enum", ("STRATEGY", "MANUAL", "ENGINE", "EXTERNAL")),
         "tag": Field("tag"),
+        "broker": Field("broker"),
+        "broker_order_id": Field("coalesce(broker_order_id, '')"),
         "client_order_id": Field("client_order_id"),
+        "parent_client_order_id": Field("coalesce(parent_client_order_id, '')"),
         "create_time": Field("created_at", "time"),
         "update_time": Field("updated_at", "time"),
     },
@@ -43,6 +48,7 @@ _ORDERS: Final = Listing(
         "create_time": OrderField("created_at", "timestamptz"),
         "update_time": OrderField("updated_at", "timestamptz"),
         "symbol": OrderField("symbol"),
+        "status": OrderField("status"),
     },
     default="create_time desc",
     tie=(OrderField("client_order_id"),),
@@ -57,9 +63,11 @@ _FILLS: Final = Listing(
         "symbol": Field("symbol"),
         "side": Field("side", "enum", ("BUY", "SELL")),
         "client_order_id": Field("client_order_id"),
+        "liquidity_side": Field("liquidity_side", "enum", ("", "MAKER", "TAKER", "AUCTION")),
+        "tag": Field("tag"),
         "fill_time": Field("filled_at", "time"),
     },
-    orders={"fill_time": OrderField("filled_at", "timestamptz")},
+    orders={"fill_time": OrderField("filled_at", "timestamptz"), "symbol": OrderField("symbol")},
     default="fill_time desc",
     tie=(OrderField("fill_id", "uuid"),),
 )

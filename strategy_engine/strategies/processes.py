@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from quasar.ops.plugin_processes import PluginProcess, PostureItem, ProcessState
+from quasar.plugins.handover import Fitness
 from quasar.plugins.keeper import KeeperState
 from quasar.plugins.pool import PluginPool, ProcessView
 
@@ -17,6 +18,7 @@ _STATES: Final = {
     KeeperState.SWAPPING: ProcessState.SERVING,
     KeeperState.BACKING_OFF: ProcessState.DEGRADED,
 }
+_FITNESS: Final = {Fitness.DEGRADED: ProcessState.DEGRADED, Fitness.UNAVAILABLE: ProcessState.NOT_SERVING}
 
 
 class StrategyProcesses:
@@ -37,7 +39,7 @@ def _shown(view: ProcessView) -> PluginProcess:
         kind=view.kind.value,
         version=view.version,
         pid=view.pid,
-        state=_STATES.get(view.state, ProcessState.NOT_SERVING),
+        state=_state(view),
         memory_bytes=view.memory_bytes,
         cpu_seconds=view.cpu_seconds,
         restarts=view.restarts,
@@ -45,3 +47,8 @@ def _shown(view: ProcessView) -> PluginProcess:
         last_exit=view.last_exit,
         posture=tuple(PostureItem(item.measure, item.enforced, item.detail) for item in view.posture),
     )
+
+
+def _state(view: ProcessView) -> ProcessState:
+    state = _STATES.get(view.state, ProcessState.NOT_SERVING)
+    return _FITNESS.get(view.condition.fitness, state) if state is ProcessState.SERVING else state

@@ -15,6 +15,7 @@ from quasar.errors import QuasarError
 from quasar.ops.events import Events, Severity
 from strategy_engine.policy.limits import Scope, ScopeKind, TradingState
 from strategy_engine.store.policy_table import PolicyTable, StateRow
+from strategy_engine.store.statements import SQL
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.orders import ZERO, Held, StoredOrder
 from strategy_engine.trading.survey import Survey
@@ -91,6 +92,33 @@ class TradingStates:
                     "after": {"state": new.state.value},
                 },
                 actor=new.actor,
+            )
+            before = former.at(now) if former else TradingState.ACTIVE
+            if before is not new.state:
+                await self._tell_runs(connection, new, before)
+
+    async def _tell_runs(self, connection: Any, new: StateRow, before: TradingState) -> None:
+        """Tell the runs that a state applies to."""
+        payload = {
+            "scope": {"kind": f"SCOPE_KIND_{new.scope.kind.name}", "id": new.scope.id},
+            "former_state": f"TRADING_STATE_{before.value}",
+            "state": f"TRADING_STATE_{new.state.value}",
+            "reason": new.reason,
+        }
+        for row in await connection.fetch(SQL["runs_concerned"], new.scope.kind.name, new.scope.id):
+            await self._events.record(
+                connection,
+                "RunTradingStateChanged",
+                f"Trading of {row['instance_id']} is {new.state.value} by {new.scope}: {new.reason}"[:500],
+                subject_type="instance",
+                subject_name=row["instance_id"],
+                severity=Severity.WARNING,
+                data={
+                    "telemetry": "TRADING_STATE",
+                    "payload": payload,
+                    "event_time": self._clock.now().isoformat(),
+                },
+                run_id=str(row["run_id"]),
             )
 
     async def withdraw(self, new: StateRow) -> list[StoredOrder]:
