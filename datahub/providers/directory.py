@@ -108,11 +108,13 @@ class ProviderDirectory:
         )
 
     async def missing_settings(self, name: str) -> list[str]:
-        """Return the names of required secrets that are not stored."""
+        """Return the names of required secrets and the paths of required preferences that are not stored."""
         entry = self.get(name)
         row = await self._database.fetchrow(SQL["provider_secrets"], entry.name)
         stored = set(row["names"]) if row is not None else set()
-        return [secret.name for secret in entry.manifest.secrets if secret.required and secret.name not in stored]
+        secrets = [secret.name for secret in entry.manifest.secrets if secret.required and secret.name not in stored]
+        needed = [field.path for field in entry.manifest.preferences if field.required]
+        return [*secrets, *(path for path in needed if not _is_stored(entry.preferences, path))]
 
     async def _secrets(self, name: str) -> dict[str, str]:
         row = await self._database.fetchrow(SQL["provider_secrets"], name)
@@ -159,3 +161,10 @@ def _own_preferences(entry: ProviderEntry) -> dict[str, Any]:
     """Return the preferences that the class declares; the platform's own are not handed to it."""
     own = {field.path.partition(".")[0] for field in entry.manifest.preferences}
     return {name: value for name, value in entry.preferences.items() if name in own}
+
+
+def _is_stored(preferences: Mapping[str, Any], path: str) -> bool:
+    value: Any = preferences
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value is not None

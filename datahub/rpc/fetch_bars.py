@@ -90,6 +90,8 @@ def _message(batch: BarBatch, request: BarRequest, one: _Fetched, elapsed_s: flo
             parts.append(wire.embedded(_BARS_FIELD, encode_bars(BarChunk(batch.request + 1, good))))
     if batch.done:
         one.end.elapsed.CopyFrom(duration(elapsed_s) or one.end.elapsed)
+        one.end.vendor_calls = batch.tally.calls
+        one.end.rate_limit_wait.CopyFrom(duration(batch.tally.waited_s) or one.end.rate_limit_wait)
         if batch.error is not None:
             one.end.error.CopyFrom(to_status(batch.error, ""))
         parts.append(pb.FetchBarsResponse(ended=[one.end]).SerializeToString())

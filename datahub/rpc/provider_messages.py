@@ -11,9 +11,11 @@ from datahub.providers.runtime import ProviderRuntime
 from quasar.convert.manifest import manifest_to_proto
 from quasar.model.instants import from_ns
 from quasar.ops.plugin_processes import PluginProcess, PostureItem, ProcessState
+from quasar.plugins.handover import Fitness
 from quasar.plugins.keeper import KeeperState
 from quasar.plugins.permits import Budget
 from quasar.plugins.pool import ProcessView
+from quasar.rpc.errors import to_status
 from quasar.rpc.ops.system_messages import plugin_process
 from quasar.rpc.wellknown import duration, instant, timestamp
 from quasar_proto.common.v1 import code_pb2, values_pb2
@@ -29,6 +31,9 @@ _STATES = {
     KeeperState.STOPPED: ProcessState.NOT_SERVING,
 }
 
+_SERVING = (KeeperState.RUNNING, KeeperState.SWAPPING)
+_FITNESS = {Fitness.DEGRADED: ProcessState.DEGRADED, Fitness.UNAVAILABLE: ProcessState.NOT_SERVING}
+
 
 def provider_message(
     entry: ProviderEntry,
@@ -38,8 +43,9 @@ def provider_message(
     figures: Any | None,
     missing: Sequence[str],
     instance_id: str,
+    now_ns: int,
 ) -> pb.Provider:
-    """Return a provider and how it runs."""
+    """Return a provider and how it runs at a time."""
     view = runtime.process(entry.name)
     handle = runtime.running(entry.name)
     state, detail = _state(view, missing)
@@ -58,10 +64,14 @@ def provider_message(
         message.process.CopyFrom(plugin_process(process_of(view)))
         message.memory_limit_bytes = view.memory_limit_bytes
         message.cpu_share = view.cpu_share
+        message.state_since.FromNanoseconds(view.state_since_ns)
         if view.next_start_ns:
             message.next_start_time.FromNanoseconds(view.next_start_ns)
+        if view.last_failure is not None:
+            message.error.CopyFrom(to_status(view.last_failure, ""))
+            message.error_time.FromNanoseconds(view.last_failure_ns)
     if handle is not None:
-        message.budget.CopyFrom(budget_message(handle.budget))
+        message.budget.CopyFrom(budget_message(handle.budget, now_ns))
     if pause is not None:
         message.pause.CopyFrom(pause_message(pause, waiting=0))
     if figures is not None:
@@ -74,9 +84,9 @@ def provider_message(
 
 def _state(view: ProcessView | None, missing: Sequence[str]) -> tuple[pb.ProviderState.ValueType, str]:
     if view is None or view.state is KeeperState.STOPPED:
-        detail = f"secrets must be stored before it can run: {', '.join(missing)}" if missing else ""
+        detail = f"settings must be stored before it can run: {', '.join(missing)}" if missing else ""
         return pb.PROVIDER_STATE_IDLE, detail
-    detail = "" if view.state in (KeeperState.RUNNING, KeeperState.SWAPPING) else view.last_exit
+    detail = view.condition.detail if view.state in _SERVING else view.last_exit
     return pb.ProviderState.Value(f"PROVIDER_STATE_{view.state.value}"), detail
 
 
@@ -87,7 +97,9 @@ def process_of(view: ProcessView) -> PluginProcess:
         kind=view.kind.value,
         version=view.version,
         pid=view.pid,
-        state=_STATES[view.state],
+        state=_FITNESS.get(view.condition.fitness, _STATES[view.state])
+        if view.state in _SERVING
+        else _STATES[view.state],
         memory_bytes=view.memory_bytes,
         cpu_seconds=view.cpu_seconds,
         restarts=view.restarts,
@@ -97,8 +109,8 @@ def process_of(view: ProcessView) -> PluginProcess:
     )
 
 
-def budget_message(budget: Budget) -> pb.RateLimitBudget:
-    """Return what is left of a provider's limits."""
+def budget_message(budget: Budget, now_ns: int) -> pb.RateLimitBudget:
+    """Return what is left of a provider's limits at a time."""
     message = pb.RateLimitBudget(
         in_flight=budget.in_flight,
         concurrency=budget.concurrency,
@@ -106,9 +118,12 @@ def budget_message(budget: Budget) -> pb.RateLimitBudget:
         expected_wait=duration(budget.expected_wait_s),
         throttle_count=budget.throttle_count,
     )
-    for limit, left in budget.remaining:
+    if budget.throttled_for_s:
+        message.throttled_until_time.FromNanoseconds(now_ns + int(budget.throttled_for_s * 1e9))
+    for (limit, left), reset_s in zip(budget.remaining, budget.reset_s, strict=True):
         state = message.limits.add(remaining=left)
         state.limit.CopyFrom(code_pb2.RateLimit(calls=limit.calls, window=duration(limit.window_s), burst=limit.burst))
+        state.reset_time.FromNanoseconds(now_ns + int(reset_s * 1e9))
     return message
 
 

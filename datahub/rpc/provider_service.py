@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -10,20 +9,20 @@ from typing import Any, Protocol
 from datahub.providers.entry import ProviderEntry
 from datahub.providers.runtime import ProviderRuntime
 from datahub.rpc.fetch_bars import fetched
+from datahub.rpc.listed import listed, members
 from datahub.rpc.probe import Probe
 from datahub.rpc.provider_messages import provider_message
 from datahub.store.statements import SQL
 from quasar import paging
 from quasar.clock import Clock
-from quasar.convert.plugin_rows import constituent_to_proto, instrument_to_proto
 from quasar.database.pool import Database
 from quasar.errors import FailedPrecondition, InvalidFilter, Unimplemented
 from quasar.filters import Field, predicate
+from quasar.model.instants import to_ns
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import provider_pb2, provider_service_pb2_grpc
 from quasar_proto.datahub.v1 import provider_service_pb2 as pb
 
-_PAGE_SYMBOLS = 1_000
 _STATES = tuple(name.removeprefix("PROVIDER_STATE_") for name in provider_pb2.ProviderState.keys())  # noqa: SIM118
 _FIELDS: Mapping[str, Field] = {
     "name": Field("name"),
@@ -128,7 +127,8 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
         """Check a provider end to end."""
         entry = await self._known(request.name)
         symbol = request.symbol or await self._database.fetchval(SQL["a_subscribed_symbol"], entry.name) or ""
-        steps = await Probe(entry, self._runtime, self._clock).run(symbol, request.interval)
+        feeds = self._maybe_feeds.of_provider if self._maybe_feeds is not None else None
+        steps = await Probe(entry, self._runtime, self._clock, feeds).run(symbol, request.interval)
         passed = all(step.outcome != provider_pb2.PROBE_OUTCOME_FAILED for step in steps)
         return pb.ProbeProviderResponse(steps=steps, passed=passed)
 
@@ -140,22 +140,13 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
         if not entry.can("SYMBOLS"):
             raise FailedPrecondition(f"Provider {entry.name} cannot list symbols.")
         handle = await self._runtime.handle(entry.name)
-        size = request.batch_size or _PAGE_SYMBOLS
-        async for page in handle.list_symbols(request.exchange):
-            for start in range(0, len(page), size):
-                symbols = [instrument_to_proto(each) for each in page[start : start + size]]
-                yield pb.ListProviderSymbolsResponse(symbols=symbols)
+        async for message in listed(handle, request):
+            yield message
 
     async def ListConstituents(self, request: pb.ListConstituentsRequest, context: Any) -> pb.ListConstituentsResponse:
         """Return the constituents of a provider's index."""
         entry = await self._known(request.name)
-        if not entry.can("INDEX"):
-            raise FailedPrecondition(f"Provider {entry.name} is no source of indices.")
-        handle = await self._runtime.handle(entry.name)
-        date = dt.date.fromisoformat(request.as_of_date) if request.as_of_date else None
-        members = await handle.constituents(request.index, date)
-        index = request.index or next(iter(entry.manifest.indices), entry.name)
-        return pb.ListConstituentsResponse(index=index, constituents=[constituent_to_proto(one) for one in members])
+        return await members(entry, self._runtime, request)
 
     async def FetchBars(self, request: pb.FetchBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Fetch bars to look at them."""
@@ -211,6 +202,7 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
                 figures=figures.get(entry.name),
                 missing=await self._runtime.directory.missing_settings(entry.name),
                 instance_id=self._instance_id,
+                now_ns=to_ns(self._clock.now()),
             )
             if self._maybe_feeds is not None:
                 message.feeds.extend(await self._maybe_feeds.of_provider(entry.name))

@@ -181,7 +181,11 @@ def _field_to_proto(field: PreferenceField) -> code_pb2.PreferenceField:
     found = code_pb2.PreferenceField(
         path=field.path,
         type=_TYPES[field.type],
-        default_value=plain_to_value(field.default),
+        item_type=_TYPES.get(field.item_type, code_pb2.PREFERENCE_TYPE_UNSPECIFIED),
+        default_value=None if field.required and field.default is None else plain_to_value(field.default),
+        required=field.required,
+        nullable=field.nullable,
+        max_length=field.max_length,
         allowed=[plain_to_value(one) for one in field.allowed],
         description=field.description,
         unit=field.unit,
@@ -191,6 +195,8 @@ def _field_to_proto(field: PreferenceField) -> code_pb2.PreferenceField:
         found.minimum = field.minimum
     if field.maximum is not None:
         found.maximum = field.maximum
+    if field.step is not None:
+        found.step = field.step
     return found
 
 
@@ -198,6 +204,11 @@ def _field_from_proto(found: code_pb2.PreferenceField) -> PreferenceField:
     return PreferenceField(
         path=found.path,
         type=_TYPE_NAMES.get(found.type, "string"),
+        item_type=_TYPE_NAMES.get(found.item_type, ""),
+        required=found.required,
+        nullable=found.nullable,
+        step=found.step if found.HasField("step") else None,
+        max_length=found.max_length,
         default=value_to_plain(found.default_value) if found.HasField("default_value") else None,
         minimum=found.minimum if found.HasField("minimum") else None,
         maximum=found.maximum if found.HasField("maximum") else None,

@@ -12,6 +12,7 @@ from quasar.model.bars import BarColumns
 from quasar.model.instruments import Instrument
 from quasar.model.ticks import TickColumns, TickKind
 from quasar.sdk.notices import EmptyRange, Notice, RejectedRow
+from quasar.sdk.permits import Tally
 from quasar.sdk.requests import Constituent
 from quasar_proto.datahub.v1 import provider_pb2
 
@@ -36,6 +37,8 @@ class BarBatch:
     """Stretches for which the vendor said that it has nothing."""
     complete_until_ns: int = 0
     """In the last batch: everything before this time was sent; 0: nothing can be said."""
+    tally: Tally = field(default_factory=Tally)
+    """In the last batch: the calls to the vendor for the request, and how long they waited for permits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class TickBatch:
     rejected: tuple[RejectedRow, ...] = ()
     empty: tuple[EmptyRange, ...] = ()
     complete_until_ns: int = 0
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)

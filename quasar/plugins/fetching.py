@@ -17,6 +17,7 @@ from quasar.plugins.process import PluginProcess
 from quasar.rpc.errors import code_of, from_status
 from quasar.sdk.failures import Throttled, Unauthorised, UnknownSymbol, Unsupported
 from quasar.sdk.notices import EmptyRange
+from quasar.sdk.permits import Tally
 from quasar_proto.plugin.v1 import provider_pb2
 
 _KINDS: Final[dict[int, type[errors.QuasarError]]] = {
@@ -122,6 +123,11 @@ def _read_rest(form: Form, answer: Any, indices: dict[int, int]) -> list[tuple[i
                 error=_error(status),
                 done=True,
                 complete_until_ns=status.complete_until_ns,
+                tally=Tally(
+                    max(0, status.vendor_calls),
+                    max(0.0, status.rate_limit_wait.ToNanoseconds() / 1e9),
+                    max(0, status.bytes_received),
+                ),
             )
             found.append((status.series_id, batch))
     return found

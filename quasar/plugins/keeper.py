@@ -70,6 +70,11 @@ class Keeper:
         self.last_exit = ""
         """How its process last ended; empty when it never did."""
         self.next_start_ns = 0
+        self.state_since_ns = workshop.clock.time_ns()
+        """Since when it is in its state."""
+        self.last_failure: errors.QuasarError | None = None
+        """The last failure, of the process or of a call to it; None: none so far."""
+        self.last_failure_ns = 0
         self.relays: set[Relay] = set()
         self.process: PluginProcess | None = None
         self.former: set[PluginProcess] = set()
@@ -99,6 +104,7 @@ class Keeper:
                         return
                     self._failure = known
                     self.last_exit = known.message
+                    self.failed(known)
                 if self._stopping:
                     break
                 await self._back_off(backoff, self._workshop.clock.monotonic() - began)
@@ -121,6 +127,8 @@ class Keeper:
                 if self.process is process:
                     break
         self.last_exit = process.detail
+        if process.cause is not None:
+            self.failed(errors.PluginUnavailable(f"{self.code.name} {process.detail}"))
 
     async def _back_off(self, backoff: Backoff, uptime_s: float) -> None:
         process, self.process = self.process, None
@@ -308,6 +316,12 @@ class Keeper:
         if self.process is not None:
             self._let_go(self.process)
 
+    def failed(self, error: errors.QuasarError) -> None:
+        """Remember a failure."""
+        self.last_failure, self.last_failure_ns = error, self._workshop.clock.time_ns()
+
     def _become(self, state: KeeperState) -> None:
+        if state is not self.state:
+            self.state_since_ns = self._workshop.clock.time_ns()
         self.state = state
         self._changed.set()

@@ -36,7 +36,7 @@ class PreferenceField:
 
     path: str
     type: str
-    """`integer`, `number`, `string` or `boolean`."""
+    """`integer`, `number`, `string`, `boolean` or `list`."""
     default: object = None
     minimum: float | None = None
     maximum: float | None = None
@@ -44,6 +44,17 @@ class PreferenceField:
     description: str = ""
     unit: str = ""
     needs_restart: bool = False
+    # What a class in Python does not declare, and a plug-in in another language may.
+    item_type: str = ""
+    """Lists: the type of each item."""
+    required: bool = False
+    """A value must be stored before the class can run."""
+    nullable: bool = False
+    """Null is a legal value."""
+    step: float | None = None
+    """In which a form moves the value."""
+    max_length: int = 0
+    """Characters of a string, items of a list; 0: the platform's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

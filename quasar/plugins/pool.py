@@ -54,6 +54,10 @@ class ProcessView:
     last_exit: str
     condition: Condition
     """How it is by its own account."""
+    state_since_ns: int
+    last_failure: errors.QuasarError | None
+    """Of the process, or of a call to it."""
+    last_failure_ns: int
     posture: tuple[PostureItem, ...]
 
 
@@ -242,5 +246,8 @@ def _view(keeper: Keeper) -> ProcessView:
         next_start_ns=keeper.next_start_ns,
         last_exit=keeper.last_exit,
         condition=process.condition if process is not None else Condition(),
+        state_since_ns=keeper.state_since_ns,
+        last_failure=keeper.last_failure,
+        last_failure_ns=keeper.last_failure_ns,
         posture=process.posture if process is not None else (),
     )

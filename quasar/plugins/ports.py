@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from quasar import errors
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.foreign import UNREADABLE, foreign_of
+from quasar.plugins.manifest import Manifest
 from quasar.sdk.declarations import Host
 
 _SCHEMES = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -31,17 +32,38 @@ def declared_ports(code: CodeVersion) -> tuple[int, ...]:
 
 def ports_of_urls(values: Mapping[str, Any]) -> Iterator[int]:
     """Return the ports of all texts that are URLs, nested ones too."""
-    for value in values.values():
+    for _, url in _urls(values):
+        parts = urlsplit(url)
+        try:
+            port = parts.port or _SCHEMES.get(parts.scheme)
+        except ValueError:
+            continue
+        if port:
+            yield port
+
+
+def hosts_in_use(manifest: Manifest, preferences: Mapping[str, Any]) -> list[str]:
+    """Return the names of the hosts that a class will reach with these preferences; wildcards name none.
+
+    Where an operator stored another URL than the default, its host stands in the place of the default's.
+    """
+    stored = dict(_urls(preferences))
+    replaced = {
+        urlsplit(field.default).hostname
+        for field in manifest.preferences
+        if isinstance(field.default, str) and stored.get(field.path, field.default) != field.default
+    }
+    declared = [host.host for host in manifest.hosts if "*" not in host.host and host.host not in replaced]
+    return list(dict.fromkeys([*declared, *(name for url in stored.values() if (name := urlsplit(url).hostname))]))
+
+
+def _urls(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of everything that is a URL, nested ones too."""
+    for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from ports_of_urls(value)
+            yield from _urls(value, f"{before}{name}.")
         elif isinstance(value, str) and "://" in value:
-            parts = urlsplit(value)
-            try:
-                port = parts.port or _SCHEMES.get(parts.scheme)
-            except ValueError:
-                continue
-            if port:
-                yield port
+            yield f"{before}{name}", value
 
 
 def _described(code: CodeVersion) -> set[int]:

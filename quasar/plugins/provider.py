@@ -31,6 +31,8 @@ __all__ = ["BarRequest", "LiveSymbol", "ProviderHandle", "TickRequest"]
 _PATH: Final = "/quasar.plugin.v1.ProviderPlugin/"
 _MOST_RANGES: Final = 1_000
 _STALL_S: Final = 120.0
+_FAILURES: Final = (errors.Unavailable, errors.PluginFailed, errors.DeadlineExceeded)
+"""What says that the plug-in or its vendor does not work; other errors say that a question was wrong."""
 
 
 class ProviderHandle:
@@ -132,7 +134,21 @@ class ProviderHandle:
                 calls = self._all_at_once(process, form, message, ranges, work_id, stall_s)
             async with aclosing(calls) as found:
                 async for batch in found:
+                    self._noted(batch.error)
                     yield batch
+
+    def _noted(self, error: errors.QuasarError | None) -> None:
+        if isinstance(error, _FAILURES):
+            self.keeper.failed(error)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Remember a failure in the block."""
+        try:
+            yield
+        except errors.QuasarError as error:
+            self._noted(error)
+            raise
 
     async def _all_at_once(
         self,
@@ -173,6 +189,9 @@ class ProviderHandle:
                 indices = {wanted.series_id: wanted.series_id - 1}
                 async for batch in fetching.answers(process, form, request, indices, stall_s):
                     retry_after_s = batch.error.retry_after_s if batch.error else None
+                    if batch.done:
+                        batch.tally.calls = max(batch.tally.calls, grant.calls)
+                        batch.tally.waited_s += grant.waited_s
                     await queue.put(batch)
             finally:
                 self.keeper.desk.release(grant.grant_id, 1, retry_after_s)
@@ -276,7 +295,7 @@ class ProviderHandle:
         """
         process = await self.keeper.ready()
         serialise: Any = provider_pb2.ListSymbolsRequest.SerializeToString
-        with self._work(lane, usage) as work_id:
+        with self._work(lane, usage) as work_id, self._noting():
             async with charged(process, lane, usage):
                 request = provider_pb2.ListSymbolsRequest(work_id=work_id, exchange=exchange)
                 call: Any = process.channel.unary_stream(
@@ -301,7 +320,7 @@ class ProviderHandle:
         call: Any = process.channel.unary_unary(
             f"{_PATH}ListConstituents", serialise, provider_pb2.ListConstituentsResponse.FromString
         )
-        with self._work(lane) as work_id:
+        with self._work(lane) as work_id, self._noting():
             async with charged(process, lane):
                 request = provider_pb2.ListConstituentsRequest(
                     work_id=work_id, index=index, as_of_date=as_of.isoformat() if as_of else ""

@@ -13,6 +13,21 @@ WORK: ContextVar[str] = ContextVar("quasar_plugin_work", default="")
 
 
 @dataclass(slots=True)
+class Tally:
+    """What one piece of work took."""
+
+    calls: int = 0
+    """Calls to the vendor."""
+    waited_s: float = 0.0
+    """Seconds that they waited for permits."""
+    bytes_received: int = 0
+
+
+TALLY: ContextVar[Tally | None] = ContextVar("quasar_plugin_tally", default=None)
+"""Where the calls of the running code are counted; None: nowhere."""
+
+
+@dataclass(slots=True)
 class CallOutcome:
     """How a call to the vendor ended; filled in by whoever makes the call."""
 

@@ -19,6 +19,7 @@ from quasar.plugins.host.blame import told
 from quasar.rpc.errors import to_status
 from quasar.sdk.failures import Throttled, Unauthorised, Unsupported
 from quasar.sdk.notices import EmptyRange, RejectedRow
+from quasar.sdk.permits import TALLY, Tally
 from quasar_proto.plugin.v1 import provider_pb2
 
 Columns = BarColumns | TickColumns
@@ -83,7 +84,9 @@ class Fetch:
         self._complete_until_ns = 0
 
     async def run(self, source: Callable[[], AsyncIterator[Any]], redact: Callable[[str], str]) -> None:
-        """Send everything that the source yields, then how it ended."""
+        """Send everything that the source yields, then how it ended and what it took."""
+        tally = Tally()
+        TALLY.set(tally)
         status = provider_pb2.FetchStatus(series_id=self._series_id, state=provider_pb2.FETCH_STATE_DONE)
         try:
             items = source()
@@ -102,6 +105,8 @@ class Fetch:
             if known.retry_after_s is not None:
                 status.retry_after.FromNanoseconds(int(known.retry_after_s * 1e9))
         status.complete_until_ns = self._complete_until_ns
+        status.vendor_calls, status.bytes_received = tally.calls, tally.bytes_received
+        status.rate_limit_wait.FromNanoseconds(int(tally.waited_s * 1e9))
         await self._write(self._answer(statuses=[status]).SerializeToString())
 
     async def _take(self, item: Any) -> None:

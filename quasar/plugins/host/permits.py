@@ -9,7 +9,7 @@ from typing import Any, Final
 import grpc
 
 from quasar.rpc.errors import from_rpc_error
-from quasar.sdk.permits import WORK, CallOutcome
+from quasar.sdk.permits import TALLY, WORK, CallOutcome, Tally
 from quasar_proto.plugin.v1 import host_pb2
 
 _SERVICE: Final = "/quasar.plugin.v1.PluginHost/"
@@ -38,9 +38,13 @@ class HostPermits:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         outcome = CallOutcome()
+        tally = TALLY.get() or Tally()
+        tally.calls += 1
+        tally.waited_s += grant.waited.ToNanoseconds() / 1e9
         try:
             yield outcome
         finally:
+            tally.bytes_received += outcome.bytes_received
             await self._tell(grant.grant_id, outcome)
 
     async def _tell(self, grant_id: str, outcome: CallOutcome) -> None:

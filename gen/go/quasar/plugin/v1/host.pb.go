@@ -347,7 +347,8 @@ type VendorCallOutcome struct {
 	BytesReceived int64 `protobuf:"varint,3,opt,name=bytes_received,json=bytesReceived,proto3" json:"bytes_received,omitempty"`
 	// The vendor asked to wait this long. Absent: it did not.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it.
+	// What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it: that of the
+	// limit with the shortest window that allows as many calls.
 	VendorRemaining *int32 `protobuf:"varint,5,opt,name=vendor_remaining,json=vendorRemaining,proto3,oneof" json:"vendor_remaining,omitempty"`
 	// It failed without an answer (time-out, connection).
 	Failed        bool `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`

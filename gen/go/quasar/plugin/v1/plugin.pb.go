@@ -54,8 +54,9 @@ const (
 	// The plug-in asks `PluginHost.AcquirePermits` before each call to the vendor (the HTTP client of the SDK does so). Exact, also where one
 	// request needs many calls.
 	PermitMode_PERMIT_MODE_PLUGIN_ACQUIRES PermitMode = 1
-	// The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
-	// the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
+	// The host takes one permit for each item of a request (symbol of `FetchBars` and `FetchTicks`, list of symbols or constituents, call of a
+	// broker) before it passes the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of
+	// permits.
 	PermitMode_PERMIT_MODE_HOST_CHARGES PermitMode = 2
 )
 
@@ -110,7 +111,7 @@ const (
 	PluginState_PLUGIN_STATE_UNCONFIGURED PluginState = 1
 	// It can work.
 	PluginState_PLUGIN_STATE_READY PluginState = 2
-	// It works with a restriction that the detail names.
+	// It works with a restriction that the detail names; its process and its provider are shown so.
 	PluginState_PLUGIN_STATE_DEGRADED PluginState = 3
 	// It cannot work (credentials refused, vendor closed for maintenance). It need not be started again.
 	PluginState_PLUGIN_STATE_UNAVAILABLE PluginState = 4
@@ -503,7 +504,7 @@ type ConfigureResponse struct {
 	Generation int64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Some of the changes need a new process; the host starts one, as it swaps versions.
 	NeedsRestart bool `protobuf:"varint,2,opt,name=needs_restart,json=needsRestart,proto3" json:"needs_restart,omitempty"`
-	// What the plug-in has to say about the settings, for people ("key has read access only"); empty: nothing.
+	// What the plug-in has to say about the settings, for people ("key has read access only"); it goes to the log. Empty: nothing.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -730,7 +730,9 @@ type FetchStatus struct {
 	// The pages that there are in all, when the vendor says so.
 	PagesTotal *int32 `protobuf:"varint,8,opt,name=pages_total,json=pagesTotal,proto3,oneof" json:"pages_total,omitempty"`
 	// The pages received so far.
-	PagesDone     int32 `protobuf:"varint,9,opt,name=pages_done,json=pagesDone,proto3" json:"pages_done,omitempty"`
+	PagesDone int32 `protobuf:"varint,9,opt,name=pages_done,json=pagesDone,proto3" json:"pages_done,omitempty"`
+	// How long its calls waited for permits so far; absent: not told.
+	RateLimitWait *durationpb.Duration `protobuf:"bytes,10,opt,name=rate_limit_wait,json=rateLimitWait,proto3" json:"rate_limit_wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -826,6 +828,13 @@ func (x *FetchStatus) GetPagesDone() int32 {
 		return x.PagesDone
 	}
 	return 0
+}
+
+func (x *FetchStatus) GetRateLimitWait() *durationpb.Duration {
+	if x != nil {
+		return x.RateLimitWait
+	}
+	return nil
 }
 
 // A row of the vendor that could not be put into columns. It goes to quarantine.
@@ -2091,7 +2100,7 @@ const file_quasar_plugin_v1_provider_proto_rawDesc = "" +
 	"\x05ticks\x18\x01 \x03(\v2\x1c.quasar.datahub.v1.TickChunkR\x05ticks\x129\n" +
 	"\bstatuses\x18\x02 \x03(\v2\x1d.quasar.plugin.v1.FetchStatusR\bstatuses\x129\n" +
 	"\brejected\x18\x03 \x03(\v2\x1d.quasar.plugin.v1.RejectedRowR\brejected\x12?\n" +
-	"\fempty_ranges\x18\x04 \x03(\v2\x1c.quasar.plugin.v1.EmptyRangeR\vemptyRanges\"\x8f\x03\n" +
+	"\fempty_ranges\x18\x04 \x03(\v2\x1c.quasar.plugin.v1.EmptyRangeR\vemptyRanges\"\xd2\x03\n" +
 	"\vFetchStatus\x12\x1b\n" +
 	"\tseries_id\x18\x01 \x01(\rR\bseriesId\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.quasar.plugin.v1.FetchStateR\x05state\x12*\n" +
@@ -2104,7 +2113,9 @@ const file_quasar_plugin_v1_provider_proto_rawDesc = "" +
 	"\vpages_total\x18\b \x01(\x05H\x00R\n" +
 	"pagesTotal\x88\x01\x01\x12\x1d\n" +
 	"\n" +
-	"pages_done\x18\t \x01(\x05R\tpagesDoneB\x0e\n" +
+	"pages_done\x18\t \x01(\x05R\tpagesDone\x12A\n" +
+	"\x0frate_limit_wait\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\rrateLimitWaitB\x0e\n" +
 	"\f_pages_total\"\xe3\x01\n" +
 	"\vRejectedRow\x12\x1b\n" +
 	"\tseries_id\x18\x01 \x01(\rR\bseriesId\x12\x16\n" +
@@ -2306,47 +2317,48 @@ var file_quasar_plugin_v1_provider_proto_depIdxs = []int32{
 	0,  // 11: quasar.plugin.v1.FetchStatus.state:type_name -> quasar.plugin.v1.FetchState
 	30, // 12: quasar.plugin.v1.FetchStatus.error:type_name -> google.rpc.Status
 	31, // 13: quasar.plugin.v1.FetchStatus.retry_after:type_name -> google.protobuf.Duration
-	32, // 14: quasar.plugin.v1.RejectedRow.reason:type_name -> quasar.datahub.v1.QuarantineReason
-	33, // 15: quasar.plugin.v1.RejectedRow.payload:type_name -> google.protobuf.Struct
-	13, // 16: quasar.plugin.v1.StreamLiveRequest.subscriptions:type_name -> quasar.plugin.v1.LiveSubscription
-	31, // 17: quasar.plugin.v1.StreamLiveRequest.flush_interval:type_name -> google.protobuf.Duration
-	34, // 18: quasar.plugin.v1.LiveSubscription.contents:type_name -> quasar.datahub.v1.StreamContent
-	14, // 19: quasar.plugin.v1.LiveSubscription.bars:type_name -> quasar.plugin.v1.LiveBars
-	16, // 20: quasar.plugin.v1.StreamLiveResponse.connections:type_name -> quasar.plugin.v1.ConnectionReport
-	17, // 21: quasar.plugin.v1.StreamLiveResponse.symbols:type_name -> quasar.plugin.v1.SymbolReport
-	18, // 22: quasar.plugin.v1.StreamLiveResponse.gaps:type_name -> quasar.plugin.v1.GapNotice
-	29, // 23: quasar.plugin.v1.StreamLiveResponse.ticks:type_name -> quasar.datahub.v1.TickChunk
-	27, // 24: quasar.plugin.v1.StreamLiveResponse.bars:type_name -> quasar.datahub.v1.BarChunk
-	10, // 25: quasar.plugin.v1.StreamLiveResponse.rejected:type_name -> quasar.plugin.v1.RejectedRow
-	1,  // 26: quasar.plugin.v1.ConnectionReport.state:type_name -> quasar.plugin.v1.ConnectionState
-	31, // 27: quasar.plugin.v1.ConnectionReport.ping:type_name -> google.protobuf.Duration
-	30, // 28: quasar.plugin.v1.ConnectionReport.error:type_name -> google.rpc.Status
-	2,  // 29: quasar.plugin.v1.SymbolReport.state:type_name -> quasar.plugin.v1.SymbolReportState
-	35, // 30: quasar.plugin.v1.GapNotice.cause:type_name -> quasar.datahub.v1.GapCause
-	13, // 31: quasar.plugin.v1.UpdateLiveSubscriptionsRequest.add:type_name -> quasar.plugin.v1.LiveSubscription
-	36, // 32: quasar.plugin.v1.ListSymbolsResponse.symbols:type_name -> quasar.datahub.v1.ProviderSymbol
-	10, // 33: quasar.plugin.v1.ListSymbolsResponse.rejected:type_name -> quasar.plugin.v1.RejectedRow
-	37, // 34: quasar.plugin.v1.ListConstituentsResponse.constituents:type_name -> quasar.datahub.v1.Constituent
-	10, // 35: quasar.plugin.v1.ListConstituentsResponse.rejected:type_name -> quasar.plugin.v1.RejectedRow
-	3,  // 36: quasar.plugin.v1.ProviderPlugin.FetchBars:input_type -> quasar.plugin.v1.FetchBarsRequest
-	6,  // 37: quasar.plugin.v1.ProviderPlugin.FetchTicks:input_type -> quasar.plugin.v1.FetchTicksRequest
-	12, // 38: quasar.plugin.v1.ProviderPlugin.StreamLive:input_type -> quasar.plugin.v1.StreamLiveRequest
-	19, // 39: quasar.plugin.v1.ProviderPlugin.UpdateLiveSubscriptions:input_type -> quasar.plugin.v1.UpdateLiveSubscriptionsRequest
-	21, // 40: quasar.plugin.v1.ProviderPlugin.ResyncLive:input_type -> quasar.plugin.v1.ResyncLiveRequest
-	23, // 41: quasar.plugin.v1.ProviderPlugin.ListSymbols:input_type -> quasar.plugin.v1.ListSymbolsRequest
-	25, // 42: quasar.plugin.v1.ProviderPlugin.ListConstituents:input_type -> quasar.plugin.v1.ListConstituentsRequest
-	5,  // 43: quasar.plugin.v1.ProviderPlugin.FetchBars:output_type -> quasar.plugin.v1.FetchBarsResponse
-	8,  // 44: quasar.plugin.v1.ProviderPlugin.FetchTicks:output_type -> quasar.plugin.v1.FetchTicksResponse
-	15, // 45: quasar.plugin.v1.ProviderPlugin.StreamLive:output_type -> quasar.plugin.v1.StreamLiveResponse
-	20, // 46: quasar.plugin.v1.ProviderPlugin.UpdateLiveSubscriptions:output_type -> quasar.plugin.v1.UpdateLiveSubscriptionsResponse
-	22, // 47: quasar.plugin.v1.ProviderPlugin.ResyncLive:output_type -> quasar.plugin.v1.ResyncLiveResponse
-	24, // 48: quasar.plugin.v1.ProviderPlugin.ListSymbols:output_type -> quasar.plugin.v1.ListSymbolsResponse
-	26, // 49: quasar.plugin.v1.ProviderPlugin.ListConstituents:output_type -> quasar.plugin.v1.ListConstituentsResponse
-	43, // [43:50] is the sub-list for method output_type
-	36, // [36:43] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	31, // 14: quasar.plugin.v1.FetchStatus.rate_limit_wait:type_name -> google.protobuf.Duration
+	32, // 15: quasar.plugin.v1.RejectedRow.reason:type_name -> quasar.datahub.v1.QuarantineReason
+	33, // 16: quasar.plugin.v1.RejectedRow.payload:type_name -> google.protobuf.Struct
+	13, // 17: quasar.plugin.v1.StreamLiveRequest.subscriptions:type_name -> quasar.plugin.v1.LiveSubscription
+	31, // 18: quasar.plugin.v1.StreamLiveRequest.flush_interval:type_name -> google.protobuf.Duration
+	34, // 19: quasar.plugin.v1.LiveSubscription.contents:type_name -> quasar.datahub.v1.StreamContent
+	14, // 20: quasar.plugin.v1.LiveSubscription.bars:type_name -> quasar.plugin.v1.LiveBars
+	16, // 21: quasar.plugin.v1.StreamLiveResponse.connections:type_name -> quasar.plugin.v1.ConnectionReport
+	17, // 22: quasar.plugin.v1.StreamLiveResponse.symbols:type_name -> quasar.plugin.v1.SymbolReport
+	18, // 23: quasar.plugin.v1.StreamLiveResponse.gaps:type_name -> quasar.plugin.v1.GapNotice
+	29, // 24: quasar.plugin.v1.StreamLiveResponse.ticks:type_name -> quasar.datahub.v1.TickChunk
+	27, // 25: quasar.plugin.v1.StreamLiveResponse.bars:type_name -> quasar.datahub.v1.BarChunk
+	10, // 26: quasar.plugin.v1.StreamLiveResponse.rejected:type_name -> quasar.plugin.v1.RejectedRow
+	1,  // 27: quasar.plugin.v1.ConnectionReport.state:type_name -> quasar.plugin.v1.ConnectionState
+	31, // 28: quasar.plugin.v1.ConnectionReport.ping:type_name -> google.protobuf.Duration
+	30, // 29: quasar.plugin.v1.ConnectionReport.error:type_name -> google.rpc.Status
+	2,  // 30: quasar.plugin.v1.SymbolReport.state:type_name -> quasar.plugin.v1.SymbolReportState
+	35, // 31: quasar.plugin.v1.GapNotice.cause:type_name -> quasar.datahub.v1.GapCause
+	13, // 32: quasar.plugin.v1.UpdateLiveSubscriptionsRequest.add:type_name -> quasar.plugin.v1.LiveSubscription
+	36, // 33: quasar.plugin.v1.ListSymbolsResponse.symbols:type_name -> quasar.datahub.v1.ProviderSymbol
+	10, // 34: quasar.plugin.v1.ListSymbolsResponse.rejected:type_name -> quasar.plugin.v1.RejectedRow
+	37, // 35: quasar.plugin.v1.ListConstituentsResponse.constituents:type_name -> quasar.datahub.v1.Constituent
+	10, // 36: quasar.plugin.v1.ListConstituentsResponse.rejected:type_name -> quasar.plugin.v1.RejectedRow
+	3,  // 37: quasar.plugin.v1.ProviderPlugin.FetchBars:input_type -> quasar.plugin.v1.FetchBarsRequest
+	6,  // 38: quasar.plugin.v1.ProviderPlugin.FetchTicks:input_type -> quasar.plugin.v1.FetchTicksRequest
+	12, // 39: quasar.plugin.v1.ProviderPlugin.StreamLive:input_type -> quasar.plugin.v1.StreamLiveRequest
+	19, // 40: quasar.plugin.v1.ProviderPlugin.UpdateLiveSubscriptions:input_type -> quasar.plugin.v1.UpdateLiveSubscriptionsRequest
+	21, // 41: quasar.plugin.v1.ProviderPlugin.ResyncLive:input_type -> quasar.plugin.v1.ResyncLiveRequest
+	23, // 42: quasar.plugin.v1.ProviderPlugin.ListSymbols:input_type -> quasar.plugin.v1.ListSymbolsRequest
+	25, // 43: quasar.plugin.v1.ProviderPlugin.ListConstituents:input_type -> quasar.plugin.v1.ListConstituentsRequest
+	5,  // 44: quasar.plugin.v1.ProviderPlugin.FetchBars:output_type -> quasar.plugin.v1.FetchBarsResponse
+	8,  // 45: quasar.plugin.v1.ProviderPlugin.FetchTicks:output_type -> quasar.plugin.v1.FetchTicksResponse
+	15, // 46: quasar.plugin.v1.ProviderPlugin.StreamLive:output_type -> quasar.plugin.v1.StreamLiveResponse
+	20, // 47: quasar.plugin.v1.ProviderPlugin.UpdateLiveSubscriptions:output_type -> quasar.plugin.v1.UpdateLiveSubscriptionsResponse
+	22, // 48: quasar.plugin.v1.ProviderPlugin.ResyncLive:output_type -> quasar.plugin.v1.ResyncLiveResponse
+	24, // 49: quasar.plugin.v1.ProviderPlugin.ListSymbols:output_type -> quasar.plugin.v1.ListSymbolsResponse
+	26, // 50: quasar.plugin.v1.ProviderPlugin.ListConstituents:output_type -> quasar.plugin.v1.ListConstituentsResponse
+	44, // [44:51] is the sub-list for method output_type
+	37, // [37:44] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_quasar_plugin_v1_provider_proto_init() }

@@ -324,8 +324,9 @@ class PermitMode(betterproto2.Enum):
 
     HOST_CHARGES = 2
     """
-    The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
-    the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
+    The host takes one permit for each item of a request (symbol of `FetchBars` and `FetchTicks`, list of symbols or constituents, call of a
+    broker) before it passes the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of
+    permits.
     """
 
     @classmethod
@@ -367,7 +368,7 @@ class PluginState(betterproto2.Enum):
 
     DEGRADED = 3
     """
-    It works with a restriction that the detail names.
+    It works with a restriction that the detail names; its process and its provider are shown so.
     """
 
     UNAVAILABLE = 4
@@ -1136,7 +1137,7 @@ class ConfigureResponse(betterproto2.Message):
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    What the plug-in has to say about the settings, for people ("key has read access only"); empty: nothing.
+    What the plug-in has to say about the settings, for people ("key has read access only"); it goes to the log. Empty: nothing.
     """
 
 
@@ -1411,6 +1412,13 @@ class FetchStatus(betterproto2.Message):
     pages_done: "int" = betterproto2.field(9, betterproto2.TYPE_INT32)
     """
     The pages received so far.
+    """
+
+    rate_limit_wait: "datetime.timedelta | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long its calls waited for permits so far; absent: not told.
     """
 
 
@@ -3590,7 +3598,8 @@ class VendorCallOutcome(betterproto2.Message):
 
     vendor_remaining: "int | None" = betterproto2.field(5, betterproto2.TYPE_INT32, optional=True)
     """
-    What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it.
+    What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it: that of the
+    limit with the shortest window that allows as many calls.
     """
 
     failed: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)

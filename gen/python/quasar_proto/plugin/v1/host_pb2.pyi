@@ -203,7 +203,9 @@ class VendorCallOutcome(_message.Message):
     bytes_received: _builtins.int
     """Bytes received."""
     vendor_remaining: _builtins.int
-    """What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it."""
+    """What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it: that of the
+    limit with the shortest window that allows as many calls.
+    """
     failed: _builtins.bool
     """It failed without an answer (time-out, connection)."""
     @_builtins.property

@@ -53,8 +53,9 @@ class _PermitModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PermitMode
     request needs many calls.
     """
     PERMIT_MODE_HOST_CHARGES: _PermitMode.ValueType  # 2
-    """The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
-    the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
+    """The host takes one permit for each item of a request (symbol of `FetchBars` and `FetchTicks`, list of symbols or constituents, call of a
+    broker) before it passes the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of
+    permits.
     """
 
 class PermitMode(_PermitMode, metaclass=_PermitModeEnumTypeWrapper):
@@ -69,8 +70,9 @@ PERMIT_MODE_PLUGIN_ACQUIRES: PermitMode.ValueType  # 1
 request needs many calls.
 """
 PERMIT_MODE_HOST_CHARGES: PermitMode.ValueType  # 2
-"""The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
-the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
+"""The host takes one permit for each item of a request (symbol of `FetchBars` and `FetchTicks`, list of symbols or constituents, call of a
+broker) before it passes the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of
+permits.
 """
 Global___PermitMode: _TypeAlias = PermitMode  # noqa: Y015
 
@@ -87,7 +89,7 @@ class _PluginStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PluginSta
     PLUGIN_STATE_READY: _PluginState.ValueType  # 2
     """It can work."""
     PLUGIN_STATE_DEGRADED: _PluginState.ValueType  # 3
-    """It works with a restriction that the detail names."""
+    """It works with a restriction that the detail names; its process and its provider are shown so."""
     PLUGIN_STATE_UNAVAILABLE: _PluginState.ValueType  # 4
     """It cannot work (credentials refused, vendor closed for maintenance). It need not be started again."""
     PLUGIN_STATE_STOPPING: _PluginState.ValueType  # 5
@@ -103,7 +105,7 @@ PLUGIN_STATE_UNCONFIGURED: PluginState.ValueType  # 1
 PLUGIN_STATE_READY: PluginState.ValueType  # 2
 """It can work."""
 PLUGIN_STATE_DEGRADED: PluginState.ValueType  # 3
-"""It works with a restriction that the detail names."""
+"""It works with a restriction that the detail names; its process and its provider are shown so."""
 PLUGIN_STATE_UNAVAILABLE: PluginState.ValueType  # 4
 """It cannot work (credentials refused, vendor closed for maintenance). It need not be started again."""
 PLUGIN_STATE_STOPPING: PluginState.ValueType  # 5
@@ -312,7 +314,7 @@ class ConfigureResponse(_message.Message):
     needs_restart: _builtins.bool
     """Some of the changes need a new process; the host starts one, as it swaps versions."""
     message: _builtins.str
-    """What the plug-in has to say about the settings, for people ("key has read access only"); empty: nothing."""
+    """What the plug-in has to say about the settings, for people ("key has read access only"); it goes to the log. Empty: nothing."""
     def __init__(
         self,
         *,

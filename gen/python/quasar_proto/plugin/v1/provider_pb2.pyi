@@ -407,6 +407,7 @@ class FetchStatus(_message.Message):
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     PAGES_TOTAL_FIELD_NUMBER: _builtins.int
     PAGES_DONE_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_WAIT_FIELD_NUMBER: _builtins.int
     series_id: _builtins.int
     """The symbol's id in the request."""
     state: Global___FetchState.ValueType
@@ -429,6 +430,10 @@ class FetchStatus(_message.Message):
     def retry_after(self) -> _duration_pb2.Duration:
         """How long the vendor asked to wait; absent: it did not."""
 
+    @_builtins.property
+    def rate_limit_wait(self) -> _duration_pb2.Duration:
+        """How long its calls waited for permits so far; absent: not told."""
+
     def __init__(
         self,
         *,
@@ -441,10 +446,11 @@ class FetchStatus(_message.Message):
         bytes_received: _builtins.int = ...,
         pages_total: _builtins.int | None = ...,
         pages_done: _builtins.int = ...,
+        rate_limit_wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_pages_total", b"_pages_total", "error", b"error", "pages_total", b"pages_total", "retry_after", b"retry_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pages_total", b"_pages_total", "error", b"error", "pages_total", b"pages_total", "rate_limit_wait", b"rate_limit_wait", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pages_total", b"_pages_total", "bytes_received", b"bytes_received", "complete_until_ns", b"complete_until_ns", "error", b"error", "pages_done", b"pages_done", "pages_total", b"pages_total", "retry_after", b"retry_after", "series_id", b"series_id", "state", b"state", "vendor_calls", b"vendor_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pages_total", b"_pages_total", "bytes_received", b"bytes_received", "complete_until_ns", b"complete_until_ns", "error", b"error", "pages_done", b"pages_done", "pages_total", b"pages_total", "rate_limit_wait", b"rate_limit_wait", "retry_after", b"retry_after", "series_id", b"series_id", "state", b"state", "vendor_calls", b"vendor_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pages_total: _TypeAlias = _typing.Literal["pages_total"]  # noqa: Y015
     _WhichOneofArgType__pages_total: _TypeAlias = _typing.Literal["_pages_total", b"_pages_total"]  # noqa: Y015

@@ -200,7 +200,8 @@ export type VendorCallOutcome = Message<"quasar.plugin.v1.VendorCallOutcome"> & 
   retryAfter?: Duration | undefined;
 
   /**
-   * What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it.
+   * What the vendor says is left of its limit; absent: it does not say. The host lowers its own count to it, and never raises it: that of the
+   * limit with the shortest window that allows as many calls.
    *
    * @generated from field: optional int32 vendor_remaining = 5;
    */

@@ -256,7 +256,7 @@ export type ConfigureResponse = Message<"quasar.plugin.v1.ConfigureResponse"> & 
   needsRestart: boolean;
 
   /**
-   * What the plug-in has to say about the settings, for people ("key has read access only"); empty: nothing.
+   * What the plug-in has to say about the settings, for people ("key has read access only"); it goes to the log. Empty: nothing.
    *
    * @generated from field: string message = 3;
    */
@@ -526,8 +526,9 @@ export enum PermitMode {
   PLUGIN_ACQUIRES = 1,
 
   /**
-   * The host takes one permit for each item of a request (symbol of `FetchBars`, page of `ListSymbols`, order of a broker) before it passes
-   * the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of permits.
+   * The host takes one permit for each item of a request (symbol of `FetchBars` and `FetchTicks`, list of symbols or constituents, call of a
+   * broker) before it passes the item on, and sends no more items at once than the concurrency allows. For plug-ins that know nothing of
+   * permits.
    *
    * @generated from enum value: PERMIT_MODE_HOST_CHARGES = 2;
    */
@@ -568,7 +569,7 @@ export enum PluginState {
   READY = 2,
 
   /**
-   * It works with a restriction that the detail names.
+   * It works with a restriction that the detail names; its process and its provider are shown so.
    *
    * @generated from enum value: PLUGIN_STATE_DEGRADED = 3;
    */
