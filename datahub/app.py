@@ -15,6 +15,7 @@ from datahub.collection.clock_steps import ClockSteps
 from datahub.collection.collector import BarCollector
 from datahub.collection.engine import Collection
 from datahub.collection.index_sync import IndexSyncs
+from datahub.collection.maintenance import Maintenance
 from datahub.collection.planner import Planner
 from datahub.collection.repairs import GapRepairs
 from datahub.collection.steering import Steering
@@ -76,7 +77,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     syncs = IndexSyncs(floor.database, RemoteIndices(registry), floor.clock)
     collection = _collection(floor, runtime, writer, syncs)
     floor.background.start(_warm_calendars(), "calendars")
-    floor.background.start(Upkeep(room, settings.storage, floor.clock).run(), "upkeep")
+    maintenance = Maintenance(
+        floor.database,
+        Upkeep(room, settings.storage, floor.clock),
+        floor.events,
+        floor.clock,
+        worker=worker_identity(),
+    )
+    floor.background.start(maintenance.run(), "upkeep")
     floor.background.start(collection.run(), "collection")
     checker = Checker(floor.database, writer, floor.events, floor.clock)
     floor.background.start(QualityWatch(floor.database, checker, floor.clock).run(), "quality")

@@ -23,6 +23,7 @@ from quasar.ops.actors import Actor
 from quasar.ops.events import Events
 
 _BATCHES = uuid.UUID("9f1c54a6-2f0b-4a53-9a54-0c1f2f6f7d10")
+_RETRIES = uuid.UUID("1d0a3b4e-6a0e-4b0c-8a55-5a3a2c1f7e21")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,12 @@ class Steering:
             )
             await connection.execute(SQL["notify_collection"], "work")
 
-    async def retry(self, run_id: int) -> int:
+    async def retry(self, run_id: int, request_id: str = "") -> int:
         """Make a run for what an ended run left undone, or bring the next attempt of one forward; return its number.
+
+        Args:
+            run_id: The run.
+            request_id: The same id gives the same run.
 
         Raises:
             NotFound: There is no such run.
@@ -161,22 +166,33 @@ class Steering:
         now = self._clock.now()
         async with self._database.transaction() as connection:
             row = await self._run(connection, run_id)
-            state = RunState(row["state"])
-            if state is RunState.BACKING_OFF:
-                await connection.execute(SQL["run_hurry"], run_id, now)
-                await connection.execute(SQL["notify_collection"], "work")
-                return run_id
-            if state not in (RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED):
-                raise FailedPrecondition(
-                    f"A run must have failed, ended in part or been cancelled to be tried again, was {state.value}."
-                )
-            if row["kind"] == index_jobs.KIND:
-                return await _sync_again(connection, row, now)
-            one = (await series_table.by_ids(connection, [row["series_id"]]))[row["series_id"]]
-            span = TimeRange.of(row["range_start"], row["range_end"])
-            batch = joining.Batch(Trigger.RETRY, now, row["batch_id"])
-            found = await joining.make(connection, [new_run(one, span, row["job_id"])], {one.series_id: one}, batch)
-            return (found.made + found.joined)[0]
+            asked = uuid.uuid5(_RETRIES, request_id) if request_id else None
+            former = await connection.fetch(SQL["runs_of_batch"], asked) if asked else ()
+            if former:
+                return int(former[0]["run_id"])
+            tried = await self._try_again(connection, row, now)
+            if asked:
+                await connection.execute(SQL["runs_join"], [tried], asked, now)
+            return tried
+
+    async def _try_again(self, connection: Any, row: Any, now: dt.datetime) -> int:
+        state, run_id = RunState(row["state"]), int(row["run_id"])
+        if state is RunState.BACKING_OFF:
+            await connection.execute(SQL["run_hurry"], run_id, now)
+            await connection.execute(SQL["notify_collection"], "work")
+            return run_id
+        if state not in (RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED):
+            raise FailedPrecondition(
+                f"A run must have failed, ended in part or been cancelled to be tried again, was {state.value}."
+            )
+        if row["kind"] == index_jobs.KIND:
+            return await _sync_again(connection, row, now)
+        if row["series_id"] is None:
+            raise FailedPrecondition("Maintenance is tried again by itself.")
+        one = (await series_table.by_ids(connection, [row["series_id"]]))[row["series_id"]]
+        batch = joining.Batch(Trigger.RETRY, now, row["batch_id"])
+        found = await joining.make(connection, [new_run(one, _left(row), row["job_id"])], {one.series_id: one}, batch)
+        return (found.made + found.joined)[0]
 
     async def pause(
         self, provider: str, reason: str, resume_at: dt.datetime | None, actor: Actor | None
@@ -237,6 +253,14 @@ def span_until(series: Series, entry: ProviderEntry, span: TimeRange, now: dt.da
         max(span.start_ns, TimeRange.of(earliest, now).start_ns) if span.start_ns < 0 else span.start_ns
     )
     return TimeRange(start, end) if start < end else None
+
+
+def _left(row: Any) -> TimeRange:
+    """Return the range that an ended run left undone: what it had stored is not fetched again."""
+    mark = row["watermark"]
+    if RunState(row["state"]) is RunState.PARTIAL or mark is None or mark >= row["range_end"]:
+        return TimeRange.of(row["range_start"], row["range_end"])
+    return TimeRange.of(max(mark, row["range_start"]), row["range_end"])
 
 
 def refuse_unserved(series: Series, providers: Mapping[str, ProviderEntry]) -> None:

@@ -105,7 +105,7 @@ def _wanted(row: Any, providers: Mapping[str, ProviderEntry]) -> Wanted | None:
     try:
         interval = Interval.parse(row["interval"]) if row["interval"] else None
         name = SeriesName(row["provider"], row["symbol"], interval.code if interval else "")
-        job = _job(row, interval, providers) if row["historical"] else None
+        job = _job(row, interval, providers) if row["collects"] else None
     except InvalidArgument as error:
         _log.warning("subscription left out", provider=row["provider"], symbol=row["symbol"], problem=error.message)
         return None

@@ -1,30 +1,34 @@
 """Upkeep of the tables of facts: the database is told what becomes of old rows, and helped where it does not do it.
 
-What is past its retention is dropped where the database has no policies of its own.
+What is past its retention is dropped, and partitions are made ahead, where the database does neither by itself.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-
-import asyncpg
+from dataclasses import dataclass
 
 from datahub.ingest.room import Room
-from quasar import logs
 from quasar.clock import Clock
 from quasar.config import StoragePolicies
 from quasar.database.storage import Storage
-from quasar.errors import DatabaseUnavailable, DeadlineExceeded
 
 TICKS = "datahub.ticks"
 TABLES = ("datahub.historical_data", "datahub.live_data", "datahub.bar_revisions", TICKS)
-EVERY_S = 3_600.0
+AHEAD = dt.timedelta(days=2)
+"""Partitions are made so long before rows can come, so that nobody waits for one when a day or month begins."""
 
-_log = logs.get(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one look at the tables did."""
+
+    partitions_made: int
+    partitions_dropped: int
 
 
 class Upkeep:
-    """Keeps the tables within their retention."""
+    """Keeps the tables within their retention, and partitions ahead of their rows."""
 
     def __init__(self, room: Room, policies: StoragePolicies, clock: Clock) -> None:
         """Keep the storage behind `room` as `policies` say."""
@@ -32,20 +36,17 @@ class Upkeep:
         self._policies = policies
         self._clock = clock
 
-    async def run(self) -> None:
-        """Look every hour until cancelled; several replicas may, for what is dropped is gone."""
-        while True:
-            try:
-                await self.once()
-            except (DatabaseUnavailable, DeadlineExceeded, asyncpg.PostgresError) as error:
-                _log.warning("retention not applied", error=type(error).__name__)
-            await self._clock.sleep(EVERY_S)
+    async def once(self) -> Kept:
+        """Drop what is past its retention now, and make the partitions of the next days.
 
-    async def once(self) -> int:
-        """Drop what is past its retention now, and return how many partitions that were."""
+        Several replicas may at once: what is dropped is gone, and what is there is not made again.
+        """
         storage = await self._room.storage()
         await self._set_policies(storage)
-        return sum([await storage.apply_retention(table, self._clock.now()) for table in TABLES])
+        now = self._clock.now()
+        dropped = sum([await storage.apply_retention(table, now) for table in TABLES])
+        made = sum([await storage.ensure(table, now, now + AHEAD) for table in TABLES])
+        return Kept(made, dropped)
 
     async def _set_policies(self, storage: Storage) -> None:
         """Have the database do what the settings say; what they leave open stays as it was set before."""

@@ -25,7 +25,7 @@ from datahub.store import series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
-from quasar.errors import FieldViolation, InvalidArgument, NotFound, Resource
+from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Resource
 from quasar.filters import Field, condition
 from quasar.ops.operations import Operations
 from quasar.rpc.ops.actors import calling_actor
@@ -151,7 +151,8 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
 
     async def RetryRun(self, request: pb.RetryRunRequest, context: Any) -> pb.RetryRunResponse:
         """Try a run again."""
-        return pb.RetryRunResponse(run=await self._runs.one(await self._steering.retry(private_id(request.run_id))))
+        tried = await self._steering.retry(private_id(request.run_id), request.request_id)
+        return pb.RetryRunResponse(run=await self._runs.one(tried))
 
     async def Backfill(self, request: pb.BackfillRequest, context: Any) -> pb.BackfillResponse:
         """Begin to fetch a range of series, or estimate what it takes."""
@@ -242,7 +243,10 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         if request.WhichOneof("target") == "series":
             return found_series(await self._finder.find_all(request.series.series)), {}, {}
         if request.WhichOneof("target") == "job_id":
-            chosen = ("", (await self._jobs.row(request.job_id, providers))["job_id"])
+            job = await self._jobs.row(request.job_id, providers)
+            if job["kind"] in ("REPAIR", "MAINTENANCE"):
+                raise FailedPrecondition(f"Job {job['name']} collects nothing; RepairGaps repairs gaps at once.")
+            chosen = ("", job["job_id"])
         else:
             chosen = (_known(request.provider, providers), None)
         rows = await self._database.fetch(SQL["series_of_provider"], *chosen)

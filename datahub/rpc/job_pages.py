@@ -21,7 +21,7 @@ from quasar.calendars import Calendar, calendar_for
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import NotFound, Resource
-from quasar.filters import Field
+from quasar.filters import Field, condition
 from quasar.model.instants import to_ns
 from quasar.model.intervals import Interval
 from quasar.ordering import OrderField
@@ -71,7 +71,9 @@ class JobPages:
     async def page(self, request: pb.ListJobsRequest, providers: Mapping[str, ProviderEntry]) -> pb.ListJobsResponse:
         """Return a page of jobs."""
         rows, token = await _LISTING.rows(self._database, request, list(providers))
-        total = await self._database.fetchval(SQL["job_count"])
+        where = condition(request.filter, _LISTING.fields, first_parameter=2)
+        text = SQL["job_total"].format(filter=where.sql)
+        total = await self._database.fetchval(text, list(providers), *where.parameters)
         return pb.ListJobsResponse(jobs=[job_message(row) for row in rows], next_page_token=token, total_size=total)
 
     async def row(self, name: str, providers: Mapping[str, ProviderEntry]) -> Any:
@@ -92,11 +94,13 @@ class JobPages:
         asked = ("GetJob", request.job_id)
         key = paging.page_key(asked, request.page_token)
         job = await self.row(request.job_id, providers)
-        rows = await self._database.fetch(SQL["series_of_job"], job["job_id"], str(key[0]) if key else "", size + 1)
+        repaired = job["provider"] if job["kind"] == "REPAIR" else ""
+        after = (str(key[0]), int(key[1])) if key else ("", 0)
+        rows = await self._database.fetch(SQL["series_of_job"], job["job_id"], repaired, *after, size + 1)
         states = await self.states([row["series_id"] for row in rows[:size]], providers)
         response = pb.GetJobResponse(job=job_message(job), series=states)
         if len(rows) > size:
-            response.next_page_token = paging.page_token(asked, [states[-1].key.symbol])
+            response.next_page_token = paging.page_token(asked, [states[-1].key.symbol, states[-1].series_id])
         return response
 
     async def states(

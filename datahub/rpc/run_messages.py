@@ -50,6 +50,8 @@ def run_message(row: Any) -> pb.Run:
         message.series.CopyFrom(market_data_pb2.SeriesInfo(series_id=row["series_id"], key=series_key(name)))
     if row["error"]:
         message.error.CopyFrom(status_message(row["error"]))
+    if row["kind"] == "MAINTENANCE" and row["result"]:
+        message.maintenance.CopyFrom(pb.MaintenanceResult(**row["result"]))
     if row["kind"] == "INDEX_SYNC" and row["result"]:
         message.index_sync.CopyFrom(pb.IndexSyncResult(**row["result"]))
     return message
@@ -127,11 +129,13 @@ def job_name(kind: str, provider: str, interval: str, index: str, cron: str, tim
     if kind == "BARS":
         zone = "" if time_zone in ("", "UTC") else f"@{time_zone}"
         return f"bars/{provider}/{interval}/{cron}{zone}"
-    return f"{kind.lower()}/{provider or interval}"
+    return f"repair/{provider}" if kind == "REPAIR" else "maintenance/storage"
 
 
 def job_name_of_run(row: Any) -> str:
     """Return the name of a run's job; empty when it has none."""
+    if row["kind"] == "REPAIR" and row["trigger"] == "REPAIR":
+        return job_name("REPAIR", row["provider"], "", "", "", "")
     if row["job_kind"] is None:
         return ""
     return job_name(

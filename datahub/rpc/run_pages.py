@@ -22,7 +22,9 @@ from quasar_proto.datahub.v1 import collection_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as pb
 
 _JOB_NAME = (
-    "case j.kind when 'INDEX_SYNC' then 'index_sync/' || j.provider || '/' || j.index_name "
+    "case when r.kind = 'REPAIR' and r.trigger = 'REPAIR' then 'repair/' || r.provider "
+    "when j.kind = 'MAINTENANCE' then 'maintenance/storage' "
+    "when j.kind = 'INDEX_SYNC' then 'index_sync/' || j.provider || '/' || j.index_name "
     "else 'bars/' || j.provider || '/' || "
     "j.interval || '/' || j.cron || case when j.time_zone in ('', 'UTC') then '' else '@' || j.time_zone end end"
 )

@@ -1,32 +1,52 @@
 -- name: job_rows
 -- Jobs with their figures. {filter} is a condition on `j`, {order} an ordering.
 with jobs as (
-    select c.job_id, c.kind, c.provider, c.interval, c.index_name, c.cron, c.time_zone, c.offset_s, c.misfire_s, c.next_fire_at, c.last_fire_at,
-           case when exists (select from provider_pauses p where p.provider = c.provider) then 'PAUSED'
-                when c.provider <> all($2::text[]) then 'BLOCKED' else c.state end as state,
-           case c.kind when 'INDEX_SYNC' then 'index_sync/' || c.provider || '/' || c.index_name
-                when 'BARS' then 'bars/' || c.provider || '/' || c.interval || '/' || c.cron
-                    || case when c.time_zone in ('', 'UTC') then '' else '@' || c.time_zone end
-                else lower(c.kind) || '/' || c.provider end as name,
-           (select count(*) from subscribed_series s where s.job_id = c.job_id) as series_count,
-           (select count(*) from subscribed_series s left join series_progress p on p.series_id = s.series_id
-            where s.job_id = c.job_id and s.active and (p.classified_until is null or p.classified_until < c.last_fire_at)) as due_series_count,
-           (select count(*) from collection_runs r
-            where r.job_id = c.job_id and r.state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')) as active_runs,
-           (select jsonb_object_agg(l.state, l.runs) from (
-                select r.state, count(*) as runs from collection_runs r
-                where r.job_id = c.job_id and r.scheduled_for = c.last_fire_at group by r.state) l) as last_states
-    from collection_jobs c
+    select c.*, case when c.paused then 'PAUSED' when c.kind <> 'MAINTENANCE' and c.provider <> all($2::text[]) then 'BLOCKED'
+                     else 'SCHEDULED' end as state
+    from standing_jobs c
 )
-select *, {key} as order_key from jobs j where {filter} order by {order} limit $1;
+select j.*,
+       case j.kind when 'REPAIR' then (
+           select count(distinct g.series_id) from gaps g join series s on s.series_id = g.series_id
+           where g.state <> 'REPAIRED' and s.provider = j.provider and s.interval <> '')
+       else (select count(*) from subscribed_series s where s.job_id = j.job_id) end as series_count,
+       case j.kind when 'REPAIR' then (
+           select count(distinct g.series_id) from gaps g join series s on s.series_id = g.series_id
+           where g.state in ('OPEN', 'REPAIRING') and s.provider = j.provider and s.interval <> '')
+       else (select count(*) from subscribed_series s left join series_progress p on p.series_id = s.series_id
+             where s.job_id = j.job_id and s.active and (p.classified_until is null or p.classified_until < j.last_fire_at))
+       end as due_series_count,
+       (select count(*) from collection_runs r
+        where case j.kind when 'REPAIR' then r.provider = j.provider and r.kind = 'REPAIR' and r.trigger = 'REPAIR' else r.job_id = j.job_id end
+          and r.state in ('PENDING', 'RUNNING', 'THROTTLED', 'BACKING_OFF')) as active_runs,
+       case j.kind when 'REPAIR' then (
+           select jsonb_object_agg(l.state, l.runs) from (
+               select r.state, count(*) as runs from collection_runs r
+               where r.kind = 'REPAIR' and r.trigger = 'REPAIR' and r.provider = j.provider and r.created_at = j.last_fire_at group by r.state) l)
+       else (
+           select jsonb_object_agg(l.state, l.runs) from (
+               select r.state, count(*) as runs from collection_runs r
+               where r.job_id = j.job_id and r.scheduled_for = j.last_fire_at group by r.state) l) end as last_states,
+       {key} as order_key
+from jobs j where {filter} order by {order} limit $1;
 
--- name: job_count
-select count(*) from collection_jobs;
+-- name: job_total
+with jobs as (
+    select c.*, case when c.paused then 'PAUSED' when c.kind <> 'MAINTENANCE' and c.provider <> all($1::text[]) then 'BLOCKED'
+                     else 'SCHEDULED' end as state
+    from standing_jobs c
+)
+select count(*) from jobs j where {filter};
 
 -- name: series_of_job
--- Subscribed series of a job by symbol, after a place.
-select s.series_id from subscribed_series s join series x on x.series_id = s.series_id
-where s.job_id = $1 and x.symbol > $2 order by x.symbol limit $3;
+-- Series of a job by symbol, after a place: those that it collects, or those with gaps that it repairs.
+select x.series_id
+from (
+    select s.series_id from subscribed_series s where s.job_id = $1
+    union
+    select g.series_id from gaps g join series s on s.series_id = g.series_id where $2 <> '' and s.provider = $2 and g.state <> 'REPAIRED' and s.interval <> ''
+) n join series x on x.series_id = n.series_id
+where (x.symbol, x.series_id) > ($3, $4) order by x.symbol, x.series_id limit $5;
 
 -- name: series_states
 -- What is known of series, subscribed or not.

@@ -1,6 +1,7 @@
 -- name: selected_series
 -- What subscriptions want of each series: the union. An expression of its own goes before the interval's; of several the first counts.
 select c.name as provider, y.symbol, s.interval, bool_or(s.historical and s.state = 'ACTIVE') as historical,
+       bool_or(s.historical) as collects,
        bool_or(s.live and s.state = 'ACTIVE') as live, bool_or(s.store_ticks and s.state = 'ACTIVE') as store_ticks,
        string_agg(case when s.interval <> '' or s.tick_kinds = '{}' then 'TRADE,' else '' end || array_to_string(s.tick_kinds, ','), ',')
            filter (where s.live and s.state = 'ACTIVE') as tick_kinds,
@@ -54,7 +55,7 @@ where x.series_id = s.series_id and ($2 = '' or lower(x.provider) = lower($2)) a
 returning s.series_id;
 
 -- name: subscribed_count
-select (select count(*) from subscribed_series) as series, (select count(*) from collection_jobs) as jobs;
+select (select count(*) from subscribed_series) as series, (select count(*) from collection_jobs where kind <> 'MAINTENANCE') as jobs;
 
 -- name: new_series
 -- Series whose history is wanted and was never asked for so far back, beside some.
@@ -75,6 +76,7 @@ limit $2;
 select j.* from collection_jobs j
 where j.state = 'SCHEDULED' and (j.next_fire_at <= $1 or j.next_fire_at is null and j.cron <> '') and j.provider = any($2::text[])
   and not exists (select from provider_pauses p where p.provider = j.provider)
+  and (j.kind <> 'BARS' or exists (select from subscribed_series s where s.job_id = j.job_id and s.active and s.historical))
 order by j.next_fire_at nulls first
 limit 1
 for update skip locked;
@@ -85,7 +87,8 @@ update collection_jobs set next_fire_at = $2, last_fire_at = coalesce($3, last_f
 -- name: next_fire
 select min(next_fire_at) from collection_jobs j
 where j.state = 'SCHEDULED' and j.provider = any($1::text[])
-  and not exists (select from provider_pauses p where p.provider = j.provider);
+  and not exists (select from provider_pauses p where p.provider = j.provider)
+  and (j.kind <> 'BARS' or exists (select from subscribed_series s where s.job_id = j.job_id and s.active and s.historical));
 
 -- name: job_series
 -- Series of a job with how far they are classified.

@@ -37,8 +37,10 @@ from tests.integration.datahub.paged_vendor import BadPage, PagedVendor
 from tests.integration.datahub.sources import DONE, bars_of, part
 from tests.integration.datahub.test_collection import NOW, House, house
 from tests.integration.datahub.test_collection_faults import (
+    ATTEMPTS,
     PAGES,
     PATIENCE_S,
+    RUNS,
     complete,
     events,
     nothing_lost_nothing_twice,
@@ -112,7 +114,7 @@ async def test_a_datahub_that_is_killed_goes_on_where_it_stopped(
     assert run["inserted"] + run["unchanged"] >= 100 * PAGES - 500
     await nothing_lost_nothing_twice(database, begin)
     assert await events(database) == ["RunTakenOver"]
-    broken, done = await database.fetch("select * from datahub.run_attempts order by attempt")
+    broken, done = await database.fetch(f"select * from {ATTEMPTS} order by attempt")
     assert (broken["error"]["reason"], done["error"]) == ("ABORTED", None)
     assert broken["worker"] != done["worker"]
 
@@ -136,7 +138,7 @@ async def test_a_database_that_is_killed_in_mid_run_costs_a_part_of_the_way_and_
             assert [run["state"] for run in runs] == ["SUCCEEDED"] * 2
             await nothing_lost_nothing_twice(database, begin, 2)
             assert "RunTakenOver" in await events(database)
-            broken = await database.fetch("select error from datahub.run_attempts where error is not null")
+            broken = await database.fetch(f"select error from {ATTEMPTS} where error is not null")
             assert {each["error"]["reason"] for each in broken} <= {"ABORTED", "DATABASE_UNAVAILABLE"}
             assert broken
 
@@ -183,7 +185,9 @@ async def test_a_full_disk_stops_a_run_and_room_on_it_lets_the_run_go_on(
                 while True:
                     file.write(b"\0" * 4096)
                     file.flush()
-            await database.execute("update datahub.collection_runs set next_attempt_at = now()")
+            await database.execute(
+                "update datahub.collection_runs set next_attempt_at = now() where finished_at is null"
+            )
             await database.execute("select pg_notify('quasar_collection', 'work')")
             await _failed(database, "disk of the database is full")
             assert await database.fetchval("select count(*) from datahub.historical_data") == 0
@@ -192,9 +196,7 @@ async def test_a_full_disk_stops_a_run_and_room_on_it_lets_the_run_go_on(
             assert (run["state"], run["inserted"]) == ("SUCCEEDED", 100 * PAGES)
             await nothing_lost_nothing_twice(database, begin)
             assert set(await events(database)) == {"RunAttemptFailed"}
-            told = await database.fetch(
-                "select error->>'message' as message from datahub.run_attempts order by attempt"
-            )
+            told = await database.fetch(f"select error->>'message' as message from {ATTEMPTS} order by attempt")
             assert "disk of the database is full" in str([each["message"] for each in told]).lower()
 
 
@@ -204,7 +206,7 @@ async def _failed(database: Database, words: str) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while words not in found.lower():
             await asyncio.sleep(0.05)
-            found = str(await database.fetchval("select error->>'message' from datahub.collection_runs"))
+            found = str(await database.fetchval(f"select error->>'message' from {RUNS}"))
 
 
 class RealTime:

@@ -44,6 +44,10 @@ async def wanted(database: Database, vendor: PagedVendor, *symbols: str) -> dt.d
     return start
 
 
+RUNS = "(select * from datahub.collection_runs where kind <> 'MAINTENANCE') runs"
+ATTEMPTS = f"(select a.* from datahub.run_attempts a join {RUNS} using (run_id)) attempts"
+
+
 async def hurry(database: Database) -> None:
     """Let runs that back off and gaps that wait be due now: what a test need not sit through."""
     await database.execute(
@@ -56,7 +60,7 @@ async def hurry(database: Database) -> None:
 async def complete(database: Database, rows: int, *, hurried: bool = True) -> list[Any]:
     """Wait until so many bars are there, every run has ended and no gap is open; return the runs."""
     statement = """select (select count(*) from datahub.historical_data) as bars,
-        (select count(*) from datahub.collection_runs where finished_at is null) as active,
+        (select count(*) from datahub.collection_runs where finished_at is null and kind <> 'MAINTENANCE') as active,
         (select count(*) from datahub.gaps where state <> 'REPAIRED') as gaps"""
     found: Any = None
     try:
@@ -67,9 +71,9 @@ async def complete(database: Database, rows: int, *, hurried: bool = True) -> li
                 if hurried:
                     await hurry(database)
     except TimeoutError:
-        runs = await database.fetch("select state, trigger, attempts, error, slots_gap from datahub.collection_runs")
+        runs = await database.fetch(f"select state, trigger, attempts, error, slots_gap from {RUNS}")
         raise AssertionError(f"{dict(found)} {[dict(run) for run in runs]}") from None
-    return await database.fetch("select * from datahub.collection_runs order by run_id")
+    return await database.fetch(f"select * from {RUNS} order by run_id")
 
 
 async def nothing_lost_nothing_twice(database: Database, start: dt.datetime, symbols: int = 1) -> None:
@@ -114,7 +118,7 @@ async def test_a_page_that_fails_costs_an_attempt_and_no_bar(
     await nothing_lost_nothing_twice(database, begin)
     # What had come before the fault was not asked for again.
     assert [vendor.calls[f"A {page}"] for page in range(1, PAGES + 1)] == [1] * 6 + [2] + [1] * 3
-    first, second = await database.fetch("select * from datahub.run_attempts order by attempt")
+    first, second = await database.fetch(f"select * from {ATTEMPTS} order by attempt")
     assert (first["error"]["reason"], words in first["error"]["message"]) == (reason, True)
     assert (first["retry_after_s"], second["error"]) == (2.0 if fault == "busy" else None, None)
     assert await events(database) == ["RunAttemptFailed"]
@@ -130,7 +134,7 @@ async def test_a_vendor_that_asks_to_wait_is_not_asked_before(
         async with asyncio.timeout(PATIENCE_S):
             while run is None or run["state"] != "BACKING_OFF":
                 await asyncio.sleep(0.05)
-                run = await database.fetchrow("select * from datahub.collection_runs")
+                run = await database.fetchrow(f"select * from {RUNS}")
         assert run["next_attempt_at"] - run["updated_at"] >= dt.timedelta(seconds=2)
         assert vendor.calls["A 7"] == 1
 
@@ -146,7 +150,7 @@ async def test_pages_that_repeat_or_run_backwards_are_stored_once_and_in_order(
     await nothing_lost_nothing_twice(database, begin)
     odd = 100 if fault == "twice" else 99
     assert (run["state"], run["fetched"], run["inserted"]) == ("SUCCEEDED", 1000 + (fault == "twice") * 100, 1000)
-    (noted,) = await database.fetchval("select log_lines from datahub.run_attempts")
+    (noted,) = await database.fetchval(f"select log_lines from {ATTEMPTS}")
     assert noted.startswith(f"{odd} rows came again or out of order")
     assert await events(database) == ["RunAnswerIrregular"]
 

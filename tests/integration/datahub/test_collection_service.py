@@ -48,7 +48,7 @@ async def test_runs_jobs_and_coverage_tell_what_was_collected(start: Any, bearer
     async with start(DATAHUB) as hub:
         stub = hub.stub(CollectionServiceStub)
         await stored(database, 1200)
-        jobs = (await stub.ListJobs(pb.ListJobsRequest(), **as_(bearers.viewer))).jobs
+        jobs = (await stub.ListJobs(pb.ListJobsRequest(filter='kind = "BARS"'), **as_(bearers.viewer))).jobs
         assert [(job.job_id, job.series_count) for job in jobs] == [("bars/steady/1min/* * * * *", 2)]
         request = pb.GetCoverageRequest(filter='symbol = "A"', view=pb.COVERAGE_VIEW_RANGES)
         shown = await stub.GetCoverage(request, **as_(bearers.viewer))

@@ -44,12 +44,14 @@ async def ranges(house: House) -> list[tuple[Any, ...]]:
 
 
 async def recorded(database: Database, runs: int, such: str = "true") -> None:
-    """Wait until there are so many runs."""
+    """Wait until there are so many runs that fetch bars."""
     found = 0
     async with asyncio.timeout(60):
         while found < runs:
             await asyncio.sleep(0.02)
-            found = await database.fetchval(f"select count(*) from datahub.collection_runs where {such}")
+            found = await database.fetchval(
+                f"select count(*) from datahub.collection_runs where kind = 'BARS' and {such}"
+            )
 
 
 async def test_a_range_around_a_run_at_work_is_fetched_on_both_sides_of_it(house: House) -> None:

@@ -112,9 +112,10 @@ const (
 	JobKind_JOB_KIND_BARS JobKind = 1
 	// Has the registry sync an index of a provider: it fetches the constituents and writes the difference.
 	JobKind_JOB_KIND_INDEX_SYNC JobKind = 2
-	// Asks again for open and unrepairable gaps.
+	// Asks again for open and unrepairable gaps of one provider, each when its next attempt is due.
 	JobKind_JOB_KIND_REPAIR JobKind = 3
-	// Drops what is past its retention, makes partitions ahead, runs the quality checks.
+	// Drops what is past its retention and makes partitions ahead. TimescaleDB does both by itself; then it only tells it the settings.
+	// Quality checks are no job: they follow the runs, and go over the whole of every series at a low pace.
 	JobKind_JOB_KIND_MAINTENANCE JobKind = 4
 )
 
@@ -238,7 +239,7 @@ const (
 	RunTrigger_RUN_TRIGGER_BACKFILL RunTrigger = 5
 	// Repairs a gap.
 	RunTrigger_RUN_TRIGGER_REPAIR RunTrigger = 6
-	// Fills the hole that a feed left when it was interrupted.
+	// Never set: a feed fills its holes by itself, and bars that stay missing are gaps, for which REPAIR asks.
 	RunTrigger_RUN_TRIGGER_FEED_SEAM RunTrigger = 7
 	// Somebody called `RetryRun`.
 	RunTrigger_RUN_TRIGGER_RETRY RunTrigger = 8
@@ -319,7 +320,7 @@ const (
 	RunState_RUN_STATE_FAILED RunState = 7
 	// Ended: somebody cancelled it, or its subscription was removed; what was stored stays.
 	RunState_RUN_STATE_CANCELLED RunState = 8
-	// Ended without work: the slots had been fetched by another run, or the market was closed.
+	// Ended without work: it was planned while the clock was ahead.
 	RunState_RUN_STATE_SKIPPED RunState = 9
 )
 
@@ -404,9 +405,9 @@ const (
 	QuarantineReason_QUARANTINE_REASON_UNKNOWN_SYMBOL QuarantineReason = 9
 	// The same answer has another row of the same time with other values.
 	QuarantineReason_QUARANTINE_REASON_CONFLICT QuarantineReason = 10
-	// The calendar says that the market was closed.
+	// Never set: bars outside of the market's hours are stored, and expected from then on.
 	QuarantineReason_QUARANTINE_REASON_SESSION_CLOSED QuarantineReason = 11
-	// A number that the vendor uses for "undefined".
+	// Never set: a number that a vendor uses for "undefined" is left out by its provider, or the row is MALFORMED.
 	QuarantineReason_QUARANTINE_REASON_SENTINEL QuarantineReason = 12
 )
 
@@ -939,7 +940,8 @@ func (x *SeriesCoverage) GetUnknownSlots() int64 {
 // A standing task with a schedule. Jobs follow from subscriptions and preferences and are not created by hand.
 type Job struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity: "bars/<provider>/<interval>/<cron>", "index_sync/<provider>/<index>", "repair/<provider>", "maintenance/<name>".
+	// Identity: "bars/<provider>/<interval>/<cron>", "index_sync/<provider>/<index>", "repair/<provider>" (as long as the provider has gaps),
+	// "maintenance/storage".
 	JobId string `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// What it does.
 	Kind JobKind `protobuf:"varint,2,opt,name=kind,proto3,enum=quasar.datahub.v1.JobKind" json:"kind,omitempty"`
@@ -958,7 +960,7 @@ type Job struct {
 	TimeZone string `protobuf:"bytes,8,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// How long after the cron time it fires (positive), or before (negative): publication delay, preference, or lead before a close.
 	Offset *durationpb.Duration `protobuf:"bytes,9,opt,name=offset,proto3" json:"offset,omitempty"`
-	// How many series it collects.
+	// How many series it collects; of a repair, how many have gaps.
 	SeriesCount int32 `protobuf:"varint,10,opt,name=series_count,json=seriesCount,proto3" json:"series_count,omitempty"`
 	// Of those, how many have slots that are due and not fetched.
 	DueSeriesCount int32 `protobuf:"varint,11,opt,name=due_series_count,json=dueSeriesCount,proto3" json:"due_series_count,omitempty"`
@@ -1186,7 +1188,7 @@ type Run struct {
 	Trigger RunTrigger `protobuf:"varint,4,opt,name=trigger,proto3,enum=quasar.datahub.v1.RunTrigger" json:"trigger,omitempty"`
 	// Where it stands.
 	State RunState `protobuf:"varint,5,opt,name=state,proto3,enum=quasar.datahub.v1.RunState" json:"state,omitempty"`
-	// The series; absent for an index sync.
+	// The series; absent for an index sync and maintenance.
 	Series *SeriesInfo `protobuf:"bytes,6,opt,name=series,proto3" json:"series,omitempty"`
 	// The provider.
 	Provider string `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
@@ -1229,8 +1231,10 @@ type Run struct {
 	IndexSync *IndexSyncResult `protobuf:"bytes,25,opt,name=index_sync,json=indexSync,proto3" json:"index_sync,omitempty"`
 	// Cancellation was asked for and it has not stopped yet.
 	CancelRequested bool `protobuf:"varint,26,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What maintenance did; absent for other kinds.
+	Maintenance   *MaintenanceResult `protobuf:"bytes,27,opt,name=maintenance,proto3" json:"maintenance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
@@ -1443,6 +1447,13 @@ func (x *Run) GetCancelRequested() bool {
 		return x.CancelRequested
 	}
 	return false
+}
+
+func (x *Run) GetMaintenance() *MaintenanceResult {
+	if x != nil {
+		return x.Maintenance
+	}
+	return nil
 }
 
 // What a run did.
@@ -1808,6 +1819,61 @@ func (x *IndexSyncResult) GetMessage() string {
 	return ""
 }
 
+// What maintenance of the storage did; both are 0 on TimescaleDB, which does it by itself.
+type MaintenanceResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partitions that were made ahead of their rows.
+	PartitionsMade int32 `protobuf:"varint,1,opt,name=partitions_made,json=partitionsMade,proto3" json:"partitions_made,omitempty"`
+	// Partitions past their retention that were dropped.
+	PartitionsDropped int32 `protobuf:"varint,2,opt,name=partitions_dropped,json=partitionsDropped,proto3" json:"partitions_dropped,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *MaintenanceResult) Reset() {
+	*x = MaintenanceResult{}
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MaintenanceResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MaintenanceResult) ProtoMessage() {}
+
+func (x *MaintenanceResult) ProtoReflect() protoreflect.Message {
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MaintenanceResult.ProtoReflect.Descriptor instead.
+func (*MaintenanceResult) Descriptor() ([]byte, []int) {
+	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MaintenanceResult) GetPartitionsMade() int32 {
+	if x != nil {
+		return x.PartitionsMade
+	}
+	return 0
+}
+
+func (x *MaintenanceResult) GetPartitionsDropped() int32 {
+	if x != nil {
+		return x.PartitionsDropped
+	}
+	return 0
+}
+
 // A row that was not stored because something is wrong with it.
 type QuarantinedRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1841,7 +1907,7 @@ type QuarantinedRow struct {
 
 func (x *QuarantinedRow) Reset() {
 	*x = QuarantinedRow{}
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[10]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1919,7 @@ func (x *QuarantinedRow) String() string {
 func (*QuarantinedRow) ProtoMessage() {}
 
 func (x *QuarantinedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[10]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1932,7 @@ func (x *QuarantinedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedRow.ProtoReflect.Descriptor instead.
 func (*QuarantinedRow) Descriptor() ([]byte, []int) {
-	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{10}
+	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *QuarantinedRow) GetRowId() string {
@@ -1994,7 +2060,7 @@ type SubscriptionState struct {
 
 func (x *SubscriptionState) Reset() {
 	*x = SubscriptionState{}
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[11]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2072,7 @@ func (x *SubscriptionState) String() string {
 func (*SubscriptionState) ProtoMessage() {}
 
 func (x *SubscriptionState) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[11]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2085,7 @@ func (x *SubscriptionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionState.ProtoReflect.Descriptor instead.
 func (*SubscriptionState) Descriptor() ([]byte, []int) {
-	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{11}
+	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubscriptionState) GetKey() *v1.SeriesKey {
@@ -2155,7 +2221,7 @@ type ScheduledFire struct {
 
 func (x *ScheduledFire) Reset() {
 	*x = ScheduledFire{}
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[12]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2233,7 @@ func (x *ScheduledFire) String() string {
 func (*ScheduledFire) ProtoMessage() {}
 
 func (x *ScheduledFire) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[12]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2246,7 @@ func (x *ScheduledFire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduledFire.ProtoReflect.Descriptor instead.
 func (*ScheduledFire) Descriptor() ([]byte, []int) {
-	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{12}
+	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ScheduledFire) GetFireTime() *timestamppb.Timestamp {
@@ -2248,7 +2314,7 @@ type ProviderPause struct {
 
 func (x *ProviderPause) Reset() {
 	*x = ProviderPause{}
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[13]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2326,7 @@ func (x *ProviderPause) String() string {
 func (*ProviderPause) ProtoMessage() {}
 
 func (x *ProviderPause) ProtoReflect() protoreflect.Message {
-	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[13]
+	mi := &file_quasar_datahub_v1_collection_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2339,7 @@ func (x *ProviderPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderPause.ProtoReflect.Descriptor instead.
 func (*ProviderPause) Descriptor() ([]byte, []int) {
-	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{13}
+	return file_quasar_datahub_v1_collection_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProviderPause) GetProvider() string {
@@ -2381,7 +2447,8 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"activeRuns\"X\n" +
 	"\rRunStateCount\x121\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1b.quasar.datahub.v1.RunStateR\x05state\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count\"\xda\t\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"\xa2\n" +
+	"\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12.\n" +
@@ -2415,7 +2482,8 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x05error\x18\x18 \x01(\v2\x12.google.rpc.StatusR\x05error\x12A\n" +
 	"\n" +
 	"index_sync\x18\x19 \x01(\v2\".quasar.datahub.v1.IndexSyncResultR\tindexSync\x12)\n" +
-	"\x10cancel_requested\x18\x1a \x01(\bR\x0fcancelRequested\"\x85\x03\n" +
+	"\x10cancel_requested\x18\x1a \x01(\bR\x0fcancelRequested\x12F\n" +
+	"\vmaintenance\x18\x1b \x01(\v2$.quasar.datahub.v1.MaintenanceResultR\vmaintenance\"\x85\x03\n" +
 	"\tRunCounts\x12\x18\n" +
 	"\afetched\x18\x01 \x01(\x03R\afetched\x12\x1a\n" +
 	"\binserted\x18\x02 \x01(\x03R\binserted\x12\x18\n" +
@@ -2455,7 +2523,10 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x06errors\x18\x06 \x03(\tR\x06errors\x12!\n" +
 	"\fempty_answer\x18\a \x01(\bR\vemptyAnswer\x12\x1b\n" +
 	"\theld_back\x18\b \x01(\bR\bheldBack\x12\x18\n" +
-	"\amessage\x18\t \x01(\tR\amessage\"\xc7\x04\n" +
+	"\amessage\x18\t \x01(\tR\amessage\"k\n" +
+	"\x11MaintenanceResult\x12'\n" +
+	"\x0fpartitions_made\x18\x01 \x01(\x05R\x0epartitionsMade\x12-\n" +
+	"\x12partitions_dropped\x18\x02 \x01(\x05R\x11partitionsDropped\"\xc7\x04\n" +
 	"\x0eQuarantinedRow\x12\x15\n" +
 	"\x06row_id\x18\x01 \x01(\tR\x05rowId\x12-\n" +
 	"\x03key\x18\x02 \x01(\v2\x1b.quasar.common.v1.SeriesKeyR\x03key\x125\n" +
@@ -2595,7 +2666,7 @@ func file_quasar_datahub_v1_collection_proto_rawDescGZIP() []byte {
 }
 
 var file_quasar_datahub_v1_collection_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_quasar_datahub_v1_collection_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_quasar_datahub_v1_collection_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_quasar_datahub_v1_collection_proto_goTypes = []any{
 	(SlotState)(0),                // 0: quasar.datahub.v1.SlotState
 	(JobKind)(0),                  // 1: quasar.datahub.v1.JobKind
@@ -2615,93 +2686,95 @@ var file_quasar_datahub_v1_collection_proto_goTypes = []any{
 	(*RunCounts)(nil),             // 15: quasar.datahub.v1.RunCounts
 	(*RunAttempt)(nil),            // 16: quasar.datahub.v1.RunAttempt
 	(*IndexSyncResult)(nil),       // 17: quasar.datahub.v1.IndexSyncResult
-	(*QuarantinedRow)(nil),        // 18: quasar.datahub.v1.QuarantinedRow
-	(*SubscriptionState)(nil),     // 19: quasar.datahub.v1.SubscriptionState
-	(*ScheduledFire)(nil),         // 20: quasar.datahub.v1.ScheduledFire
-	(*ProviderPause)(nil),         // 21: quasar.datahub.v1.ProviderPause
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*SeriesInfo)(nil),            // 23: quasar.datahub.v1.SeriesInfo
-	(*v1.TimeRange)(nil),          // 24: quasar.common.v1.TimeRange
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*status.Status)(nil),         // 26: google.rpc.Status
-	(*v1.SeriesKey)(nil),          // 27: quasar.common.v1.SeriesKey
-	(*structpb.Struct)(nil),       // 28: google.protobuf.Struct
-	(*v1.Actor)(nil),              // 29: quasar.common.v1.Actor
-	(FeedState)(0),                // 30: quasar.datahub.v1.FeedState
+	(*MaintenanceResult)(nil),     // 18: quasar.datahub.v1.MaintenanceResult
+	(*QuarantinedRow)(nil),        // 19: quasar.datahub.v1.QuarantinedRow
+	(*SubscriptionState)(nil),     // 20: quasar.datahub.v1.SubscriptionState
+	(*ScheduledFire)(nil),         // 21: quasar.datahub.v1.ScheduledFire
+	(*ProviderPause)(nil),         // 22: quasar.datahub.v1.ProviderPause
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*SeriesInfo)(nil),            // 24: quasar.datahub.v1.SeriesInfo
+	(*v1.TimeRange)(nil),          // 25: quasar.common.v1.TimeRange
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*status.Status)(nil),         // 27: google.rpc.Status
+	(*v1.SeriesKey)(nil),          // 28: quasar.common.v1.SeriesKey
+	(*structpb.Struct)(nil),       // 29: google.protobuf.Struct
+	(*v1.Actor)(nil),              // 30: quasar.common.v1.Actor
+	(FeedState)(0),                // 31: quasar.datahub.v1.FeedState
 }
 var file_quasar_datahub_v1_collection_proto_depIdxs = []int32{
 	0,  // 0: quasar.datahub.v1.SlotCount.state:type_name -> quasar.datahub.v1.SlotState
-	22, // 1: quasar.datahub.v1.CoverageRange.start_time:type_name -> google.protobuf.Timestamp
-	22, // 2: quasar.datahub.v1.CoverageRange.end_time:type_name -> google.protobuf.Timestamp
+	23, // 1: quasar.datahub.v1.CoverageRange.start_time:type_name -> google.protobuf.Timestamp
+	23, // 2: quasar.datahub.v1.CoverageRange.end_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: quasar.datahub.v1.CoverageRange.state:type_name -> quasar.datahub.v1.SlotState
-	22, // 4: quasar.datahub.v1.CoverageBucket.start_time:type_name -> google.protobuf.Timestamp
-	22, // 5: quasar.datahub.v1.CoverageBucket.end_time:type_name -> google.protobuf.Timestamp
+	23, // 4: quasar.datahub.v1.CoverageBucket.start_time:type_name -> google.protobuf.Timestamp
+	23, // 5: quasar.datahub.v1.CoverageBucket.end_time:type_name -> google.protobuf.Timestamp
 	8,  // 6: quasar.datahub.v1.CoverageBucket.counts:type_name -> quasar.datahub.v1.SlotCount
-	23, // 7: quasar.datahub.v1.SeriesCoverage.series:type_name -> quasar.datahub.v1.SeriesInfo
-	24, // 8: quasar.datahub.v1.SeriesCoverage.range:type_name -> quasar.common.v1.TimeRange
+	24, // 7: quasar.datahub.v1.SeriesCoverage.series:type_name -> quasar.datahub.v1.SeriesInfo
+	25, // 8: quasar.datahub.v1.SeriesCoverage.range:type_name -> quasar.common.v1.TimeRange
 	8,  // 9: quasar.datahub.v1.SeriesCoverage.counts:type_name -> quasar.datahub.v1.SlotCount
 	9,  // 10: quasar.datahub.v1.SeriesCoverage.ranges:type_name -> quasar.datahub.v1.CoverageRange
 	10, // 11: quasar.datahub.v1.SeriesCoverage.buckets:type_name -> quasar.datahub.v1.CoverageBucket
-	22, // 12: quasar.datahub.v1.SeriesCoverage.classified_until_time:type_name -> google.protobuf.Timestamp
+	23, // 12: quasar.datahub.v1.SeriesCoverage.classified_until_time:type_name -> google.protobuf.Timestamp
 	1,  // 13: quasar.datahub.v1.Job.kind:type_name -> quasar.datahub.v1.JobKind
 	2,  // 14: quasar.datahub.v1.Job.state:type_name -> quasar.datahub.v1.JobState
-	25, // 15: quasar.datahub.v1.Job.offset:type_name -> google.protobuf.Duration
-	22, // 16: quasar.datahub.v1.Job.next_fire_time:type_name -> google.protobuf.Timestamp
-	22, // 17: quasar.datahub.v1.Job.last_fire_time:type_name -> google.protobuf.Timestamp
+	26, // 15: quasar.datahub.v1.Job.offset:type_name -> google.protobuf.Duration
+	23, // 16: quasar.datahub.v1.Job.next_fire_time:type_name -> google.protobuf.Timestamp
+	23, // 17: quasar.datahub.v1.Job.last_fire_time:type_name -> google.protobuf.Timestamp
 	13, // 18: quasar.datahub.v1.Job.last_run_states:type_name -> quasar.datahub.v1.RunStateCount
-	25, // 19: quasar.datahub.v1.Job.misfire_grace:type_name -> google.protobuf.Duration
+	26, // 19: quasar.datahub.v1.Job.misfire_grace:type_name -> google.protobuf.Duration
 	4,  // 20: quasar.datahub.v1.RunStateCount.state:type_name -> quasar.datahub.v1.RunState
 	1,  // 21: quasar.datahub.v1.Run.kind:type_name -> quasar.datahub.v1.JobKind
 	3,  // 22: quasar.datahub.v1.Run.trigger:type_name -> quasar.datahub.v1.RunTrigger
 	4,  // 23: quasar.datahub.v1.Run.state:type_name -> quasar.datahub.v1.RunState
-	23, // 24: quasar.datahub.v1.Run.series:type_name -> quasar.datahub.v1.SeriesInfo
-	24, // 25: quasar.datahub.v1.Run.range:type_name -> quasar.common.v1.TimeRange
-	22, // 26: quasar.datahub.v1.Run.scheduled_time:type_name -> google.protobuf.Timestamp
-	22, // 27: quasar.datahub.v1.Run.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 28: quasar.datahub.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	22, // 29: quasar.datahub.v1.Run.start_time:type_name -> google.protobuf.Timestamp
-	22, // 30: quasar.datahub.v1.Run.end_time:type_name -> google.protobuf.Timestamp
-	22, // 31: quasar.datahub.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	22, // 32: quasar.datahub.v1.Run.lease_expire_time:type_name -> google.protobuf.Timestamp
+	24, // 24: quasar.datahub.v1.Run.series:type_name -> quasar.datahub.v1.SeriesInfo
+	25, // 25: quasar.datahub.v1.Run.range:type_name -> quasar.common.v1.TimeRange
+	23, // 26: quasar.datahub.v1.Run.scheduled_time:type_name -> google.protobuf.Timestamp
+	23, // 27: quasar.datahub.v1.Run.next_attempt_time:type_name -> google.protobuf.Timestamp
+	23, // 28: quasar.datahub.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	23, // 29: quasar.datahub.v1.Run.start_time:type_name -> google.protobuf.Timestamp
+	23, // 30: quasar.datahub.v1.Run.end_time:type_name -> google.protobuf.Timestamp
+	23, // 31: quasar.datahub.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	23, // 32: quasar.datahub.v1.Run.lease_expire_time:type_name -> google.protobuf.Timestamp
 	15, // 33: quasar.datahub.v1.Run.counts:type_name -> quasar.datahub.v1.RunCounts
-	22, // 34: quasar.datahub.v1.Run.resume_time:type_name -> google.protobuf.Timestamp
-	26, // 35: quasar.datahub.v1.Run.error:type_name -> google.rpc.Status
+	23, // 34: quasar.datahub.v1.Run.resume_time:type_name -> google.protobuf.Timestamp
+	27, // 35: quasar.datahub.v1.Run.error:type_name -> google.rpc.Status
 	17, // 36: quasar.datahub.v1.Run.index_sync:type_name -> quasar.datahub.v1.IndexSyncResult
-	25, // 37: quasar.datahub.v1.RunCounts.rate_limit_wait:type_name -> google.protobuf.Duration
-	22, // 38: quasar.datahub.v1.RunAttempt.start_time:type_name -> google.protobuf.Timestamp
-	22, // 39: quasar.datahub.v1.RunAttempt.end_time:type_name -> google.protobuf.Timestamp
-	15, // 40: quasar.datahub.v1.RunAttempt.counts:type_name -> quasar.datahub.v1.RunCounts
-	26, // 41: quasar.datahub.v1.RunAttempt.error:type_name -> google.rpc.Status
-	25, // 42: quasar.datahub.v1.RunAttempt.retry_after:type_name -> google.protobuf.Duration
-	27, // 43: quasar.datahub.v1.QuarantinedRow.key:type_name -> quasar.common.v1.SeriesKey
-	22, // 44: quasar.datahub.v1.QuarantinedRow.row_time:type_name -> google.protobuf.Timestamp
-	5,  // 45: quasar.datahub.v1.QuarantinedRow.reason:type_name -> quasar.datahub.v1.QuarantineReason
-	28, // 46: quasar.datahub.v1.QuarantinedRow.payload:type_name -> google.protobuf.Struct
-	22, // 47: quasar.datahub.v1.QuarantinedRow.quarantine_time:type_name -> google.protobuf.Timestamp
-	6,  // 48: quasar.datahub.v1.QuarantinedRow.state:type_name -> quasar.datahub.v1.QuarantineState
-	29, // 49: quasar.datahub.v1.QuarantinedRow.resolved_by:type_name -> quasar.common.v1.Actor
-	22, // 50: quasar.datahub.v1.QuarantinedRow.resolve_time:type_name -> google.protobuf.Timestamp
-	27, // 51: quasar.datahub.v1.SubscriptionState.key:type_name -> quasar.common.v1.SeriesKey
-	7,  // 52: quasar.datahub.v1.SubscriptionState.health:type_name -> quasar.datahub.v1.SubscriptionHealth
-	22, // 53: quasar.datahub.v1.SubscriptionState.last_row_time:type_name -> google.protobuf.Timestamp
-	22, // 54: quasar.datahub.v1.SubscriptionState.next_due_time:type_name -> google.protobuf.Timestamp
-	14, // 55: quasar.datahub.v1.SubscriptionState.last_run:type_name -> quasar.datahub.v1.Run
-	22, // 56: quasar.datahub.v1.SubscriptionState.last_success_time:type_name -> google.protobuf.Timestamp
-	30, // 57: quasar.datahub.v1.SubscriptionState.feed_state:type_name -> quasar.datahub.v1.FeedState
-	22, // 58: quasar.datahub.v1.SubscriptionState.last_receive_time:type_name -> google.protobuf.Timestamp
-	22, // 59: quasar.datahub.v1.ScheduledFire.fire_time:type_name -> google.protobuf.Timestamp
-	22, // 60: quasar.datahub.v1.ScheduledFire.nominal_time:type_name -> google.protobuf.Timestamp
-	24, // 61: quasar.datahub.v1.ScheduledFire.range:type_name -> quasar.common.v1.TimeRange
-	22, // 62: quasar.datahub.v1.ScheduledFire.listen_start_time:type_name -> google.protobuf.Timestamp
-	22, // 63: quasar.datahub.v1.ScheduledFire.listen_end_time:type_name -> google.protobuf.Timestamp
-	29, // 64: quasar.datahub.v1.ProviderPause.actor:type_name -> quasar.common.v1.Actor
-	22, // 65: quasar.datahub.v1.ProviderPause.pause_time:type_name -> google.protobuf.Timestamp
-	22, // 66: quasar.datahub.v1.ProviderPause.resume_time:type_name -> google.protobuf.Timestamp
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	18, // 37: quasar.datahub.v1.Run.maintenance:type_name -> quasar.datahub.v1.MaintenanceResult
+	26, // 38: quasar.datahub.v1.RunCounts.rate_limit_wait:type_name -> google.protobuf.Duration
+	23, // 39: quasar.datahub.v1.RunAttempt.start_time:type_name -> google.protobuf.Timestamp
+	23, // 40: quasar.datahub.v1.RunAttempt.end_time:type_name -> google.protobuf.Timestamp
+	15, // 41: quasar.datahub.v1.RunAttempt.counts:type_name -> quasar.datahub.v1.RunCounts
+	27, // 42: quasar.datahub.v1.RunAttempt.error:type_name -> google.rpc.Status
+	26, // 43: quasar.datahub.v1.RunAttempt.retry_after:type_name -> google.protobuf.Duration
+	28, // 44: quasar.datahub.v1.QuarantinedRow.key:type_name -> quasar.common.v1.SeriesKey
+	23, // 45: quasar.datahub.v1.QuarantinedRow.row_time:type_name -> google.protobuf.Timestamp
+	5,  // 46: quasar.datahub.v1.QuarantinedRow.reason:type_name -> quasar.datahub.v1.QuarantineReason
+	29, // 47: quasar.datahub.v1.QuarantinedRow.payload:type_name -> google.protobuf.Struct
+	23, // 48: quasar.datahub.v1.QuarantinedRow.quarantine_time:type_name -> google.protobuf.Timestamp
+	6,  // 49: quasar.datahub.v1.QuarantinedRow.state:type_name -> quasar.datahub.v1.QuarantineState
+	30, // 50: quasar.datahub.v1.QuarantinedRow.resolved_by:type_name -> quasar.common.v1.Actor
+	23, // 51: quasar.datahub.v1.QuarantinedRow.resolve_time:type_name -> google.protobuf.Timestamp
+	28, // 52: quasar.datahub.v1.SubscriptionState.key:type_name -> quasar.common.v1.SeriesKey
+	7,  // 53: quasar.datahub.v1.SubscriptionState.health:type_name -> quasar.datahub.v1.SubscriptionHealth
+	23, // 54: quasar.datahub.v1.SubscriptionState.last_row_time:type_name -> google.protobuf.Timestamp
+	23, // 55: quasar.datahub.v1.SubscriptionState.next_due_time:type_name -> google.protobuf.Timestamp
+	14, // 56: quasar.datahub.v1.SubscriptionState.last_run:type_name -> quasar.datahub.v1.Run
+	23, // 57: quasar.datahub.v1.SubscriptionState.last_success_time:type_name -> google.protobuf.Timestamp
+	31, // 58: quasar.datahub.v1.SubscriptionState.feed_state:type_name -> quasar.datahub.v1.FeedState
+	23, // 59: quasar.datahub.v1.SubscriptionState.last_receive_time:type_name -> google.protobuf.Timestamp
+	23, // 60: quasar.datahub.v1.ScheduledFire.fire_time:type_name -> google.protobuf.Timestamp
+	23, // 61: quasar.datahub.v1.ScheduledFire.nominal_time:type_name -> google.protobuf.Timestamp
+	25, // 62: quasar.datahub.v1.ScheduledFire.range:type_name -> quasar.common.v1.TimeRange
+	23, // 63: quasar.datahub.v1.ScheduledFire.listen_start_time:type_name -> google.protobuf.Timestamp
+	23, // 64: quasar.datahub.v1.ScheduledFire.listen_end_time:type_name -> google.protobuf.Timestamp
+	30, // 65: quasar.datahub.v1.ProviderPause.actor:type_name -> quasar.common.v1.Actor
+	23, // 66: quasar.datahub.v1.ProviderPause.pause_time:type_name -> google.protobuf.Timestamp
+	23, // 67: quasar.datahub.v1.ProviderPause.resume_time:type_name -> google.protobuf.Timestamp
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_quasar_datahub_v1_collection_proto_init() }
@@ -2712,14 +2785,14 @@ func file_quasar_datahub_v1_collection_proto_init() {
 	file_quasar_datahub_v1_feed_proto_init()
 	file_quasar_datahub_v1_market_data_proto_init()
 	file_quasar_datahub_v1_collection_proto_msgTypes[3].OneofWrappers = []any{}
-	file_quasar_datahub_v1_collection_proto_msgTypes[11].OneofWrappers = []any{}
+	file_quasar_datahub_v1_collection_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quasar_datahub_v1_collection_proto_rawDesc), len(file_quasar_datahub_v1_collection_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

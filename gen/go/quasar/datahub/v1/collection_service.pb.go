@@ -103,7 +103,7 @@ type GetCoverageRequest struct {
 	MaxRanges int32 `protobuf:"varint,6,opt,name=max_ranges,json=maxRanges,proto3" json:"max_ranges,omitempty"`
 	// BUCKETS: the length of a cell. Absent: chosen so that there are at most 120.
 	Bucket *durationpb.Duration `protobuf:"bytes,7,opt,name=bucket,proto3" json:"bucket,omitempty"`
-	// At most this many series; 0 means 50.
+	// At most this many series of the filter; 0 means 50. Series that are named are answered together.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the page before.
 	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -209,11 +209,11 @@ type GetCoverageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The series, in the order of the request; when filtered, by provider, symbol and interval.
 	Series []*SeriesCoverage `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
-	// Slots by state over all series that were asked for, those of other pages included; only in the first page.
+	// Slots that a bar is expected in, by state, over all series that were asked for, those of other pages included; only in the first page.
 	Totals []*SlotCount `protobuf:"bytes,2,rep,name=totals,proto3" json:"totals,omitempty"`
 	// Share of all their expected slots that are complete, 0 to 1; only in the first page. Absent: none expected.
 	CompleteRatio *float64 `protobuf:"fixed64,3,opt,name=complete_ratio,json=completeRatio,proto3,oneof" json:"complete_ratio,omitempty"`
-	// Names of series that do not exist or are not subscribed, as they were asked for.
+	// Names of series that do not exist, as they were asked for.
 	Unknown []string `protobuf:"bytes,4,rep,name=unknown,proto3" json:"unknown,omitempty"`
 	// Token of the next page; empty on the last.
 	NextPageToken string `protobuf:"bytes,5,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

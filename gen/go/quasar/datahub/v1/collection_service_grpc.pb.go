@@ -51,7 +51,7 @@ const (
 // may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
 type CollectionServiceClient interface {
 	// Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-	// exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+	// exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
 	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 	// Lists gaps, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR.
 	ListGaps(ctx context.Context, in *ListGapsRequest, opts ...grpc.CallOption) (*ListGapsResponse, error)
@@ -70,14 +70,16 @@ type CollectionServiceClient interface {
 	// Returns one run with its attempts. NOT_FOUND.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	// Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-	// CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+	// DRAINING when the service stops (watch again with the cursor).
 	WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error)
 	// Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
 	// being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
 	// gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-	// FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+	// FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+	// of maintenance.
 	TriggerCollection(ctx context.Context, in *TriggerCollectionRequest, opts ...grpc.CallOption) (*TriggerCollectionResponse, error)
-	// Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+	// Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+	// had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
 	// NOT_FOUND.
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error)
 	// Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND;
@@ -91,7 +93,7 @@ type CollectionServiceClient interface {
 	// for the interval; INVALID_FILTER.
 	Backfill(ctx context.Context, in *BackfillRequest, opts ...grpc.CallOption) (*BackfillResponse, error)
 	// Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-	// Pausing again changes reason and time. NOT_FOUND.
+	// Pausing again changes the reason and when it resumes. NOT_FOUND.
 	PauseProvider(ctx context.Context, in *PauseProviderRequest, opts ...grpc.CallOption) (*PauseProviderResponse, error)
 	// Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
 	// NOT_FOUND.
@@ -107,7 +109,7 @@ type CollectionServiceClient interface {
 	// Unknown series answer with an unspecified health and are no error.
 	BatchGetSubscriptionStates(ctx context.Context, in *BatchGetSubscriptionStatesRequest, opts ...grpc.CallOption) (*BatchGetSubscriptionStatesResponse, error)
 	// Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-	// most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+	// most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
 	RefreshSubscriptions(ctx context.Context, in *RefreshSubscriptionsRequest, opts ...grpc.CallOption) (*RefreshSubscriptionsResponse, error)
 }
 
@@ -336,7 +338,7 @@ func (c *collectionServiceClient) RefreshSubscriptions(ctx context.Context, in *
 // may answer INVALID_ARGUMENT (a field breaks a rule) and DATABASE_UNAVAILABLE.
 type CollectionServiceServer interface {
 	// Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-	// exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+	// exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
 	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	// Lists gaps, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR.
 	ListGaps(context.Context, *ListGapsRequest) (*ListGapsResponse, error)
@@ -355,14 +357,16 @@ type CollectionServiceServer interface {
 	// Returns one run with its attempts. NOT_FOUND.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	// Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-	// CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+	// DRAINING when the service stops (watch again with the cursor).
 	WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error
 	// Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
 	// being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
 	// gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-	// FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+	// FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+	// of maintenance.
 	TriggerCollection(context.Context, *TriggerCollectionRequest) (*TriggerCollectionResponse, error)
-	// Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+	// Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+	// had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
 	// NOT_FOUND.
 	CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error)
 	// Makes a new run for what an ended run left undone, or brings the next attempt of a run that backs off forward to now. NOT_FOUND;
@@ -376,7 +380,7 @@ type CollectionServiceServer interface {
 	// for the interval; INVALID_FILTER.
 	Backfill(context.Context, *BackfillRequest) (*BackfillResponse, error)
 	// Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-	// Pausing again changes reason and time. NOT_FOUND.
+	// Pausing again changes the reason and when it resumes. NOT_FOUND.
 	PauseProvider(context.Context, *PauseProviderRequest) (*PauseProviderResponse, error)
 	// Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
 	// NOT_FOUND.
@@ -392,7 +396,7 @@ type CollectionServiceServer interface {
 	// Unknown series answer with an unspecified health and are no error.
 	BatchGetSubscriptionStates(context.Context, *BatchGetSubscriptionStatesRequest) (*BatchGetSubscriptionStatesResponse, error)
 	// Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-	// most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+	// most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
 	RefreshSubscriptions(context.Context, *RefreshSubscriptionsRequest) (*RefreshSubscriptionsResponse, error)
 	mustEmbedUnimplementedCollectionServiceServer()
 }

@@ -112,6 +112,7 @@ __all__ = (
     "ListTicksResponse",
     "ListTopMoversRequest",
     "ListTopMoversResponse",
+    "MaintenanceResult",
     "MarketDataSelector",
     "MissingItem",
     "Mover",
@@ -946,12 +947,13 @@ class JobKind(betterproto2.Enum):
 
     REPAIR = 3
     """
-    Asks again for open and unrepairable gaps.
+    Asks again for open and unrepairable gaps of one provider, each when its next attempt is due.
     """
 
     MAINTENANCE = 4
     """
-    Drops what is past its retention, makes partitions ahead, runs the quality checks.
+    Drops what is past its retention and makes partitions ahead. TimescaleDB does both by itself; then it only tells it the settings.
+    Quality checks are no job: they follow the runs, and go over the whole of every series at a low pace.
     """
 
     @classmethod
@@ -1386,12 +1388,12 @@ class QuarantineReason(betterproto2.Enum):
 
     SESSION_CLOSED = 11
     """
-    The calendar says that the market was closed.
+    Never set: bars outside of the market's hours are stored, and expected from then on.
     """
 
     SENTINEL = 12
     """
-    A number that the vendor uses for "undefined".
+    Never set: a number that a vendor uses for "undefined" is left out by its provider, or the row is MALFORMED.
     """
 
     @classmethod
@@ -1585,7 +1587,7 @@ class RunState(betterproto2.Enum):
 
     SKIPPED = 9
     """
-    Ended without work: the slots had been fetched by another run, or the market was closed.
+    Ended without work: it was planned while the clock was ahead.
     """
 
     @classmethod
@@ -1661,7 +1663,7 @@ class RunTrigger(betterproto2.Enum):
 
     FEED_SEAM = 7
     """
-    Fills the hole that a feed left when it was interrupted.
+    Never set: a feed fills its holes by itself, and bars that stay missing are gaps, for which REPAIR asks.
     """
 
     RETRY = 8
@@ -3521,7 +3523,7 @@ class GetCoverageRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(8, betterproto2.TYPE_INT32)
     """
-    At most this many series; 0 means 50.
+    At most this many series of the filter; 0 means 50. Series that are named are answered together.
     """
 
     page_token: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
@@ -3546,7 +3548,7 @@ class GetCoverageResponse(betterproto2.Message):
 
     totals: "list[SlotCount]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Slots by state over all series that were asked for, those of other pages included; only in the first page.
+    Slots that a bar is expected in, by state, over all series that were asked for, those of other pages included; only in the first page.
     """
 
     complete_ratio: "float | None" = betterproto2.field(3, betterproto2.TYPE_DOUBLE, optional=True)
@@ -3556,7 +3558,7 @@ class GetCoverageResponse(betterproto2.Message):
 
     unknown: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
-    Names of series that do not exist or are not subscribed, as they were asked for.
+    Names of series that do not exist, as they were asked for.
     """
 
     next_page_token: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -4207,7 +4209,8 @@ class Job(betterproto2.Message):
 
     job_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Identity: "bars/<provider>/<interval>/<cron>", "index_sync/<provider>/<index>", "repair/<provider>", "maintenance/<name>".
+    Identity: "bars/<provider>/<interval>/<cron>", "index_sync/<provider>/<index>", "repair/<provider>" (as long as the provider has gaps),
+    "maintenance/storage".
     """
 
     kind: "JobKind" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: JobKind(0))
@@ -4255,7 +4258,7 @@ class Job(betterproto2.Message):
 
     series_count: "int" = betterproto2.field(10, betterproto2.TYPE_INT32)
     """
-    How many series it collects.
+    How many series it collects; of a repair, how many have gaps.
     """
 
     due_series_count: "int" = betterproto2.field(11, betterproto2.TYPE_INT32)
@@ -5194,6 +5197,26 @@ class ListTopMoversResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("quasar.datahub.v1", "ListTopMoversResponse", ListTopMoversResponse)
+
+
+@dataclass(eq=False, repr=False)
+class MaintenanceResult(betterproto2.Message):
+    """
+    What maintenance of the storage did; both are 0 on TimescaleDB, which does it by itself.
+    """
+
+    partitions_made: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Partitions that were made ahead of their rows.
+    """
+
+    partitions_dropped: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Partitions past their retention that were dropped.
+    """
+
+
+default_message_pool.register_message("quasar.datahub.v1", "MaintenanceResult", MaintenanceResult)
 
 
 @dataclass(eq=False, repr=False)
@@ -6716,7 +6739,7 @@ class Run(betterproto2.Message):
 
     series: "SeriesInfo | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The series; absent for an index sync.
+    The series; absent for an index sync and maintenance.
     """
 
     provider: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
@@ -6834,6 +6857,11 @@ class Run(betterproto2.Message):
     cancel_requested: "bool" = betterproto2.field(26, betterproto2.TYPE_BOOL)
     """
     Cancellation was asked for and it has not stopped yet.
+    """
+
+    maintenance: "MaintenanceResult | None" = betterproto2.field(27, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What maintenance did; absent for other kinds.
     """
 
 

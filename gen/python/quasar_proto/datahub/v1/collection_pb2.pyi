@@ -85,9 +85,11 @@ class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.Value
     JOB_KIND_INDEX_SYNC: _JobKind.ValueType  # 2
     """Has the registry sync an index of a provider: it fetches the constituents and writes the difference."""
     JOB_KIND_REPAIR: _JobKind.ValueType  # 3
-    """Asks again for open and unrepairable gaps."""
+    """Asks again for open and unrepairable gaps of one provider, each when its next attempt is due."""
     JOB_KIND_MAINTENANCE: _JobKind.ValueType  # 4
-    """Drops what is past its retention, makes partitions ahead, runs the quality checks."""
+    """Drops what is past its retention and makes partitions ahead. TimescaleDB does both by itself; then it only tells it the settings.
+    Quality checks are no job: they follow the runs, and go over the whole of every series at a low pace.
+    """
 
 class JobKind(_JobKind, metaclass=_JobKindEnumTypeWrapper):
     """What a job does."""
@@ -99,9 +101,11 @@ JOB_KIND_BARS: JobKind.ValueType  # 1
 JOB_KIND_INDEX_SYNC: JobKind.ValueType  # 2
 """Has the registry sync an index of a provider: it fetches the constituents and writes the difference."""
 JOB_KIND_REPAIR: JobKind.ValueType  # 3
-"""Asks again for open and unrepairable gaps."""
+"""Asks again for open and unrepairable gaps of one provider, each when its next attempt is due."""
 JOB_KIND_MAINTENANCE: JobKind.ValueType  # 4
-"""Drops what is past its retention, makes partitions ahead, runs the quality checks."""
+"""Drops what is past its retention and makes partitions ahead. TimescaleDB does both by itself; then it only tells it the settings.
+Quality checks are no job: they follow the runs, and go over the whole of every series at a low pace.
+"""
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
 
 class _JobState:
@@ -153,7 +157,7 @@ class _RunTriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunTrigger
     RUN_TRIGGER_REPAIR: _RunTrigger.ValueType  # 6
     """Repairs a gap."""
     RUN_TRIGGER_FEED_SEAM: _RunTrigger.ValueType  # 7
-    """Fills the hole that a feed left when it was interrupted."""
+    """Never set: a feed fills its holes by itself, and bars that stay missing are gaps, for which REPAIR asks."""
     RUN_TRIGGER_RETRY: _RunTrigger.ValueType  # 8
     """Somebody called `RetryRun`."""
 
@@ -175,7 +179,7 @@ RUN_TRIGGER_BACKFILL: RunTrigger.ValueType  # 5
 RUN_TRIGGER_REPAIR: RunTrigger.ValueType  # 6
 """Repairs a gap."""
 RUN_TRIGGER_FEED_SEAM: RunTrigger.ValueType  # 7
-"""Fills the hole that a feed left when it was interrupted."""
+"""Never set: a feed fills its holes by itself, and bars that stay missing are gaps, for which REPAIR asks."""
 RUN_TRIGGER_RETRY: RunTrigger.ValueType  # 8
 """Somebody called `RetryRun`."""
 Global___RunTrigger: _TypeAlias = RunTrigger  # noqa: Y015
@@ -205,7 +209,7 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_CANCELLED: _RunState.ValueType  # 8
     """Ended: somebody cancelled it, or its subscription was removed; what was stored stays."""
     RUN_STATE_SKIPPED: _RunState.ValueType  # 9
-    """Ended without work: the slots had been fetched by another run, or the market was closed."""
+    """Ended without work: it was planned while the clock was ahead."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """Where a run stands."""
@@ -229,7 +233,7 @@ RUN_STATE_FAILED: RunState.ValueType  # 7
 RUN_STATE_CANCELLED: RunState.ValueType  # 8
 """Ended: somebody cancelled it, or its subscription was removed; what was stored stays."""
 RUN_STATE_SKIPPED: RunState.ValueType  # 9
-"""Ended without work: the slots had been fetched by another run, or the market was closed."""
+"""Ended without work: it was planned while the clock was ahead."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
 class _QuarantineReason:
@@ -261,9 +265,9 @@ class _QuarantineReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quar
     QUARANTINE_REASON_CONFLICT: _QuarantineReason.ValueType  # 10
     """The same answer has another row of the same time with other values."""
     QUARANTINE_REASON_SESSION_CLOSED: _QuarantineReason.ValueType  # 11
-    """The calendar says that the market was closed."""
+    """Never set: bars outside of the market's hours are stored, and expected from then on."""
     QUARANTINE_REASON_SENTINEL: _QuarantineReason.ValueType  # 12
-    """A number that the vendor uses for "undefined"."""
+    """Never set: a number that a vendor uses for "undefined" is left out by its provider, or the row is MALFORMED."""
 
 class QuarantineReason(_QuarantineReason, metaclass=_QuarantineReasonEnumTypeWrapper):
     """Why a row is held back."""
@@ -291,9 +295,9 @@ QUARANTINE_REASON_UNKNOWN_SYMBOL: QuarantineReason.ValueType  # 9
 QUARANTINE_REASON_CONFLICT: QuarantineReason.ValueType  # 10
 """The same answer has another row of the same time with other values."""
 QUARANTINE_REASON_SESSION_CLOSED: QuarantineReason.ValueType  # 11
-"""The calendar says that the market was closed."""
+"""Never set: bars outside of the market's hours are stored, and expected from then on."""
 QUARANTINE_REASON_SENTINEL: QuarantineReason.ValueType  # 12
-"""A number that the vendor uses for "undefined"."""
+"""Never set: a number that a vendor uses for "undefined" is left out by its provider, or the row is MALFORMED."""
 Global___QuarantineReason: _TypeAlias = QuarantineReason  # noqa: Y015
 
 class _QuarantineState:
@@ -576,7 +580,9 @@ class Job(_message.Message):
     MISFIRE_GRACE_FIELD_NUMBER: _builtins.int
     ACTIVE_RUNS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Identity: "bars/<provider>/<interval>/<cron>", "index_sync/<provider>/<index>", "repair/<provider>", "maintenance/<name>"."""
+    """Identity: "bars/<provider>/<interval>/<cron>", "index_sync/<provider>/<index>", "repair/<provider>" (as long as the provider has gaps),
+    "maintenance/storage".
+    """
     kind: Global___JobKind.ValueType
     """What it does."""
     state: Global___JobState.ValueType
@@ -594,7 +600,7 @@ class Job(_message.Message):
     time_zone: _builtins.str
     """The time zone of the cron expression ("UTC")."""
     series_count: _builtins.int
-    """How many series it collects."""
+    """How many series it collects; of a repair, how many have gaps."""
     due_series_count: _builtins.int
     """Of those, how many have slots that are due and not fetched."""
     active_runs: _builtins.int
@@ -705,6 +711,7 @@ class Run(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     INDEX_SYNC_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    MAINTENANCE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Identity, a UUID. Sorted by time of creation."""
     job_id: _builtins.str
@@ -735,7 +742,7 @@ class Run(_message.Message):
     """Cancellation was asked for and it has not stopped yet."""
     @_builtins.property
     def series(self) -> _market_data_pb2.SeriesInfo:
-        """The series; absent for an index sync."""
+        """The series; absent for an index sync and maintenance."""
 
     @_builtins.property
     def range(self) -> _values_pb2.TimeRange:
@@ -785,6 +792,10 @@ class Run(_message.Message):
     def index_sync(self) -> Global___IndexSyncResult:
         """What an index sync changed; absent for other kinds."""
 
+    @_builtins.property
+    def maintenance(self) -> Global___MaintenanceResult:
+        """What maintenance did; absent for other kinds."""
+
     def __init__(
         self,
         *,
@@ -814,10 +825,11 @@ class Run(_message.Message):
         error: _status_pb2.Status | None = ...,
         index_sync: Global___IndexSyncResult | None = ...,
         cancel_requested: _builtins.bool = ...,
+        maintenance: Global___MaintenanceResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "index_sync", b"index_sync", "lease_expire_time", b"lease_expire_time", "next_attempt_time", b"next_attempt_time", "range", b"range", "resume_time", b"resume_time", "scheduled_time", b"scheduled_time", "series", b"series", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "index_sync", b"index_sync", "lease_expire_time", b"lease_expire_time", "maintenance", b"maintenance", "next_attempt_time", b"next_attempt_time", "range", b"range", "resume_time", b"resume_time", "scheduled_time", b"scheduled_time", "series", b"series", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "batch_id", b"batch_id", "cancel_requested", b"cancel_requested", "claimed_by", b"claimed_by", "counts", b"counts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "index", b"index", "index_sync", b"index_sync", "job_id", b"job_id", "kind", b"kind", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "next_attempt_time", b"next_attempt_time", "operation_id", b"operation_id", "provider", b"provider", "range", b"range", "resume_time", b"resume_time", "run_id", b"run_id", "scheduled_time", b"scheduled_time", "series", b"series", "start_time", b"start_time", "state", b"state", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "batch_id", b"batch_id", "cancel_requested", b"cancel_requested", "claimed_by", b"claimed_by", "counts", b"counts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "index", b"index", "index_sync", b"index_sync", "job_id", b"job_id", "kind", b"kind", "lease_expire_time", b"lease_expire_time", "maintenance", b"maintenance", "max_attempts", b"max_attempts", "next_attempt_time", b"next_attempt_time", "operation_id", b"operation_id", "provider", b"provider", "range", b"range", "resume_time", b"resume_time", "run_id", b"run_id", "scheduled_time", b"scheduled_time", "series", b"series", "start_time", b"start_time", "state", b"state", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1004,6 +1016,32 @@ class IndexSyncResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexSyncResult: _TypeAlias = IndexSyncResult  # noqa: Y015
+
+@_typing.final
+class MaintenanceResult(_message.Message):
+    """What maintenance of the storage did; both are 0 on TimescaleDB, which does it by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITIONS_MADE_FIELD_NUMBER: _builtins.int
+    PARTITIONS_DROPPED_FIELD_NUMBER: _builtins.int
+    partitions_made: _builtins.int
+    """Partitions that were made ahead of their rows."""
+    partitions_dropped: _builtins.int
+    """Partitions past their retention that were dropped."""
+    def __init__(
+        self,
+        *,
+        partitions_made: _builtins.int = ...,
+        partitions_dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions_dropped", b"partitions_dropped", "partitions_made", b"partitions_made"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaintenanceResult: _TypeAlias = MaintenanceResult  # noqa: Y015
 
 @_typing.final
 class QuarantinedRow(_message.Message):

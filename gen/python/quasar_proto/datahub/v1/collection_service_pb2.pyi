@@ -78,7 +78,7 @@ class GetCoverageRequest(_message.Message):
     max_ranges: _builtins.int
     """RANGES: at most this many ranges of each series; 0 means 1,000."""
     page_size: _builtins.int
-    """At most this many series; 0 means 50."""
+    """At most this many series of the filter; 0 means 50. Series that are named are answered together."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
     @_builtins.property
@@ -139,11 +139,11 @@ class GetCoverageResponse(_message.Message):
 
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[_collection_pb2.SlotCount]:
-        """Slots by state over all series that were asked for, those of other pages included; only in the first page."""
+        """Slots that a bar is expected in, by state, over all series that were asked for, those of other pages included; only in the first page."""
 
     @_builtins.property
     def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of series that do not exist or are not subscribed, as they were asked for."""
+        """Names of series that do not exist, as they were asked for."""
 
     def __init__(
         self,

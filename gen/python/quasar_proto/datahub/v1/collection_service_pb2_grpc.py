@@ -145,7 +145,7 @@ class CollectionServiceServicer:
 
     def GetCoverage(self, request, context):
         """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-        exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+        exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +204,7 @@ class CollectionServiceServicer:
 
     def WatchRuns(self, request, context):
         """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-        CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+        DRAINING when the service stops (watch again with the cursor).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,14 +214,16 @@ class CollectionServiceServicer:
         """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
         being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
         gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-        FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+        FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+        of maintenance.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+        """Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+        had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
         NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -250,7 +252,7 @@ class CollectionServiceServicer:
 
     def PauseProvider(self, request, context):
         """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-        Pausing again changes reason and time. NOT_FOUND.
+        Pausing again changes the reason and when it resumes. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -296,7 +298,7 @@ class CollectionServiceServicer:
 
     def RefreshSubscriptions(self, request, context):
         """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-        most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+        most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

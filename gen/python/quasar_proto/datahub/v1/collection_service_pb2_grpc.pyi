@@ -37,7 +37,7 @@ class CollectionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     GetCoverage: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetCoverageRequest, _collection_service_pb2.GetCoverageResponse]
     """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-    exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+    exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
     """
     ListGaps: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListGapsRequest, _collection_service_pb2.ListGapsResponse]
     """Lists gaps, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
@@ -59,16 +59,18 @@ class CollectionServiceStub:
     """Returns one run with its attempts. NOT_FOUND."""
     WatchRuns: _grpc.UnaryStreamMultiCallable[_collection_service_pb2.WatchRunsRequest, _collection_service_pb2.WatchRunsResponse]
     """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-    CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+    DRAINING when the service stops (watch again with the cursor).
     """
     TriggerCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.TriggerCollectionRequest, _collection_service_pb2.TriggerCollectionResponse]
     """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
     being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
     gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-    FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+    FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+    of maintenance.
     """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CancelRunRequest, _collection_service_pb2.CancelRunResponse]
-    """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+    """Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+    had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
     NOT_FOUND.
     """
     RetryRun: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RetryRunRequest, _collection_service_pb2.RetryRunResponse]
@@ -85,7 +87,7 @@ class CollectionServiceStub:
     """
     PauseProvider: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.PauseProviderRequest, _collection_service_pb2.PauseProviderResponse]
     """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-    Pausing again changes reason and time. NOT_FOUND.
+    Pausing again changes the reason and when it resumes. NOT_FOUND.
     """
     ResumeProvider: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ResumeProviderRequest, _collection_service_pb2.ResumeProviderResponse]
     """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
@@ -105,7 +107,7 @@ class CollectionServiceStub:
     """
     RefreshSubscriptions: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RefreshSubscriptionsRequest, _collection_service_pb2.RefreshSubscriptionsResponse]
     """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-    most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+    most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
     """
 
 @_typing.type_check_only
@@ -117,7 +119,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCoverage: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetCoverageRequest, _collection_service_pb2.GetCoverageResponse]  # type: ignore[assignment]
     """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-    exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+    exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
     """
     ListGaps: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListGapsRequest, _collection_service_pb2.ListGapsResponse]  # type: ignore[assignment]
     """Lists gaps, newest first unless ordered otherwise. INVALID_FILTER; INVALID_CURSOR."""
@@ -139,16 +141,18 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Returns one run with its attempts. NOT_FOUND."""
     WatchRuns: _aio.UnaryStreamMultiCallable[_collection_service_pb2.WatchRunsRequest, _collection_service_pb2.WatchRunsResponse]  # type: ignore[assignment]
     """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-    CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+    DRAINING when the service stops (watch again with the cursor).
     """
     TriggerCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.TriggerCollectionRequest, _collection_service_pb2.TriggerCollectionResponse]  # type: ignore[assignment]
     """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
     being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
     gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-    FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+    FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+    of maintenance.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CancelRunRequest, _collection_service_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+    """Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+    had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
     NOT_FOUND.
     """
     RetryRun: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RetryRunRequest, _collection_service_pb2.RetryRunResponse]  # type: ignore[assignment]
@@ -165,7 +169,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
     PauseProvider: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.PauseProviderRequest, _collection_service_pb2.PauseProviderResponse]  # type: ignore[assignment]
     """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-    Pausing again changes reason and time. NOT_FOUND.
+    Pausing again changes the reason and when it resumes. NOT_FOUND.
     """
     ResumeProvider: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ResumeProviderRequest, _collection_service_pb2.ResumeProviderResponse]  # type: ignore[assignment]
     """Resumes a paused provider; what became due meanwhile is fetched as a catch-up. Resuming one that is not paused changes nothing.
@@ -185,7 +189,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
     RefreshSubscriptions: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RefreshSubscriptionsRequest, _collection_service_pb2.RefreshSubscriptionsResponse]  # type: ignore[assignment]
     """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-    most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+    most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -200,7 +204,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.GetCoverageResponse, _abc.Awaitable[_collection_service_pb2.GetCoverageResponse]]:
         """Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-        exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+        exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
         """
 
     @_abc_1.abstractmethod
@@ -270,7 +274,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_collection_service_pb2.WatchRunsResponse], _abc.AsyncIterator[_collection_service_pb2.WatchRunsResponse]]:
         """Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-        CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+        DRAINING when the service stops (watch again with the cursor).
         """
 
     @_abc_1.abstractmethod
@@ -282,7 +286,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
         being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
         gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-        FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+        FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+        of maintenance.
         """
 
     @_abc_1.abstractmethod
@@ -291,7 +296,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.CancelRunResponse, _abc.Awaitable[_collection_service_pb2.CancelRunResponse]]:
-        """Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+        """Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+        had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
         NOT_FOUND.
         """
 
@@ -326,7 +332,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.PauseProviderResponse, _abc.Awaitable[_collection_service_pb2.PauseProviderResponse]]:
         """Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-        Pausing again changes reason and time. NOT_FOUND.
+        Pausing again changes the reason and when it resumes. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -382,7 +388,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.RefreshSubscriptionsResponse, _abc.Awaitable[_collection_service_pb2.RefreshSubscriptionsResponse]]:
         """Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-        most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+        most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
         """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -85,7 +85,7 @@ export type GetCoverageRequest = Message<"quasar.datahub.v1.GetCoverageRequest">
   bucket?: Duration | undefined;
 
   /**
-   * At most this many series; 0 means 50.
+   * At most this many series of the filter; 0 means 50. Series that are named are answered together.
    *
    * @generated from field: int32 page_size = 8;
    */
@@ -120,7 +120,7 @@ export type GetCoverageResponse = Message<"quasar.datahub.v1.GetCoverageResponse
   series: SeriesCoverage[];
 
   /**
-   * Slots by state over all series that were asked for, those of other pages included; only in the first page.
+   * Slots that a bar is expected in, by state, over all series that were asked for, those of other pages included; only in the first page.
    *
    * @generated from field: repeated quasar.datahub.v1.SlotCount totals = 2;
    */
@@ -134,7 +134,7 @@ export type GetCoverageResponse = Message<"quasar.datahub.v1.GetCoverageResponse
   completeRatio?: number | undefined;
 
   /**
-   * Names of series that do not exist or are not subscribed, as they were asked for.
+   * Names of series that do not exist, as they were asked for.
    *
    * @generated from field: repeated string unknown = 4;
    */
@@ -1673,7 +1673,7 @@ export const CoverageViewSchema: GenEnum<CoverageView> = /*@__PURE__*/
 export const CollectionService: GenService<{
   /**
    * Returns the coverage of series over a range: counts and shares, and when asked for ranges by state or a heat strip. Series that do not
-   * exist or are not subscribed are listed in `unknown`. INVALID_FILTER.
+   * exist are listed in `unknown`; one that is named and not subscribed has what is known of it, such as an import. INVALID_FILTER.
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.GetCoverage
    */
@@ -1756,7 +1756,7 @@ export const CollectionService: GenService<{
   },
   /**
    * Streams runs: those that match at once (the active ones, or all after a cursor), then every change. INVALID_FILTER; INVALID_CURSOR;
-   * CURSOR_EXPIRED; DRAINING when the service stops (watch again with the cursor).
+   * DRAINING when the service stops (watch again with the cursor).
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.WatchRuns
    */
@@ -1769,7 +1769,8 @@ export const CollectionService: GenService<{
    * Makes runs now for everything that is due (or, when a range is given, for that range), and returns without waiting for them. What is
    * being fetched already is not fetched twice: that run is returned and found under the batch too, and only what lies beside its range
    * gets a run of its own. NOT_FOUND when the job, a series, the provider or its index does not exist;
-   * FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set.
+   * FAILED_PRECONDITION when the provider is paused and `ignore_pause` is not set, or the job is one of repair (`RepairGaps` does that) or
+   * of maintenance.
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.TriggerCollection
    */
@@ -1779,7 +1780,8 @@ export const CollectionService: GenService<{
     output: typeof TriggerCollectionResponseSchema;
   },
   /**
-   * Asks a run to stop and returns it at once; what it stored stays, and its slots become gaps. Cancelling an ended run changes nothing.
+   * Asks a run to stop and returns it at once; what it stored stays, and the slots that a run in work leaves become gaps. Those of a run that
+   * had not begun are fetched when its job fires again. Cancelling an ended run changes nothing.
    * NOT_FOUND.
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.CancelRun
@@ -1817,7 +1819,7 @@ export const CollectionService: GenService<{
   },
   /**
    * Stops all collection and live feeds of a provider until it is resumed; what is due waits and is fetched then. Runs in flight finish.
-   * Pausing again changes reason and time. NOT_FOUND.
+   * Pausing again changes the reason and when it resumes. NOT_FOUND.
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.PauseProvider
    */
@@ -1881,7 +1883,7 @@ export const CollectionService: GenService<{
   },
   /**
    * Tells the DataHub that subscriptions or schedule preferences changed, so that it reads them now instead of at its next look (30 s at
-   * most). Calling it for no reason is harmless. SERVICE_UNAVAILABLE when the registry does not answer.
+   * most). Calling it for no reason is harmless. They are read from the registry's tables, also while the registry is down.
    *
    * @generated from rpc quasar.datahub.v1.CollectionService.RefreshSubscriptions
    */
