@@ -18,6 +18,12 @@ _MOST: Final = 12
 """Violations that are told: a status travels in the trailing metadata, of which clients take 8 KiB."""
 _UNSET: Final = "must be set"
 _EMPTY: Final = "must not be empty"
+# What the patterns of the contract mean to a person; one that is not here is shown as it is.
+_PATTERNS: Final = {
+    r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$": "must be a decimal number such as 12.50",
+    r"^[a-z][a-z0-9-]{0,62}$": "must begin with a small letter and have 1 to 63 small letters, digits or '-'",
+    r"^[^/\\]+\.([pP][yY]|[zZ][iI][pP])$": "must be the name of a .py or .zip file",
+}
 _VALIDATOR: Final = protovalidate.Validator()
 
 
@@ -53,6 +59,8 @@ def _wording(rule: str, message: str, found: protovalidate.Violation) -> str:
         return _EMPTY
     if rule == "STRING_IN":
         return f"must be one of {', '.join(repr(one) for one in found.rule_value)}"
+    if rule == "STRING_PATTERN" and found.rule_value in _PATTERNS:
+        return _PATTERNS[found.rule_value]
     return message.removeprefix("value ").replace("does not match regex pattern", "must match").rstrip(".")
 
 

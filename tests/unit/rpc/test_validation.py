@@ -13,6 +13,8 @@ from quasar.rpc.validation import check
 from quasar_proto.common.v1 import access_pb2, code_pb2, values_pb2
 from quasar_proto.ops.v1 import event_service_pb2, operation_service_pb2
 from quasar_proto.ops.v1 import system_service_pb2 as pb
+from quasar_proto.registry.v1 import code_service_pb2
+from quasar_proto.strategy.v1 import trading_service_pb2
 
 PLENTY: Any = {"intervals": [""] * 30}
 
@@ -73,3 +75,24 @@ def test_only_so_many_violations_are_told_as_a_client_can_take() -> None:
 def test_a_request_within_the_rules_passes() -> None:
     check(pb.CreateTokenRequest(name="bot", role=access_pb2.ROLE_VIEWER))
     check(pb.GetSystemInfoRequest())
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (values_pb2.Decimal(value="abc"), "value must be a decimal number such as 12.50, was 'abc'"),
+        (
+            trading_service_pb2.GetAccountRequest(account_id="My account"),
+            "account_id must begin with a small letter and have 1 to 63 small letters, digits or '-', was 'My account'",
+        ),
+        (
+            code_service_pb2.UploadCodeRequest(kind=values_pb2.CODE_KIND_PROVIDER, file_name="a.txt", content=b"x"),
+            "file_name must be the name of a .py or .zip file, was 'a.txt'",
+        ),
+    ],
+)
+def test_patterns_that_people_meet_are_said_in_words(request_: Message, said: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        check(request_)
+    assert said in caught.value.message
+    assert "^" not in caught.value.message
