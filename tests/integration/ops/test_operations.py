@@ -247,7 +247,9 @@ async def test_a_worker_that_was_replaced_stops_and_changes_nothing(operations: 
     submitted = await operations.submit("count", {})
     async with working(operations, stubborn, lease_s=0.5):
         await asyncio.wait_for(begun.wait(), PATIENCE_S)
-        await database.execute("update ops.operations set worker = 'another', attempts = attempts + 1")
+        await database.execute(
+            "update ops.operations set worker = 'another', attempts = attempts + 1, lease_until = now() + '1 hour'"
+        )
         operations.work.give()
         await asyncio.wait_for(stopped.wait(), PATIENCE_S)
     found = await operations.get(submitted.operation_id)
@@ -318,11 +320,15 @@ async def test_two_workers_share_the_work_and_do_each_piece_once(operations: Ope
 
 async def test_no_more_is_done_at_once_than_allowed(operations: Operations) -> None:
     now = most = 0
+    both = asyncio.Event()
 
     async def slow(context: OperationContext) -> None:
         nonlocal now, most
         now += 1
         most = max(most, now)
+        if now == 2:
+            both.set()
+        await both.wait()  # however long it takes to claim the second one
         await asyncio.sleep(0.01)
         now -= 1
 
