@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from quasar.model.bars import Bar, BarOrigin, BarState
@@ -12,10 +13,15 @@ from quasar.model.slots import ClockSlots, Slot, Slots, slots_of
 from quasar.model.tick_bars import TimeBarBuilder, TradeSums, usable_trades
 from quasar.model.ticks import TickColumns
 
+MINUTE = Interval.parse("1min")
 FEW = 32
 """Up to so many trades are taken one by one."""
 LATE_NS = 500_000_000
 """How long after its end a bar waits for trades that are on their way."""
+
+
+_MINUTES = 3
+"""Minutes that closed last are held: they are on their way to the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class SymbolBars:
         self._slots = {interval: self._slots_of(interval) for interval in series}
         self._builders = {interval: TimeBarBuilder(interval, slots=self._slots[interval]) for interval in series}
         self._complete_from_ns = dict.fromkeys(series, complete_from_ns)
+        self._minutes: deque[Bar] = deque(maxlen=_MINUTES)
         self._told: dict[Interval, tuple[int, int | None]] = {}
 
     def _slots_of(self, interval: Interval) -> Slots:
@@ -129,6 +136,12 @@ class SymbolBars:
             for built in self._whole(interval, builder.advance(now_ns - LATE_NS))
         ]
 
+    def minutes(self) -> list[Bar]:
+        """Return the minutes that closed last and the one that is forming, whole or not, in order."""
+        builder = self._builders.get(MINUTE)
+        forming = None if builder is None else builder.forming
+        return [*self._minutes, *([forming] if forming is not None else ())]
+
     def forming(self, wanted: Set[int]) -> list[BuiltBar]:
         """Return the forming bars of some series that changed since they were last returned."""
         found = []
@@ -144,7 +157,9 @@ class SymbolBars:
                 found.append(BuiltBar(self._series[interval], interval, bar))
         return found
 
-    def _whole(self, interval: Interval, bars: Iterable[Bar]) -> list[BuiltBar]:
+    def _whole(self, interval: Interval, bars: Sequence[Bar]) -> list[BuiltBar]:
+        if interval == MINUTE:
+            self._minutes.extend(bar for bar in bars if bar.state is BarState.CLOSED)
         return [
             BuiltBar(self._series[interval], interval, bar)
             for bar in bars

@@ -5,11 +5,12 @@ Only series whose history nobody collects are entered: for the others the provid
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from datahub.ingest.delivery import Delivery
+from datahub.live.followed import FollowedSymbol
 from datahub.series.series import Series
 from quasar import errors, logs
 from quasar.clock import Clock
@@ -89,3 +90,25 @@ class LiveCoverage:
         whole = TimeRanges.of([(start, end)])
         await self._enter(Delivery(series=series, columns=BarColumns.empty(), answered=span, no_trade=whole))
         self._done[series.series_id] = end
+
+
+def stretches_of(
+    symbols: Iterable[FollowedSymbol], pushed: Callable[[int], tuple[int, int] | None], now_ns: int
+) -> Iterator[Stretch]:
+    """Yield where the bars of time that are subscribed live, and only live, are whole.
+
+    Args:
+        symbols: What is followed.
+        pushed: Returns since when and until when the vendor pushed a series without a hole.
+        now_ns: The time.
+    """
+    for symbol in symbols:
+        series = symbol.series
+        for interval, bars in series.bars.items():
+            if not interval.is_time or str(interval) not in series.subscribed - series.collected:
+                continue
+            if symbol.bars is not None and symbol.last_ns:
+                if symbol.gap is None and not symbol.filling:
+                    yield Stretch(bars, symbol.bars.complete_from_ns(interval), now_ns - SETTLED_NS)
+            elif (stretch := pushed(bars.series_id)) is not None:
+                yield Stretch(bars, *stretch)

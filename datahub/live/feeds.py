@@ -64,6 +64,7 @@ class Feeds:
         self._unkept = unkept
         self._know = know
         self._known: frozenset[LiveName] = frozenset()
+        self._paused: frozenset[LiveName] = frozenset()
         self._recover = recover
         self._recovers = True
         self._waits = False
@@ -146,17 +147,27 @@ class Feeds:
         self._waits = here != held
         await self._follow({name: series for name, series in current.items() if name.provider in here})
         if _contents(current) != former:
-            self.symbols_revision += 1
-            self._tell_change()
+            self.note_symbols()
         self._forget({name for name in current if name.provider in here})
-        for provider in self._spread.keys() - here:
+        running = {one.name.provider for one in current.values() if not one.paused} & here
+        for provider in self._spread.keys() - running:
             del self._spread[provider]
         for feed_id, feed in list(self.running.items()):
-            if feed.facts.number >= self._connections(feed.facts.provider, here):
+            if feed.facts.number >= self._connections(feed.facts.provider, running):
                 await self.running.pop(feed_id).want(())
                 self._tasks.pop(feed_id).cancel()
-        for provider in sorted(here):
+        for provider in sorted(running):
             await self._spread_out(provider, group)
+        await self._interrupt_paused(
+            {name: one for name, one in current.items() if one.paused and name.provider in here}
+        )
+
+    async def _interrupt_paused(self, paused: Mapping[LiveName, LiveSeries]) -> None:
+        """Tell, once no feed brings them any more, that symbols are paused: what is missed meanwhile is a hole."""
+        for name in paused.keys() - self._paused:
+            one = paused[name]
+            await self._ingest.interrupted([one.ticks.series_id], one.paused, "PROVIDER_PAUSED")
+        self._paused = frozenset(paused)
 
     def _connections(self, provider: str, here: Set[str]) -> int:
         return self._spread.get(provider, Spread()).connections if provider in here else 0
@@ -169,7 +180,7 @@ class Feeds:
 
     async def _spread_out(self, provider: str, group: asyncio.TaskGroup) -> None:
         """Put the symbols of a provider on as many connections as its vendor wants."""
-        wanted = {one.name.symbol: one for one in self.symbols.of_provider(provider)}
+        wanted = {one.name.symbol: one for one in self.symbols.of_provider(provider) if not one.paused}
         entry = self._runtime.directory.find(provider)
         room, most = (entry.manifest.symbols_per_connection, entry.manifest.max_live_streams) if entry else (0, 1)
         placed = self._spread[provider] = spread(wanted, self._spread.get(provider, Spread()), room, most)
@@ -189,6 +200,11 @@ class Feeds:
     def _may_run(self, provider: str) -> bool:
         """Tell whether a feed runs here, or no other replica tells of it any more."""
         return f"{provider}/0" in self.running or not self.remote.runs(provider, self._clock.time_ns())
+
+    def note_symbols(self) -> None:
+        """Note that other symbols are live, or that selectors stand for other ones."""
+        self.symbols_revision += 1
+        self.note_change()
 
     def note_change(self) -> None:
         """Note that a feed, here or elsewhere, or one of its symbols is in another state."""
@@ -239,4 +255,4 @@ def _warm(series: Iterable[LiveSeries], now_ns: int) -> None:
 
 def _contents(current: Mapping[LiveName, LiveSeries]) -> dict[LiveName, object]:
     """Return what readers can select of each symbol."""
-    return {name: (one.all_ids, one.kinds) for name, one in current.items()}
+    return {name: (one.all_ids, one.kinds, one.paused, one.ticks) for name, one in current.items()}

@@ -13,7 +13,7 @@ from datahub.live.symbols import LiveSeries
 from datahub.series.series import SeriesName
 from datahub.store.statements import SQL
 from quasar import errors, logs
-from quasar.clock import Clock
+from quasar.clock import Clock, SystemClock
 from quasar.database.pool import Database
 from quasar.model.instants import from_ns
 
@@ -42,6 +42,12 @@ class FeedGap:
     cause: str = "FEED_INTERRUPTED"
     evidence: str = ""
     refilled: int = 0
+    attempts: int = 0
+    """How often it was tried to fill it."""
+    detect_ns: int = 0
+    """When it was found."""
+    update_ns: int = 0
+    """When its state changed last."""
 
 
 TellGap = Callable[[FeedGap], None]
@@ -51,8 +57,9 @@ TellGap = Callable[[FeedGap], None]
 class FeedGaps:
     """Tells of gaps and writes them down."""
 
-    def __init__(self, database: Database, tell: TellGap) -> None:
-        """Write to `database`; `tell` publishes."""
+    def __init__(self, database: Database, tell: TellGap, clock: Clock | None = None) -> None:
+        """Write to `database`; `tell` publishes; `clock` says when gaps are found."""
+        self._clock = clock or SystemClock()
         self._database = database
         self._tell = tell
         self._unwritten: list[FeedGap] = []
@@ -62,7 +69,7 @@ class FeedGaps:
         self, series_id: int, name: SeriesName, start_ns: int, evidence: str, cause: str = "FEED_INTERRUPTED"
     ) -> FeedGap:
         """Record a hole that has just begun."""
-        gap = FeedGap(gap_id=0, series_id=series_id, name=name, start_ns=start_ns, evidence=evidence, cause=cause)
+        gap = self._found(series_id, name, start_ns, evidence, cause)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 gap = replace(gap, gap_id=await self._insert(gap))
@@ -76,6 +83,7 @@ class FeedGaps:
         state = "REPAIRED" if repaired else "UNREPAIRABLE"
         # A vendor's clock may be ahead of ours, and a hole does not end before it began.
         ended = replace(gap, end_ns=max(end_ns, gap.start_ns), state=state, evidence=evidence, refilled=refilled)
+        ended = replace(ended, attempts=gap.attempts + 1, update_ns=self._clock.time_ns())
         self._unwritten.append(ended)
         await self.write()
         self._tell(ended)
@@ -92,18 +100,8 @@ class FeedGaps:
             await self.close(gap, end_ns, repaired=False, evidence=f"{why}; ticks are not stored, bars are")
             return
         evidence = f"{why}; it is stored: read what lies between from the store"
-        self._tell(
-            FeedGap(
-                gap_id=0,
-                series_id=series_id,
-                name=name,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                state="UNREPAIRABLE",
-                cause="OVERLOAD",
-                evidence=evidence,
-            )
-        )
+        gap = self._found(series_id, name, start_ns, evidence, "OVERLOAD")
+        self._tell(replace(gap, end_ns=end_ns, state="UNREPAIRABLE"))
 
     async def not_stored(self, series: LiveSeries, start_ns: int, end_ns: int, why: str) -> None:
         """Record that ticks between two event times are not stored. Readers of the stream had them: they are not told.
@@ -115,9 +113,22 @@ class FeedGaps:
             why: For people.
         """
         name, series_id = series.ticks.name, series.ticks.series_id
-        gap = FeedGap(gap_id=0, series_id=series_id, name=name, start_ns=start_ns, evidence=why, cause="OVERLOAD")
+        gap = self._found(series_id, name, start_ns, why, "OVERLOAD")
         self._unwritten.append(replace(gap, end_ns=end_ns, state="UNREPAIRABLE"))
         await self.write()
+
+    def _found(self, series_id: int, name: SeriesName, start_ns: int, evidence: str, cause: str) -> FeedGap:
+        now_ns = self._clock.time_ns()
+        return FeedGap(
+            gap_id=0,
+            series_id=series_id,
+            name=name,
+            start_ns=start_ns,
+            evidence=evidence,
+            cause=cause,
+            detect_ns=now_ns,
+            update_ns=now_ns,
+        )
 
     async def run(self, clock: Clock) -> None:
         """Write down for ever what could not be written at once."""

@@ -10,7 +10,7 @@ import numpy as np
 from datahub.bus.outlet import Outlet
 from datahub.live.bars import BuiltBar, SymbolBars
 from datahub.live.chunks import MOST_ROWS, bar_field, kind_of, pieces, tick_field
-from datahub.live.coverage import SETTLED_NS, Stretch
+from datahub.live.coverage import Stretch, stretches_of
 from datahub.live.event_bars import Progress
 from datahub.live.followed import FetchTicks, FollowedSymbol
 from datahub.live.gaps import FeedGap, FeedGaps
@@ -26,7 +26,7 @@ from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
 from quasar import logs
 from quasar.clock import Clock
 from quasar.convert.wire import Buffer
-from quasar.model.bars import BarColumns
+from quasar.model.bars import Bar, BarColumns
 from quasar.model.intervals import Interval
 from quasar.model.ticks import TickColumns, TickKind
 
@@ -148,17 +148,12 @@ class LiveIngest:
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield where the bars of time that are subscribed live, and only live, are whole."""
-        now_ns = self._clock.time_ns()
-        for symbol in self._symbols.values():
-            series = symbol.series
-            for interval, bars in series.bars.items():
-                if not interval.is_time or str(interval) not in series.subscribed - series.collected:
-                    continue
-                if symbol.bars is not None and symbol.last_ns:
-                    if symbol.gap is None and not symbol.filling:
-                        yield Stretch(bars, symbol.bars.complete_from_ns(interval), now_ns - SETTLED_NS)
-                elif (pushed := self._vendor_bars.stretch(bars.series_id)) is not None:
-                    yield Stretch(bars, *pushed)
+        return stretches_of(self._symbols.values(), self._vendor_bars.stretch, self._clock.time_ns())
+
+    def minutes(self, series: LiveSeries) -> list[Bar]:
+        """Return the minutes of a symbol that closed last and the one that is forming; they may not be stored yet."""
+        symbol = self._symbols.get(series.ticks.series_id)
+        return symbol.bars.minutes() if symbol is not None and symbol.bars is not None else []
 
     def last_row_ns(self, series_id: int) -> int:
         """Return when the last row of a series of ticks came; 0: none did."""

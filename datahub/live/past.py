@@ -253,6 +253,8 @@ def _gap(row: Any, name: Any) -> FeedGap:
         name=name,
         start_ns=to_ns(row["start_time"]),
         cause=row["cause"],
+        attempts=row["attempts"],
+        detect_ns=to_ns(row["detected_at"]),
     )
 
 

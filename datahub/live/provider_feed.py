@@ -240,6 +240,8 @@ class ProviderFeed:
             self._changed()
             self._ingest.resumed([one.ticks.series_id for one in self._series.values()], self._fetch)
         for chunk in batch.tick_chunks:
+            if chunk.series_id not in self._symbols:
+                continue  # on its way when it was given up
             self._count(chunk.series_id, chunk.columns)
             self._ingest.take(chunk.series_id, chunk.columns, self._fetch, chunk.encoded)
         for bars in batch.bar_chunks:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from datahub.series.series import Series, SeriesName
 from datahub.store import series_table
 from datahub.store.statements import SQL
+from quasar import logs
 from quasar.database.pool import Database
+from quasar.errors import InvalidArgument
 from quasar.model.intervals import Interval
 from quasar.model.ticks import TickKind
 
@@ -18,6 +20,7 @@ ALWAYS_BUILT: Final = ("1min", "5min", "15min", "1h")
 
 
 TRADES: Final = frozenset({TickKind.TRADE})
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,10 @@ class LiveName:
 
     provider: str
     symbol: str
+
+    def __str__(self) -> str:
+        """Return the form that people read: `kraken:BTC/USD`."""
+        return f"{self.provider}:{self.symbol}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class LiveSeries:
     kinds: frozenset[TickKind] = TRADES
     """Kinds of ticks that the vendor is asked for."""
     all_ids: frozenset[int] = field(default_factory=frozenset)
+    paused: str = ""
+    """Why no feed is held for it now; empty: one is."""
 
 
 class LiveSymbols:
@@ -56,9 +65,7 @@ class LiveSymbols:
     async def refresh(self) -> Mapping[LiveName, LiveSeries]:
         """Read what is subscribed now, creating the series of ticks and of built bars that are missing."""
         async with self._database.transaction() as connection:
-            wanted: dict[LiveName, _Wanted] = {}
-            for row in await connection.fetch(SQL["live_wanted"]):
-                wanted.setdefault(LiveName(row["provider"], row["symbol"]), _Wanted()).add(row)
+            wanted = _gathered(await connection.fetch(SQL["live_wanted"]))
             names = [
                 SeriesName(name.provider, name.symbol, interval)
                 for name, one in wanted.items()
@@ -83,17 +90,33 @@ def _needs_ticks(interval: str) -> bool:
     return bool(interval) and not Interval.parse(interval).is_time
 
 
+def _gathered(rows: Sequence[Any]) -> dict[LiveName, _Wanted]:
+    """Return what is wanted of each symbol; what is paused counts only where nothing else is wanted of a symbol."""
+    active = {LiveName(row["provider"], row["symbol"]) for row in rows if not row["paused"]}
+    wanted: dict[LiveName, _Wanted] = {}
+    for row in rows:
+        name = LiveName(row["provider"], row["symbol"])
+        if row["paused"] and name in active:
+            continue
+        try:
+            wanted.setdefault(name, _Wanted(paused=row["paused"])).add(row)
+        except InvalidArgument as error:
+            _log.warning("subscription left out", provider=name.provider, symbol=name.symbol, problem=error.message)
+    return wanted
+
+
 @dataclass(slots=True)
 class _Wanted:
     """What is wanted of one symbol, gathered over its subscriptions."""
 
+    paused: str = ""
     subscribed: set[str] = field(default_factory=set)
     collected: set[str] = field(default_factory=set)
     kinds: set[TickKind] = field(default_factory=set)
     stored: bool = False
 
     def add(self, row: Any) -> None:
-        interval = row["interval"]
+        interval = Interval.parse(row["interval"]).code if row["interval"] else ""
         self.subscribed.update([interval] if interval else [])
         self.collected.update([interval] if row["historical"] else [])
         self.kinds.update(TickKind[word] for word in row["tick_kinds"])
@@ -117,4 +140,5 @@ class _Wanted:
             frozenset(self.collected),
             frozenset(self.kinds) or TRADES,
             frozenset({ticks.series_id, *(series.series_id for series in bars.values())}),
+            self.paused,
         )

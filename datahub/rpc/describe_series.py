@@ -200,13 +200,13 @@ class SeriesPages:
         elif kind == "index":
             rows = await self._database.fetch(SQL["symbols_of_index"], selector.index.index, selector.index.provider)
         else:
-            where = condition(selector.filter, _SUBSCRIBED, first_parameter=1)
+            where = condition(selector.filter, SUBSCRIBED, first_parameter=1)
             statement = SQL["subscribed_symbols"].format(filter=where.sql)
             rows = await self._database.fetch(statement, *where.parameters)
         return [(row["provider"], row["symbol"]) for row in rows if row["symbol"]]
 
 
-_SUBSCRIBED: Mapping[str, Field] = {
+SUBSCRIBED: Mapping[str, Field] = {  # what a filter of subscribed symbols may ask
     "provider": Field("f.provider"),
     "symbol": Field("f.symbol"),
     "common_symbol": Field("f.common_symbol"),

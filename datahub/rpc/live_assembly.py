@@ -33,6 +33,7 @@ from quasar.clock import Clock
 from quasar.convert import wire
 from quasar.database.pool import Database
 from quasar.ops.events import Events
+from quasar.ops.hints import Hint
 
 if TYPE_CHECKING:
     from datahub.bus.jetstream import JetStreamBus  # its library is optional
@@ -62,6 +63,7 @@ class LiveHalf:
         carrier: JournalWriter | JetStreamBus | None = None,
         leases: Leases | None = None,
         show: Callable[[str], None] = lambda _: None,
+        registry_changed: Hint | None = None,
     ) -> None:
         """Put it together; `run` starts it.
 
@@ -77,6 +79,7 @@ class LiveHalf:
                 process.
             leases: Which feeds run here; for replicas that share a bus.
             show: Hears what is lost of live data now, in words for people; empty: nothing is.
+            registry_changed: Given when the registry changed: selectors may stand for other symbols then.
         """
         journal = carrier if isinstance(carrier, JournalWriter) else None
         self._bus = None if isinstance(carrier, JournalWriter) else carrier
@@ -87,7 +90,7 @@ class LiveHalf:
         self._outlet: Outlet = self._bus or self.hub
         self.board = PriceBoard()
         self.store = LiveStore(database, storage, clock)
-        self.gaps = FeedGaps(database, self._tell)
+        self.gaps = FeedGaps(database, self._tell, clock)
         self.losses = Losses(_places(journal, self._bus, self.store), database, events, clock, show)
         self.disagreements = Disagreements(database, events, clock)
         self.ingest = LiveIngest(self._outlet, self.board, self.store, self.gaps, clock, start, self.disagreements.tell)
@@ -107,7 +110,9 @@ class LiveHalf:
         )
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         ready = self._bus.caught_up if self._bus is not None else None
-        self.service = LiveService(self.hub, self.board, self.feeds, self.ingest, selectors, clock, ready)
+        self.service = LiveService(
+            self.hub, self.board, self.feeds, self.ingest, selectors, clock, ready, registry_changed
+        )
 
     def run(self, draining: asyncio.Event) -> None:
         """Start feeds, fan-out and storage; they run until the background ends.
@@ -125,6 +130,7 @@ class LiveHalf:
         self._start(self._run_feeds(), "feeds")
         self._start(self.service.publish_forming(), "forming bars")
         self._start(self.service.drain(draining), "drain of streams")
+        self._start(self.service.follow_registry(), "selectors of streams")
         if self._bus is not None:
             self._start(self._bus.send(), "bus, outwards")
             self._start(self._bus.read(self.hub, self.board), "bus, inwards")

@@ -23,7 +23,7 @@ from quasar_proto.datahub.v1 import feed_pb2, gap_pb2, market_data_pb2, price_pb
 def gap_message(gap: FeedGap) -> gap_pb2.Gap:
     """Return a hole of a feed as a message."""
     return gap_pb2.Gap(
-        gap_id=str(gap.gap_id),
+        gap_id=str(gap.gap_id or ""),
         series_id=gap.series_id,
         key=series_key(gap.name),
         start_time_ns=gap.start_ns,
@@ -31,6 +31,10 @@ def gap_message(gap: FeedGap) -> gap_pb2.Gap:
         state=gap_pb2.GapState.Value(f"GAP_STATE_{gap.state}"),
         cause=gap_pb2.GapCause.Value(f"GAP_CAUSE_{gap.cause}"),
         evidence=gap.evidence,
+        attempts=gap.attempts,
+        detect_time=timestamp_ns(gap.detect_ns) if gap.detect_ns else None,
+        update_time=timestamp_ns(gap.update_ns) if gap.update_ns else None,
+        repaired_from=gap.name.provider if gap.state == "REPAIRED" else "",
     )
 
 
@@ -43,6 +47,8 @@ class SymbolStatus:
     """What the vendor said when it refused the symbol."""
     no_room: bool = False
     """Whether it is refused because the vendor's connections are full."""
+    paused: str = ""
+    """Why no feed is held for it, when somebody paused it."""
 
 
 def status_message(item: Item, symbol: SymbolStatus | None) -> stream_pb2.SubscriptionStatus:
@@ -56,6 +62,8 @@ def status_message(item: Item, symbol: SymbolStatus | None) -> stream_pb2.Subscr
             reason, words = "QUOTA_EXCEEDED", f"{symbol.refusal}."
     if reason:
         state = states.SUBSCRIPTION_STATUS_STATE_REJECTED
+    elif symbol is not None and symbol.paused:
+        state, words = states.SUBSCRIPTION_STATUS_STATE_PAUSED, f"{symbol.paused}; resume it."
     elif feed_state in (FeedState.DOWN, FeedState.RECONNECTING):
         state = states.SUBSCRIPTION_STATUS_STATE_PENDING
     else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
 from datahub.live.feeds import Feeds
 from datahub.live.ingest import LiveIngest
+from datahub.live.movers import MINUTE
 from datahub.live.prices import PriceBoard
 from datahub.live.states import FeedFacts, FeedState
 from datahub.live.symbols import LiveSeries
@@ -17,13 +18,20 @@ from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
 from datahub.rpc.live_prices import PriceCalls
 from datahub.rpc.live_selectors import LiveSelectors
-from datahub.rpc.live_stream import MarketDataStream, Session, Sessions, flush_seconds
+from datahub.rpc.live_sessions import Session, Sessions
+from datahub.rpc.live_stream import MarketDataStream, flush_seconds
+from datahub.stream.envelope import payload_of
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
 from datahub.stream.reader import Policy
 from datahub.stream.selection import Item
 from datahub.stream.topic import Content, Topic
+from quasar import logs
 from quasar.clock import Clock
+from quasar.convert.columns import decode_bars
+from quasar.errors import DatabaseUnavailable, DeadlineExceeded
+from quasar.model.bars import Bar
+from quasar.ops.hints import Hint
 from quasar.rpc.wellknown import duration, timestamp_ns
 from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
@@ -31,6 +39,10 @@ from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 BEHIND_S: Final = 2.0
 """How long a replica may be behind another one."""
 FORMING_S: Final = 0.2
+REGISTRY_S: Final = 20.0
+"""Members of indices and mappings are looked at so often, beside when somebody says that they changed."""
+
+_log = logs.get(__name__)
 
 
 class LiveService:
@@ -45,8 +57,20 @@ class LiveService:
         selectors: LiveSelectors,
         clock: Clock,
         ready: asyncio.Event | None = None,
+        registry_changed: Hint | None = None,
     ) -> None:
-        """Bring together what is streamed and where it is found; `ready` is set when the log holds what was kept."""
+        """Bring together what is streamed and where it is found.
+
+        Args:
+            hub: What is published.
+            board: The latest live prices.
+            feeds: The feeds.
+            ingest: Makes forming bars.
+            selectors: Finds what selectors stand for.
+            clock: The time.
+            ready: Set when the log holds what was kept.
+            registry_changed: Given when the registry changed.
+        """
         self._ready = ready
         self._hub = hub
         self._board = board
@@ -56,9 +80,10 @@ class LiveService:
         self._clock = clock
         self._sessions = Sessions()
         self.instance_id = secrets.token_hex(6)
+        self._registry_changed = registry_changed or Hint(clock)
         self.draining = asyncio.Event()
         """Set when the service stops; streams then end with their cursor."""
-        self._prices = PriceCalls(board, feeds, selectors, self._state_of, clock, self.draining)
+        self._prices = PriceCalls(board, feeds, selectors, self._state_of, self._minutes, clock, self.draining)
 
     async def publish_forming(self) -> None:
         """Publish forming bars that somebody reads, for ever."""
@@ -75,6 +100,19 @@ class LiveService:
             elif len(self._sessions):
                 wanted = frozenset[Topic]().union(*(each.reader.topics for each in self._sessions.all()))
                 self._ingest.forming(wanted)
+
+    async def follow_registry(self) -> None:
+        """Bring streams and watchlists up to date when indices or mappings change, for ever."""
+        while True:
+            mark = self._registry_changed.mark()
+            chosen = [one.symbols for each in self._sessions.all() for one in each.selection.selectors.values()]
+            chosen += [symbols for watched in self._prices.watched for symbols in watched]
+            try:
+                if await self._selectors.look(chosen):
+                    self._feeds.note_symbols()
+            except (DatabaseUnavailable, DeadlineExceeded) as error:
+                _log.warning("selectors of streams not read", problem=error.message)
+            await self._registry_changed.after(mark, REGISTRY_S)
 
     async def drain(self, draining: asyncio.Event) -> None:
         """Wait for the service to stop, then let every stream know."""
@@ -126,6 +164,8 @@ class LiveService:
 
     def symbol_status(self, live: LiveSeries) -> SymbolStatus:
         """Return how the feed of a symbol is, and what its vendor said when it refused the symbol."""
+        if live.paused:
+            return SymbolStatus(FeedState.DOWN, paused=live.paused)
         facts = self._feeds.facts_of(live.name)
         if facts is None:
             return SymbolStatus(FeedState.DOWN)
@@ -140,6 +180,17 @@ class LiveService:
 
     def _state_of(self, live: LiveSeries) -> FeedState:
         return self.symbol_status(live).feed_state
+
+    def _minutes(self, live: LiveSeries) -> Sequence[Bar]:
+        """Return the last minutes of a symbol, also where another replica builds them."""
+        if (own := self._ingest.minutes(live)) or MINUTE not in live.bars:
+            return own
+        topics = [Topic(live.bars[MINUTE].series_id, each) for each in (Content.CLOSED_BARS, Content.FORMING_BARS)]
+        entries = [entry for topic in topics if (entry := self._hub.latest(topic)) is not None]
+        found = {
+            bar.open_time_ns: bar for each in entries for bar in decode_bars(payload_of(each.field)).columns.bars()
+        }
+        return [found[at] for at in sorted(found)]
 
     def health(self, symbols: Iterable[LiveSeries]) -> list[feed_pb2.FeedHealth]:
         """Return how the feeds of some symbols are, with those of the symbols that are in trouble."""
@@ -157,7 +208,8 @@ class LiveService:
         """Change the selection of a running stream."""
         session = self._sessions.find(request.session_id)
         async with session.changing:
-            taken = session.selection.items.keys() - set(request.remove_selector_ids)
+            gone = set(request.remove_selector_ids)
+            taken = {each: items for each, items in session.selection.items.items() if each not in gone}
             added = await self._selectors.selection(request.add, taken=taken)
             self._sessions.find(request.session_id, session)  # the client may have left meanwhile
             for selector_id in request.remove_selector_ids:
@@ -165,7 +217,12 @@ class LiveService:
             session.news.extend(added.all())
             session.selection.update(added)
             self._reselected(session, tuple(added.items))
-        return pb.UpdateSubscriptionsResponse(selector_ids=list(session.selection.items))
+        selection = session.selection
+        return pb.UpdateSubscriptionsResponse(
+            selector_ids=list(selection.items),
+            series_count=len({item.topic.series_id for item in selection.all() if item.topic is not None}),
+            effective_sequence=session.sequence,
+        )
 
     async def follow(self, session: Session) -> None:
         """Bring a selection up to date after other symbols have become live, or ceased to be."""
@@ -178,6 +235,8 @@ class LiveService:
             before = former.pop(_named(item), None)
             if before is None or before.topic != item.topic:
                 session.news.append(item)
+            elif before.live is not None and item.live is not None and before.live.ticks != item.live.ticks:
+                session.described.append(item)
         session.removed.extend(former.values())
         selection.items.update((each, now.items[each]) for each in same)
         self._reselected(session, tuple(dict.fromkeys(item.selector_id for item in session.news)))

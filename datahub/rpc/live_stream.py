@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from datahub.live.ingest import LiveIngest
 from datahub.live.symbols import LiveSeries
 from datahub.rpc import live_messages
+from datahub.rpc.live_sessions import Session
 from datahub.stream.batch import Past, Portion
 from datahub.stream.envelope import envelope, numbered
 from datahub.stream.hub import FLUSH_S, Hub
 from datahub.stream.log import Cursor
-from datahub.stream.reader import Policy, Reader
-from datahub.stream.selection import Item, Selection
+from datahub.stream.reader import Policy
+from datahub.stream.selection import Item
 from quasar import errors
 from quasar.clock import Clock
-from quasar.rpc.context import find_call
 from quasar.rpc.wellknown import duration, seconds
 from quasar_proto.datahub.v1 import feed_pb2, stream_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
@@ -64,89 +62,6 @@ class FeedView(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class Session:
-    """A running stream as others reach it."""
-
-    session_id: str
-    principal: str
-    reader: Reader
-    selection: Selection
-    news: list[Item] = field(default_factory=list)
-    """Items that were added and not told yet."""
-    removed: list[Item] = field(default_factory=list)
-    """Items that were taken out and not told yet."""
-    past: deque[Past] = field(default_factory=deque)
-    """What comes before everything that waits in the reader."""
-    phase: tuple[Any, tuple[str, ...]] | None = None
-    """The phase that ends with `past`, and whose it is."""
-    ended: bool = False
-    """Another stream took over its id."""
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the client changes its selection."""
-
-    @property
-    def begins(self) -> bool:
-        """Whether a past is to be told, be it an empty one."""
-        return bool(self.past) or self.phase is not None
-
-
-class Sessions:
-    """The running streams of this process, by their owner and id."""
-
-    def __init__(self) -> None:
-        """Begin without one."""
-        self._sessions: dict[tuple[str, str], Session] = {}
-
-    def open(self, wanted_id: str, reader: Reader, selection: Selection) -> Session:
-        """Begin a session; a former one of the same owner and id ends."""
-        session = Session(wanted_id or secrets.token_hex(8), _principal(), reader, selection)
-        former = self._sessions.get((session.principal, session.session_id))
-        if former is not None:
-            former.ended = True
-            former.reader.wake()
-        self._sessions[session.principal, session.session_id] = session
-        return session
-
-    def close(self, session: Session) -> None:
-        """Forget a session."""
-        key = (session.principal, session.session_id)
-        if self._sessions.get(key) is session:
-            del self._sessions[key]
-
-    def find(self, session_id: str, same: Session | None = None) -> Session:
-        """Return a session of the caller.
-
-        Args:
-            session_id: Its id.
-            same: It must still be this one.
-
-        Raises:
-            NotFound: The caller has no such session here.
-        """
-        session = self._sessions.get((_principal(), session_id))
-        if session is None or session is not (same or session):
-            raise errors.NotFound(
-                f"You have no stream with the session {session_id!r} at this DataHub; its id stands in the first "
-                "envelope.",
-                resource=errors.Resource("session", session_id),
-            )
-        return session
-
-    def all(self) -> Iterable[Session]:
-        """Return every session."""
-        return self._sessions.values()
-
-    def __len__(self) -> int:
-        """Return how many streams run."""
-        return len(self._sessions)
-
-
-def _principal() -> str:
-    call = find_call()
-    return call.principal if call is not None else ""
-
-
 class MarketDataStream:
     """Writes the envelopes of one session."""
 
@@ -182,10 +97,9 @@ class MarketDataStream:
         self._draining = draining
         self._instance_id = instance_id
         self._heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
-        self._sequence = 0
         self._revision = feeds.revision
         self._symbols_revision = feeds.symbols_revision
-        self._told: dict[_Key, int] = {}
+        self._told: dict[_Key, bytes] = {}
         self._sent = self._beaten = 0.0
 
     async def envelopes(self) -> AsyncGenerator[bytes, None]:
@@ -225,6 +139,7 @@ class MarketDataStream:
             or session.begins
             or session.news
             or session.removed
+            or session.described
             or session.reader.missed_something
             or self._draining.is_set()
             or feeds.revision != self._revision
@@ -236,8 +151,8 @@ class MarketDataStream:
         """Return the envelope of a portion alone; all readers of one batch share all of it but the number."""
         if portion.batch is None:
             return self._envelope(self._hub.cursor_of(self._session.reader), None, portion.payload)
-        self._sequence += 1
-        return numbered(self._sequence, portion.batch.sealed)
+        self._session.sequence += 1
+        return numbered(self._session.sequence, portion.batch.sealed)
 
     async def _look_around(self) -> pb.StreamMarketDataResponse | None:
         """Follow what changed beside the data, and return what is to be told of it, if anything.
@@ -259,6 +174,7 @@ class MarketDataStream:
             return news
         self._beaten = now
         news = news or pb.StreamMarketDataResponse()
+        self._tell_changes(news)  # time alone makes a symbol quiet
         news.heartbeats.append(self._heartbeat())
         return news
 
@@ -273,8 +189,7 @@ class MarketDataStream:
         elif kind == "cursor":
             found = self._hub.replay(topics, Cursor.parse(request.cursor))
         elif kind == "start_time":
-            at = log.position_at(request.start_time.ToNanoseconds())
-            found = self._hub.replay(topics, Cursor(log.epoch, at))
+            found = self._hub.replay(topics, log.cursor_at(request.start_time.ToNanoseconds()))
         elif kind == "last_count":
             found = self._hub.replay_last(topics, request.last_count)
         else:
@@ -316,14 +231,15 @@ class MarketDataStream:
         session = self._session
         changed = self._feeds.revision != self._revision
         drops = session.reader.reported() if session.reader.missed_something else None
-        if not (changed or drops or session.news or session.removed or session.begins):
+        if not (changed or drops or session.news or session.removed or session.described or session.begins):
             return None
         news = pb.StreamMarketDataResponse()
         for item in session.removed:
             self._told.pop(_key(item), None)
             news.statuses.append(live_messages.removed_message(item))
+        news.series.extend(live_messages.infos(session.described))
         self._announce(news, session.news)
-        session.news, session.removed = [], []
+        session.news, session.removed, session.described = [], [], []
         if changed:
             self._revision = self._feeds.revision
             self._tell_changes(news)
@@ -342,9 +258,10 @@ class MarketDataStream:
 
     def _tell(self, message: pb.StreamMarketDataResponse, item: Item, *, only_changed: bool = False) -> None:
         status = live_messages.status_message(item, self._feeds.symbol_status(item.live) if item.live else None)
-        if only_changed and self._told.get(_key(item)) == status.state:
+        written = status.SerializeToString()
+        if only_changed and self._told.get(_key(item)) == written:
             return
-        self._told[_key(item)] = status.state
+        self._told[_key(item)] = written
         message.statuses.append(status)
 
     def _heartbeat(self) -> stream_pb2.StreamHeartbeat:
@@ -365,9 +282,9 @@ class MarketDataStream:
         return self._envelope(cursor, news, portion.payload if portion else b"")
 
     def _envelope(self, cursor: Cursor, message: pb.StreamMarketDataResponse | None, payload: bytes) -> bytes:
-        self._sequence += 1
+        self._session.sequence += 1
         head = message.SerializeToString() if message is not None else b""
-        return envelope(self._sequence, cursor, self._clock.time_ns(), head, payload)
+        return envelope(self._session.sequence, cursor, self._clock.time_ns(), head, payload)
 
 
 def _key(item: Item) -> _Key:

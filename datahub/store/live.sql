@@ -1,9 +1,17 @@
 -- name: live_wanted
--- What live data is subscribed: bar series and, by an empty interval, ticks alone.
-select s.series_id, s.provider, s.symbol, s.interval, w.store_ticks, w.historical, w.tick_kinds
+-- What live data is subscribed: bar series and, by an empty interval, ticks alone. What somebody paused is there with the reason.
+select s.provider, s.symbol, s.interval, w.store_ticks, w.historical, w.tick_kinds,
+       case when p.provider is null then '' else 'The provider is paused' || coalesce(': ' || nullif(p.reason, ''), '') end as paused
 from subscribed_series w join series s using (series_id)
+left join provider_pauses p on lower(p.provider) = lower(s.provider)
 where w.live and w.active
-order by s.provider, s.symbol, s.interval;
+union all
+select c.name, y.symbol, s.interval, s.store_ticks, s.historical, s.tick_kinds, 'Its subscription is paused'
+from registry.provider_subscription s
+join registry.code_registry c on c.code_id = s.code_id and c.deleted_at is null
+join registry.subscription_symbols y on y.subscription_id = s.subscription_id
+where s.live and s.state = 'PAUSED'
+order by 1, 2, 3;
 
 -- name: tick_ends
 -- Where the stored ticks of some series end: the last sequence of any kind, and the last trade.
@@ -92,7 +100,7 @@ order by n.place;
 
 -- name: feed_gaps_open
 -- The newest hole of each series of ticks that still grows.
-select distinct on (g.series_id) g.gap_id, g.series_id, g.start_time, g.cause from gaps g
+select distinct on (g.series_id) g.gap_id, g.series_id, g.start_time, g.cause, g.attempts, g.detected_at from gaps g
 where g.series_id = any($1::integer[]) and g.state = 'OPEN' and g.end_time is null
 order by g.series_id, g.gap_id desc;
 
@@ -147,29 +155,52 @@ values ($1, $2, null, $3, jsonb_build_array(jsonb_build_object('time', now(), 'a
 returning gap_id;
 
 -- name: feed_gap_close
-update gaps set state = $2, end_time = $3, evidence = evidence || jsonb_build_object('time', now(), 'answer', $4::text), attempts = attempts + 1, updated_at = now()
+update gaps g set state = $2, end_time = $3,
+    repaired_from = case when $2 = 'REPAIRED' then (select s.provider from series s where s.series_id = g.series_id) else '' end,
+    evidence = evidence || jsonb_build_object('time', now(), 'answer', $4::text), attempts = attempts + 1, updated_at = now()
 where gap_id = $1;
 
 -- name: live_of_common_symbols
--- The provider symbols that common symbols are mapped to.
-select distinct c.name as provider, a.symbol
-from registry.common_symbols m
-join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and am.active
-join registry.assets a on a.asset_id = am.asset_id
-join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
-where lower(m.symbol) = any(select lower(s) from unnest($1::text[]) s) and ($2 = '' or lower(c.name) = lower($2))
-order by 1, 2;
+-- The provider symbol that each of some common symbols stands for: a live one before others, the one that was chosen before ($2, $3),
+-- then the one with the most data. A name without one has nulls.
+select distinct on (n.place) n.name, m.symbol as common_symbol, b.provider, b.symbol
+from unnest($1::text[], $2::text[], $3::text[]) with ordinality n(name, former_provider, former_symbol, place)
+left join registry.common_symbols m on lower(m.symbol) = lower(n.name)
+left join lateral (
+    select c.name as provider, a.symbol
+    from registry.asset_mapping am
+    join registry.assets a on a.asset_id = am.asset_id
+    join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+    where am.common_symbol_id = m.common_symbol_id and am.active and ($4 = '' or lower(c.name) = lower($4))
+    order by exists (select from registry.subscription_symbols y join registry.provider_subscription u using (subscription_id)
+                     where y.asset_id = a.asset_id and u.live and u.state = 'ACTIVE') desc,
+             (c.name, a.symbol) = (n.former_provider, n.former_symbol) desc,
+             (select coalesce(sum(p.rows), 0) from series s join series_progress p using (series_id)
+              where s.provider = c.name and s.symbol = a.symbol) desc,
+             c.name, a.symbol
+    limit 1
+) b on true
+order by n.place, m.symbol = n.name desc;
 
 -- name: live_of_index
--- The provider symbols of the present members of an index.
-select distinct c.name as provider, a.symbol
+-- The present members of an index and the provider symbols that they are mapped to; nulls: to none. No row: there is no such index.
+select distinct coalesce(m.symbol, a.symbol) as member, c.name as provider, a.symbol
 from registry.indices i
-join registry.index_memberships im on im.index_id = i.index_id and im.valid_to > now()
-join registry.asset_mapping am on am.common_symbol_id = im.common_symbol_id and am.active
-join registry.assets a on a.asset_id = am.asset_id
-join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
-where lower(i.name) = lower($1) and ($2 = '' or lower(c.name) = lower($2))
-order by 1, 2;
+left join registry.index_memberships im on im.index_id = i.index_id and im.valid_from <= now() and im.valid_to > now()
+left join registry.common_symbols m on m.common_symbol_id = im.common_symbol_id
+left join registry.asset_mapping am on am.common_symbol_id = im.common_symbol_id and am.active
+left join registry.assets a on a.asset_id = coalesce(im.asset_id, am.asset_id)
+left join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+where lower(i.name) = lower($1)
+order by 2, 3, 1;
+
+-- name: live_known
+-- Which of some provider symbols the registry or the DataHub has heard of.
+select n.place, exists (select from registry.code_registry c where c.kind = 'provider' and c.name = n.provider) as provider_known,
+       exists (select from registry.assets a join registry.code_registry c using (code_id) where c.name = n.provider and a.symbol = n.symbol)
+       or exists (select from series s where s.provider = n.provider and s.symbol = n.symbol) as symbol_known
+from unnest($1::text[], $2::text[]) with ordinality n(provider, symbol, place)
+order by n.place;
 
 -- name: read_ticks
 -- A page of ticks behind a place. {direction} is asc or desc, {beyond} the comparison that goes with it.
@@ -254,10 +285,11 @@ order by n.place;
 
 -- name: minutes_since
 -- What the bars of some series come to since a time.
-select n.series_id, a.open, a.high, a.low, a.quote_volume, a.trades
+select n.series_id, a.open, a.high, a.low, a.close, a.last_open, a.quote_volume, a.trades
 from unnest($1::integer[]) n(series_id)
 cross join lateral (
-    select (array_agg(b.open order by b.open_time))[1] as open, max(b.high) as high, min(b.low) as low,
+    select (array_agg(b.open order by b.open_time))[1] as open, (array_agg(b.close order by b.open_time desc))[1] as close,
+           max(b.open_time) as last_open, max(b.high) as high, min(b.low) as low,
            coalesce(sum(b.volume * coalesce(b.vwap, b.close)), 0) as quote_volume, coalesce(sum(b.trade_count), 0)::bigint as trades
     from bars b where b.series_id = n.series_id and b.open_time >= $2
 ) a

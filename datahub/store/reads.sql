@@ -232,6 +232,7 @@ left join series_progress p on p.series_id = f.series_id
 order by f.provider, f.symbol, f.series_id;
 
 -- name: symbols_of_common
+-- Of several symbols that a common symbol is mapped to, the one with the most data.
 select distinct on (m.symbol) m.symbol as common_symbol, c.name as provider, a.symbol
 from unnest($1::text[]) n(symbol)
 join registry.common_symbols m on lower(m.symbol) = lower(n.symbol)
@@ -239,7 +240,8 @@ join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and a
 join registry.assets a on a.asset_id = am.asset_id
 join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
 where $2 = '' or lower(c.name) = lower($2)
-order by m.symbol, c.name;
+order by m.symbol, (select coalesce(sum(p.rows), 0) from series s join series_progress p using (series_id)
+                    where s.provider = c.name and s.symbol = a.symbol) desc, c.name;
 
 -- name: symbols_of_index
 select distinct coalesce(c.name, '') as provider, coalesce(a.symbol, '') as symbol, coalesce(m.symbol, '') as common_symbol

@@ -240,13 +240,13 @@ class Hub:
         self._exit(reader)
 
     def change(self, reader: Reader, topics: frozenset[Topic]) -> None:
-        """Give a reader another selection; what waits for it stays. One that has left stays away."""
+        """Give a reader another selection; of what waits the selected part stays. One that has left stays away."""
         group = self._group_of.get(reader)
         if group is None:
             return
         self._flush(group)
         self._exit(reader)
-        reader.topics = topics
+        reader.narrow(topics)
         self._enter(reader)
 
     def _enter(self, reader: Reader) -> None:
@@ -317,6 +317,10 @@ class Hub:
     def replay_last(self, topics: frozenset[Topic], rows: int) -> list[Past]:
         """Return the chunks of the log that hold the last rows, so many of each topic; forming bars are left out."""
         return _portions(self.log.last(topics, rows))
+
+    def latest(self, topic: Topic) -> Entry | None:
+        """Return the latest entry of a topic."""
+        return self._latest.get(topic)
 
     def snapshot(self, topics: frozenset[Topic]) -> list[Past]:
         """Return the latest entry of each topic."""

@@ -16,6 +16,7 @@ from typing import Final
 
 from datahub.stream.topic import Content, Topic
 from quasar import errors
+from quasar.model.instants import from_ns
 
 _HEX: Final = re.compile("[0-9a-f]{1,16}")
 
@@ -58,10 +59,11 @@ class Cursor:
         return cls(int(epoch, 16), int(position, 16))
 
 
-def expired(cursor: Cursor, earliest: Cursor) -> errors.CursorExpired:
-    """Return what a reader is told when what follows its cursor is no longer kept."""
+def expired(place: Cursor | str, earliest: Cursor) -> errors.CursorExpired:
+    """Return what a reader is told when what follows its cursor, or a time, is no longer kept."""
+    named = f"cursor {place}" if isinstance(place, Cursor) else place
     return errors.CursorExpired(
-        f"What follows the cursor {cursor} is no longer kept; resume from {earliest} and read what lies between from "
+        f"What follows the {named} is no longer kept; resume from {earliest} and read what lies between from "
         "the store.",
         metadata={"earliest_cursor": str(earliest)},
     )
@@ -93,6 +95,8 @@ class LiveLog:
         self.position = position
         """Position of the newest entry."""
         self._left_out = position
+        self._left_out_ns = 0
+        """When the newest of what is not kept was published at the latest."""
         self._lost = tuple(lost)
         self.size_bytes = 0
         self._entries: deque[Entry] = deque()
@@ -128,6 +132,8 @@ class LiveLog:
 
     def add(self, entry: Entry) -> None:
         """Take the next entry; the oldest ones go when there is too much."""
+        if not self._entries and not self._left_out_ns:
+            self._left_out_ns = entry.time_ns - 1  # of what came before it that much is known
         self.position = entry.position
         self._entries.append(entry)
         self.size_bytes += len(entry.field)
@@ -135,7 +141,7 @@ class LiveLog:
         while self._entries and (self.size_bytes > self._max_bytes or self._entries[0].time_ns < oldest_ns):
             oldest = self._entries.popleft()
             self.size_bytes -= len(oldest.field)
-            self._left_out = oldest.position
+            self._left_out, self._left_out_ns = oldest.position, oldest.time_ns
 
     def go_on_at(self, position: int) -> None:
         """Give the next entry a position after this one."""
@@ -143,6 +149,7 @@ class LiveLog:
 
     def break_off(self, position: int) -> None:
         """Forget everything and go on after a position: what lies before it is not all here."""
+        self._left_out_ns = 0 if not self._entries else self._entries[-1].time_ns
         self._entries.clear()
         self.size_bytes = 0
         self.position = self._left_out = position
@@ -160,6 +167,16 @@ class LiveLog:
             raise expired(cursor, self.earliest)
         skip = bisect_right(self._entries, cursor.position, key=lambda entry: entry.position)
         return islice(self._entries, skip, None)
+
+    def cursor_at(self, time_ns: int) -> Cursor:
+        """Return the cursor before the first entry that was published at or after a time.
+
+        Raises:
+            CursorExpired: Something of that is no longer kept; the metadata name the earliest cursor.
+        """
+        if self._left_out and time_ns <= self._left_out_ns:
+            raise expired(f"time {from_ns(time_ns):%Y-%m-%d %H:%M:%S}", self.earliest)
+        return Cursor(self.epoch, self.position_at(time_ns))
 
     def position_at(self, time_ns: int) -> int:
         """Return the position before the first entry that was published at or after a time."""

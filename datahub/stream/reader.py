@@ -111,6 +111,22 @@ class Reader:
             self._give_up()
         self._bell.ring()
 
+    def narrow(self, topics: frozenset[Topic]) -> None:
+        """Select something else from now on: what waits and is not selected any more is not wanted any more."""
+        lost, self.topics = self.topics - topics, topics
+        if not lost or not self.queued_bytes:
+            return
+        batches, others = list(self._batches), [*self._kept, *self._latest.values()]
+        self._forget()
+        for batch in batches:
+            entries = [entry for entry in batch.entries if entry.topic not in lost]
+            self._batches.append(Batch(entries, batch.cursor, batch.time_ns))
+            self.queued_bytes += len(self._batches[-1].payload)
+        self._add(entry for entry in others if entry.topic not in lost)
+        if not self.queued_bytes:
+            self._batches.clear()
+            self.position = self._offered
+
     def caught_up(self, position: int) -> None:
         """Know that nothing of the selection lies before a position of the log, other than what waits.
 

@@ -11,7 +11,20 @@ from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
 from quasar.errors import InvalidArgument
 from quasar.model.intervals import Interval
 
+_OF_FEEDS = (Content.GAPS, Content.FEED_HEALTH)
 KINDS = {content: kind for kind, content in CONTENT_OF_KIND.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A symbol that a selector names."""
+
+    requested: str
+    """As it was asked for: a common symbol, or provider and symbol."""
+    name: LiveName | None
+    """None: the name stands for nothing."""
+    why: str = ""
+    """Why it stands for nothing, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +61,10 @@ class Selection:
 
     @property
     def topics(self) -> frozenset[Topic]:
-        """Everything that is accepted; who wants forming bars gets the closed ones too, and gaps come with anything."""
+        """Everything that is accepted; who wants forming bars gets the closed ones too, and gaps come with any data."""
         found: set[Topic] = set()
         for item in self.all():
-            if item.topic is None or item.live is None:
+            if item.topic is None or item.live is None or item.content is Content.FEED_HEALTH:
                 continue
             found.add(item.topic)
             if item.content is Content.FORMING_BARS:
@@ -74,27 +87,37 @@ class Selection:
         return (item for items in self.items.values() for item in items)
 
 
-def resolved(selector_id: str, wish: Wish, live: LiveSeries | None, why_not: str) -> list[Item]:
+def refused(selector_id: str, requested: str, contents: Sequence[Content], why: tuple[str, str]) -> list[Item]:
+    """Return the items of a name that cannot be had.
+
+    Args:
+        selector_id: Whose wish it is.
+        requested: The name.
+        contents: What of it is asked for.
+        why: A name of `ErrorReason`, and the same for people.
+    """
+    reason, message = why
+    return [Item(selector_id, requested, content, reason=reason, message=message) for content in contents]
+
+
+def resolved(selector_id: str, wish: Wish, live: LiveSeries | None, why_not: tuple[str, str]) -> list[Item]:
     """Return the items of one wish.
 
     Args:
         selector_id: Whose wish it is.
         wish: What is asked for.
         live: The symbol, when its live data is collected.
-        why_not: What to say when it is not.
+        why_not: What to say when it is not: a name of `ErrorReason`, and the same for people.
     """
-    requested = f"{wish.name.provider}:{wish.name.symbol}"
+    requested = str(wish.name)
     if live is None:
-        return [
-            Item(selector_id, requested, content, reason="FAILED_PRECONDITION", message=why_not)
-            for content in wish.contents
-        ]
+        return refused(selector_id, requested, wish.contents, why_not)
     items: list[Item] = []
     for content in wish.contents:
         if content in KINDS and KINDS[content] not in live.kinds:
             told = f"{requested} is subscribed to without {content.name}; set tick_kinds of a live subscription of it."
             items.append(Item(selector_id, requested, content, reason="FAILED_PRECONDITION", message=told))
-        elif content in KINDS or content is Content.GAPS:
+        elif content in KINDS or content in _OF_FEEDS:
             items.append(Item(selector_id, requested, content, Topic(live.ticks.series_id, content), live))
         else:
             items += _bars(selector_id, requested, content, wish.intervals, live)

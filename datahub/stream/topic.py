@@ -17,6 +17,8 @@ class Content(IntEnum):
     CLOSED_BARS = 4
     FORMING_BARS = 5
     GAPS = 6
+    FEED_HEALTH = 7
+    """Stands in heartbeats; nothing is ever published under it."""
 
 
 NEVER_LEFT_OUT: Final = frozenset({Content.CLOSED_BARS, Content.GAPS})

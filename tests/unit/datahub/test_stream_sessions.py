@@ -10,7 +10,8 @@ import pytest
 
 from datahub.live.symbols import LiveName, LiveSeries
 from datahub.rpc.live_service import LiveService
-from datahub.rpc.live_stream import Session, flush_seconds
+from datahub.rpc.live_sessions import Session
+from datahub.rpc.live_stream import flush_seconds
 from datahub.series.series import Series, SeriesName
 from datahub.stream.hub import FLUSH_S, Hub
 from datahub.stream.log import LiveLog

@@ -389,3 +389,45 @@ async def test_a_wait_ends_when_something_comes_or_its_time_is_over_however_ofte
     reader.wake()
     assert await reader.wait(60.0)
     target.leave(reader)
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_what_waits_and_is_not_selected_any_more_does_not_come_after_the_change(policy: Policy) -> None:
+    target = hub()
+    reader = target.join(frozenset({BTC, BTC_BARS}), policy)
+    for number in range(1, 7):
+        put(target, BTC if number % 2 else BTC_BARS, number)
+        target.flush()
+    target.change(reader, frozenset({BTC_BARS, ETH}))
+    put(target, ETH, 7)
+    put(target, BTC, 8)
+    target.flush()
+    assert numbers(offered(reader).payload) == [2, 4, 6, 7]
+    assert reader.take() is None
+    put(target, BTC_BARS, 9)
+    target.flush()
+    target.change(reader, frozenset({ETH}))
+    assert reader.take() is None
+    assert target.cursor_of(reader) == target.log.head
+
+
+async def test_a_time_of_which_something_is_not_kept_any_more_is_out_of_range_and_a_later_one_is_not() -> None:
+    clock = FakeClock()
+    target = Hub(LiveLog(7, max_bytes=12), clock)
+    times = []
+    for number in range(4):
+        await clock.advance(1.0)
+        times.append(clock.time_ns())
+        put(target, BTC, number)
+        if number == 2:  # nothing is gone so far: everything that was ever published is there
+            assert target.log.cursor_at(times[0] - 10**9).position == 0
+    with pytest.raises(errors.CursorExpired) as told:
+        target.log.cursor_at(times[0])
+    assert told.value.metadata["earliest_cursor"] == str(target.log.earliest)
+    assert target.log.cursor_at(times[0] + 1) == target.log.earliest
+    assert target.log.cursor_at(times[2]).position == 2
+    restored = LiveLog(7, position=5)  # of what came before nobody knows when it was
+    restored.append(BTC, b"x", 1, 10**9)
+    assert restored.cursor_at(10**9).position == 5
+    with pytest.raises(errors.CursorExpired):
+        restored.cursor_at(10**9 - 1)
