@@ -201,17 +201,26 @@ def run_rows(store: Store, now: dt.datetime) -> Rows:
             one.run_id,
             _texts(
                 state(word),
-                f"{series.symbol} {series.interval}" if series else one.index,
+                f"{series.symbol} {series.interval}" if series else one.index or show.word(one.kind),
                 one.provider,
                 show.word(one.trigger),
                 *map(_right, _changes(one)),
                 _right(str(one.attempt_count)),
                 show.age(one.start_time, now) if one.start_time else show.MISSING,
                 f"{took.total_seconds():.1f}s" if took else show.MISSING,
-                one.error.message if one.error else one.index_sync.message if one.index_sync else "",
+                _outcome(one),
             ),
             fault=faulty(word),
         )
+
+
+def _outcome(run: Any) -> str:
+    """Return why a run failed, or what there is to say of one that did not."""
+    if run.error:
+        return str(run.error.message)
+    if run.maintenance:
+        return f"{run.maintenance.partitions_made} partitions made, {run.maintenance.partitions_dropped} dropped"
+    return run.index_sync.message if run.index_sync else ""
 
 
 def _changes(run: Any) -> tuple[str, str, str]:

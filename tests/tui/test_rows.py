@@ -156,3 +156,16 @@ def test_a_sync_of_an_index_shows_its_members_and_why_they_were_kept() -> None:
         ["top", "0", "0", "0", "They were kept."],
         ["top", show.MISSING, show.MISSING, show.MISSING, ""],
     ]
+
+
+def test_maintenance_is_named_and_says_what_it_did() -> None:
+    view = view_of("jobs")
+    assert view is not None
+    store = Store()
+    did = datahub.MaintenanceResult(partitions_made=3, partitions_dropped=1)
+    run = datahub.Run(run_id="m", kind=datahub.JobKind.MAINTENANCE, create_time=at(), maintenance=did)
+    store.runs = {run.run_id: run}
+    (row,) = view.build(store, NOW)
+    cells = [cell.plain.strip() for cell in row.cells]
+    shown = [cells[view.columns.index(name)] for name in ("Series", "New", "Error")]
+    assert shown == ["maintenance", show.MISSING, "3 partitions made, 1 dropped"]

@@ -81,8 +81,13 @@ function useRuns(): Runs {
 
 const seconds = (value: { seconds: bigint } | undefined) => Number(value?.seconds ?? 0n);
 
-/** Why a run failed, or why a sync of an index left the members as they were. */
-const why = (run: Run) => run.error?.message || run.indexSync?.message || "";
+/** Why a run failed, why a sync of an index left the members as they were, or what maintenance did. */
+const why = (run: Run) =>
+  run.error?.message ||
+  run.indexSync?.message ||
+  (run.maintenance && (run.maintenance.partitionsMade || run.maintenance.partitionsDropped)
+    ? `${run.maintenance.partitionsMade} partitions made, ${run.maintenance.partitionsDropped} dropped`
+    : "");
 
 /** How many rows of a run are new, changed and bad: bars, or the members of an index. */
 function changes(run: Run): [string, string, string] {
@@ -129,7 +134,10 @@ export function RunsPage() {
               },
               {
                 head: "Series",
-                cell: (row) => `${row.series?.key?.symbol ?? row.index} ${row.series?.key?.interval ?? ""}`,
+                cell: (row) =>
+                  row.kind === JobKind.MAINTENANCE
+                    ? "maintenance"
+                    : `${row.series?.key?.symbol ?? row.index} ${row.series?.key?.interval ?? ""}`,
               },
               { head: "Provider", cell: (row) => row.provider },
               { head: "Why", cell: (row) => word(RunTrigger, row.trigger) },
