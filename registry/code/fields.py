@@ -129,17 +129,24 @@ def _integer(path: str, default: int, low: int, high: int, unit: str, descriptio
     }
 
 
+_WITHOUT_EFFECT = "Without effect: a live feed listens all the time"
 _BY_CAPABILITY: Mapping[str, tuple[dict[str, Any], ...]] = {
     "HISTORICAL": (
         _integer("scheduling.delay_hours", 0, 0, 24, "hours", "Bars are fetched this long after they close."),
         _integer("data.lookback_days", 8000, 1, 8000, "days", "How far back the history of a new series begins."),
     ),
     "LIVE": (
+        # Both are of systems that listened for single bars; they stay legal, so that stored settings can be sent again.
         _integer(
-            "scheduling.pre_close_seconds", 30, 0, 300, "seconds", "Listening begins this long before a bar closes."
+            "scheduling.pre_close_seconds", 30, 0, 300, "seconds", f"{_WITHOUT_EFFECT}, also before a bar closes."
         ),
         _integer(
-            "scheduling.post_close_seconds", 5, 0, 60, "seconds", "Listening goes on this long after a bar closes."
+            "scheduling.post_close_seconds",
+            5,
+            0,
+            60,
+            "seconds",
+            f"{_WITHOUT_EFFECT}, and a trade that comes after its bar closed revises the bar.",
         ),
     ),
     "INDEX": (

@@ -24,6 +24,7 @@ from registry.rpc.words import class_word
 
 BATCH: Final = 5000
 READY_S: Final = 3.0
+_MOST_DIGITS: Final = 64
 CONSTITUENTS_S: Final = 120.0
 """A vendor may take its time; an index is one call."""
 
@@ -128,8 +129,10 @@ def _constituent(told: provider_pb2.Constituent) -> SourceConstituent:
 
 
 def _decimal(message: values_pb2.Decimal) -> Decimal | None:
-    """Return a size; what is no number is not known."""
+    """Return a size; what is no number, not above 0, or of more digits than any size has, is not known."""
     try:
-        return Decimal(message.value)
+        size = Decimal(message.value)
     except ArithmeticError:
         return None
+    usual = size.is_finite() and size > 0 and abs(size.adjusted()) <= _MOST_DIGITS
+    return size if usual and len(size.as_tuple().digits) <= _MOST_DIGITS else None

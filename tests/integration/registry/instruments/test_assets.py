@@ -77,3 +77,15 @@ def test_every_method_of_the_contract_has_an_implementation(service: type) -> No
     described, generated = service_of(object.__new__(service))
     missing = [each.name for each in described.methods if getattr(service, each.name) is getattr(generated, each.name)]
     assert missing == []
+
+
+async def test_a_size_that_can_be_none_costs_no_symbol(world: World) -> None:
+    await world.add_code("alpha")
+    sizes = ("NaN", "Infinity", "1e400000", "1" * 70, "-1", "0", "x", "0.010")
+    told = [ProviderSymbol(symbol=f"S{n}", price_step={"value": size}) for n, size in enumerate(sizes)]
+
+    report = await symbols(world, "alpha", *told)
+
+    assert (report.added, report.rejected) == (len(sizes), 0)
+    found = [(await get(world, "alpha", f"S{n}")).trading_rules.price_increment.value for n in range(len(sizes))]
+    assert found == [""] * (len(sizes) - 1) + ["0.010"]

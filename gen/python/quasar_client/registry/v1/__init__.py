@@ -4061,7 +4061,8 @@ class GetPreferencesSchemaResponse(betterproto2.Message):
     The fields: those that the platform gives to the kind and capabilities of the class, then its own. The platform gives
     `crypto.preferred_quote_currency` (string or null) to providers and brokers, `scheduling.delay_hours` (integer, 0 to 24) and
     `data.lookback_days` (integer, 1 to 8000) to historical ones, `scheduling.pre_close_seconds` (integer, 0 to 300) and
-    `scheduling.post_close_seconds` (integer, 0 to 60) to live ones, `scheduling.sync_frequency` ("1d", "1w" or "1M") to index providers.
+    `scheduling.post_close_seconds` (integer, 0 to 60) to live ones, `scheduling.sync_frequency` ("1d", "1w" or "1M") to index providers. The
+    two of live providers are kept for settings of earlier systems and have no effect: a feed listens all the time, also around the close of a bar.
     """
 
     version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)

@@ -1057,7 +1057,8 @@ export type GetPreferencesSchemaResponse = Message<"quasar.registry.v1.GetPrefer
    * The fields: those that the platform gives to the kind and capabilities of the class, then its own. The platform gives
    * `crypto.preferred_quote_currency` (string or null) to providers and brokers, `scheduling.delay_hours` (integer, 0 to 24) and
    * `data.lookback_days` (integer, 1 to 8000) to historical ones, `scheduling.pre_close_seconds` (integer, 0 to 300) and
-   * `scheduling.post_close_seconds` (integer, 0 to 60) to live ones, `scheduling.sync_frequency` ("1d", "1w" or "1M") to index providers.
+   * `scheduling.post_close_seconds` (integer, 0 to 60) to live ones, `scheduling.sync_frequency` ("1d", "1w" or "1M") to index providers. The
+   * two of live providers are kept for settings of earlier systems and have no effect: a feed listens all the time, also around the close of a bar.
    *
    * @generated from field: repeated quasar.common.v1.PreferenceField fields = 1;
    */
