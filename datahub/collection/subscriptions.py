@@ -80,7 +80,7 @@ class Subscriptions:
         async with self._database.transaction() as connection:
             await connection.execute(SQL["lock_refresh"])
             rows = await connection.fetch(SQL["selected_series"], provider)
-            wanted = [each for row in rows if (each := _wanted(row, providers)) is not None]
+            wanted = [each for row in rows if (each := _wanted(row, providers, now)) is not None]
             await _put_jobs(connection, wanted, providers, now)
             await connection.execute(SQL["index_jobs_put"], provider, now)
             await connection.execute(SQL["index_jobs_drop"], provider, now)
@@ -100,7 +100,7 @@ def schedule_of(cron: str, time_zone: str, offset_s: int) -> Schedule:
     return Schedule(cron, time_zone or "UTC", dt.timedelta(seconds=offset_s))
 
 
-def _wanted(row: Any, providers: Mapping[str, ProviderEntry]) -> Wanted | None:
+def _wanted(row: Any, providers: Mapping[str, ProviderEntry], now: dt.datetime) -> Wanted | None:
     """Return what is wanted of a series; None when its interval cannot be read."""
     try:
         interval = Interval.parse(row["interval"]) if row["interval"] else None
@@ -116,9 +116,21 @@ def _wanted(row: Any, providers: Mapping[str, ProviderEntry]) -> Wanted | None:
         row["store_ticks"],
         TickKind.in_order((row["tick_kinds"] or "").split(",")),  # the lists of several subscriptions, joined
         row["active"],
-        row["backfill_start"],
+        _backfill_start(row, providers.get(row["provider"]), now),
         job,
     )
+
+
+def _backfill_start(row: Any, entry: ProviderEntry | None, now: dt.datetime) -> dt.datetime | None:
+    """Return the earliest start that subscriptions ask for; None: all of them go by the provider's preference."""
+    start: dt.datetime | None = row["backfill_start"]
+    if start is None or not row["as_preferred"]:
+        return start
+    if entry is None:
+        return None
+    # By the day: a start that moves with every look would be another one each time.
+    preferred = (now - dt.timedelta(days=entry.lookback_days)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return min(start, preferred)
 
 
 def _job(row: Any, interval: Interval | None, providers: Mapping[str, ProviderEntry]) -> JobKey | None:

@@ -1,19 +1,29 @@
 -- name: selected_series
--- What subscriptions want of each series: the union. An expression of its own goes before the interval's; of several the first counts.
-select c.name as provider, y.symbol, s.interval, bool_or(s.historical and s.state = 'ACTIVE') as historical,
-       bool_or(s.historical) as collects,
-       bool_or(s.live and s.state = 'ACTIVE') as live, bool_or(s.store_ticks and s.state = 'ACTIVE') as store_ticks,
-       string_agg(case when s.interval <> '' or s.tick_kinds = '{}' then 'TRADE,' else '' end || array_to_string(s.tick_kinds, ','), ',')
-           filter (where s.live and s.state = 'ACTIVE') as tick_kinds,
-       bool_or(s.state = 'ACTIVE') as active,
-       coalesce(min(nullif(s.cron, '')), '') as cron,
-       coalesce((array_agg(nullif(s.time_zone, '') order by nullif(s.cron, '') nulls last))[1], 'UTC') as time_zone,
-       min(s.backfill_start) as backfill_start
-from registry.provider_subscription s
-join registry.code_registry c on c.code_id = s.code_id and c.deleted_at is null
-join registry.subscription_symbols y on y.subscription_id = s.subscription_id
-where $1 = '' or lower(c.name) = lower($1)
-group by c.name, y.symbol, s.interval;
+-- What subscriptions want of each series: the union. Of its history those count that are active, or all where none is. Where one of them goes
+-- by the interval, all do: what another one's expression asks for is there then. Of several expressions the first in the alphabet counts.
+with wished as (
+    select c.name as provider, y.symbol, s.interval, s.historical, s.live, s.store_ticks, s.tick_kinds, s.cron, s.time_zone, s.backfill_start,
+        s.state = 'ACTIVE' as active, s.historical and s.state = 'ACTIVE' as fetches
+    from registry.provider_subscription s
+    join registry.code_registry c on c.code_id = s.code_id and c.deleted_at is null
+    join registry.subscription_symbols y on y.subscription_id = s.subscription_id
+    where $1 = '' or lower(c.name) = lower($1)
+),
+counted as (
+    select w.*, fetches or (historical and not bool_or(fetches) over (partition by provider, symbol, interval)) as counts
+    from wished w
+)
+select provider, symbol, interval, bool_or(fetches) as historical, bool_or(historical) as collects,
+       bool_or(live and active) as live, bool_or(store_ticks and active) as store_ticks,
+       string_agg(case when interval <> '' or tick_kinds = '{}' then 'TRADE,' else '' end || array_to_string(tick_kinds, ','), ',')
+           filter (where live and active) as tick_kinds,
+       bool_or(active) as active,
+       case when bool_or(cron = '') filter (where counts) then '' else coalesce(min(cron) filter (where counts), '') end as cron,
+       coalesce(nullif((array_agg(time_zone order by cron, time_zone) filter (where counts))[1], ''), 'UTC') as time_zone,
+       min(backfill_start) filter (where counts) as backfill_start,
+       coalesce(bool_or(backfill_start is null) filter (where counts), false) as as_preferred
+from counted
+group by provider, symbol, interval;
 
 -- name: lock_refresh
 select pg_advisory_xact_lock(hashtextextended('quasar.subscriptions', 0));

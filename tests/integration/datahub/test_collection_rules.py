@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,40 @@ async def test_an_interval_that_is_added_has_a_history_of_its_own(house: House) 
     assert await house.plan() == 1
     (_, run) = await house.work()
     assert (run["trigger"], run["inserted"]) == ("INITIAL", 2)
+
+
+async def test_the_history_of_a_series_begins_where_the_earliest_of_its_subscriptions_says(house: House) -> None:
+    house.providers = {"vendor": replace(entry(), preferences={"data": {"lookback_days": 1}})}
+    await house.subscribe("A")
+    await house.plan()
+    await house.work()
+    assert await house.bars() == 120
+    await house.clock.advance(1)
+    await house.subscribe("A", "B", start=None)
+    assert await house.plan() == 2
+    await house.work()
+    assert (await house.bars(), await house.bars("B")) == (36 * 60, 24 * 60 - 1)
+    await house.subscriptions.refresh(house.providers)
+    assert await house.plan() == 0
+
+
+async def test_one_who_goes_by_the_interval_waits_for_nobody_elses_expression(house: House) -> None:
+    await house.subscribe("A", "B")
+    await house.subscribe("A", "C", cron="0 0 1 1 *")
+    assert await crons(house) == {"A": "* * * * *", "B": "* * * * *", "C": "0 0 1 1 *"}
+    await house.database.execute(
+        "update registry.provider_subscription set state = 'PAUSED' where cron = '' and selection_names = '{A,B}'"
+    )
+    await house.subscriptions.refresh(house.providers)
+    assert (await crons(house))["A"] == "0 0 1 1 *", "what is paused has no say"
+
+
+async def crons(house: House) -> dict[str, str]:
+    """Return by which expression each symbol is collected."""
+    rows = await house.database.fetch(
+        "select symbol, cron from subscribed_series join series using (series_id) join collection_jobs using (job_id)"
+    )
+    return {row["symbol"]: row["cron"] for row in rows}
 
 
 async def test_a_hole_before_the_last_bar_is_asked_for_again(house: House) -> None:
