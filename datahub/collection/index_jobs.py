@@ -7,6 +7,7 @@ fired waits for what the registry makes of it, which is another time; where noth
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ async def fire(connection: Any, job: Any, now: dt.datetime) -> int:
         following = now + AGAIN if following is None else min(following, now + AGAIN)
         late = (now - due).total_seconds() > job["misfire_s"]
         if await _active(connection, job, past_pause=False) is None:
-            batch = Batch(Trigger.CATCH_UP if late else Trigger.SCHEDULE, due)
+            batch = Batch(Trigger.CATCH_UP if late else Trigger.SCHEDULE, due, uuid.uuid4())
             made = await _insert(connection, job, batch, now)
     await connection.execute(SQL["job_fired"], job["job_id"], following, due, now)
     return int(made is not None)

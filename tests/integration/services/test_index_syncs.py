@@ -146,7 +146,7 @@ async def test_a_job_syncs_an_index_of_a_provider_and_its_runs_tell_what_changed
         assert [run.trigger for run in made.runs] == [collection_pb2.RUN_TRIGGER_MANUAL]
         second = (await platform.until(hub, "SUCCEEDED")).index_sync
         assert (second.added, second.removed, second.reweighted) == (1, 1, 1)
-        assert [run.batch_id for run in await platform.runs(hub)] == ["", made.batch_id]
+        assert [run.index_sync.added for run in await platform.runs(hub, f'batch_id = "{made.batch_id}"')] == [1]
 
         platform.page.members = {}
         await platform.trigger(hub, job_id=JOB)
