@@ -12,6 +12,7 @@ from datahub.live.past import Past, read_past, recovered_past
 from datahub.live.provider_feed import ProviderFeed
 from datahub.live.recovery import Recovered
 from datahub.live.remote import RemoteFeeds, told
+from datahub.live.session_figures import KnownPast
 from datahub.live.shards import Spread, spread
 from datahub.live.states import FeedFacts
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
@@ -45,6 +46,7 @@ class Feeds:
         remote: RemoteFeeds | None = None,
         know: Callable[[int, SessionSource], None] = lambda _series_id, _sessions: None,
         unkept: Callable[[Sequence[LiveSeries]], Awaitable[None]] | None = None,
+        go_on: Callable[[Sequence[KnownPast]], Awaitable[None]] | None = None,
     ) -> None:
         """Run feeds for what `symbols` wants; `changed` hears when `revision` has grown.
 
@@ -59,9 +61,11 @@ class Feeds:
             leases: Which feeds run here; by default every one.
             remote: How those are that run elsewhere.
             know: Hears by which sessions a new symbol trades, by its series of ticks.
+            go_on: Hears what is known of new symbols from before, before anything of it is shown.
             unkept: Tells of what was stored of symbols before they were followed here, and not published.
         """
         self._unkept = unkept
+        self._go_on = go_on
         self._know = know
         self._known: frozenset[LiveName] = frozenset()
         self._paused: frozenset[LiveName] = frozenset()
@@ -235,10 +239,16 @@ class Feeds:
             if self._unkept is not None:
                 await self._unkept(new)
         self._recovers = self.shared or not new
+        known: list[KnownPast] = []
         for series in new:
             series_id = series.ticks.series_id
-            past[series_id], unstored = recovered_past(past[series_id], series, recovered)
-            self._ingest.restore(series, unstored, show=not self.shared)
+            stored = past[series_id]
+            past[series_id], unstored = recovered_past(stored, series, recovered)
+            known.append(KnownPast(series, stored, unstored))
+        if known and self._go_on is not None:
+            await self._go_on(known)
+        for one in known:
+            self._ingest.restore(one.series, one.unstored, show=not self.shared)
         for series in current.values():
             self._ingest.follow(series, past.get(series.ticks.series_id, Past()))
         quotes_only = {one.ticks.series_id for one in new if TickKind.TRADE not in one.kinds}

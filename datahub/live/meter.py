@@ -49,7 +49,8 @@ class FeedMeter:
     def rows_per_second(self, now_ns: int) -> float:
         """Return the rows a second over the last ten seconds."""
         first = now_ns // NS_PER_SECOND - RATE_S
-        return sum(each.rows for each in self._seconds if each.second > first) / RATE_S
+        # A copy, for metrics are read in another thread.
+        return sum(each.rows for each in tuple(self._seconds) if each.second > first) / RATE_S
 
     def lags_s(self, now_ns: int) -> tuple[float, float] | None:
         """Return median and 99th percentile of the lag over the last minute, in seconds; None: no row has come."""

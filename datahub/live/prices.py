@@ -12,7 +12,7 @@ import numpy as np
 from quasar.model.columns import FloatArray
 from quasar.model.intervals import Interval
 from quasar.model.sessions import SessionSource
-from quasar.model.slots import ClockSlots, Slots, slots_of
+from quasar.model.slots import ClockSlots, Slot, Slots, slots_of
 from quasar.model.ticks import Side, TickColumns, TickKind
 
 FEW = 32
@@ -21,7 +21,7 @@ FEW = 32
 
 @dataclass(slots=True)
 class Quote:
-    """What is known of one symbol now. Figures of the session begin when the feed does, where that is later."""
+    """What is known of one symbol now. Figures of the session begin with what is known of it."""
 
     series_id: int
     last: float | None = None
@@ -56,6 +56,18 @@ class Quote:
         self.session_high, self.session_low = -math.inf, math.inf
         self.session_volume = self.session_value = 0.0
         self.session_trades = 0
+
+    def go_on(self, so_far: SessionSoFar) -> None:
+        """Go on with the session that has just begun, or know the close of the one before it."""
+        if so_far.begin_ns < self.session_open_ns:
+            self.previous_close = so_far.previous_close if so_far.close is None else so_far.close
+            return
+        self.previous_close = so_far.previous_close
+        if so_far.open is None or so_far.high is None or so_far.low is None:
+            return
+        self.session_open, self.session_high, self.session_low = so_far.open, so_far.high, so_far.low
+        self.session_volume, self.session_value = so_far.volume, so_far.value
+        self.session_trades, self.session_last = so_far.trades, so_far.close
 
     def add_few(self, prices: Sequence[float], sizes: Sequence[float] | None) -> None:
         """Count a handful of trades as plain numbers: numpy would cost more than it spares."""
@@ -108,6 +120,21 @@ class Quote:
         return None if self.change is None or not self.session_open else self.change / self.session_open
 
 
+@dataclass(frozen=True, slots=True)
+class SessionSoFar:
+    """What a session came to before this process; None: nothing is known of it."""
+
+    begin_ns: int
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: float
+    value: float
+    trades: int
+    previous_close: float | None
+
+
 @dataclass(slots=True)
 class PriceBoard:
     """Every live symbol's quote, by the id of its series of ticks. A session is a day of the symbol's market."""
@@ -115,10 +142,21 @@ class PriceBoard:
     quotes: dict[int, Quote] = field(default_factory=dict)
     revision: int = 0
     _slots: dict[int, Slots] = field(default_factory=dict)
+    _so_far: dict[int, SessionSoFar] = field(default_factory=dict)
+    """Of symbols that nothing was shown of so far."""
 
     def know(self, series_id: int, sessions: SessionSource) -> None:
         """Cut the sessions of a symbol by a calendar; by default they are days of UTC."""
         self._slots[series_id] = slots_of(_DAY, sessions)
+
+    def session_at(self, series_id: int, time_ns: int) -> Slot | None:
+        """Return the session of a symbol's market at a time; None: there is none."""
+        return self._slots.get(series_id, _UTC).at(time_ns)
+
+    def go_on(self, series_id: int, so_far: SessionSoFar) -> None:
+        """Go on with a session of a former life of the process, once its next trade comes."""
+        if series_id not in self.quotes:
+            self._so_far[series_id] = so_far
 
     def is_open(self, series_id: int, time_ns: int) -> bool:
         """Tell whether the market of a symbol trades, closing auctions included."""
@@ -161,6 +199,8 @@ class PriceBoard:
             return False
         if slot.since_ns > quote.session_open_ns:
             quote.begin_session(slot.since_ns, slot.until_ns)
+            if (so_far := self._so_far.pop(quote.series_id, None)) is not None:
+                quote.go_on(so_far)
         return True
 
 

@@ -17,6 +17,7 @@ from datahub.live.leases import Leases
 from datahub.live.losses import Gauge, Losses, Place
 from datahub.live.prices import PriceBoard
 from datahub.live.recovery import Recovered
+from datahub.live.session_figures import KnownPast, go_on
 from datahub.live.storage import LiveStore, MakesRoom
 from datahub.live.symbols import LiveSeries, LiveSymbols
 from datahub.live.unkept import tell_unkept
@@ -107,6 +108,7 @@ class LiveHalf:
             self._bus.remote if self._bus is not None else None,
             self.board.know,
             self._tell_unkept,
+            self._go_on if self._bus is None else None,
         )
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         ready = self._bus.caught_up if self._bus is not None else None
@@ -170,6 +172,12 @@ class LiveHalf:
     def measure(self, gauge: Gauge) -> None:
         """Add the figures of the live half to the metrics of the service."""
         self.losses.expose(gauge)
+        gauge("subscribers", "Readers of live data.", lambda: float(self.hub.readers))
+        gauge("ticks_per_second", "Ticks that its feeds brought, over the last ten seconds.", self._ticks_per_second)
+
+    def _ticks_per_second(self) -> float:
+        now_ns = self._clock.time_ns()
+        return sum(feed.facts.meter.rows_per_second(now_ns) for feed in tuple(self.feeds.running.values()))
 
     def _recover(self) -> Recovered:
         """Return what the log holds: what is published of a symbol before it is followed here may not be stored."""
@@ -178,6 +186,10 @@ class LiveHalf:
     async def _tell_unkept(self, series: Sequence[LiveSeries]) -> None:
         """Tell readers of the opposite: what is stored of symbols and was never published."""
         await tell_unkept(self._database, self.gaps, list(self.hub.log.after(self.hub.log.earliest)), series)
+
+    async def _go_on(self, known: Sequence[KnownPast]) -> None:
+        """Go on with the sessions of symbols. What comes over a bus is shown as it comes, and would count twice."""
+        await go_on(self._database, self.board, known, self._clock.time_ns())
 
     def _tell(self, gap: FeedGap) -> None:
         self._outlet.publish(

@@ -294,3 +294,20 @@ cross join lateral (
     from bars b where b.series_id = n.series_id and b.open_time >= $2
 ) a
 where a.open is not null;
+
+-- name: session_so_far
+-- What the minutes of some series came to from the begin of a session on, and the last close of the one before it, which ended at $4.
+select a.open, a.high, a.low, a.close, a.volume, a.value, a.trades, p.close as previous_close
+from unnest($1::integer[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[]) with ordinality n(series_id, opened, until, before, place)
+cross join lateral (
+    select (array_agg(b.open order by b.open_time))[1] as open, (array_agg(b.close order by b.open_time desc))[1] as close,
+           max(b.high) as high, min(b.low) as low, coalesce(sum(b.volume), 0) as volume,
+           coalesce(sum(b.volume * coalesce(b.vwap, b.close)), 0) as value, coalesce(sum(b.trade_count), 0)::bigint as trades
+    from bars b where b.series_id = n.series_id and b.open_time >= n.opened and b.open_time < n.until
+) a
+left join lateral (
+    select b.close from bars b
+    where b.series_id = n.series_id and b.open_time < n.before and b.open_time >= n.before - interval '10 days'
+    order by b.open_time desc limit 1
+) p on true
+order by n.place;
