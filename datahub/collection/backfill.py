@@ -101,10 +101,12 @@ class Backfills:
         batch_id = context.operation.operation_id
         if not context.checkpoint:
             await self._begin(context, providers, batch_id)
+        waited_s = context.operation.progress.wait_s
         try:
             while True:
                 figures = await self.figures(batch_id)
-                self._tell(context, figures)
+                self._tell(context, figures, waited_s)
+                waited_s = max(waited_s, figures.sums.get("wait_s", 0.0))
                 if figures.ended:
                     return figures
                 await self._clock.sleep(LOOK_S)
@@ -146,14 +148,14 @@ class Backfills:
             await joining.make(connection, planned.runs, series, batch)
             await context.save({"begun": True}, connection=connection)
 
-    def _tell(self, context: OperationContext, figures: BackfillFigures) -> None:
+    def _tell(self, context: OperationContext, figures: BackfillFigures, waited_s: float) -> None:
         sums = figures.sums
         context.progress(
             "fetching",
             done=int(sums.get("slots_done", 0)),
             total=int(sums.get("slots_total", 0)),
             unit="slots",
-            wait_s=sums.get("wait_s", 0.0),
+            wait_s=max(0.0, sums.get("wait_s", 0.0) - waited_s),
             counters={
                 "rows": sums.get("fetched", 0),
                 **{name: sums.get(name, 0) for name in ("bytes", "inserted", "updated", "unchanged", "quarantined")},

@@ -59,6 +59,7 @@ _LISTING = Listing(
     tie=(OrderField("r.run_id", "bigint"),),
 )
 _WATCHED = 1_000
+"""Runs in one message of a watch at most."""
 _LOOK_S = 1.0
 _OVERLAP = dt.timedelta(seconds=5)
 """Changes that were committed late carry an earlier time: a watcher looks back so far."""
@@ -106,21 +107,44 @@ class RunPages:
         known: dict[int, dt.datetime] = {}
         if since is None:
             since = self._clock.now()
-            rows = await self._matching(request.filter, f"r.state = any('{{{','.join(ACTIVE)}}}')")
-            known = {row["run_id"]: row["updated_at"] for row in rows}
-            runs = [run_message(row) for row in rows]
-            yield pb.WatchRunsResponse(runs=runs, cursor=_cursor(asked, since), snapshot_complete=True)
+            async for rows, last in self._active(request.filter):
+                known |= {row["run_id"]: row["updated_at"] for row in rows}
+                runs = [run_message(row) for row in rows]
+                yield pb.WatchRunsResponse(runs=runs, cursor=_cursor(asked, since), snapshot_complete=last)
         said = self._clock.monotonic()
         while True:
-            rows = await self._matching(request.filter, "r.updated_at >= $2", since - _OVERLAP)
-            fresh = [row for row in rows if known.get(row["run_id"]) != row["updated_at"]]
-            known = {row["run_id"]: row["updated_at"] for row in rows}
-            since = max([since, *(row["updated_at"] for row in rows)])
-            if fresh or self._clock.monotonic() - said >= beat:
-                said = self._clock.monotonic()
-                yield pb.WatchRunsResponse(runs=[run_message(row) for row in fresh], cursor=_cursor(asked, since))
+            seen: dict[int, dt.datetime] = {}
+            async for rows in self._changed(request.filter, since - _OVERLAP):
+                seen |= {row["run_id"]: row["updated_at"] for row in rows}
+                fresh = [row for row in rows if known.get(row["run_id"]) != row["updated_at"]]
+                since = max([since, *(row["updated_at"] for row in rows)])
+                if fresh or self._clock.monotonic() - said >= beat:
+                    said = self._clock.monotonic()
+                    yield pb.WatchRunsResponse(runs=[run_message(row) for row in fresh], cursor=_cursor(asked, since))
+            known = seen
             await self._hint.after(mark, min(_LOOK_S, beat))
             mark = self._hint.mark()
+
+    async def _active(self, filter_text: str) -> AsyncGenerator[tuple[list[Any], bool], None]:
+        """Yield the runs that have not ended, some at a time, and whether these are the last."""
+        further, last_id = f"r.state = any('{{{','.join(ACTIVE)}}}') and r.run_id > $2", 0
+        while True:
+            rows = await self._matching(filter_text, further, "r.run_id", last_id)
+            yield rows, len(rows) < _WATCHED
+            if len(rows) < _WATCHED:
+                return
+            last_id = rows[-1]["run_id"]
+
+    async def _changed(self, filter_text: str, since: dt.datetime) -> AsyncGenerator[list[Any], None]:
+        """Yield the runs that changed since a time, some at a time, in the order of their changes."""
+        place = (since, 0)
+        while True:
+            further, order = "(r.updated_at, r.run_id) > ($2, $3)", "r.updated_at, r.run_id"
+            rows = await self._matching(filter_text, further, order, *place)
+            yield rows
+            if len(rows) < _WATCHED:
+                return
+            place = (rows[-1]["updated_at"], rows[-1]["run_id"])
 
     def _since(self, asked: tuple[str, ...], cursor: str) -> dt.datetime | None:
         try:
@@ -129,10 +153,9 @@ class RunPages:
         except (InvalidCursor, ValueError) as error:
             raise InvalidCursor("The cursor must be one that an earlier watch with the same filter gave.") from error
 
-    async def _matching(self, filter_text: str, further: str, *leading: Any) -> list[Any]:
+    async def _matching(self, filter_text: str, further: str, order: str, *leading: Any) -> list[Any]:
         where = condition(filter_text, FIELDS, first_parameter=2 + len(leading))
-        statement = f"({where.sql}) and {further}"
-        return await self._select(statement, "r.updated_at desc", _WATCHED, *leading, *where.parameters)
+        return await self._select(f"({where.sql}) and {further}", order, _WATCHED, *leading, *where.parameters)
 
     async def _select(self, where: str, order: str, limit: int, *arguments: Any) -> list[Any]:
         text = SQL["run_rows"].format(key="'{}'::text[]", filter=where, order=order)

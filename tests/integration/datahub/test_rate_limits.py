@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import pytest
+
 from quasar.config import DATAHUB
 from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
@@ -78,7 +80,8 @@ async def test_a_run_that_waits_for_the_rate_limit_says_so_and_counts_its_calls(
         assert operation.result.Unpack(result)
         assert result.counts.vendor_calls == 4
         assert operation.progress.counters["vendor_calls"] == 4
-        assert operation.progress.rate_limit_wait == counts.rate_limit_wait
+        waited_ns = operation.progress.rate_limit_wait.ToNanoseconds()
+        assert waited_ns == pytest.approx(counts.rate_limit_wait.ToNanoseconds())
 
 
 async def test_an_attempt_counts_what_it_did_itself(house: House) -> None:
