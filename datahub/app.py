@@ -117,6 +117,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
         collection.changed,
     )
     live.measure(floor.metrics.gauge)
+    floor.metrics.gauge("runs_in_flight", "Runs at work here.", lambda: float(collection.runs_in_flight))
+    told = "Bars stored that are new or changed, over the last ten seconds."
+    floor.metrics.gauge("bars_per_second", told, writer.rate.per_second)
     live.run(floor.server.draining)
     feeds = FeedPages(live.feeds, exchange, floor.clock, floor.server.draining)
     floor.background.start(feeds.run(), "feeds of replicas")

@@ -59,6 +59,11 @@ class Collection:
         """Give it when something may be due."""
 
     @property
+    def runs_in_flight(self) -> int:
+        """How many runs are at work in this process."""
+        return self._worker.in_flight
+
+    @property
     def providers(self) -> Mapping[str, ProviderEntry]:
         """The active providers as they were read last."""
         return self._known

@@ -103,6 +103,11 @@ class RunWorker:
         self.hint = Hint(clock)
         """Give it when there may be something to do or to cancel."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many runs are at work here."""
+        return len(self._attempts)
+
     async def run(self) -> None:
         """Work until cancelled; what is in hand then is handed back."""
         try:

@@ -18,6 +18,7 @@ from datahub.ingest.differences import differences, told
 from datahub.ingest.gaps import settled
 from datahub.ingest.off_session import NO_SLOTS, reach
 from datahub.ingest.quarantine import HeldRow, held_rows, times_of
+from datahub.ingest.rate import RowRate
 from datahub.ingest.room import Room
 from datahub.ingest.verdict import INLINE_HOLES, INLINE_SLOTS, Known, Verdict, is_little, verdict
 from datahub.store import bar_table, ledger_table
@@ -46,6 +47,8 @@ class BarWriter:
         self._database = database
         self._room = room
         self._clock = clock
+        self.rate = RowRate(clock)
+        """New and changed bars a second."""
 
     async def store(self, delivery: Delivery) -> Counts:
         """Check the rows of a delivery, hold bad ones back, merge the others and bring the ledger up to date.
@@ -67,7 +70,9 @@ class BarWriter:
         for part in _parts(delivery, rows, held):
             if len(part.rows):
                 await self._room.ensure(_TABLE, from_ns(int(part.rows.open_time_ns[0])), _after(part.rows))
-            stored += await self._store(delivery, part, now)
+            done = await self._store(delivery, part, now)
+            self.rate.add(done.inserted + done.updated)
+            stored += done
         return replace(stored, fetched=len(delivery.columns) + len(delivery.refused))
 
     async def _store(self, delivery: Delivery, part: _Part, now: dt.datetime) -> Counts:
