@@ -17,6 +17,14 @@ def within(times: Int64Array, start_ns: int | None, end_ns: int | None) -> Int64
     return np.arange(first, max(first, stop), dtype=np.int64)
 
 
+def spaced(times: Int64Array, step_ns: int) -> Int64Array:
+    """Return the numbers of the last row of each stretch of `step_ns` nanoseconds that has one."""
+    if not len(times):
+        return np.empty(0, dtype=np.int64)
+    slots = times // step_ns
+    return np.flatnonzero(np.append(slots[1:] != slots[:-1], True)).astype(np.int64)
+
+
 def thinned(times: Int64Array, equity: FloatArray, most_rows: int) -> Int64Array:
     """Return the numbers of about so many rows.
 

@@ -58,16 +58,21 @@ def new_account(
     )
 
 
-def account_message(account: Account, equity: Decimal | None = None, positions: int = 0) -> trading_pb2.Account:
-    """Return an account as a message."""
-    balance = order_pb2.AccountBalance(
+def balance_message(account: Account) -> order_pb2.AccountBalance:
+    """Return the cash of an account as a message."""
+    return order_pb2.AccountBalance(
         account_id=account.account_id,
         currency=account.currency,
         total=decimal_message(account.cash),
         available=decimal_message(account.cash),
         locked=decimal_message(Decimal(0)),
+        borrowed=decimal_message(max(Decimal(0), -account.cash)),
         update_time=timestamp(account.update_time),
     )
+
+
+def account_message(account: Account, equity: Decimal | None = None, positions: int = 0) -> trading_pb2.Account:
+    """Return an account as a message."""
     return trading_pb2.Account(
         account_id=account.account_id,
         display_name=account.display_name,
@@ -79,7 +84,7 @@ def account_message(account: Account, equity: Decimal | None = None, positions: 
         trading_enabled=True,
         paper=message_of(account.settings.get("paper", {}), trading_pb2.PaperSettings),
         state=trading_pb2.ACCOUNT_STATE_READY,
-        balances=[balance],
+        balances=[balance_message(account)],
         equity=decimal_message(equity),
         positions=positions,
         open_orders=account.open_orders,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
@@ -11,18 +12,32 @@ from typing import Any
 
 from quasar.clock import Clock
 from quasar.errors import Unimplemented
-from quasar.model.instants import to_ns
-from quasar.model.orders import OrderSide
+from quasar.filters import Field
 from quasar.ops.events import Events
 from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds, timestamp
-from quasar_proto.strategy.v1 import portfolio_pb2, portfolio_service_pb2_grpc, statistics_pb2
+from quasar_proto.strategy.v1 import portfolio_pb2, portfolio_service_pb2_grpc
 from quasar_proto.strategy.v1 import portfolio_service_pb2 as pb
-from strategy_engine.portfolio.exposure import Exposure, exposure, exposures
+from strategy_engine.portfolio.curves import spaced, thinned, within
+from strategy_engine.portfolio.exposure import exposure, exposures
 from strategy_engine.portfolio.figures import Worth, worth
+from strategy_engine.rpc.account_messages import balance_message
 from strategy_engine.rpc.cash_messages import movement_message
+from strategy_engine.rpc.computed_lists import ComputedList
+from strategy_engine.rpc.curve_messages import KEPT, Curve, column_names, nanoseconds_of, require_plain_resumption
 from strategy_engine.rpc.order_messages import position_message
-from strategy_engine.rpc.values import decimal_message, instant_of
+from strategy_engine.rpc.pnl_calls import PnlCalls
+from strategy_engine.rpc.portfolio_changes import Sent
+from strategy_engine.rpc.portfolio_messages import (
+    added,
+    by_account,
+    count_orders,
+    exposure_message,
+    figures_message,
+    unowned_message,
+    waiting_of,
+)
+from strategy_engine.rpc.portfolio_scopes import PortfolioScopes, Scoped
 from strategy_engine.store.account_table import AccountTable
 from strategy_engine.store.cash_table import CashTable
 from strategy_engine.store.order_table import OrderTable
@@ -32,6 +47,24 @@ from strategy_engine.trading.survey import Survey, instance_cash, midnight
 
 _HEARTBEAT_S = 10.0
 _LOOK_S = 1.0
+_CHUNK_ROWS = 65_536
+_FILLED = frozenset({"OrderFilled", "OrderPartiallyFilled"})
+_POSITIONS = ComputedList(
+    name="ListPositions",
+    fields={
+        "account_id": Field(""),
+        "instance_id": Field(""),
+        "symbol": Field(""),
+        "currency": Field(""),
+        "quantity": Field("", "number"),
+        "market_value": Field("", "number", nullable=True),
+        "unrealised_pnl": Field("", "number", nullable=True),
+        "day_pnl": Field("", "number", nullable=True),
+        "open_time": Field("", "time", nullable=True),
+    },
+    orders=("symbol", "account_id", "instance_id", "market_value", "unrealised_pnl", "day_pnl", "open_time"),
+    default="symbol",
+)
 _EXPOSURE_GROUPS: dict[int, tuple[str, Callable[[Held | StoredOrder], str]]] = {
     portfolio_pb2.PORTFOLIO_DIMENSION_SYMBOL: (
         "symbol",
@@ -43,7 +76,7 @@ _EXPOSURE_GROUPS: dict[int, tuple[str, Callable[[Held | StoredOrder], str]]] = {
 }
 
 
-class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
+class PortfolioService(PnlCalls, portfolio_service_pb2_grpc.PortfolioServiceServicer):
     """Shows positions, worth and profit."""
 
     def __init__(
@@ -57,6 +90,8 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         clock: Clock,
     ) -> None:
         """Serve what `survey` sees."""
+        self._parts = PortfolioScopes(accounts, survey)
+        super().__init__(accounts, orders, self._parts)
         self._accounts = accounts
         self._cash = cash
         self._orders = orders
@@ -66,24 +101,22 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         self._clock = clock
 
     async def ListPositions(self, request: pb.ListPositionsRequest, context: Any) -> pb.ListPositionsResponse:
-        """Return the positions of a scope."""
-        if request.filter or request.order_by or request.page_token:
-            raise Unimplemented("filter, order_by and page_token must be left out in this build, was set.")
-        held = await self._held(request.scope, include_flat=request.include_flat)
+        """Return a page of the positions of a scope."""
+        part = await self._parts.of(request.scope)
+        today = midnight(self._clock.now())
+        held = [each for each in part.held if each.quantity or (request.include_flat and _moved(each, today))]
+        waiting = waiting_of(await self._open(part), by_account=request.by_account)
         if request.by_account:
-            held = _by_account(held)
-        waiting = _waiting(await self._orders.open())
-        return pb.ListPositionsResponse(positions=[position_message(each, waiting) for each in held])
+            held = by_account(held)
+        entries = [(_position_row(each), position_message(each, waiting)) for each in held]
+        bound = (part.scope, request.by_account, request.include_flat)
+        positions, following = _POSITIONS.page(entries, Asked.of(request), *bound)
+        return pb.ListPositionsResponse(positions=positions, next_page_token=following)
 
-    async def _held(self, scope: portfolio_pb2.PortfolioScope, *, include_flat: bool) -> list[Held]:
-        kind = scope.WhichOneof("scope")
-        if kind == "run_id":
-            raise Unimplemented("scope must be an account, an instance or all accounts in this build, was a run.")
-        await self._survey.require_owner(scope.account_id, scope.instance_id)
-        found = await self._accounts.positions(
-            scope.account_id, scope.instance_id if kind == "instance_id" else None, include_flat=include_flat
-        )
-        return [self._survey.priced(each) for each in found]
+    async def _open(self, part: Scoped) -> list[StoredOrder]:
+        """Return the open orders of a part."""
+        owned = [each for each in await self._orders.open() if each.account_id in part.account_ids]
+        return [each for each in owned if part.owner in (None, each.instance_id)]
 
     async def GetPortfolio(self, request: pb.GetPortfolioRequest, context: Any) -> pb.GetPortfolioResponse:
         """Return what a scope is worth now."""
@@ -92,32 +125,68 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         return pb.GetPortfolioResponse(portfolio=await self._portfolio(request))
 
     async def _portfolio(self, request: Any) -> portfolio_pb2.Portfolio:
-        scope = request.scope
-        held = await self._held(scope, include_flat=True)
-        own = scope.account_id
-        if scope.WhichOneof("scope") == "instance_id":
-            own = (await self._survey.accounts_of_instances())[scope.instance_id]
-        accounts = [each for each in await self._accounts.all() if own in ("", each.account_id)]
-        currencies = sorted({each.currency for each in accounts})
-        currency = request.currency or (currencies[0] if currencies else "")
-        if any(each != currency for each in currencies):
-            raise Unimplemented(f"all accounts must be in {currency} in this build, was {', '.join(currencies)}.")
-        shown = portfolio_pb2.Portfolio(scope=scope, currency=currency, time=timestamp(self._clock.now()))
-        if scope.WhichOneof("scope") == "instance_id":
-            shown.figures.CopyFrom(figures_message(await self._instance(scope.instance_id, held)))
+        part, now = await self._parts.of(request.scope), self._clock.now()
+        traded = await self._orders.traded_since(midnight(now))
+        shown = portfolio_pb2.Portfolio(scope=part.scope, currency=part.currency(request.currency), time=timestamp(now))
+        shown.strategies.extend(await self._strategies(part, traded))
+        if part.owner is not None:
+            own = next(each for each in shown.strategies if each.instance_id == part.owner)
+            shown.figures.CopyFrom(own.figures)
         else:
-            each = [(one, await self._account(one, held)) for one in accounts]
-            shown.accounts.extend(
-                portfolio_pb2.AccountFigures(account_id=one.account_id, figures=figures_message(found))
-                for one, found in each
-            )
-            shown.figures.CopyFrom(figures_message(_sum([found for _, found in each])))
-        orders = await self._orders.open()
-        _count_orders(shown, orders)
+            each = [(one, await self._account(one, part.held)) for one in part.accounts]
+            for one, found in each:
+                figures = figures_message(found, [row for key, row in traded.items() if key[0] == one.account_id])
+                balances = [balance_message(one)]
+                shown.accounts.add(account_id=one.account_id, figures=figures, balances=balances)
+            rows = [row for key, row in traded.items() if key[0] in part.account_ids]
+            shown.figures.CopyFrom(figures_message(added([found for _, found in each]), rows))
+        orders = await self._open(part)
+        count_orders(shown, orders)
+        held = sorted((each for each in part.held if each.quantity), key=lambda each: -abs(each.market_value))
         if not request.omit_positions:
-            waiting = _waiting(orders)
-            shown.positions.extend(position_message(one, waiting) for one in held if one.quantity)
+            waiting = waiting_of(orders)
+            shown.positions.extend(position_message(one, waiting) for one in held)
+        shown.unpriced_symbols.extend(sorted({each.symbol for each in held if each.mark_price is None}))
+        times = [each.mark_time for each in held if each.mark_time is not None]
+        if times:
+            shown.oldest_price_age.FromTimedelta(max(now - min(times), dt.timedelta(0)))
         return shown
+
+    async def _strategies(
+        self, part: Scoped, traded: Mapping[tuple[str, str], Any]
+    ) -> list[portfolio_pb2.StrategyFigures]:
+        """Return the figures of each instance of a part by its id, and of what belongs to none."""
+        accounts = {each.account_id: each for each in part.accounts}
+        rows = await self._accounts.instances_on(list(accounts), midnight(self._clock.now()))
+        found = []
+        for row in rows:
+            if part.owner not in (None, row["instance_id"]):
+                continue
+            own = [each for each in part.held if each.instance_id == row["instance_id"]]
+            account = accounts[row["account_id"]]
+            capital = row["capital"] if row["capital"] is not None else account.initial_cash
+            start = row["day_start"] if row["day_start"] is not None else capital
+            worthy = worth(instance_cash(capital, own), own, start, max(row["peak"] or ZERO, capital))
+            today = traded.get((account.account_id, row["instance_id"]))
+            figures = figures_message(worthy, [today] if today else [])
+            figures.open_orders = row["open_orders"]
+            found.append(
+                portfolio_pb2.StrategyFigures(
+                    instance_id=row["instance_id"],
+                    account_id=account.account_id,
+                    strategy=row["strategy"],
+                    run_id=str(row["run_id"] or ""),
+                    figures=figures,
+                )
+            )
+        rest = [] if part.owner is not None else [each for each in part.held if not each.instance_id]
+        found += [
+            portfolio_pb2.StrategyFigures(
+                account_id=name, figures=unowned_message([each for each in rest if each.account_id == name])
+            )
+            for name in sorted({each.account_id for each in rest})
+        ]
+        return sorted(found, key=lambda each: (each.instance_id, each.account_id))
 
     async def _account(self, account: Account, held: Sequence[Held]) -> Worth:
         own = [each for each in held if each.account_id == account.account_id]
@@ -126,56 +195,55 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         highest = max(account.initial_cash, account.initial_cash if peak is None else peak) + account.paid_in
         return worth(account.cash, own, start, highest)
 
-    async def _instance(self, instance_id: str, held: Sequence[Held]) -> Worth:
-        peak, before = await self._accounts.marks("INSTANCE", instance_id, midnight(self._clock.now()))
-        capital = await self._survey.capital(instance_id)
-        start = before if before is not None else capital
-        return worth(instance_cash(capital, held), held, start, max(peak or ZERO, capital))
-
     async def WatchPortfolio(
         self, request: pb.WatchPortfolioRequest, context: Any
     ) -> AsyncGenerator[pb.WatchPortfolioResponse, None]:
-        """Stream what a scope is worth: at once, after each fill, and at least with every heartbeat."""
+        """Stream what a scope is worth: the whole at once, then what changed; a fill is told at once."""
         async with aclosing(until_drained(self._worth(request), self._draining)) as messages:
             async for message in messages:
                 yield message
 
     async def _worth(self, request: pb.WatchPortfolioRequest) -> AsyncGenerator[pb.WatchPortfolioResponse, None]:
         heartbeat_s = seconds(request.heartbeat_interval) if request.HasField("heartbeat_interval") else _HEARTBEAT_S
-        watching = self._events.watch(filter_text='subject_type = "order"', heartbeat_s=min(heartbeat_s, _LOOK_S))
-        former, sequence, quiet_s = b"", 0, 0.0
+        interval_s = seconds(request.min_interval) if request.HasField("min_interval") else _LOOK_S
+        watching = self._events.watch(filter_text='subject_type = "order"', heartbeat_s=min(heartbeat_s, interval_s))
+        sent, sequence, told = Sent(), 0, self._clock.monotonic()
         async with aclosing(watching) as batches:
             async for batch in batches:
-                portfolio = await self._portfolio(request)
-                now, portfolio_time = self._clock.now(), portfolio.time
-                portfolio.ClearField("time")
-                state = portfolio.SerializeToString(deterministic=True)
-                quiet_s = 0.0 if batch.events or state != former else quiet_s + _LOOK_S
-                if state == former and quiet_s < heartbeat_s:
+                filled = any(event.kind in _FILLED for event in batch.events)
+                if sequence and not filled and self._clock.monotonic() - told < interval_s:
+                    continue  # what changed is told with the next look
+                message = sent.message(await self._portfolio(request))
+                if message is None and self._clock.monotonic() - told < heartbeat_s:
                     continue
-                sequence, first, former, quiet_s = sequence + 1, not former, state, 0.0
-                portfolio.time.CopyFrom(portfolio_time)
-                yield pb.WatchPortfolioResponse(
-                    portfolio=portfolio, snapshot=first, sequence=sequence, time=timestamp(now)
-                )
+                message = message or pb.WatchPortfolioResponse()
+                sequence, told = sequence + 1, self._clock.monotonic()
+                message.sequence = sequence
+                message.time.FromDatetime(self._clock.now())
+                yield message
 
     async def ReadEquityCurve(
         self, request: pb.ReadEquityCurveRequest, context: Any
     ) -> AsyncGenerator[pb.ReadEquityCurveResponse, None]:
         """Stream the equity curve of an account or an instance in columns."""
         kind = request.scope.WhichOneof("scope")
-        if kind not in ("account_id", "instance_id") or request.HasField("resolution"):
-            raise Unimplemented("scope must be an account or an instance without resolution in this build.")
-        await self._survey.require_owner(request.scope.account_id, request.scope.instance_id)
+        if kind not in ("account_id", "instance_id"):
+            raise Unimplemented("scope must be an account or an instance in this build, was another.")
+        require_plain_resumption(request)
+        part = await self._parts.of(request.scope)
         scope, scope_id = ("ACCOUNT" if kind == "account_id" else "INSTANCE"), getattr(request.scope, kind)
-        bounds = instant_of(request.range, "start"), instant_of(request.range, "end")
-        rows = (await self._accounts.curve(scope, scope_id, *bounds))[request.first_row :]
-        if request.max_rows and len(rows) > request.max_rows:
-            step = len(rows) / request.max_rows
-            rows = [rows[min(len(rows) - 1, int(index * step + step / 2))] for index in range(request.max_rows)]
-        yield pb.ReadEquityCurveResponse(
-            chunk=_curve(rows, request.first_row), currency=rows[0]["currency"] if rows else ""
-        )
+        curve = Curve.of(await self._accounts.curve(scope, scope_id, None, None), column_names(request.columns, KEPT))
+        rows = within(curve.times, *nanoseconds_of(request))
+        if request.HasField("resolution"):
+            rows = rows[spaced(curve.times[rows], request.resolution.ToNanoseconds())]
+        rows = rows[request.first_row :]
+        if request.max_rows:
+            rows = rows[thinned(curve.times[rows], curve.columns["equity"][rows], request.max_rows)]
+        for first in range(0, len(rows) or (not request.first_row), _CHUNK_ROWS):
+            yield pb.ReadEquityCurveResponse(
+                chunk=curve.chunk(rows[first : first + _CHUNK_ROWS], request.first_row + first),
+                currency=part.currency(request.currency),
+            )
 
     async def GetExposure(self, request: pb.GetExposureRequest, context: Any) -> pb.GetExposureResponse:
         """Return exposure by symbol, instance, account or currency; ratios are of the equity of all of the scope."""
@@ -183,53 +251,30 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         if dimension not in _EXPOSURE_GROUPS:
             raise Unimplemented("group_by must be SYMBOL, STRATEGY, ACCOUNT or CURRENCY in this build, was another.")
         field, key = _EXPOSURE_GROUPS[dimension]
-        asked = pb.GetPortfolioRequest(scope=request.scope, currency=request.currency, omit_positions=True)
+        part = await self._parts.of(request.scope)
+        asked = pb.GetPortfolioRequest(scope=part.scope, currency=request.currency, omit_positions=True)
         portfolio = await self._portfolio(asked)
         equity = Decimal(portfolio.figures.equity.value)
-        held = await self._held(request.scope, include_flat=False)
-        scope = request.scope
-        orders = [
-            each
-            for each in await self._orders.open(scope.account_id)
-            if scope.WhichOneof("scope") != "instance_id" or each.instance_id == scope.instance_id
-        ]
+        held = [each for each in part.held if each.quantity]
+        orders = await self._open(part)
         worth_of = self._survey.multiplier
         return pb.GetExposureResponse(
-            rows=[_exposure({field: each.key}, each, equity) for each in exposures(held, orders, key, worth_of)],
-            total=_exposure({}, exposure("", held, orders, worth_of), equity),
+            rows=[exposure_message({field: each.key}, each, equity) for each in exposures(held, orders, key, worth_of)],
+            total=exposure_message({}, exposure("", held, orders, worth_of), equity),
             currency=portfolio.currency,
             time=portfolio.time,
         )
-
-    async def ListPnl(self, request: pb.ListPnlRequest, context: Any) -> pb.ListPnlResponse:
-        """Return profit by symbol, instance or account, as it is since the beginning."""
-        if request.HasField("range") or request.filter or request.order_by:
-            raise Unimplemented("range, filter and order_by must be left out in this build, was set.")
-        held = await self._held(request.scope, include_flat=True)
-        named = {
-            portfolio_pb2.PORTFOLIO_DIMENSION_SYMBOL: "symbol",
-            portfolio_pb2.PORTFOLIO_DIMENSION_STRATEGY: "instance_id",
-            portfolio_pb2.PORTFOLIO_DIMENSION_ACCOUNT: "account_id",
-        }
-        if any(each not in named for each in request.group_by):
-            raise Unimplemented("group_by must be SYMBOL, STRATEGY or ACCOUNT in this build, was another.")
-        fields = [named[each] for each in request.group_by] or ["symbol"]
-        groups: dict[tuple[str, ...], list[Held]] = {}
-        for each in held:
-            groups.setdefault(tuple(getattr(each, name) for name in fields), []).append(each)
-        rows = [_pnl(dict(zip(fields, key, strict=True)), own) for key, own in sorted(groups.items())]
-        currency = held[0].currency if held else ""
-        return pb.ListPnlResponse(rows=rows, total=_pnl({}, held), currency=currency)
 
     async def ListCashMovements(
         self, request: pb.ListCashMovementsRequest, context: Any
     ) -> pb.ListCashMovementsResponse:
         """Return a page of movements of cash, newest first unless ordered otherwise."""
         kind = request.scope.WhichOneof("scope")
-        if kind == "run_id":
-            raise Unimplemented("scope must be an account, an instance or all accounts in this build, was a run.")
+        part = await self._parts.of(request.scope)
         asked = Asked.of(request)
-        if kind is not None:
+        if not part.accounts:
+            return pb.ListCashMovementsResponse()
+        if kind in ("account_id", "instance_id"):
             own = f'{kind} = "{getattr(request.scope, kind).replace(chr(34), "")}"'
             asked = replace(asked, filter_text=f"{own} AND ({request.filter})" if request.filter else own)
         rows, following = await self._cash.page(asked)
@@ -238,120 +283,20 @@ class PortfolioService(portfolio_service_pb2_grpc.PortfolioServiceServicer):
         )
 
 
-def _exposure(group: dict[str, Any], found: Exposure, equity: Decimal) -> portfolio_pb2.ExposureRow:
-    row = portfolio_pb2.ExposureRow(
-        group=portfolio_pb2.PortfolioGroup(**group),
-        long_exposure=decimal_message(found.long),
-        short_exposure=decimal_message(found.short),
-        gross_exposure=decimal_message(found.gross),
-        net_exposure=decimal_message(found.net),
-        net_exposure_with_orders=decimal_message(found.net + found.waiting),
-        positions=found.positions,
-    )
-    if equity > 0:
-        row.gross_ratio, row.net_ratio = float(found.gross / equity), float(found.net / equity)
-    return row
+def _moved(held: Held, today: dt.datetime) -> bool:
+    return held.update_time is not None and held.update_time >= today
 
 
-def figures_message(found: Worth) -> portfolio_pb2.PortfolioFigures:
-    """Return figures as a message."""
-    names = (
-        "equity",
-        "cash",
-        "long_exposure",
-        "short_exposure",
-        "gross_exposure",
-        "net_exposure",
-        "realised_pnl",
-        "unrealised_pnl",
-        "commission",
-        "total_pnl",
-        "day_pnl",
-        "peak_equity",
-    )
-    amounts = {name: decimal_message(getattr(found, name)) for name in names}
-    message = portfolio_pb2.PortfolioFigures(positions=found.positions, **amounts)  # type: ignore[arg-type]  # by name
-    if found.equity > 0:
-        message.leverage = float(found.gross_exposure / found.equity)
-    if found.drawdown is not None:
-        message.drawdown = found.drawdown
-    return message
-
-
-def _sum(parts: Sequence[Worth]) -> Worth:
-    names = [name for name in Worth.__slots__ if name != "positions"]
-    amounts = {name: sum((getattr(each, name) for each in parts), ZERO) for name in names}
-    return Worth(positions=sum(each.positions for each in parts), **amounts)
-
-
-def _by_account(held: Sequence[Held]) -> list[Held]:
-    """Return one position for each account and symbol."""
-    groups: dict[tuple[str, str], list[Held]] = {}
-    for each in held:
-        groups.setdefault((each.account_id, each.symbol), []).append(each)
-    return [_joined(own) for _, own in sorted(groups.items())]
-
-
-def _joined(own: Sequence[Held]) -> Held:
-    quantity = sum((each.quantity for each in own), ZERO)
-    cost = sum((each.quantity * (each.average_price or ZERO) for each in own), ZERO)
-    first = own[0]
-    return Held(
-        account_id=first.account_id,
-        instance_id="",
-        symbol=first.symbol,
-        currency=first.currency,
-        quantity=quantity,
-        average_price=cost / quantity if quantity else None,
-        multiplier=first.multiplier,
-        mark_price=first.mark_price,
-        mark_time=first.mark_time,
-        realised_pnl=sum((each.realised_pnl for each in own), ZERO),
-        commission=sum((each.commission for each in own), ZERO),
-        open_time=first.open_time,
-        update_time=first.update_time,
-    )
-
-
-def _waiting(orders: Sequence[StoredOrder]) -> dict[tuple[str, str, str, str], Decimal]:
-    found: dict[tuple[str, str, str, str], Decimal] = {}
-    for order in orders:
-        side = "BUY" if order.spec.side is OrderSide.BUY else "SELL"
-        key = (order.account_id, order.instance_id, order.spec.symbol, side)
-        found[key] = found.get(key, ZERO) + order.remaining
-    return found
-
-
-def _count_orders(shown: portfolio_pb2.Portfolio, orders: Sequence[StoredOrder]) -> None:
-    scope = shown.scope
-    by_account = {each.account_id: each.figures for each in shown.accounts}
-    for order in orders:
-        if scope.account_id in ("", order.account_id) and scope.instance_id in ("", order.instance_id):
-            shown.figures.open_orders += 1
-            if order.account_id in by_account:
-                by_account[order.account_id].open_orders += 1
-
-
-def _pnl(group: dict[str, Any], held: Sequence[Held]) -> portfolio_pb2.PnlRow:
-    realised = sum((each.realised_pnl for each in held), ZERO)
-    unrealised = sum((each.unrealised_pnl for each in held), ZERO)
-    commission = sum((each.commission for each in held), ZERO)
-    return portfolio_pb2.PnlRow(
-        group=portfolio_pb2.PortfolioGroup(**group),
-        realised_pnl=decimal_message(realised),
-        unrealised_pnl_change=decimal_message(unrealised),
-        commission=decimal_message(commission),
-        net_pnl=decimal_message(realised + unrealised - commission),
-    )
-
-
-def _curve(rows: Sequence[Any], first_row: int) -> statistics_pb2.EquityChunk:
-    return statistics_pb2.EquityChunk(
-        first_row=first_row,
-        time_ns=[to_ns(row["time"]) for row in rows],
-        equity=[float(row["equity"]) for row in rows],
-        cash=[float(row["cash"] or 0) for row in rows],
-        net_exposure=[float(row["net_exposure"] or 0) for row in rows],
-        gross_exposure=[float(row["gross_exposure"] or 0) for row in rows],
-        realised_pnl=[float(row["realised_pnl"] or 0) for row in rows],
-    )
+def _position_row(held: Held) -> dict[str, Any]:
+    priced = held.mark_price is not None
+    return {
+        "account_id": held.account_id,
+        "instance_id": held.instance_id,
+        "symbol": held.symbol,
+        "currency": held.currency,
+        "quantity": float(held.quantity),
+        "market_value": float(held.market_value) if priced else None,
+        "unrealised_pnl": float(held.unrealised_pnl) if priced else None,
+        "day_pnl": None,  # what a position was worth at midnight is not kept
+        "open_time": held.open_time,
+    }

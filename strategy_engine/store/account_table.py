@@ -192,6 +192,14 @@ class AccountTable:
         row = await self.database.fetchrow(SQL["equity_marks"], scope, scope_id, day_start)
         return row["peak"], row["day_start"]
 
+    async def instances_on(self, account_ids: Sequence[str], day: dt.datetime) -> list[Any]:
+        """Return the instances of accounts as rows by id, with peak, equity before `day`, and open orders."""
+        return await self.database.fetch(SQL["instances_on"], list(account_ids), day)
+
+    async def day_marks(self, scope: str, scope_ids: Sequence[str], zone: str) -> list[Any]:
+        """Return the last mark of equity of each owner and day of a time zone, as rows by owner and day."""
+        return await self.database.fetch(SQL["equity_days"], scope, list(scope_ids), zone)
+
     async def curve(self, scope: str, scope_id: str, start: dt.datetime | None, end: dt.datetime | None) -> list[Any]:
         """Return the points of an equity curve, oldest first."""
         return await self.database.fetch(SQL["equity_curve"], scope, scope_id, start, end)

@@ -1,6 +1,18 @@
 -- name: instances_of_account
 select instance_id, capital, run_id from strategy.instances where account_id = $1 and deleted_at is null order by instance_id;
 
+-- name: instances_on
+-- Instances of accounts ($1) with their highest equity, that before a day ($2) began, and their open orders.
+select i.instance_id, i.strategy, i.account_id, i.capital, i.run_id,
+    (select count(*) from strategy.orders o where o.instance_id = i.instance_id and o.final_at is null) as open_orders,
+    (select max(e.equity) from strategy.equity e
+     where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time >= coalesce(a.reset_at, '-infinity')) as peak,
+    (select e.equity from strategy.equity e
+     where e.scope = 'INSTANCE' and e.scope_id = i.instance_id and e.time < $2 and e.time >= coalesce(a.reset_at, '-infinity')
+     order by e.time desc limit 1) as day_start
+from strategy.instances i join strategy.accounts a on a.account_id = i.account_id
+where i.account_id = any($1::text[]) and i.deleted_at is null order by i.instance_id;
+
 -- name: instance_capital
 select capital, account_id from strategy.instances where instance_id = $1;
 

@@ -217,6 +217,19 @@ class OrderTable:
         """Return the executions of a run, oldest first."""
         return [fill_of(row) for row in await self.database.fetch(SQL["fills_of_run"], run_id)]
 
+    async def fills_on(self, account_ids: Sequence[str], instance_id: str | None) -> list[tuple[StoredFill, Decimal]]:
+        """Return the executions of accounts, or of one instance, oldest first, each with its multiplier.
+
+        Those from before the last reset of an account are left out, as its positions are forgotten.
+        """
+        rows = await self.database.fetch(SQL["fills_of_accounts"], list(account_ids), instance_id)
+        return [(fill_of(row), row["multiplier"]) for row in rows]
+
+    async def traded_since(self, time: dt.datetime) -> dict[tuple[str, str], Any]:
+        """Return by account and instance ("" for none), as rows, how many executions there were since a time."""
+        rows = await self.database.fetch(SQL["fills_since"], time)
+        return {(row["account_id"], row["instance_id"]): row for row in rows}
+
     async def fills(self, asked: Asked) -> tuple[list[StoredFill], str]:
         """Return a page of executions, newest first unless ordered otherwise."""
         rows, following = await _FILLS.page(self.database, asked)

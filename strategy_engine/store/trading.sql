@@ -187,6 +187,35 @@ where subject_type = 'order' and subject_name = $1 and kind = 'OrderReplaceReque
 -- name: fills_of_run
 select * from strategy.fills where run_id = $1 order by filled_at, received_at, fill_id;
 
+-- name: fills_of_accounts
+-- Executions of accounts since their start or last reset, of one instance or of all, oldest first, with the value of one unit per point of price.
+select f.*, coalesce(p.multiplier, 1) as multiplier
+from strategy.fills f
+join strategy.accounts a on a.account_id = f.account_id
+left join strategy.positions p
+    on p.account_id = f.account_id and p.instance_id = coalesce(f.instance_id, '') and p.symbol = f.symbol
+where f.account_id = any($1::text[]) and ($2::text is null or f.instance_id = $2) and f.received_at >= coalesce(a.reset_at, '-infinity')
+order by f.filled_at, f.received_at, f.fill_id;
+
+-- name: fills_since
+-- What was traded since a time, by owner.
+select f.account_id, coalesce(f.instance_id, '') as instance_id, count(*) as fills, sum(f.quantity * f.price * coalesce(p.multiplier, 1)) as traded
+from strategy.fills f
+left join strategy.positions p
+    on p.account_id = f.account_id and p.instance_id = coalesce(f.instance_id, '') and p.symbol = f.symbol
+where f.received_at >= $1
+group by 1, 2;
+
+-- name: equity_days
+-- The last mark of each owner and day of a time zone ($3), since the start or the last reset of its account.
+select distinct on (e.scope_id, (e.time at time zone $3)::date)
+    e.scope_id, to_char((e.time at time zone $3)::date, 'YYYY-MM-DD') as day, e.equity, e.unrealised_pnl
+from strategy.equity e
+left join strategy.instances i on e.scope = 'INSTANCE' and i.instance_id = e.scope_id
+join strategy.accounts a on a.account_id = case when e.scope = 'ACCOUNT' then e.scope_id else i.account_id end
+where e.scope = $1 and e.scope_id = any($2::text[]) and e.time >= coalesce(a.reset_at, '-infinity')
+order by e.scope_id, (e.time at time zone $3)::date, e.time desc;
+
 -- name: account_update
 update strategy.accounts
 set display_name = coalesce($3::text, display_name),

@@ -111,7 +111,7 @@ async def test_a_limit_on_losses_counts_no_payment(
     watching = portfolio.WatchPortfolio(portfolio_service_pb2.WatchPortfolioRequest(scope=SCOPE), **as_(bearers.viewer))
     async with asyncio.timeout(PATIENCE_S):
         async for message in watching:
-            if money(message.portfolio.figures.equity) == 96_920:
+            if message.HasField("portfolio") and money(message.portfolio.figures.equity) == 96_920:
                 break
     watching.cancel()
     await stub.AdjustPaperCash(payment("900000"), **as_(bearers.operator))

@@ -184,7 +184,8 @@ async def test_a_paper_run_makes_the_trades_of_the_back_test_through_a_cut_strea
     )
     async with asyncio.timeout(PATIENCE_S):
         async for message in watching:
-            if float(message.portfolio.figures.equity.value) == pytest.approx(wanted_equity, abs=1e-6):
+            shown = message.portfolio.figures.equity.value
+            if shown and float(shown) == pytest.approx(wanted_equity, abs=1e-6):
                 break
     watching.cancel()
     await summary_is_right(service, bearers, wanted, wanted_equity)
