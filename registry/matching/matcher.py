@@ -198,6 +198,8 @@ class Matcher:
                 for code_id in sorted({each.code_id for each in assets.claimants.values()}):
                     await asset_table.lock_source(connection, code_id)
                 await connection.execute(SQL["match_take"], now)
+                await connection.execute(SQL["match_keep_runners"])
+                await connection.execute(SQL["match_forget_runners"])
                 await connection.execute(SQL["match_supersede"], now)
             state = "PREVIEW" if scope.dry_run else "OPEN"
             await connection.execute(SQL["match_propose"], state, context.operation.operation_id, now)

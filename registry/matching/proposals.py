@@ -33,7 +33,7 @@ from registry.store.assets import Asset
 from registry.store.identities import Identity
 from registry.store.listing import Listing, Page, Query, known
 from registry.store.ordering import OrderField
-from registry.store.proposals import Proposal
+from registry.store.proposals import Proposal, StoredCandidate
 from registry.store.statements import SQL
 from registry.store.walks import SCATTERED, Walk
 
@@ -118,6 +118,24 @@ async def shown(connection: Any, proposals: Sequence[Proposal]) -> list[ShownPro
     candidates = [part for each in proposals for part in (each.best, each.runner_up) if part]
     identities = await identity_table.by_rows(connection, {each.identity_row for each in candidates})
     return [ShownProposal(proposal=each, asset=assets[each.asset_id], identities=identities) for each in proposals]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """The second best candidate of a match that was taken."""
+
+    candidate: StoredCandidate
+    identity: Identity | None
+    """None: no manifest has it any more."""
+
+
+async def runner_up(connection: Any, asset_id: int) -> RunnerUp | None:
+    """Return what the matcher preferred the identity of an asset to, or None."""
+    candidate = await table.runner_up(connection, asset_id)
+    if candidate is None:
+        return None
+    identities = await identity_table.by_rows(connection, {candidate.identity_row})
+    return RunnerUp(candidate, identities.get(candidate.identity_row))
 
 
 async def decide_one(ground: Ground, choice: Choice, actor: Actor | None) -> ShownProposal:

@@ -62,8 +62,11 @@ class AssetService(stubs.AssetServiceServicer):
             asset = await catalog.get_asset(connection, *key_of(request.key))
             waiting = await proposal_table.of_asset(connection, asset.asset_id)
             shown = await proposals.shown(connection, [waiting]) if waiting else []
+            second = await proposals.runner_up(connection, asset.asset_id)
         return pb.GetAssetResponse(
-            asset=asset_message(asset), proposal=identities.proposal_message(shown[0]) if shown else None
+            asset=asset_message(asset),
+            proposal=identities.proposal_message(shown[0]) if shown else None,
+            runner_up=identities.candidate_message(second.candidate, second.identity) if second else None,
         )
 
     async def UpdateAsset(self, request: pb.UpdateAssetRequest, context: Any) -> pb.UpdateAssetResponse:

@@ -168,7 +168,11 @@ def proposal_message(shown: ShownProposal) -> asset_pb2.MatchProposal:
 
 
 def _candidate(shown: ShownProposal, candidate: StoredCandidate) -> asset_pb2.MatchCandidate:
-    identity = shown.identities.get(candidate.identity_row)
+    return candidate_message(candidate, shown.identities.get(candidate.identity_row))
+
+
+def candidate_message(candidate: StoredCandidate, identity: Identity | None) -> asset_pb2.MatchCandidate:
+    """Return a candidate as a message; of an identity that is gone only its id."""
     return asset_pb2.MatchCandidate(
         identity=identity_message(identity) if identity else asset_pb2.Identity(identity_id=candidate.identity_id),
         method=method_number(candidate.method),

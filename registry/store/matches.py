@@ -45,6 +45,6 @@ def _record(decision: Decision) -> tuple[Any, ...]:
         best.confidence,
         best.reason,
         encode_json(document(best)) if proposed else None,
-        encode_json(document(decision.runner_up)) if proposed and decision.runner_up else None,
+        encode_json(document(decision.runner_up)) if decision.runner_up else None,
         decision.further,
     )

@@ -92,6 +92,19 @@ where a.asset_id = r.asset_id and r.outcome = 'TAKEN' and a.identity_origin in (
             and not exists (select from match_results q where q.asset_id = o.asset_id and q.outcome = 'TAKEN')
     );
 
+-- name: match_keep_runners
+-- What the identities that were taken were preferred to.
+insert into match_runners (asset_id, identity_id, runner_up)
+select r.asset_id, r.identity_id, r.runner_up::jsonb from match_results r where r.outcome = 'TAKEN' and r.runner_up is not null
+on conflict (asset_id) do update set identity_id = excluded.identity_id, runner_up = excluded.runner_up;
+
+-- name: match_forget_runners
+delete from match_runners m using match_results r where m.asset_id = r.asset_id and r.outcome = 'TAKEN' and r.runner_up is null;
+
+-- name: match_runner
+select m.runner_up from match_runners m join assets a on a.asset_id = m.asset_id
+where m.asset_id = $1 and a.identity_id = m.identity_id and a.identity_origin = 'MATCHER';
+
 -- name: match_supersede
 -- Open proposals that the run found otherwise.
 update match_proposals p

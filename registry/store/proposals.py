@@ -89,6 +89,11 @@ async def of_asset(connection: Any, asset_id: int) -> Proposal | None:
     return None if row is None else proposal(row)
 
 
+async def runner_up(connection: Any, asset_id: int) -> StoredCandidate | None:
+    """Return what the matcher preferred the identity of an asset to, or None."""
+    return _candidate(await connection.fetchval(SQL["match_runner"], asset_id))
+
+
 def _candidate(stored: Mapping[str, Any] | None) -> StoredCandidate | None:
     if stored is None:
         return None

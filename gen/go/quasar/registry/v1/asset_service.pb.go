@@ -408,7 +408,9 @@ type GetAssetResponse struct {
 	// The asset.
 	Asset *Asset `protobuf:"bytes,1,opt,name=asset,proto3" json:"asset,omitempty"`
 	// Its open proposal; absent when there is none.
-	Proposal      *MatchProposal `protobuf:"bytes,2,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	Proposal *MatchProposal `protobuf:"bytes,2,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// What the matcher preferred the asset's identity to: the second best candidate. Absent when there was none, and for identities of another origin.
+	RunnerUp      *MatchCandidate `protobuf:"bytes,3,opt,name=runner_up,json=runnerUp,proto3" json:"runner_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +455,13 @@ func (x *GetAssetResponse) GetAsset() *Asset {
 func (x *GetAssetResponse) GetProposal() *MatchProposal {
 	if x != nil {
 		return x.Proposal
+	}
+	return nil
+}
+
+func (x *GetAssetResponse) GetRunnerUp() *MatchCandidate {
+	if x != nil {
+		return x.RunnerUp
 	}
 	return nil
 }
@@ -2901,10 +2910,11 @@ const file_quasar_registry_v1_asset_service_proto_rawDesc = "" +
 	"total_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01B\r\n" +
 	"\v_total_size\"I\n" +
 	"\x0fGetAssetRequest\x126\n" +
-	"\x03key\x18\x01 \x01(\v2\x1c.quasar.registry.v1.AssetKeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\"\x82\x01\n" +
+	"\x03key\x18\x01 \x01(\v2\x1c.quasar.registry.v1.AssetKeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\"\xc3\x01\n" +
 	"\x10GetAssetResponse\x12/\n" +
 	"\x05asset\x18\x01 \x01(\v2\x19.quasar.registry.v1.AssetR\x05asset\x12=\n" +
-	"\bproposal\x18\x02 \x01(\v2!.quasar.registry.v1.MatchProposalR\bproposal\"\xc9\x01\n" +
+	"\bproposal\x18\x02 \x01(\v2!.quasar.registry.v1.MatchProposalR\bproposal\x12?\n" +
+	"\trunner_up\x18\x03 \x01(\v2\".quasar.registry.v1.MatchCandidateR\brunnerUp\"\xc9\x01\n" +
 	"\x12UpdateAssetRequest\x127\n" +
 	"\x05asset\x18\x01 \x01(\v2\x19.quasar.registry.v1.AssetB\x06\xbaH\x03\xc8\x01\x01R\x05asset\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -3177,17 +3187,17 @@ var file_quasar_registry_v1_asset_service_proto_goTypes = []any{
 	(*Asset)(nil),                            // 47: quasar.registry.v1.Asset
 	(*AssetKey)(nil),                         // 48: quasar.registry.v1.AssetKey
 	(*MatchProposal)(nil),                    // 49: quasar.registry.v1.MatchProposal
-	(*fieldmaskpb.FieldMask)(nil),            // 50: google.protobuf.FieldMask
-	(AssetDimension)(0),                      // 51: quasar.registry.v1.AssetDimension
-	(*AssetCountGroup)(nil),                  // 52: quasar.registry.v1.AssetCountGroup
-	(v1.AssetClass)(0),                       // 53: quasar.common.v1.AssetClass
-	(*QuoteCurrency)(nil),                    // 54: quasar.registry.v1.QuoteCurrency
-	(*ManifestUpload)(nil),                   // 55: quasar.registry.v1.ManifestUpload
-	(ManifestFormat)(0),                      // 56: quasar.registry.v1.ManifestFormat
-	(ManifestImportMode)(0),                  // 57: quasar.registry.v1.ManifestImportMode
-	(*timestamppb.Timestamp)(nil),            // 58: google.protobuf.Timestamp
-	(*Identity)(nil),                         // 59: quasar.registry.v1.Identity
-	(*MatchCandidate)(nil),                   // 60: quasar.registry.v1.MatchCandidate
+	(*MatchCandidate)(nil),                   // 50: quasar.registry.v1.MatchCandidate
+	(*fieldmaskpb.FieldMask)(nil),            // 51: google.protobuf.FieldMask
+	(AssetDimension)(0),                      // 52: quasar.registry.v1.AssetDimension
+	(*AssetCountGroup)(nil),                  // 53: quasar.registry.v1.AssetCountGroup
+	(v1.AssetClass)(0),                       // 54: quasar.common.v1.AssetClass
+	(*QuoteCurrency)(nil),                    // 55: quasar.registry.v1.QuoteCurrency
+	(*ManifestUpload)(nil),                   // 56: quasar.registry.v1.ManifestUpload
+	(ManifestFormat)(0),                      // 57: quasar.registry.v1.ManifestFormat
+	(ManifestImportMode)(0),                  // 58: quasar.registry.v1.ManifestImportMode
+	(*timestamppb.Timestamp)(nil),            // 59: google.protobuf.Timestamp
+	(*Identity)(nil),                         // 60: quasar.registry.v1.Identity
 	(*IdentityManifest)(nil),                 // 61: quasar.registry.v1.IdentityManifest
 	(*RejectedIdentityRow)(nil),              // 62: quasar.registry.v1.RejectedIdentityRow
 }
@@ -3198,91 +3208,92 @@ var file_quasar_registry_v1_asset_service_proto_depIdxs = []int32{
 	48, // 3: quasar.registry.v1.GetAssetRequest.key:type_name -> quasar.registry.v1.AssetKey
 	47, // 4: quasar.registry.v1.GetAssetResponse.asset:type_name -> quasar.registry.v1.Asset
 	49, // 5: quasar.registry.v1.GetAssetResponse.proposal:type_name -> quasar.registry.v1.MatchProposal
-	47, // 6: quasar.registry.v1.UpdateAssetRequest.asset:type_name -> quasar.registry.v1.Asset
-	50, // 7: quasar.registry.v1.UpdateAssetRequest.update_mask:type_name -> google.protobuf.FieldMask
-	50, // 8: quasar.registry.v1.UpdateAssetRequest.release_mask:type_name -> google.protobuf.FieldMask
-	47, // 9: quasar.registry.v1.UpdateAssetResponse.asset:type_name -> quasar.registry.v1.Asset
-	51, // 10: quasar.registry.v1.CountAssetsRequest.dimensions:type_name -> quasar.registry.v1.AssetDimension
-	52, // 11: quasar.registry.v1.CountAssetsResponse.groups:type_name -> quasar.registry.v1.AssetCountGroup
-	45, // 12: quasar.registry.v1.ListQuoteCurrenciesRequest.source:type_name -> quasar.common.v1.CodeRef
-	53, // 13: quasar.registry.v1.ListQuoteCurrenciesRequest.asset_class:type_name -> quasar.common.v1.AssetClass
-	54, // 14: quasar.registry.v1.ListQuoteCurrenciesResponse.currencies:type_name -> quasar.registry.v1.QuoteCurrency
-	55, // 15: quasar.registry.v1.StartManifestUploadResponse.upload:type_name -> quasar.registry.v1.ManifestUpload
-	55, // 16: quasar.registry.v1.UploadManifestPartResponse.upload:type_name -> quasar.registry.v1.ManifestUpload
-	55, // 17: quasar.registry.v1.GetManifestUploadResponse.upload:type_name -> quasar.registry.v1.ManifestUpload
-	56, // 18: quasar.registry.v1.ImportIdentitiesRequest.format:type_name -> quasar.registry.v1.ManifestFormat
-	57, // 19: quasar.registry.v1.ImportIdentitiesRequest.mode:type_name -> quasar.registry.v1.ManifestImportMode
-	53, // 20: quasar.registry.v1.ImportIdentitiesRequest.default_asset_class:type_name -> quasar.common.v1.AssetClass
-	44, // 21: quasar.registry.v1.ImportIdentitiesRequest.columns:type_name -> quasar.registry.v1.ImportIdentitiesRequest.ColumnsEntry
-	46, // 22: quasar.registry.v1.ImportIdentitiesResponse.operation:type_name -> quasar.ops.v1.Operation
-	58, // 23: quasar.registry.v1.ListIdentitiesRequest.as_of:type_name -> google.protobuf.Timestamp
-	59, // 24: quasar.registry.v1.ListIdentitiesResponse.identities:type_name -> quasar.registry.v1.Identity
-	59, // 25: quasar.registry.v1.GetIdentityResponse.identity:type_name -> quasar.registry.v1.Identity
-	59, // 26: quasar.registry.v1.GetIdentityResponse.periods:type_name -> quasar.registry.v1.Identity
-	47, // 27: quasar.registry.v1.GetIdentityResponse.assets:type_name -> quasar.registry.v1.Asset
-	27, // 28: quasar.registry.v1.ResolveIdentityRequest.symbol:type_name -> quasar.registry.v1.SymbolReference
-	48, // 29: quasar.registry.v1.ResolveIdentityRequest.asset:type_name -> quasar.registry.v1.AssetKey
-	58, // 30: quasar.registry.v1.ResolveIdentityRequest.as_of:type_name -> google.protobuf.Timestamp
-	53, // 31: quasar.registry.v1.SymbolReference.asset_class:type_name -> quasar.common.v1.AssetClass
-	60, // 32: quasar.registry.v1.ResolveIdentityResponse.matches:type_name -> quasar.registry.v1.MatchCandidate
-	58, // 33: quasar.registry.v1.ResolveIdentityResponse.as_of:type_name -> google.protobuf.Timestamp
-	61, // 34: quasar.registry.v1.ListIdentityManifestsResponse.manifests:type_name -> quasar.registry.v1.IdentityManifest
-	62, // 35: quasar.registry.v1.ListRejectedIdentityRowsResponse.rows:type_name -> quasar.registry.v1.RejectedIdentityRow
-	45, // 36: quasar.registry.v1.MatchAssetsRequest.sources:type_name -> quasar.common.v1.CodeRef
-	58, // 37: quasar.registry.v1.MatchAssetsRequest.as_of:type_name -> google.protobuf.Timestamp
-	46, // 38: quasar.registry.v1.MatchAssetsResponse.operation:type_name -> quasar.ops.v1.Operation
-	49, // 39: quasar.registry.v1.ListMatchProposalsResponse.proposals:type_name -> quasar.registry.v1.MatchProposal
-	49, // 40: quasar.registry.v1.AcceptMatchResponse.proposal:type_name -> quasar.registry.v1.MatchProposal
-	49, // 41: quasar.registry.v1.RejectMatchResponse.proposal:type_name -> quasar.registry.v1.MatchProposal
-	41, // 42: quasar.registry.v1.BatchDecideMatchesRequest.decisions:type_name -> quasar.registry.v1.MatchDecision
-	49, // 43: quasar.registry.v1.BatchDecideMatchesResponse.proposals:type_name -> quasar.registry.v1.MatchProposal
-	0,  // 44: quasar.registry.v1.AssetService.SyncAssets:input_type -> quasar.registry.v1.SyncAssetsRequest
-	2,  // 45: quasar.registry.v1.AssetService.ListAssets:input_type -> quasar.registry.v1.ListAssetsRequest
-	4,  // 46: quasar.registry.v1.AssetService.GetAsset:input_type -> quasar.registry.v1.GetAssetRequest
-	6,  // 47: quasar.registry.v1.AssetService.UpdateAsset:input_type -> quasar.registry.v1.UpdateAssetRequest
-	8,  // 48: quasar.registry.v1.AssetService.CountAssets:input_type -> quasar.registry.v1.CountAssetsRequest
-	10, // 49: quasar.registry.v1.AssetService.ListQuoteCurrencies:input_type -> quasar.registry.v1.ListQuoteCurrenciesRequest
-	12, // 50: quasar.registry.v1.AssetService.StartManifestUpload:input_type -> quasar.registry.v1.StartManifestUploadRequest
-	14, // 51: quasar.registry.v1.AssetService.UploadManifestPart:input_type -> quasar.registry.v1.UploadManifestPartRequest
-	16, // 52: quasar.registry.v1.AssetService.GetManifestUpload:input_type -> quasar.registry.v1.GetManifestUploadRequest
-	18, // 53: quasar.registry.v1.AssetService.DeleteManifestUpload:input_type -> quasar.registry.v1.DeleteManifestUploadRequest
-	20, // 54: quasar.registry.v1.AssetService.ImportIdentities:input_type -> quasar.registry.v1.ImportIdentitiesRequest
-	22, // 55: quasar.registry.v1.AssetService.ListIdentities:input_type -> quasar.registry.v1.ListIdentitiesRequest
-	24, // 56: quasar.registry.v1.AssetService.GetIdentity:input_type -> quasar.registry.v1.GetIdentityRequest
-	26, // 57: quasar.registry.v1.AssetService.ResolveIdentity:input_type -> quasar.registry.v1.ResolveIdentityRequest
-	29, // 58: quasar.registry.v1.AssetService.ListIdentityManifests:input_type -> quasar.registry.v1.ListIdentityManifestsRequest
-	31, // 59: quasar.registry.v1.AssetService.ListRejectedIdentityRows:input_type -> quasar.registry.v1.ListRejectedIdentityRowsRequest
-	33, // 60: quasar.registry.v1.AssetService.MatchAssets:input_type -> quasar.registry.v1.MatchAssetsRequest
-	35, // 61: quasar.registry.v1.AssetService.ListMatchProposals:input_type -> quasar.registry.v1.ListMatchProposalsRequest
-	37, // 62: quasar.registry.v1.AssetService.AcceptMatch:input_type -> quasar.registry.v1.AcceptMatchRequest
-	39, // 63: quasar.registry.v1.AssetService.RejectMatch:input_type -> quasar.registry.v1.RejectMatchRequest
-	42, // 64: quasar.registry.v1.AssetService.BatchDecideMatches:input_type -> quasar.registry.v1.BatchDecideMatchesRequest
-	1,  // 65: quasar.registry.v1.AssetService.SyncAssets:output_type -> quasar.registry.v1.SyncAssetsResponse
-	3,  // 66: quasar.registry.v1.AssetService.ListAssets:output_type -> quasar.registry.v1.ListAssetsResponse
-	5,  // 67: quasar.registry.v1.AssetService.GetAsset:output_type -> quasar.registry.v1.GetAssetResponse
-	7,  // 68: quasar.registry.v1.AssetService.UpdateAsset:output_type -> quasar.registry.v1.UpdateAssetResponse
-	9,  // 69: quasar.registry.v1.AssetService.CountAssets:output_type -> quasar.registry.v1.CountAssetsResponse
-	11, // 70: quasar.registry.v1.AssetService.ListQuoteCurrencies:output_type -> quasar.registry.v1.ListQuoteCurrenciesResponse
-	13, // 71: quasar.registry.v1.AssetService.StartManifestUpload:output_type -> quasar.registry.v1.StartManifestUploadResponse
-	15, // 72: quasar.registry.v1.AssetService.UploadManifestPart:output_type -> quasar.registry.v1.UploadManifestPartResponse
-	17, // 73: quasar.registry.v1.AssetService.GetManifestUpload:output_type -> quasar.registry.v1.GetManifestUploadResponse
-	19, // 74: quasar.registry.v1.AssetService.DeleteManifestUpload:output_type -> quasar.registry.v1.DeleteManifestUploadResponse
-	21, // 75: quasar.registry.v1.AssetService.ImportIdentities:output_type -> quasar.registry.v1.ImportIdentitiesResponse
-	23, // 76: quasar.registry.v1.AssetService.ListIdentities:output_type -> quasar.registry.v1.ListIdentitiesResponse
-	25, // 77: quasar.registry.v1.AssetService.GetIdentity:output_type -> quasar.registry.v1.GetIdentityResponse
-	28, // 78: quasar.registry.v1.AssetService.ResolveIdentity:output_type -> quasar.registry.v1.ResolveIdentityResponse
-	30, // 79: quasar.registry.v1.AssetService.ListIdentityManifests:output_type -> quasar.registry.v1.ListIdentityManifestsResponse
-	32, // 80: quasar.registry.v1.AssetService.ListRejectedIdentityRows:output_type -> quasar.registry.v1.ListRejectedIdentityRowsResponse
-	34, // 81: quasar.registry.v1.AssetService.MatchAssets:output_type -> quasar.registry.v1.MatchAssetsResponse
-	36, // 82: quasar.registry.v1.AssetService.ListMatchProposals:output_type -> quasar.registry.v1.ListMatchProposalsResponse
-	38, // 83: quasar.registry.v1.AssetService.AcceptMatch:output_type -> quasar.registry.v1.AcceptMatchResponse
-	40, // 84: quasar.registry.v1.AssetService.RejectMatch:output_type -> quasar.registry.v1.RejectMatchResponse
-	43, // 85: quasar.registry.v1.AssetService.BatchDecideMatches:output_type -> quasar.registry.v1.BatchDecideMatchesResponse
-	65, // [65:86] is the sub-list for method output_type
-	44, // [44:65] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	50, // 6: quasar.registry.v1.GetAssetResponse.runner_up:type_name -> quasar.registry.v1.MatchCandidate
+	47, // 7: quasar.registry.v1.UpdateAssetRequest.asset:type_name -> quasar.registry.v1.Asset
+	51, // 8: quasar.registry.v1.UpdateAssetRequest.update_mask:type_name -> google.protobuf.FieldMask
+	51, // 9: quasar.registry.v1.UpdateAssetRequest.release_mask:type_name -> google.protobuf.FieldMask
+	47, // 10: quasar.registry.v1.UpdateAssetResponse.asset:type_name -> quasar.registry.v1.Asset
+	52, // 11: quasar.registry.v1.CountAssetsRequest.dimensions:type_name -> quasar.registry.v1.AssetDimension
+	53, // 12: quasar.registry.v1.CountAssetsResponse.groups:type_name -> quasar.registry.v1.AssetCountGroup
+	45, // 13: quasar.registry.v1.ListQuoteCurrenciesRequest.source:type_name -> quasar.common.v1.CodeRef
+	54, // 14: quasar.registry.v1.ListQuoteCurrenciesRequest.asset_class:type_name -> quasar.common.v1.AssetClass
+	55, // 15: quasar.registry.v1.ListQuoteCurrenciesResponse.currencies:type_name -> quasar.registry.v1.QuoteCurrency
+	56, // 16: quasar.registry.v1.StartManifestUploadResponse.upload:type_name -> quasar.registry.v1.ManifestUpload
+	56, // 17: quasar.registry.v1.UploadManifestPartResponse.upload:type_name -> quasar.registry.v1.ManifestUpload
+	56, // 18: quasar.registry.v1.GetManifestUploadResponse.upload:type_name -> quasar.registry.v1.ManifestUpload
+	57, // 19: quasar.registry.v1.ImportIdentitiesRequest.format:type_name -> quasar.registry.v1.ManifestFormat
+	58, // 20: quasar.registry.v1.ImportIdentitiesRequest.mode:type_name -> quasar.registry.v1.ManifestImportMode
+	54, // 21: quasar.registry.v1.ImportIdentitiesRequest.default_asset_class:type_name -> quasar.common.v1.AssetClass
+	44, // 22: quasar.registry.v1.ImportIdentitiesRequest.columns:type_name -> quasar.registry.v1.ImportIdentitiesRequest.ColumnsEntry
+	46, // 23: quasar.registry.v1.ImportIdentitiesResponse.operation:type_name -> quasar.ops.v1.Operation
+	59, // 24: quasar.registry.v1.ListIdentitiesRequest.as_of:type_name -> google.protobuf.Timestamp
+	60, // 25: quasar.registry.v1.ListIdentitiesResponse.identities:type_name -> quasar.registry.v1.Identity
+	60, // 26: quasar.registry.v1.GetIdentityResponse.identity:type_name -> quasar.registry.v1.Identity
+	60, // 27: quasar.registry.v1.GetIdentityResponse.periods:type_name -> quasar.registry.v1.Identity
+	47, // 28: quasar.registry.v1.GetIdentityResponse.assets:type_name -> quasar.registry.v1.Asset
+	27, // 29: quasar.registry.v1.ResolveIdentityRequest.symbol:type_name -> quasar.registry.v1.SymbolReference
+	48, // 30: quasar.registry.v1.ResolveIdentityRequest.asset:type_name -> quasar.registry.v1.AssetKey
+	59, // 31: quasar.registry.v1.ResolveIdentityRequest.as_of:type_name -> google.protobuf.Timestamp
+	54, // 32: quasar.registry.v1.SymbolReference.asset_class:type_name -> quasar.common.v1.AssetClass
+	50, // 33: quasar.registry.v1.ResolveIdentityResponse.matches:type_name -> quasar.registry.v1.MatchCandidate
+	59, // 34: quasar.registry.v1.ResolveIdentityResponse.as_of:type_name -> google.protobuf.Timestamp
+	61, // 35: quasar.registry.v1.ListIdentityManifestsResponse.manifests:type_name -> quasar.registry.v1.IdentityManifest
+	62, // 36: quasar.registry.v1.ListRejectedIdentityRowsResponse.rows:type_name -> quasar.registry.v1.RejectedIdentityRow
+	45, // 37: quasar.registry.v1.MatchAssetsRequest.sources:type_name -> quasar.common.v1.CodeRef
+	59, // 38: quasar.registry.v1.MatchAssetsRequest.as_of:type_name -> google.protobuf.Timestamp
+	46, // 39: quasar.registry.v1.MatchAssetsResponse.operation:type_name -> quasar.ops.v1.Operation
+	49, // 40: quasar.registry.v1.ListMatchProposalsResponse.proposals:type_name -> quasar.registry.v1.MatchProposal
+	49, // 41: quasar.registry.v1.AcceptMatchResponse.proposal:type_name -> quasar.registry.v1.MatchProposal
+	49, // 42: quasar.registry.v1.RejectMatchResponse.proposal:type_name -> quasar.registry.v1.MatchProposal
+	41, // 43: quasar.registry.v1.BatchDecideMatchesRequest.decisions:type_name -> quasar.registry.v1.MatchDecision
+	49, // 44: quasar.registry.v1.BatchDecideMatchesResponse.proposals:type_name -> quasar.registry.v1.MatchProposal
+	0,  // 45: quasar.registry.v1.AssetService.SyncAssets:input_type -> quasar.registry.v1.SyncAssetsRequest
+	2,  // 46: quasar.registry.v1.AssetService.ListAssets:input_type -> quasar.registry.v1.ListAssetsRequest
+	4,  // 47: quasar.registry.v1.AssetService.GetAsset:input_type -> quasar.registry.v1.GetAssetRequest
+	6,  // 48: quasar.registry.v1.AssetService.UpdateAsset:input_type -> quasar.registry.v1.UpdateAssetRequest
+	8,  // 49: quasar.registry.v1.AssetService.CountAssets:input_type -> quasar.registry.v1.CountAssetsRequest
+	10, // 50: quasar.registry.v1.AssetService.ListQuoteCurrencies:input_type -> quasar.registry.v1.ListQuoteCurrenciesRequest
+	12, // 51: quasar.registry.v1.AssetService.StartManifestUpload:input_type -> quasar.registry.v1.StartManifestUploadRequest
+	14, // 52: quasar.registry.v1.AssetService.UploadManifestPart:input_type -> quasar.registry.v1.UploadManifestPartRequest
+	16, // 53: quasar.registry.v1.AssetService.GetManifestUpload:input_type -> quasar.registry.v1.GetManifestUploadRequest
+	18, // 54: quasar.registry.v1.AssetService.DeleteManifestUpload:input_type -> quasar.registry.v1.DeleteManifestUploadRequest
+	20, // 55: quasar.registry.v1.AssetService.ImportIdentities:input_type -> quasar.registry.v1.ImportIdentitiesRequest
+	22, // 56: quasar.registry.v1.AssetService.ListIdentities:input_type -> quasar.registry.v1.ListIdentitiesRequest
+	24, // 57: quasar.registry.v1.AssetService.GetIdentity:input_type -> quasar.registry.v1.GetIdentityRequest
+	26, // 58: quasar.registry.v1.AssetService.ResolveIdentity:input_type -> quasar.registry.v1.ResolveIdentityRequest
+	29, // 59: quasar.registry.v1.AssetService.ListIdentityManifests:input_type -> quasar.registry.v1.ListIdentityManifestsRequest
+	31, // 60: quasar.registry.v1.AssetService.ListRejectedIdentityRows:input_type -> quasar.registry.v1.ListRejectedIdentityRowsRequest
+	33, // 61: quasar.registry.v1.AssetService.MatchAssets:input_type -> quasar.registry.v1.MatchAssetsRequest
+	35, // 62: quasar.registry.v1.AssetService.ListMatchProposals:input_type -> quasar.registry.v1.ListMatchProposalsRequest
+	37, // 63: quasar.registry.v1.AssetService.AcceptMatch:input_type -> quasar.registry.v1.AcceptMatchRequest
+	39, // 64: quasar.registry.v1.AssetService.RejectMatch:input_type -> quasar.registry.v1.RejectMatchRequest
+	42, // 65: quasar.registry.v1.AssetService.BatchDecideMatches:input_type -> quasar.registry.v1.BatchDecideMatchesRequest
+	1,  // 66: quasar.registry.v1.AssetService.SyncAssets:output_type -> quasar.registry.v1.SyncAssetsResponse
+	3,  // 67: quasar.registry.v1.AssetService.ListAssets:output_type -> quasar.registry.v1.ListAssetsResponse
+	5,  // 68: quasar.registry.v1.AssetService.GetAsset:output_type -> quasar.registry.v1.GetAssetResponse
+	7,  // 69: quasar.registry.v1.AssetService.UpdateAsset:output_type -> quasar.registry.v1.UpdateAssetResponse
+	9,  // 70: quasar.registry.v1.AssetService.CountAssets:output_type -> quasar.registry.v1.CountAssetsResponse
+	11, // 71: quasar.registry.v1.AssetService.ListQuoteCurrencies:output_type -> quasar.registry.v1.ListQuoteCurrenciesResponse
+	13, // 72: quasar.registry.v1.AssetService.StartManifestUpload:output_type -> quasar.registry.v1.StartManifestUploadResponse
+	15, // 73: quasar.registry.v1.AssetService.UploadManifestPart:output_type -> quasar.registry.v1.UploadManifestPartResponse
+	17, // 74: quasar.registry.v1.AssetService.GetManifestUpload:output_type -> quasar.registry.v1.GetManifestUploadResponse
+	19, // 75: quasar.registry.v1.AssetService.DeleteManifestUpload:output_type -> quasar.registry.v1.DeleteManifestUploadResponse
+	21, // 76: quasar.registry.v1.AssetService.ImportIdentities:output_type -> quasar.registry.v1.ImportIdentitiesResponse
+	23, // 77: quasar.registry.v1.AssetService.ListIdentities:output_type -> quasar.registry.v1.ListIdentitiesResponse
+	25, // 78: quasar.registry.v1.AssetService.GetIdentity:output_type -> quasar.registry.v1.GetIdentityResponse
+	28, // 79: quasar.registry.v1.AssetService.ResolveIdentity:output_type -> quasar.registry.v1.ResolveIdentityResponse
+	30, // 80: quasar.registry.v1.AssetService.ListIdentityManifests:output_type -> quasar.registry.v1.ListIdentityManifestsResponse
+	32, // 81: quasar.registry.v1.AssetService.ListRejectedIdentityRows:output_type -> quasar.registry.v1.ListRejectedIdentityRowsResponse
+	34, // 82: quasar.registry.v1.AssetService.MatchAssets:output_type -> quasar.registry.v1.MatchAssetsResponse
+	36, // 83: quasar.registry.v1.AssetService.ListMatchProposals:output_type -> quasar.registry.v1.ListMatchProposalsResponse
+	38, // 84: quasar.registry.v1.AssetService.AcceptMatch:output_type -> quasar.registry.v1.AcceptMatchResponse
+	40, // 85: quasar.registry.v1.AssetService.RejectMatch:output_type -> quasar.registry.v1.RejectMatchResponse
+	43, // 86: quasar.registry.v1.AssetService.BatchDecideMatches:output_type -> quasar.registry.v1.BatchDecideMatchesResponse
+	66, // [66:87] is the sub-list for method output_type
+	45, // [45:66] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_quasar_registry_v1_asset_service_proto_init() }

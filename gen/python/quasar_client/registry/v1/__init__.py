@@ -3671,6 +3671,11 @@ class GetAssetResponse(betterproto2.Message):
     Its open proposal; absent when there is none.
     """
 
+    runner_up: "MatchCandidate | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What the matcher preferred the asset's identity to: the second best candidate. Absent when there was none, and for identities of another origin.
+    """
+
 
 default_message_pool.register_message("quasar.registry.v1", "GetAssetResponse", GetAssetResponse)
 

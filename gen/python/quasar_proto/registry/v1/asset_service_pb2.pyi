@@ -213,6 +213,7 @@ class GetAssetResponse(_message.Message):
 
     ASSET_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    RUNNER_UP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def asset(self) -> _asset_pb2.Asset:
         """The asset."""
@@ -221,15 +222,20 @@ class GetAssetResponse(_message.Message):
     def proposal(self) -> _asset_pb2.MatchProposal:
         """Its open proposal; absent when there is none."""
 
+    @_builtins.property
+    def runner_up(self) -> _asset_pb2.MatchCandidate:
+        """What the matcher preferred the asset's identity to: the second best candidate. Absent when there was none, and for identities of another origin."""
+
     def __init__(
         self,
         *,
         asset: _asset_pb2.Asset | None = ...,
         proposal: _asset_pb2.MatchProposal | None = ...,
+        runner_up: _asset_pb2.MatchCandidate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "proposal", b"proposal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "proposal", b"proposal", "runner_up", b"runner_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "proposal", b"proposal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "proposal", b"proposal", "runner_up", b"runner_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
