@@ -147,6 +147,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
             instance_id=worker_identity(),
             validate=Validations(floor.clock).validate,
             feeds=feeds,
+            events=floor.events,
         ),
     )
 

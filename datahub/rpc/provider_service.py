@@ -19,6 +19,8 @@ from quasar.database.pool import Database
 from quasar.errors import FailedPrecondition, InvalidFilter, Unimplemented
 from quasar.filters import Field, predicate
 from quasar.model.instants import to_ns
+from quasar.ops.events import Events
+from quasar.rpc.ops.actors import calling_actor
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import provider_pb2, provider_service_pb2_grpc
 from quasar_proto.datahub.v1 import provider_service_pb2 as pb
@@ -76,6 +78,7 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
         instance_id: str,
         validate: Validate | None = None,
         feeds: FeedApi | None = None,
+        events: Events | None = None,
     ) -> None:
         """Serve the providers of `runtime`; without `feeds` the live methods answer UNIMPLEMENTED."""
         self._database = database
@@ -84,6 +87,7 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
         self._instance_id = instance_id
         self._validate = validate
         self._maybe_feeds = feeds
+        self._events = events
 
     async def ValidateProvider(self, request: pb.ValidateProviderRequest, context: Any) -> pb.ValidateProviderResponse:
         """Validate code."""
@@ -111,8 +115,19 @@ class ProviderService(provider_service_pb2_grpc.ProviderServiceServicer):
 
     async def RestartProvider(self, request: pb.RestartProviderRequest, context: Any) -> pb.RestartProviderResponse:
         """Start the process of a provider again."""
-        await self._known(request.name)
-        await self._runtime.restart(request.name)
+        entry = await self._known(request.name)
+        await self._runtime.restart(entry.name)
+        if self._events is not None:
+            async with self._database.transaction() as connection:
+                await self._events.record(
+                    connection,
+                    "ProviderRestarted",
+                    f"The process of provider {entry.name} was started again.",
+                    subject_type="provider",
+                    subject_name=entry.name,
+                    data={"reason": request.reason},
+                    actor=calling_actor(),
+                )
         return pb.RestartProviderResponse(provider=await self._one(request.name))
 
     async def ReloadProvider(self, request: pb.ReloadProviderRequest, context: Any) -> pb.ReloadProviderResponse:

@@ -43,6 +43,7 @@ class Validations:
                 request.file_name,
                 request.content,
                 static_only=request.static_only,
+                network=request.trial_with_network,
                 secrets=dict(request.secrets),
                 preferences=json_format.MessageToDict(request.preferences),
                 validator="datahub",

@@ -95,6 +95,7 @@ def new(kind: str, name: str, folder: Path) -> None:
 @settings
 @click.option("--kind", type=click.Choice(KINDS), help="What it is; found from the code when absent.")
 @click.option("--static", "static_only", is_flag=True, help="Only read the code, run nothing.")
+@click.option("--network", is_flag=True, help="Let a provider reach its hosts, and ask for a little of everything.")
 def check(
     file: Path,
     secrets: tuple[tuple[str, str], ...],
@@ -102,6 +103,7 @@ def check(
     as_json: bool,
     kind: str | None,
     static_only: bool,
+    network: bool,
 ) -> None:
     """Validate FILE as the platform does on upload: read it, run it in the jail. Exits with 1 when it is refused."""
     from quasar.cli.dev_session import chosen_kind, log_beside, need_declared, typed
@@ -115,6 +117,7 @@ def check(
                 file.name,
                 source,
                 static_only=static_only,
+                network=network,
                 secrets=dict(secrets),
                 preferences=typed(preferences),
             )

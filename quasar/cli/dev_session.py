@@ -323,7 +323,8 @@ async def symbols(session: Session, exchange: str, limit: int) -> Tried:
         for one in page[: limit - len(tried.rows)] if len(tried.rows) < limit else ():
             values = (one.name, one.asset_class, one.exchange, one.base_currency, one.quote_currency)
             tried.rows.append((one.symbol, *(value or "" for value in values)))
-    tried.notes.append(f"{total} symbols")
+        tried.notes += _rejected(page.rejected)
+    tried.notes.append(f"{total} symbols" + (f", the first {limit} are shown" if total > limit else ""))
     return tried
 
 
@@ -332,5 +333,11 @@ async def constituents(session: Session, index: str, day: dt.date | None) -> Tri
     tried = Tried(("symbol", "weight", "name"))
     members = await session.provider.constituents(index, day)
     tried.rows = [(one.symbol, "" if one.weight is None else f"{one.weight:.6f}", one.name or "") for one in members]
-    tried.notes.append(f"{len(members)} constituents")
+    tried.notes += _rejected(members.rejected)
+    as_of = f" of {members.effective_date}" if members.effective_date else ""
+    tried.notes.append(f"{len(members)} constituents{as_of}")
     return tried
+
+
+def _rejected(rows: Iterable[RejectedRow]) -> list[str]:
+    return [f"rejected: {row.symbol + ': ' if row.symbol else ''}{row.detail}" for row in rows]

@@ -47,7 +47,7 @@ async def try_out(
 ) -> Trial:
     """Load code in the jail without a network, and try what needs no vendor."""
     trial = Trial()
-    with _folder() as folder:
+    with trial_folder() as folder:
         settings = ProcessSettings(service="validation", start_s=time_s, hang_s=5.0, grace_s=0.5, validating=True)
         path = CodeFolder(folder).materialise(code)
         process = PluginProcess(code, path, (), limits, PermitDesk(clock), settings, clock)
@@ -65,7 +65,8 @@ async def try_out(
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def trial_folder() -> Iterator[Path]:
+    """Make a folder for the files of one trial, and remove it with them."""
     with tempfile.TemporaryDirectory(prefix="qv-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the jailed process has a user of its own
@@ -128,7 +129,7 @@ def _failed(error: errors.QuasarError, process: PluginProcess) -> Finding:
     if isinstance(error, errors.PluginUnavailable | errors.DeadlineExceeded):
         rule, remedy = "trial-timeout", "importing and constructing must take a moment only; move work into `start`"
     if process.cause is not None and process.cause.value in ("memory", "scratch"):
-        rule, remedy = f"trial-{process.cause.value}", "use less"
+        rule, remedy = ("trial-memory" if process.cause.value == "memory" else "trial-scratch"), "use less"
     elif "SIGXCPU" in message:
         rule = "trial-timeout"
     elif "memory that it may use" in message or "MemoryError" in message:

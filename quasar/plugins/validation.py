@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from quasar import errors
@@ -16,7 +17,8 @@ from quasar.plugins.jail.spec import Limits
 from quasar.plugins.manifest import Kind
 from quasar.plugins.reading.code import read_code
 from quasar.plugins.report import Finding, Report, Severity, Stage, ordered
-from quasar.plugins.trial import LIMITS, Trial, try_out
+from quasar.plugins.trial import LIMITS, Trial, trial_folder, try_out
+from quasar.plugins.trial_requests import ask_vendor
 
 __all__ = ["Finding", "Report", "Severity", "Stage", "validate"]
 
@@ -27,6 +29,7 @@ async def validate(
     source: bytes,
     *,
     static_only: bool = False,
+    network: bool = False,
     secrets: Mapping[str, str] | None = None,
     preferences: Mapping[str, Any] | None = None,
     validator: str = "offline",
@@ -41,6 +44,7 @@ async def validate(
         file_name: The name of the uploaded file; its ending decides how it is read.
         source: Its bytes.
         static_only: Run nothing.
+        network: Let a provider reach its declared hosts in a second run, and make one small request of each sort.
         secrets: For the trial run; neither stored nor logged, and hidden in the report.
         preferences: For the trial run; absent: the defaults.
         validator: Who validates, for the report.
@@ -69,10 +73,13 @@ async def validate(
         trial = await try_out(code, clock, time_s, limits, symbols)
         stage = Stage.TRIAL if trial.loaded else Stage.LOAD
         findings += trial.findings
+        if network and kind is Kind.PROVIDER and not _has_errors(findings):
+            with trial_folder() as folder:
+                findings += await ask_vendor(code, folder, limits, clock)
     return Report(
         passed=not _has_errors(findings),
         stage=stage,
-        findings=ordered(findings),
+        findings=ordered([_with_line(one, texts) for one in findings]),
         sha256=hashlib.sha256(source).hexdigest(),
         manifest=trial.manifest,
         validator=validator,
@@ -97,6 +104,14 @@ def _read(kind: Kind, file_name: str, source: bytes, texts: Mapping[str, str]) -
         text = f"kind in {FOREIGN} must be {kind.value}, as it was uploaded, was {foreign.kind.value}"
         return 1, [Finding(severity=Severity.ERROR, rule="wrong-kind", message=text, remedy=remedy, file=FOREIGN)]
     return 1, []
+
+
+def _with_line(finding: Finding, texts: Mapping[str, str]) -> Finding:
+    """Return the finding with the source line that it points at, where that was not read with it."""
+    lines = texts.get(finding.file, "").splitlines()
+    if finding.excerpt or not 0 < finding.line <= len(lines):
+        return finding
+    return replace(finding, excerpt=lines[finding.line - 1].strip()[:200])
 
 
 def need(report: Report) -> None:

@@ -176,6 +176,25 @@ async def test_a_probe_of_a_provider_with_a_running_feed_opens_no_second_connect
     assert step.detail.startswith("a feed runs already: 1 symbols, ")
 
 
+@pytest.mark.usefixtures("whole")
+async def test_a_restart_is_an_event_with_its_reason_and_who_wanted_it(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(ProviderServiceStub)
+        pids = []
+        for reason in ("first start", "stuck since noon"):
+            request = pb.RestartProviderRequest(name="whole", reason=reason)
+            pids.append((await stub.RestartProvider(request, **as_(bearers.operator))).provider.process.pid)
+    assert 0 not in pids
+    assert len(set(pids)) == 2
+    event = await database.fetchrow(
+        "select * from ops.events where kind = 'ProviderRestarted' order by id desc limit 1"
+    )
+    assert (event["subject_name"], event["data"]) == ("whole", {"reason": "stuck since noon"})
+    assert event["actor"] == "operator"
+
+
 SAYS_HOW_IT_IS = WHOLE.replace(
     b"class Whole",
     b"""

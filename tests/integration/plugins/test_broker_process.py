@@ -10,6 +10,7 @@ import pytest
 
 from quasar import errors
 from quasar.broker import BrokerOrder, Connected, OrderName
+from quasar.convert.plugin_brokers import broker_order_to_proto
 from quasar.model.instants import TimeRange
 from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType
@@ -59,3 +60,11 @@ async def test_account_fills_and_events_arrive(broker: BrokerHandle) -> None:
     async for event in broker.events():
         assert event == Connected(1)
         break
+
+
+async def test_an_order_that_is_only_to_be_asked_about_is_never_placed(broker: BrokerHandle) -> None:
+    request = broker_order_to_proto(ORDER)
+    request.validate_only = True
+    with pytest.raises(errors.Unimplemented, match="cannot say whether its vendor would take an order"):
+        await broker._call("PlaceOrder", request)
+    assert await broker.open_orders() == []

@@ -303,3 +303,72 @@ async def test_a_plug_in_runs_on_the_loop_of_services_and_holds_no_ring(plugins:
     assert row.detail.startswith("uvloop")
     assert "eventpoll" in str(row.payload["opened"])
     assert "io_uring" not in str(row.payload["opened"])
+
+
+SPOKEN = """
+    import quasar.plugins.host.plugin_service as service
+
+    class Spoken:  # as a plug-in in another language may answer
+        PERMIT_MODE_PLUGIN_ACQUIRES = 0
+
+        def __getattr__(self, name):
+            from quasar_proto.plugin.v1 import plugin_pb2
+            return getattr(plugin_pb2, name)
+
+        def DescribeResponse(self, **fields):
+            return self.__getattr__("DescribeResponse")(**{**fields, "contract_version": VERSION})
+
+    service.plugin_pb2 = Spoken()
+"""
+
+
+async def test_a_plug_in_that_does_not_say_who_asks_for_permits_is_charged_for_all_that_it_is_asked(
+    plugins: Plugins,
+) -> None:
+    provider = await plugins.provider(
+        SPOKEN.replace("VERSION", "1")
+        + """
+    rate_limit = (100, 3600)
+
+    async def bars(self, request):
+        yield Bar(request.start_ns, 1.0, 1.0, 1.0, 1.0)
+
+    async def symbols(self, exchange=""):
+        yield self.instrument("A")
+
+    async def constituents(self, index, as_of):
+        return []
+"""
+    )
+
+    def left() -> int:
+        return provider.budget.remaining[0][1]
+
+    requests = [BarRequest(name, "1min", 0, MINUTE) for name in ("A", "B")]
+    ends = [batch async for batch in provider.fetch_bars(requests) if batch.done]
+    assert ([batch.tally.calls for batch in ends], left()) == ([1, 1], 98)
+    assert [len(page) async for page in provider.list_symbols()] == [1]
+    await provider.constituents()
+    assert (left(), provider.budget.in_flight) == (96, 0)
+
+
+async def test_a_plug_in_of_a_newer_contract_is_refused(plugins: Plugins) -> None:
+    with pytest.raises(errors.CodeRejected, match="must speak version 1 at most, speaks version 2"):
+        await plugins.provider(SPOKEN.replace("VERSION", "2"))
+
+
+async def test_what_a_plug_in_says_about_its_settings_goes_to_the_log_without_secrets(plugins: Plugins) -> None:
+    provider = await plugins.provider(
+        SPOKEN.replace("VERSION", "1")
+        + """
+    class Remarks(Spoken):
+        def ConfigureResponse(self, **fields):
+            return self.__getattr__("ConfigureResponse")(**fields, message="the key t0k3n-value has read access only")
+
+    service.plugin_pb2 = Remarks()
+""",
+        secrets={"token": "t0k3n-value"},
+    )
+    process = provider.keeper.process
+    assert process is not None
+    assert "the key *** has read access only" in process.output.lines

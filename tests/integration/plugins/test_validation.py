@@ -7,6 +7,7 @@ import textwrap
 import zipfile
 
 import pytest
+from aiohttp import web
 
 from quasar import errors
 from quasar.convert.plugin_report import report_from_proto, report_to_proto
@@ -161,3 +162,65 @@ async def test_a_secret_that_the_code_prints_is_not_in_the_report() -> None:
     report = await check(source, secrets={"token": "hunter2-hunter2"})
     assert not report.passed
     assert "hunter2" not in str(report)
+
+
+ASKS = """
+from quasar.provider import Bar, Constituent, Provider, RejectedRow, SymbolNotice, SymbolState
+
+
+class Asks(Provider):
+    \"\"\"Asks a vendor for everything.\"\"\"
+
+    name = "asks"
+    intervals = ("1min",)
+    hosts = ("127.0.0.1:{port}",)
+    secrets = ("token",)
+
+    async def symbols(self, exchange=""):
+        for name in await self.http.json("http://127.0.0.1:{port}/symbols", {{"token": self.secret("token")}}):
+            yield self.instrument(name) if name else RejectedRow("a row without a name", {{}})
+
+    async def bars(self, request):
+        yield Bar(request.start_ns, 1.0, 1.0, 1.0, float("nan"))
+        yield Bar(request.end_ns, 1.0, 1.0, 1.0, 1.0)
+
+    async def constituents(self, index, as_of):
+        return [][0]
+
+    async def live(self, feed):
+        yield SymbolNotice("A", SymbolState.REFUSED, "not in your plan")
+        await feed.changed()
+"""
+
+
+async def test_with_a_network_the_vendor_is_asked_for_a_little_of_everything() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.query["token"])
+        return web.json_response(["A", ""])
+
+    app = web.Application()
+    app.router.add_get("/symbols", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        source = ASKS.format(port=runner.addresses[0][1])
+        offline = await check(source, secrets={"token": "t0k3n-value"})
+        online = await check(source, network=True, secrets={"token": "t0k3n-value"})
+    finally:
+        await runner.cleanup()
+    assert (offline.passed, offline.findings, asked) == (True, (), ["t0k3n-value"])
+    found = {one.rule: one for one in online.findings}
+    assert set(found) == {
+        "trial-rejected-rows",
+        "bar-not-finite",
+        "bar-outside-request",
+        "trial-raised",
+        "trial-vendor-failed",
+    }
+    assert "a row without a name" in found["trial-rejected-rows"].message
+    assert found["trial-vendor-failed"].message == "live: A was refused: not in your plan"
+    raised = found["trial-raised"]
+    assert (raised.severity, raised.excerpt, online.passed) == (Severity.ERROR, "return [][0]", False)

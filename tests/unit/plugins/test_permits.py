@@ -117,3 +117,37 @@ async def test_what_was_spent_stays_spent_when_a_new_version_declares_the_same_l
     await desk.acquire(2)
     desk.declare([RateLimit(2, 60.0), RateLimit(100, 1.0)], 5)
     assert [left for _, left in desk.budget().remaining] == [0, 100]
+
+
+async def test_permits_that_are_not_used_go_back_to_the_budget(clock: FakeClock) -> None:
+    desk = PermitDesk(clock, [RateLimit(3, 60.0)], concurrency=5)
+    grant = await desk.acquire(3)
+    desk.release(grant.grant_id, 1, unused=2)
+    assert (desk.budget().remaining[0][1], desk.budget().in_flight) == (2, 0)
+    desk.release(grant.grant_id, 0, unused=2)  # a second time changes nothing
+    assert desk.budget().remaining[0][1] == 2
+
+
+async def test_what_a_vendor_says_is_left_lowers_the_count_of_the_limit_that_it_fits_and_never_raises_it(
+    clock: FakeClock,
+) -> None:
+    desk = PermitDesk(clock, [RateLimit(10, 1.0), RateLimit(1000, 3600.0)], concurrency=5)
+    desk.release((await desk.acquire()).grant_id, 1, vendor_remaining=400)
+    assert [left for _, left in desk.budget().remaining] == [9, 400]
+    desk.release((await desk.acquire()).grant_id, 1, vendor_remaining=900)
+    assert [left for _, left in desk.budget().remaining] == [8, 399]
+    desk.release((await desk.acquire()).grant_id, 1, vendor_remaining=2)
+    assert [left for _, left in desk.budget().remaining] == [2, 398]
+
+
+async def test_a_budget_tells_when_it_is_whole_again_and_counts_those_who_wait(clock: FakeClock) -> None:
+    desk = PermitDesk(clock, [RateLimit(2, 10.0)], concurrency=5)
+    assert desk.budget().reset_s == (0.0,)
+    await desk.acquire()
+    await clock.advance(4.0)
+    await desk.acquire()
+    assert desk.budget().reset_s == (10.0,)
+    third = asyncio.create_task(desk.acquire())
+    await clock.advance(0.0)
+    assert desk.budget().expected_wait_s == 10.0  # the place that is free in six seconds is taken already
+    third.cancel()

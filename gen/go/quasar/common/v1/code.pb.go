@@ -986,7 +986,7 @@ type Finding struct {
 	// How grave it is.
 	Severity FindingSeverity `protobuf:"varint,1,opt,name=severity,proto3,enum=quasar.common.v1.FindingSeverity" json:"severity,omitempty"`
 	// The stable identifier of the rule, kebab-case ("syntax-error", "no-provider-class", "two-provider-classes", "import-side-effect",
-	// "undeclared-host", "bar-not-finite", "trial-timeout"). The documentation has an entry for each.
+	// "undeclared-host", "bar-not-finite", "trial-timeout"). The page reference/findings.md of the documentation has an entry for each.
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
 	// The file, relative to the uploaded root ("feed.py"). Empty when the finding is about the upload as a whole.
 	File string `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"`

@@ -110,7 +110,8 @@ type ValidateProviderRequest struct {
 	Preferences *structpb.Struct `protobuf:"bytes,5,opt,name=preferences,proto3" json:"preferences,omitempty"`
 	// Only read the code, run nothing.
 	StaticOnly bool `protobuf:"varint,6,opt,name=static_only,json=staticOnly,proto3" json:"static_only,omitempty"`
-	// Let the trial run reach the declared hosts and make one small request of each sort. Without it the trial run has no network.
+	// Let a second trial run reach the declared hosts and make one small request of each sort; what the vendor cannot answer is a warning.
+	// Without it there is no network.
 	TrialWithNetwork bool `protobuf:"varint,7,opt,name=trial_with_network,json=trialWithNetwork,proto3" json:"trial_with_network,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -475,7 +476,7 @@ type RestartProviderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The provider.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Why, for the record.
+	// Why, for the event.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -53,7 +53,8 @@ type ProviderServiceClient interface {
 	// Returns one provider. NOT_FOUND.
 	GetProvider(ctx context.Context, in *GetProviderRequest, opts ...grpc.CallOption) (*GetProviderResponse, error)
 	// Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-	// clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+	// clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+	// `ProviderRestarted`.
 	RestartProvider(ctx context.Context, in *RestartProviderRequest, opts ...grpc.CallOption) (*RestartProviderResponse, error)
 	// Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
 	// process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
@@ -269,7 +270,8 @@ type ProviderServiceServer interface {
 	// Returns one provider. NOT_FOUND.
 	GetProvider(context.Context, *GetProviderRequest) (*GetProviderResponse, error)
 	// Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-	// clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+	// clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+	// `ProviderRestarted`.
 	RestartProvider(context.Context, *RestartProviderRequest) (*RestartProviderResponse, error)
 	// Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
 	// process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider

@@ -825,7 +825,7 @@ class Finding(betterproto2.Message):
     rule: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     The stable identifier of the rule, kebab-case ("syntax-error", "no-provider-class", "two-provider-classes", "import-side-effect",
-    "undeclared-host", "bar-not-finite", "trial-timeout"). The documentation has an entry for each.
+    "undeclared-host", "bar-not-finite", "trial-timeout"). The page reference/findings.md of the documentation has an entry for each.
     """
 
     file: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)

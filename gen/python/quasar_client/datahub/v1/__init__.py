@@ -6619,7 +6619,7 @@ class RestartProviderRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Why, for the record.
+    Why, for the event.
     """
 
 
@@ -8668,7 +8668,8 @@ class ValidateProviderRequest(betterproto2.Message):
 
     trial_with_network: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    Let the trial run reach the declared hosts and make one small request of each sort. Without it the trial run has no network.
+    Let a second trial run reach the declared hosts and make one small request of each sort; what the vendor cannot answer is a warning.
+    Without it there is no network.
     """
 
 

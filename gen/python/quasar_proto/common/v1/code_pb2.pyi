@@ -547,7 +547,7 @@ class Finding(_message.Message):
     """How grave it is."""
     rule: _builtins.str
     """The stable identifier of the rule, kebab-case ("syntax-error", "no-provider-class", "two-provider-classes", "import-side-effect",
-    "undeclared-host", "bar-not-finite", "trial-timeout"). The documentation has an entry for each.
+    "undeclared-host", "bar-not-finite", "trial-timeout"). The page reference/findings.md of the documentation has an entry for each.
     """
     file: _builtins.str
     """The file, relative to the uploaded root ("feed.py"). Empty when the finding is about the upload as a whole."""

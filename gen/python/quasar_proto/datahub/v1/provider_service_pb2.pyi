@@ -104,7 +104,9 @@ class ValidateProviderRequest(_message.Message):
     static_only: _builtins.bool
     """Only read the code, run nothing."""
     trial_with_network: _builtins.bool
-    """Let the trial run reach the declared hosts and make one small request of each sort. Without it the trial run has no network."""
+    """Let a second trial run reach the declared hosts and make one small request of each sort; what the vendor cannot answer is a warning.
+    Without it there is no network.
+    """
     @_builtins.property
     def expected_manifest(self) -> _code_pb2.Manifest:
         """What the uploader says about the code, to be compared with what is found; only fields that are set are compared. Absent: nothing is
@@ -285,7 +287,7 @@ class RestartProviderRequest(_message.Message):
     name: _builtins.str
     """The provider."""
     reason: _builtins.str
-    """Why, for the record."""
+    """Why, for the event."""
     def __init__(
         self,
         *,

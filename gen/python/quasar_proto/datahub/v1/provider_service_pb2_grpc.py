@@ -135,7 +135,8 @@ class ProviderServiceServicer:
 
     def RestartProvider(self, request, context):
         """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-        clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+        clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+        `ProviderRestarted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class ProviderServiceStub:
     """Returns one provider. NOT_FOUND."""
     RestartProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.RestartProviderRequest, _provider_service_pb2.RestartProviderResponse]
     """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-    clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+    clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+    `ProviderRestarted`.
     """
     ReloadProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ReloadProviderRequest, _provider_service_pb2.ReloadProviderResponse]
     """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
@@ -106,7 +107,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Returns one provider. NOT_FOUND."""
     RestartProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.RestartProviderRequest, _provider_service_pb2.RestartProviderResponse]  # type: ignore[assignment]
     """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-    clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+    clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+    `ProviderRestarted`.
     """
     ReloadProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ReloadProviderRequest, _provider_service_pb2.ReloadProviderResponse]  # type: ignore[assignment]
     """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
@@ -186,7 +188,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.RestartProviderResponse, _abc.Awaitable[_provider_service_pb2.RestartProviderResponse]]:
         """Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-        clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+        clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+        `ProviderRestarted`.
         """
 
     @_abc_1.abstractmethod

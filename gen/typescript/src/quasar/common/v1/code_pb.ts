@@ -532,7 +532,7 @@ export type Finding = Message<"quasar.common.v1.Finding"> & {
 
   /**
    * The stable identifier of the rule, kebab-case ("syntax-error", "no-provider-class", "two-provider-classes", "import-side-effect",
-   * "undeclared-host", "bar-not-finite", "trial-timeout"). The documentation has an entry for each.
+   * "undeclared-host", "bar-not-finite", "trial-timeout"). The page reference/findings.md of the documentation has an entry for each.
    *
    * @generated from field: string rule = 2;
    */

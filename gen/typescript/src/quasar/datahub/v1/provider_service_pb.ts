@@ -80,7 +80,8 @@ export type ValidateProviderRequest = Message<"quasar.datahub.v1.ValidateProvide
   staticOnly: boolean;
 
   /**
-   * Let the trial run reach the declared hosts and make one small request of each sort. Without it the trial run has no network.
+   * Let a second trial run reach the declared hosts and make one small request of each sort; what the vendor cannot answer is a warning.
+   * Without it there is no network.
    *
    * @generated from field: bool trial_with_network = 7;
    */
@@ -248,7 +249,7 @@ export type RestartProviderRequest = Message<"quasar.datahub.v1.RestartProviderR
   name: string;
 
   /**
-   * Why, for the record.
+   * Why, for the event.
    *
    * @generated from field: string reason = 2;
    */
@@ -1073,7 +1074,8 @@ export const ProviderService: GenService<{
   },
   /**
    * Ends the process of a provider and starts it again; runs in flight go on after it, live feeds reconnect and fill their seam. It also
-   * clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready.
+   * clears FAILED and the restart back-off. Returns when the new process is ready. PLUGIN_UNAVAILABLE when it does not become ready. Event:
+   * `ProviderRestarted`.
    *
    * @generated from rpc quasar.datahub.v1.ProviderService.RestartProvider
    */
