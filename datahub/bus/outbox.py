@@ -13,14 +13,14 @@ from typing import Final
 
 from datahub.stream.envelope import payload_of
 from datahub.stream.log import Entry
-from datahub.stream.topic import Content
+from datahub.stream.topic import CLOSED, FORMING, Content
 from quasar import logs
 from quasar.convert.columns import decode_bars, decode_ticks
 
 LARGEST_MESSAGE: Final = 256 * 1024
 """Bytes of one message; servers take one MiB unless they are told otherwise."""
 
-_BARS: Final = frozenset({Content.CLOSED_BARS, Content.FORMING_BARS})
+_BARS: Final = CLOSED | FORMING
 _log = logs.get(__name__)
 
 

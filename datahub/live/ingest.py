@@ -22,7 +22,7 @@ from datahub.live.storage import LiveStore
 from datahub.live.symbols import TRADES, LiveSeries
 from datahub.live.vendor_bars import Disagreement, VendorBars
 from datahub.series.series import Series
-from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
+from datahub.stream.topic import CONTENT_OF_KIND, FORMING, LONE, Content, Topic
 from quasar import logs
 from quasar.clock import Clock
 from quasar.convert.wire import Buffer
@@ -162,9 +162,10 @@ class LiveIngest:
 
     def forming(self, topics: Iterable[Topic]) -> None:
         """Publish forming bars that changed, of topics that somebody reads."""
-        wanted = {topic.series_id for topic in topics if topic.content is Content.FORMING_BARS}
+        wanted = {topic.series_id for topic in topics if topic.content in FORMING}
         if not wanted:
             return
+        self._publish_pushed(self._vendor_bars.forming(wanted), Content.PUSHED_FORMING)
         for symbol in self._symbols.values():
             if wanted.isdisjoint(symbol.series.all_ids):
                 continue
@@ -261,12 +262,17 @@ class LiveIngest:
             self._take_vendor_bars(self._vendor_bars.push(series, bars))
 
     def _take_vendor_bars(self, built: Sequence[BuiltBar]) -> None:
-        """Store bars of a vendor; where nothing is built from ticks, readers get them too."""
-        if not built:
-            return
-        self._store.add_bars(built)
-        ticking = {at for one in self._symbols.values() if one.last_ns for at in one.series.all_ids}
-        self._publish_bars([one for one in built if one.series_id not in ticking], Content.CLOSED_BARS)
+        """Store bars of a vendor, and publish them."""
+        if built:
+            self._store.add_bars(built)
+            self._publish_pushed(built, Content.PUSHED_BARS)
+
+    def _publish_pushed(self, built: Sequence[BuiltBar], content: Content) -> None:
+        """Publish bars of a vendor; where nothing is built from ticks, all who want bars get them."""
+        if built:
+            ticking = {at for one in self._symbols.values() if one.last_ns for at in one.series.all_ids}
+            for one in built:
+                self._publish_bars([one], content if one.series_id in ticking else LONE[content])
 
     def _begin_to_fill(self, symbol: FollowedSymbol, fetch: FetchTicks) -> None:
         symbol.refill = None

@@ -20,6 +20,7 @@ from datahub.store.statements import SQL
 from quasar.convert.columns import TickChunk
 from quasar.database.copy import Column, RowFormat
 from quasar.database.pool import Database
+from quasar.model.bars import BarOrigin
 from quasar.model.columns import MISSING, Int64Array
 from quasar.model.instants import NS_PER_HOUR, from_ns, to_ns
 from quasar.model.intervals import Interval
@@ -196,7 +197,8 @@ def recovered_past(past: Past, series: LiveSeries, recovered: Recovered) -> tupl
     for interval, series_id in time_intervals(series).items():
         stored = closed.get(series_id, 0)
         for bar, origin in recovered.bars(series_id):
-            closed[series_id] = max(closed.get(series_id, 0), bar.open_time_ns)
+            if origin is BarOrigin.LIVE_TICKS:
+                closed[series_id] = max(closed.get(series_id, 0), bar.open_time_ns)
             # Late trades revise a bar after its end, so the stored one may not be the last that was told.
             if bar.open_time_ns + _REVISED_NS >= stored:
                 bars.append(BuiltBar(series_id, interval, bar, origin=origin))

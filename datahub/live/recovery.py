@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence, Set
 
 from datahub.stream.envelope import payload_of
 from datahub.stream.log import Entry
-from datahub.stream.topic import TICK_CONTENTS, Content
+from datahub.stream.topic import CLOSED, TICK_CONTENTS
 from quasar.convert.columns import TickChunk, decode_bars, decode_ticks
 from quasar.model.bars import Bar, BarOrigin
 
@@ -22,7 +22,7 @@ class Recovered:
             content, series_id = entry.topic.content, entry.topic.series_id
             if content in TICK_CONTENTS:
                 self._ticks.setdefault(series_id, []).append(entry.field)
-            elif content is Content.CLOSED_BARS:
+            elif content in CLOSED:
                 self._bars.setdefault(series_id, []).append(entry.field)
 
     def ticks_after(self, series_id: int, sequence: int) -> list[TickChunk]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -49,6 +49,8 @@ class _Pushed:
 
     series: Series
     forming: Bar | None = None
+    told: Bar | None = None
+    """The forming bar as readers were told of it last."""
     since_ns: int = 0
     """Since when no bar was missed; 0: since the next one that comes."""
     until_ns: int = 0
@@ -100,6 +102,17 @@ class VendorBars:
                 over.append(self._built(pushed, bar))
             self._compare(pushed, now_ns)
         return over
+
+    def forming(self, wanted: Set[int]) -> list[BuiltBar]:
+        """Return the forming bars of some series that changed since they were last returned."""
+        found: list[BuiltBar] = []
+        for series_id in wanted & self._series.keys():
+            pushed = self._series[series_id]
+            if pushed.forming is not None and pushed.forming != pushed.told:
+                pushed.told = pushed.forming
+                bar = replace(pushed.forming, state=BarState.FORMING)
+                found.append(BuiltBar(series_id, pushed.series.interval, bar, origin=BarOrigin.LIVE_PROVIDER))
+        return found
 
     def interrupted(self, series_ids: Iterable[int]) -> None:
         """Note that bars may be missed; what was forming is given up, and comes again as the vendor has it."""

@@ -110,7 +110,7 @@ def dropped(counts: Mapping[Topic, tuple[int, int]]) -> list[stream_pb2.DroppedC
     return [
         stream_pb2.DroppedCount(
             series_id=topic.series_id,
-            content=int(topic.content),  # type: ignore[arg-type]  # numbered as in the contract
+            content=int(topic.content.told),  # type: ignore[arg-type]  # numbered as in the contract
             dropped=since,
             dropped_total=total,
         )
@@ -205,7 +205,7 @@ def bar_price(series: Series, close: float, close_time_ns: int, origin: int, now
 
 def contents(values: Iterable[int], intervals: bool) -> tuple[Content, ...]:
     """Return the contents that a selector names; when it names none, trades, and closed bars where intervals are."""
-    named = tuple(Content(value) for value in values if value in set(Content))
+    named = tuple(Content(value) for value in values)
     if named:
         return named
     return (Content.TRADES, Content.CLOSED_BARS) if intervals else (Content.TRADES,)

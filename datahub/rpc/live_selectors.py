@@ -9,6 +9,7 @@ from itertools import count
 from typing import Final
 
 from datahub.live.symbols import LiveName, LiveSeries, LiveSymbols
+from datahub.reads.query import Source
 from datahub.rpc.describe_series import SUBSCRIBED
 from datahub.rpc.live_messages import contents
 from datahub.store.statements import SQL
@@ -144,19 +145,20 @@ class LiveSelectors:
     async def _items(self, selector_id: str, selector: stream_pb2.MarketDataSelector, patient: bool) -> list[Item]:
         intervals = tuple(selector.intervals)
         chosen = contents(selector.contents, bool(intervals))
+        source = Source(selector.bar_source or Source.MERGED)
         wishes: list[Wish] = []
         items: list[Item] = []
         if selector.WhichOneof("target") == "series":
             for key in selector.series.keys:
                 name = LiveName(key.provider, key.symbol)
-                bars = Wish(name, _of_bars(selector.contents), (key.interval,))
-                wishes.append(bars if key.interval else Wish(name, chosen, intervals))
+                bars = Wish(name, _of_bars(selector.contents), (key.interval,), source)
+                wishes.append(bars if key.interval else Wish(name, chosen, intervals, source))
         else:
             for named in await self._named(selector.symbols):
                 if named.name is None:
                     items += refused(selector_id, named.requested, chosen, ("NOT_FOUND", named.why))
                 else:
-                    wishes.append(Wish(named.name, chosen, intervals))
+                    wishes.append(Wish(named.name, chosen, intervals, source))
         if patient:
             await self._current([wish.name for wish in wishes])
         why = await self._why_not({wish.name for wish in wishes} - self._symbols.current.keys())

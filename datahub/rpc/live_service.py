@@ -25,7 +25,7 @@ from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
 from datahub.stream.reader import Policy
 from datahub.stream.selection import Item
-from datahub.stream.topic import Content, Topic
+from datahub.stream.topic import FORMING, Content, Topic
 from quasar import logs
 from quasar.clock import Clock
 from quasar.convert.columns import decode_bars
@@ -93,7 +93,8 @@ class LiveService:
             if self._feeds.shared:
                 # Nobody here knows what the readers of other replicas select.
                 self._ingest.forming(
-                    Topic(bar.series_id, Content.FORMING_BARS)
+                    Topic(bar.series_id, content)
+                    for content in FORMING
                     for live in self._feeds.symbols.current.values()
                     for bar in live.bars.values()
                 )

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from datahub.stream.batch import PORTION_BYTES, Batch, Past
 from datahub.stream.log import Cursor, Entry, LiveLog
 from datahub.stream.reader import Bounds, Policy, Reader
-from datahub.stream.topic import Content, Topic
+from datahub.stream.topic import FORMING, Topic
 from quasar import logs
 from quasar.clock import Clock
 
@@ -119,7 +119,7 @@ class Hub:
         self._staged.append(entry)
         self._staged_bytes += len(field)
         self._unsent.append(entry)
-        if topic.content is Content.FORMING_BARS:
+        if topic.content in FORMING:
             self._latest[topic] = entry  # made for a snapshot that is taken now, and nothing that a cursor counts
         return entry
 
@@ -308,9 +308,7 @@ class Hub:
             CursorExpired: It is no longer kept.
         """
         wanted = (
-            entry
-            for entry in self.log.after(cursor)
-            if entry.topic in topics and entry.topic.content is not Content.FORMING_BARS
+            entry for entry in self.log.after(cursor) if entry.topic in topics and entry.topic.content not in FORMING
         )
         return _portions(wanted)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from datahub.stream.topic import Content, Topic
+from datahub.stream.topic import FORMING, Topic
 from quasar import errors
 from quasar.model.instants import from_ns
 
@@ -185,7 +185,7 @@ class LiveLog:
 
     def last(self, topics: frozenset[Topic], rows: int) -> list[Entry]:
         """Return the entries that hold the last rows, so many of each topic, in order; forming bars are left out."""
-        left = {topic: rows for topic in topics if topic.content is not Content.FORMING_BARS}
+        left = {topic: rows for topic in topics if topic.content not in FORMING}
         found: list[Entry] = []
         for entry in reversed(self._entries):
             if not left:

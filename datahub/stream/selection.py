@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datahub.live.symbols import LiveName, LiveSeries
+from datahub.reads.query import Source
 from datahub.stream.topic import CONTENT_OF_KIND, Content, Topic
 from quasar.errors import InvalidArgument
 from quasar.model.intervals import Interval
@@ -34,6 +35,8 @@ class Wish:
     name: LiveName
     contents: tuple[Content, ...]
     intervals: tuple[str, ...] = ()
+    source: Source = Source.MERGED
+    """Which bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ class Item:
     requested: str
     content: Content
     topic: Topic | None = None
+    """Where it is published; names its series."""
+    also: tuple[Topic, ...] = ()
+    """Where the rest of it is published."""
     live: LiveSeries | None = None
     reason: str = ""
     """A name of `ErrorReason`; empty: accepted."""
@@ -66,9 +72,7 @@ class Selection:
         for item in self.all():
             if item.topic is None or item.live is None or item.content is Content.FEED_HEALTH:
                 continue
-            found.add(item.topic)
-            if item.content is Content.FORMING_BARS:
-                found.add(Topic(item.topic.series_id, Content.CLOSED_BARS))
+            found.update((item.topic, *item.also))
             found.add(Topic(item.live.ticks.series_id, Content.GAPS))
         return frozenset(found)
 
@@ -118,15 +122,18 @@ def resolved(selector_id: str, wish: Wish, live: LiveSeries | None, why_not: tup
             told = f"{requested} is subscribed to without {content.name}; set tick_kinds of a live subscription of it."
             items.append(Item(selector_id, requested, content, reason="FAILED_PRECONDITION", message=told))
         elif content in KINDS or content in _OF_FEEDS:
-            items.append(Item(selector_id, requested, content, Topic(live.ticks.series_id, content), live))
+            items.append(Item(selector_id, requested, content, Topic(live.ticks.series_id, content), live=live))
+        elif wish.source is Source.HISTORICAL:
+            told = "bar_source must be of live bars in a stream, was HISTORICAL; ReadBars has the history."
+            items += refused(selector_id, requested, [content], ("INVALID_ARGUMENT", told))
         else:
-            items += _bars(selector_id, requested, content, wish.intervals, live)
+            items += _bars(selector_id, wish, content, live)
     return items
 
 
-def _bars(selector_id: str, requested: str, content: Content, intervals: Sequence[str], live: LiveSeries) -> list[Item]:
-    items = []
-    for text in intervals or ("1min",):
+def _bars(selector_id: str, wish: Wish, content: Content, live: LiveSeries) -> list[Item]:
+    items, requested = [], str(wish.name)
+    for text in wish.intervals or ("1min",):
         try:
             series = live.bars.get(Interval.parse(text))
             built = ", ".join(str(one) for one in live.bars)
@@ -136,8 +143,21 @@ def _bars(selector_id: str, requested: str, content: Content, intervals: Sequenc
             )
         except InvalidArgument as error:
             series, reason, message = None, error.reason, error.message
-        topic = Topic(series.series_id, content) if series else None
-        items.append(
-            Item(selector_id, f"{requested}@{text}", content, topic, live if series else None, reason, message)
-        )
+        named = f"{requested}@{text}"
+        if series is None:
+            items.append(Item(selector_id, named, content, reason=reason, message=message))
+            continue
+        topic, *also = (Topic(series.series_id, each) for each in _PUBLISHED[wish.source, content])
+        items.append(Item(selector_id, named, content, topic, tuple(also), live))
     return items
+
+
+_OF_SOURCE = {
+    Source.MERGED: ((Content.CLOSED_BARS, Content.LONE_BARS), (Content.FORMING_BARS, Content.LONE_FORMING)),
+    Source.LIVE_TICKS: ((Content.CLOSED_BARS,), (Content.FORMING_BARS,)),
+    Source.LIVE_PROVIDER: ((Content.PUSHED_BARS, Content.LONE_BARS), (Content.PUSHED_FORMING, Content.LONE_FORMING)),
+}
+_PUBLISHED = {(source, Content.CLOSED_BARS): closed for source, (closed, _) in _OF_SOURCE.items()} | {
+    (source, Content.FORMING_BARS): forming + closed for source, (closed, forming) in _OF_SOURCE.items()
+}
+"""Where bars of a source are published; who wants forming bars gets the closed ones too."""

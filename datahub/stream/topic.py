@@ -9,7 +9,7 @@ from quasar.model.ticks import TickKind
 
 
 class Content(IntEnum):
-    """A kind of content; numbered as `StreamContent` in the contract."""
+    """A kind of content; numbered as `StreamContent` in the contract, where bars of every source have one number."""
 
     TRADES = 1
     QUOTES = 2
@@ -19,9 +19,27 @@ class Content(IntEnum):
     GAPS = 6
     FEED_HEALTH = 7
     """Stands in heartbeats; nothing is ever published under it."""
+    PUSHED_BARS = 14
+    """Closed bars that the vendor pushes of what is built from ticks as well."""
+    PUSHED_FORMING = 15
+    """Its forming bars of the same."""
+    LONE_BARS = 24
+    """Closed bars that the vendor pushes of what has no ticks."""
+    LONE_FORMING = 25
+    """Its forming bars of the same."""
+
+    @property
+    def told(self) -> Content:
+        """What it is in the contract."""
+        return _TOLD.get(self, self)
 
 
-NEVER_LEFT_OUT: Final = frozenset({Content.CLOSED_BARS, Content.GAPS})
+CLOSED: Final = frozenset({Content.CLOSED_BARS, Content.PUSHED_BARS, Content.LONE_BARS})
+FORMING: Final = frozenset({Content.FORMING_BARS, Content.PUSHED_FORMING, Content.LONE_FORMING})
+_TOLD: Final = dict.fromkeys(CLOSED, Content.CLOSED_BARS) | dict.fromkeys(FORMING, Content.FORMING_BARS)
+LONE: Final = {Content.PUSHED_BARS: Content.LONE_BARS, Content.PUSHED_FORMING: Content.LONE_FORMING}
+"""What pushed bars are where nothing is built from ticks."""
+NEVER_LEFT_OUT: Final = CLOSED | {Content.GAPS}
 """What a conflating reader gets in any case."""
 
 CONTENT_OF_KIND: Final = {

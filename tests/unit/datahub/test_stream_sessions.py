@@ -27,7 +27,7 @@ from quasar_proto.datahub.v1 import stream_pb2
 def item(selector_id: str, series_id: int) -> Item:
     series = Series(series_id=series_id, name=SeriesName("vendor", selector_id, ""))
     live = LiveSeries(LiveName("vendor", selector_id), series, {})
-    return Item(selector_id, selector_id, Content.TRADES, Topic(series_id, Content.TRADES), live)
+    return Item(selector_id, selector_id, Content.TRADES, Topic(series_id, Content.TRADES), live=live)
 
 
 class Selectors:
