@@ -35,7 +35,7 @@ const (
 	FeedState_FEED_STATE_UNSPECIFIED FeedState = 0
 	// Rows arrive.
 	FeedState_FEED_STATE_LIVE FeedState = 1
-	// The connection answers, and no row has come for longer than this symbol usually takes: a quiet market.
+	// The connection answers, and no row has come for a minute: a quiet market.
 	FeedState_FEED_STATE_QUIET FeedState = 2
 	// The session is open and neither rows nor answers to pings came for longer than the limit; a reconnect follows.
 	FeedState_FEED_STATE_STALE FeedState = 3

@@ -166,7 +166,7 @@ func (GapCause) EnumDescriptor() ([]byte, []int) {
 // A range of one series in which data is missing. On a stream it is sent as soon as it is known, and again whenever its state changes.
 type Gap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity; the same in the stream, in lists and in events.
+	// Identity; the same in the stream, in lists and in events. Empty in a stream: it is not recorded, or not so far.
 	GapId string `protobuf:"bytes,1,opt,name=gap_id,json=gapId,proto3" json:"gap_id,omitempty"`
 	// The series, as announced by a `SeriesInfo`; the interval of a tick series is empty.
 	SeriesId uint32 `protobuf:"varint,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`

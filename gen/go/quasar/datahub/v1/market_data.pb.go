@@ -1763,7 +1763,7 @@ func (*SeriesReference_Key) isSeriesReference_Reference() {}
 func (*SeriesReference_Common) isSeriesReference_Reference() {}
 
 // A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the
-// highest mapping priority, then the best coverage.
+// most.
 type CommonSeries struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The common symbol ("BTC", "AAPL").
@@ -2007,7 +2007,8 @@ func (x *ProviderSymbols) GetSymbols() []string {
 // Common symbols.
 type CommonSymbols struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The common symbols. Each resolves to one provider symbol as `CommonSeries` does.
+	// The common symbols. Each resolves to one provider symbol as `CommonSeries` does; for live data one with a live subscription comes before
+	// others, and a choice stays while its subscription does.
 	Symbols []string `protobuf:"bytes,1,rep,name=symbols,proto3" json:"symbols,omitempty"`
 	// Consider only this provider. Empty: any.
 	Provider      string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`

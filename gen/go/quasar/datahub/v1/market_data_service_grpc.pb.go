@@ -91,7 +91,8 @@ type MarketDataServiceClient interface {
 	// Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING,
 	// TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
 	WatchPrices(ctx context.Context, in *WatchPricesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPricesResponse], error)
-	// Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER.
+	// Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+	// the window are left out. INVALID_FILTER.
 	ListTopMovers(ctx context.Context, in *ListTopMoversRequest, opts ...grpc.CallOption) (*ListTopMoversResponse, error)
 	// Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
 	// answers as always open and says so.
@@ -427,7 +428,8 @@ type MarketDataServiceServer interface {
 	// Streams a watchlist: all rows at once, then the rows that changed, conflated to one row a symbol and interval. Ends with DRAINING,
 	// TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
 	WatchPrices(*WatchPricesRequest, grpc.ServerStreamingServer[WatchPricesResponse]) error
-	// Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER.
+	// Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+	// the window are left out. INVALID_FILTER.
 	ListTopMovers(context.Context, *ListTopMoversRequest) (*ListTopMoversResponse, error)
 	// Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
 	// answers as always open and says so.

@@ -164,9 +164,10 @@ const (
 	SubscriptionStatusState_SUBSCRIPTION_STATUS_STATE_ACTIVE SubscriptionStatusState = 1
 	// Accepted; the provider has not confirmed it, or its feed is not connected.
 	SubscriptionStatusState_SUBSCRIPTION_STATUS_STATE_PENDING SubscriptionStatusState = 2
-	// Refused; `reason` and `message` say why. The rest of the stream goes on.
+	// Refused, or given up because its live subscription ended; `reason` and `message` say why. The rest of the stream goes on, and the item
+	// joins it as soon as it can be had.
 	SubscriptionStatusState_SUBSCRIPTION_STATUS_STATE_REJECTED SubscriptionStatusState = 3
-	// No longer part of the stream: removed by the reader, left the index, or unsubscribed by an operator.
+	// No longer part of the stream: removed by the reader, or left the index or the filter.
 	SubscriptionStatusState_SUBSCRIPTION_STATUS_STATE_REMOVED SubscriptionStatusState = 4
 	// Part of the stream, and its provider or its subscription is paused.
 	SubscriptionStatusState_SUBSCRIPTION_STATUS_STATE_PAUSED SubscriptionStatusState = 5
@@ -288,9 +289,11 @@ type MarketDataSelector struct {
 	Target isMarketDataSelector_Target `protobuf_oneof:"target"`
 	// What is wanted. Empty: trades, and closed bars when `intervals` is not empty.
 	Contents []StreamContent `protobuf:"varint,4,rep,packed,name=contents,proto3,enum=quasar.datahub.v1.StreamContent" json:"contents,omitempty"`
-	// The intervals of bars, canonical or aliases. Needed when bars are wanted of `symbols`; any interval that the DataHub builds or stores.
+	// The intervals of bars, canonical or aliases: 1min, 5min, 15min, 1h and those of live subscriptions of the symbol. Empty where bars are
+	// wanted: 1min.
 	Intervals []string `protobuf:"bytes,5,rep,name=intervals,proto3" json:"intervals,omitempty"`
-	// Which bars are wanted. MERGED: the provider's own live bars where it pushes them, otherwise bars built from ticks.
+	// Which bars are wanted. MERGED: bars built from ticks where trades come, otherwise those that the provider pushes. LIVE_TICKS and
+	// LIVE_PROVIDER: those alone. HISTORICAL is refused by the status of the item: a stream has no history.
 	BarSource     BarSource `protobuf:"varint,6,opt,name=bar_source,json=barSource,proto3,enum=quasar.datahub.v1.BarSource" json:"bar_source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -457,7 +460,8 @@ type SubscriptionStatus struct {
 	Content StreamContent `protobuf:"varint,4,opt,name=content,proto3,enum=quasar.datahub.v1.StreamContent" json:"content,omitempty"`
 	// Where it stands.
 	State SubscriptionStatusState `protobuf:"varint,5,opt,name=state,proto3,enum=quasar.datahub.v1.SubscriptionStatusState" json:"state,omitempty"`
-	// Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many);
+	// Why it was refused ("NOT_FOUND": unknown symbol, common symbol or index, or a symbol that the vendor refuses; "FAILED_PRECONDITION": not
+	// subscribed for live data; "INVALID_ARGUMENT": no interval or source of live bars; "QUOTA_EXCEEDED": the vendor's connections are full);
 	// unspecified otherwise.
 	Reason v1.ErrorReason `protobuf:"varint,6,opt,name=reason,proto3,enum=quasar.common.v1.ErrorReason" json:"reason,omitempty"`
 	// The same for people, with the remedy; empty when there is nothing to say.

@@ -710,7 +710,7 @@ class FeedState(betterproto2.Enum):
 
     QUIET = 2
     """
-    The connection answers, and no row has come for longer than this symbol usually takes: a quiet market.
+    The connection answers, and no row has come for a minute: a quiet market.
     """
 
     STALE = 3
@@ -1213,7 +1213,7 @@ class ProviderState(betterproto2.Enum):
 
     FAILED = 5
     """
-    It ended too often, or cannot be configured; an operator has to act. `error` says why.
+    It ended too often, or could not be started or configured when it was last needed; an operator has to act. `error` says why.
     """
 
     IDLE = 6
@@ -1970,12 +1970,13 @@ class SubscriptionStatusState(betterproto2.Enum):
 
     REJECTED = 3
     """
-    Refused; `reason` and `message` say why. The rest of the stream goes on.
+    Refused, or given up because its live subscription ended; `reason` and `message` say why. The rest of the stream goes on, and the item
+    joins it as soon as it can be had.
     """
 
     REMOVED = 4
     """
-    No longer part of the stream: removed by the reader, left the index, or unsubscribed by an operator.
+    No longer part of the stream: removed by the reader, or left the index or the filter.
     """
 
     PAUSED = 5
@@ -2642,7 +2643,7 @@ default_message_pool.register_message("quasar.datahub.v1", "CancelRunResponse", 
 class CommonSeries(betterproto2.Message):
     """
     A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the
-    highest mapping priority, then the best coverage.
+    most.
     """
 
     common_symbol: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2672,7 +2673,8 @@ class CommonSymbols(betterproto2.Message):
 
     symbols: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
-    The common symbols. Each resolves to one provider symbol as `CommonSeries` does.
+    The common symbols. Each resolves to one provider symbol as `CommonSeries` does; for live data one with a live subscription comes before
+    others, and a choice stays while its subscription does.
     """
 
     provider: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -3394,7 +3396,7 @@ class Gap(betterproto2.Message):
 
     gap_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Identity; the same in the stream, in lists and in events.
+    Identity; the same in the stream, in lists and in events. Empty in a stream: it is not recorded, or not so far.
     """
 
     series_id: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
@@ -5251,12 +5253,14 @@ class MarketDataSelector(betterproto2.Message):
 
     intervals: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
     """
-    The intervals of bars, canonical or aliases. Needed when bars are wanted of `symbols`; any interval that the DataHub builds or stores.
+    The intervals of bars, canonical or aliases: 1min, 5min, 15min, 1h and those of live subscriptions of the symbol. Empty where bars are
+    wanted: 1min.
     """
 
     bar_source: "BarSource" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: BarSource(0))
     """
-    Which bars are wanted. MERGED: the provider's own live bars where it pushes them, otherwise bars built from ticks.
+    Which bars are wanted. MERGED: bars built from ticks where trades come, otherwise those that the provider pushes. LIVE_TICKS and
+    LIVE_PROVIDER: those alone. HISTORICAL is refused by the status of the item: a stream has no history.
     """
 
 
@@ -8121,7 +8125,8 @@ class SubscriptionStatus(betterproto2.Message):
         6, betterproto2.TYPE_ENUM, default_factory=lambda: __common__v1__.ErrorReason(0)
     )
     """
-    Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many);
+    Why it was refused ("NOT_FOUND": unknown symbol, common symbol or index, or a symbol that the vendor refuses; "FAILED_PRECONDITION": not
+    subscribed for live data; "INVALID_ARGUMENT": no interval or source of live bars; "QUOTA_EXCEEDED": the vendor's connections are full);
     unspecified otherwise.
     """
 

@@ -33,7 +33,7 @@ class _FeedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedState.V
     FEED_STATE_LIVE: _FeedState.ValueType  # 1
     """Rows arrive."""
     FEED_STATE_QUIET: _FeedState.ValueType  # 2
-    """The connection answers, and no row has come for longer than this symbol usually takes: a quiet market."""
+    """The connection answers, and no row has come for a minute: a quiet market."""
     FEED_STATE_STALE: _FeedState.ValueType  # 3
     """The session is open and neither rows nor answers to pings came for longer than the limit; a reconnect follows."""
     FEED_STATE_RECONNECTING: _FeedState.ValueType  # 4
@@ -53,7 +53,7 @@ FEED_STATE_UNSPECIFIED: FeedState.ValueType  # 0
 FEED_STATE_LIVE: FeedState.ValueType  # 1
 """Rows arrive."""
 FEED_STATE_QUIET: FeedState.ValueType  # 2
-"""The connection answers, and no row has come for longer than this symbol usually takes: a quiet market."""
+"""The connection answers, and no row has come for a minute: a quiet market."""
 FEED_STATE_STALE: FeedState.ValueType  # 3
 """The session is open and neither rows nor answers to pings came for longer than the limit; a reconnect follows."""
 FEED_STATE_RECONNECTING: FeedState.ValueType  # 4

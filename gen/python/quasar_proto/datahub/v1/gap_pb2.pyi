@@ -121,7 +121,7 @@ class Gap(_message.Message):
     REPAIRED_FROM_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     gap_id: _builtins.str
-    """Identity; the same in the stream, in lists and in events."""
+    """Identity; the same in the stream, in lists and in events. Empty in a stream: it is not recorded, or not so far."""
     series_id: _builtins.int
     """The series, as announced by a `SeriesInfo`; the interval of a tick series is empty."""
     start_time_ns: _builtins.int

@@ -1046,7 +1046,7 @@ Global___SeriesReference: _TypeAlias = SeriesReference  # noqa: Y015
 @_typing.final
 class CommonSeries(_message.Message):
     """A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the
-    highest mapping priority, then the best coverage.
+    most.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1159,7 +1159,9 @@ class CommonSymbols(_message.Message):
     """Consider only this provider. Empty: any."""
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The common symbols. Each resolves to one provider symbol as `CommonSeries` does."""
+        """The common symbols. Each resolves to one provider symbol as `CommonSeries` does; for live data one with a live subscription comes before
+        others, and a choice stays while its subscription does.
+        """
 
     def __init__(
         self,

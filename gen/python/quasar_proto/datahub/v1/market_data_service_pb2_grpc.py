@@ -254,7 +254,8 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTopMovers(self, request, context):
-        """Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER.
+        """Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+        the window are left out. INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,7 +84,9 @@ class MarketDataServiceStub:
     TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
     """
     ListTopMovers: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTopMoversRequest, _market_data_service_pb2.ListTopMoversResponse]
-    """Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER."""
+    """Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+    the window are left out. INVALID_FILTER.
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListSessionsRequest, _market_data_service_pb2.ListSessionsResponse]
     """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
     answers as always open and says so.
@@ -169,7 +171,9 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     TOO_MANY_CALLS or QUOTA_EXCEEDED; there is nothing to resume: a new call begins with all rows.
     """
     ListTopMovers: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTopMoversRequest, _market_data_service_pb2.ListTopMoversResponse]  # type: ignore[assignment]
-    """Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER."""
+    """Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+    the window are left out. INVALID_FILTER.
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListSessionsRequest, _market_data_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Returns the trading sessions of a calendar in a range, for session views, shading and schedules. Any range answers; an unknown exchange
     answers as always open and says so.
@@ -335,7 +339,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ListTopMoversRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ListTopMoversResponse, _abc.Awaitable[_market_data_service_pb2.ListTopMoversResponse]]:
-        """Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER."""
+        """Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+        the window are left out. INVALID_FILTER.
+        """
 
     @_abc_1.abstractmethod
     def ListSessions(

@@ -113,9 +113,11 @@ class _SubscriptionStatusStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrappe
     SUBSCRIPTION_STATUS_STATE_PENDING: _SubscriptionStatusState.ValueType  # 2
     """Accepted; the provider has not confirmed it, or its feed is not connected."""
     SUBSCRIPTION_STATUS_STATE_REJECTED: _SubscriptionStatusState.ValueType  # 3
-    """Refused; `reason` and `message` say why. The rest of the stream goes on."""
+    """Refused, or given up because its live subscription ended; `reason` and `message` say why. The rest of the stream goes on, and the item
+    joins it as soon as it can be had.
+    """
     SUBSCRIPTION_STATUS_STATE_REMOVED: _SubscriptionStatusState.ValueType  # 4
-    """No longer part of the stream: removed by the reader, left the index, or unsubscribed by an operator."""
+    """No longer part of the stream: removed by the reader, or left the index or the filter."""
     SUBSCRIPTION_STATUS_STATE_PAUSED: _SubscriptionStatusState.ValueType  # 5
     """Part of the stream, and its provider or its subscription is paused."""
 
@@ -129,9 +131,11 @@ SUBSCRIPTION_STATUS_STATE_ACTIVE: SubscriptionStatusState.ValueType  # 1
 SUBSCRIPTION_STATUS_STATE_PENDING: SubscriptionStatusState.ValueType  # 2
 """Accepted; the provider has not confirmed it, or its feed is not connected."""
 SUBSCRIPTION_STATUS_STATE_REJECTED: SubscriptionStatusState.ValueType  # 3
-"""Refused; `reason` and `message` say why. The rest of the stream goes on."""
+"""Refused, or given up because its live subscription ended; `reason` and `message` say why. The rest of the stream goes on, and the item
+joins it as soon as it can be had.
+"""
 SUBSCRIPTION_STATUS_STATE_REMOVED: SubscriptionStatusState.ValueType  # 4
-"""No longer part of the stream: removed by the reader, left the index, or unsubscribed by an operator."""
+"""No longer part of the stream: removed by the reader, or left the index or the filter."""
 SUBSCRIPTION_STATUS_STATE_PAUSED: SubscriptionStatusState.ValueType  # 5
 """Part of the stream, and its provider or its subscription is paused."""
 Global___SubscriptionStatusState: _TypeAlias = SubscriptionStatusState  # noqa: Y015
@@ -181,7 +185,9 @@ class MarketDataSelector(_message.Message):
     names it "s1", "s2" ….
     """
     bar_source: _market_data_pb2.BarSource.ValueType
-    """Which bars are wanted. MERGED: the provider's own live bars where it pushes them, otherwise bars built from ticks."""
+    """Which bars are wanted. MERGED: bars built from ticks where trades come, otherwise those that the provider pushes. LIVE_TICKS and
+    LIVE_PROVIDER: those alone. HISTORICAL is refused by the status of the item: a stream has no history.
+    """
     @_builtins.property
     def series(self) -> Global___SeriesKeys:
         """Whole series. A series with an interval gives its bars, a series without one the contents asked for."""
@@ -196,7 +202,9 @@ class MarketDataSelector(_message.Message):
 
     @_builtins.property
     def intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The intervals of bars, canonical or aliases. Needed when bars are wanted of `symbols`; any interval that the DataHub builds or stores."""
+        """The intervals of bars, canonical or aliases: 1min, 5min, 15min, 1h and those of live subscriptions of the symbol. Empty where bars are
+        wanted: 1min.
+        """
 
     def __init__(
         self,
@@ -269,7 +277,8 @@ class SubscriptionStatus(_message.Message):
     state: Global___SubscriptionStatusState.ValueType
     """Where it stands."""
     reason: _errors_pb2.ErrorReason.ValueType
-    """Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many);
+    """Why it was refused ("NOT_FOUND": unknown symbol, common symbol or index, or a symbol that the vendor refuses; "FAILED_PRECONDITION": not
+    subscribed for live data; "INVALID_ARGUMENT": no interval or source of live bars; "QUOTA_EXCEEDED": the vendor's connections are full);
     unspecified otherwise.
     """
     message: _builtins.str

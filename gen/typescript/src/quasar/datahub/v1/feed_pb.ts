@@ -405,7 +405,7 @@ export enum FeedState {
   LIVE = 1,
 
   /**
-   * The connection answers, and no row has come for longer than this symbol usually takes: a quiet market.
+   * The connection answers, and no row has come for a minute: a quiet market.
    *
    * @generated from enum value: FEED_STATE_QUIET = 2;
    */

@@ -25,7 +25,7 @@ export const file_quasar_datahub_v1_gap: GenFile = /*@__PURE__*/
  */
 export type Gap = Message<"quasar.datahub.v1.Gap"> & {
   /**
-   * Identity; the same in the stream, in lists and in events.
+   * Identity; the same in the stream, in lists and in events. Empty in a stream: it is not recorded, or not so far.
    *
    * @generated from field: string gap_id = 1;
    */

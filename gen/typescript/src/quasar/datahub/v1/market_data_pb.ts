@@ -848,7 +848,7 @@ export const SeriesReferenceSchema: GenMessage<SeriesReference> = /*@__PURE__*/
 
 /**
  * A series named by common symbol. It resolves to the mapped provider symbol that has data at the interval; among several, the one with the
- * highest mapping priority, then the best coverage.
+ * most.
  *
  * @generated from message quasar.datahub.v1.CommonSeries
  */
@@ -971,7 +971,8 @@ export const ProviderSymbolsSchema: GenMessage<ProviderSymbols> = /*@__PURE__*/
  */
 export type CommonSymbols = Message<"quasar.datahub.v1.CommonSymbols"> & {
   /**
-   * The common symbols. Each resolves to one provider symbol as `CommonSeries` does.
+   * The common symbols. Each resolves to one provider symbol as `CommonSeries` does; for live data one with a live subscription comes before
+   * others, and a choice stays while its subscription does.
    *
    * @generated from field: repeated string symbols = 1;
    */

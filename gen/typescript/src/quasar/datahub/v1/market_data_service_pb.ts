@@ -2851,7 +2851,8 @@ export const MarketDataService: GenService<{
     output: typeof WatchPricesResponseSchema;
   },
   /**
-   * Ranks live symbols by what they did over a window. Symbols without a trade in the window are left out. INVALID_FILTER.
+   * Ranks live symbols by what they did over a window, by whole minutes: the one that the window begins in counts. Symbols without a trade in
+   * the window are left out. INVALID_FILTER.
    *
    * @generated from rpc quasar.datahub.v1.MarketDataService.ListTopMovers
    */

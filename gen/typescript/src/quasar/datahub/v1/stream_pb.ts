@@ -70,14 +70,16 @@ export type MarketDataSelector = Message<"quasar.datahub.v1.MarketDataSelector">
   contents: StreamContent[];
 
   /**
-   * The intervals of bars, canonical or aliases. Needed when bars are wanted of `symbols`; any interval that the DataHub builds or stores.
+   * The intervals of bars, canonical or aliases: 1min, 5min, 15min, 1h and those of live subscriptions of the symbol. Empty where bars are
+   * wanted: 1min.
    *
    * @generated from field: repeated string intervals = 5;
    */
   intervals: string[];
 
   /**
-   * Which bars are wanted. MERGED: the provider's own live bars where it pushes them, otherwise bars built from ticks.
+   * Which bars are wanted. MERGED: bars built from ticks where trades come, otherwise those that the provider pushes. LIVE_TICKS and
+   * LIVE_PROVIDER: those alone. HISTORICAL is refused by the status of the item: a stream has no history.
    *
    * @generated from field: quasar.datahub.v1.BarSource bar_source = 6;
    */
@@ -155,7 +157,8 @@ export type SubscriptionStatus = Message<"quasar.datahub.v1.SubscriptionStatus">
   state: SubscriptionStatusState;
 
   /**
-   * Why it was refused ("NOT_FOUND": unknown symbol; "FAILED_PRECONDITION": not subscribed for live data; "QUOTA_EXCEEDED": too many);
+   * Why it was refused ("NOT_FOUND": unknown symbol, common symbol or index, or a symbol that the vendor refuses; "FAILED_PRECONDITION": not
+   * subscribed for live data; "INVALID_ARGUMENT": no interval or source of live bars; "QUOTA_EXCEEDED": the vendor's connections are full);
    * unspecified otherwise.
    *
    * @generated from field: quasar.common.v1.ErrorReason reason = 6;
@@ -513,14 +516,15 @@ export enum SubscriptionStatusState {
   PENDING = 2,
 
   /**
-   * Refused; `reason` and `message` say why. The rest of the stream goes on.
+   * Refused, or given up because its live subscription ended; `reason` and `message` say why. The rest of the stream goes on, and the item
+   * joins it as soon as it can be had.
    *
    * @generated from enum value: SUBSCRIPTION_STATUS_STATE_REJECTED = 3;
    */
   REJECTED = 3,
 
   /**
-   * No longer part of the stream: removed by the reader, left the index, or unsubscribed by an operator.
+   * No longer part of the stream: removed by the reader, or left the index or the filter.
    *
    * @generated from enum value: SUBSCRIPTION_STATUS_STATE_REMOVED = 4;
    */
