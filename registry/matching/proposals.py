@@ -188,9 +188,9 @@ async def _show_one(connection: Any, proposal_id: uuid.UUID) -> ShownProposal:
 async def _decide(ground: Ground, connection: Any, choice: Choice, actor: Actor | None) -> None:
     row = await connection.fetchrow(SQL["proposal_lock"], choice.proposal_id)
     resource = Resource("match proposal", str(choice.proposal_id))
-    if row is None:
+    proposal = None if row is None else table.proposal(row)
+    if proposal is None or (proposal.state == "PREVIEW" and proposal.created_at < ground.clock.now() - PREVIEW_LIFE):
         raise NotFound(f"There is no match proposal {choice.proposal_id}.", resource=resource)
-    proposal = table.proposal(row)
     require_etag(choice.etag, proposal.revision, resource)
     if proposal.state not in DECIDABLE:
         raise FailedPrecondition(f"The match proposal must be open, was {proposal.state.lower()}.", resource=resource)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import grpc
@@ -117,6 +118,11 @@ async def test_a_dry_run_changes_no_asset_and_its_previews_can_be_accepted(world
     assert await identity_of(world, "AAPL") == ""
     (preview,) = await proposals(world, filter="state = PREVIEW")
     assert preview.cause == asset_pb2.MATCH_PROPOSAL_CAUSE_DRY_RUN
+    age = "update registry.match_proposals set created_at = created_at + $1::interval"
+    await world.owner.execute(age, dt.timedelta(hours=-25))
+    late = await failure_of(world.assets.AcceptMatch(pb.AcceptMatchRequest(proposal_id=preview.proposal_id)))
+    assert late.code == grpc.StatusCode.NOT_FOUND
+    await world.owner.execute(age, dt.timedelta(hours=25))
     await world.assets.AcceptMatch(pb.AcceptMatchRequest(proposal_id=preview.proposal_id))
     assert await identity_of(world, "AAPL") == "BBG000B9XRY4"
 
