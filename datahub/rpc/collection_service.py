@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from datahub.store import series_table
 from datahub.store.statements import SQL
 from quasar.clock import Clock
 from quasar.database.pool import Database
-from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Resource
+from quasar.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PluginUnavailable, Resource
 from quasar.filters import Field, condition
 from quasar.ops.operations import Operations
 from quasar.rpc.ops.actors import calling_actor
@@ -84,6 +85,7 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
     async def RepairGaps(self, request: pb.RepairGapsRequest, context: Any) -> pb.RepairGapsResponse:
         """Begin to repair gaps."""
         gap_ids = await self._coverage.gap_ids(request.gap_ids, request.filter)
+        await self._refuse_hopeless(gap_ids, own_provider_only=request.own_provider_only)
         operation = await self._operations.submit(
             REPAIR_KIND,
             {"gaps": gap_ids, "own_provider_only": request.own_provider_only},
@@ -231,6 +233,18 @@ class CollectionService(collection_service_pb2_grpc.CollectionServiceServicer):
         found = await self._collection.refresh(request.provider)
         return pb.RefreshSubscriptionsResponse(series_count=found.series_count, job_count=found.job_count)
 
+    async def _refuse_hopeless(self, gap_ids: Sequence[int], *, own_provider_only: bool) -> None:
+        """Refuse to repair gaps of which no provider can be asked.
+
+        Raises:
+            PluginUnavailable: None of those that could help is active.
+        """
+        rows = await self._database.fetch(SQL["helpers_of_gaps"], list(gap_ids), own_provider_only)
+        helpers = {row["provider"] for row in rows}
+        if helpers and helpers.isdisjoint(await self._providers()):
+            names = ", ".join(sorted(helpers))
+            raise PluginUnavailable(f"No provider that could help is active; these could: {names}.")
+
     async def _providers(self) -> Mapping[str, ProviderEntry]:
         if not self._collection.providers:
             await self._collection.refresh()
@@ -290,8 +304,13 @@ def _estimate(found: Estimate, series: Sequence[Series], providers: Mapping[str,
         complete_slots=found.complete_slots,
         unavailable_slots=found.unavailable_slots,
     )
-    limits = [limit for one in series for limit in providers[one.name.provider].manifest.rate_limits]
-    if limits:
-        slowest = max(limit.window_s / limit.calls for limit in limits)
-        message.rate_limited_duration.CopyFrom(duration(slowest * len(found.runs)) or message.rate_limited_duration)
+    runs = Counter(run.provider for run in found.runs)
+    # A run takes a call at least. Providers work beside each other: the slowest one counts.
+    lasting = [
+        limit.window_s / limit.calls * runs[name]
+        for name in {one.name.provider for one in series}
+        for limit in providers[name].manifest.rate_limits
+    ]
+    if lasting:
+        message.rate_limited_duration.CopyFrom(duration(max(lasting)) or message.rate_limited_duration)
     return message

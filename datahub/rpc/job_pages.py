@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -12,25 +13,25 @@ from datahub.providers.entry import ProviderEntry
 from datahub.rpc.listing import Listing
 from datahub.rpc.run_messages import instant_or_none, job_message, job_name
 from datahub.rpc.run_pages import RunPages
-from datahub.rpc.series_messages import range_message, series_key
+from datahub.rpc.schedule_preview import Planned, draft_of, preview
+from datahub.rpc.series_messages import series_key
 from datahub.series.series import SeriesName
 from datahub.store import series_table
 from datahub.store.statements import SQL
 from quasar import paging
-from quasar.calendars import Calendar, calendar_for
+from quasar.calendars import Calendar
 from quasar.clock import Clock
 from quasar.database.pool import Database
 from quasar.errors import NotFound, Resource
 from quasar.filters import Field, condition
-from quasar.model.instants import to_ns
 from quasar.model.intervals import Interval
 from quasar.ordering import OrderField
-from quasar.rpc.wellknown import seconds, timestamp, timestamp_ns
-from quasar.schedule import Schedule
+from quasar.rpc.wellknown import timestamp
 from quasar_proto.datahub.v1 import collection_pb2, feed_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as pb
 
 _FIRES = 5
+_SERIES_LOOKED_AT = 1_000
 _LISTING = Listing(
     method="ListJobs",
     statement="job_rows",
@@ -145,50 +146,29 @@ class JobPages:
     ) -> pb.GetSchedulePreviewResponse:
         """Compute when a schedule fires and what it fetches."""
         after = instant_or_none(request.after) or self._clock.now()
-        if request.job_id:
-            job = await self.row(request.job_id, providers)
-            interval = Interval.parse(job["interval"]) if job["interval"] else None
-            if not job["cron"]:
-                return pb.GetSchedulePreviewResponse(description="only when somebody asks")
-            schedule = schedule_of(job["cron"], job["time_zone"], job["offset_s"])
-            return _preview(schedule, interval, calendar_for(None), after, request.count or _FIRES, None)
-        draft = request.draft
-        interval = Interval.parse(draft.interval)
-        offset = dt.timedelta(seconds=seconds(draft.offset)) if draft.HasField("offset") else dt.timedelta(0)
-        cron = draft.cron or interval.cron or "0 0 * * *"
-        schedule = Schedule(cron, draft.time_zone or "UTC", offset)
-        calendar = calendar_for(draft.exchange or None)
-        listening = (seconds(draft.pre_close), seconds(draft.post_close)) if draft.HasField("pre_close") else None
-        return _preview(schedule, interval, calendar, after, request.count or _FIRES, listening)
-
-
-def _preview(
-    schedule: Schedule,
-    interval: Interval | None,
-    calendar: Calendar,
-    after: dt.datetime,
-    count: int,
-    listening: tuple[float, float] | None,
-) -> pb.GetSchedulePreviewResponse:
-    response = pb.GetSchedulePreviewResponse(
-        description=f"{schedule.cron} {schedule.timezone}"
-        + (f", {schedule.offset.total_seconds():+g} s" if schedule.offset else "")
-    )
-    for fire in schedule.fire_times(after, count):
-        nominal = fire - schedule.offset
-        message = response.fires.add(fire_time=timestamp(fire), nominal_time=timestamp(nominal))
-        if interval is None or not interval.is_time:
-            continue
-        end = interval.floor_ns(to_ns(nominal))
-        start = interval.floor_ns(end - 1)
-        message.range.CopyFrom(
-            range_message(timestamp_ns(start).ToDatetime(dt.UTC), timestamp_ns(end).ToDatetime(dt.UTC))
+        count = request.count or _FIRES
+        if not request.job_id:
+            # A market's first use loads a library, and a fire of years ago may have to be looked for.
+            return await asyncio.to_thread(lambda: preview(draft_of(request.draft), after, count))
+        job = await self.row(request.job_id, providers)
+        if not job["cron"]:
+            due = job["next_fire_at"]
+            words = "when the next gap is due" if job["kind"] == "REPAIR" else "only when somebody asks"
+            fires = [collection_pb2.ScheduledFire(fire_time=timestamp(due))] if due is not None else []
+            return pb.GetSchedulePreviewResponse(description=words, fires=fires)
+        planned = Planned(
+            schedule=schedule_of(job["cron"], job["time_zone"], job["offset_s"]),
+            interval=Interval.parse(job["interval"]) if job["interval"] else None,
+            calendars=await self._calendars(job["job_id"]),
         )
-        message.session_closed = not len(calendar.expected_slots(interval, start, end))
-        if listening is not None:
-            message.listen_start_time.FromDatetime(nominal - dt.timedelta(seconds=listening[0]))
-            message.listen_end_time.FromDatetime(nominal + dt.timedelta(seconds=listening[1]))
-    return response
+        return await asyncio.to_thread(preview, planned, after, count)
+
+    async def _calendars(self, job_id: int) -> list[Calendar]:
+        """Return the markets of the series of a job."""
+        rows = await self._database.fetch(SQL["series_of_job"], job_id, "", "", 0, _SERIES_LOOKED_AT)
+        async with self._database.acquire() as connection:
+            series = await series_table.by_ids(connection, [row["series_id"] for row in rows])
+        return list({one.calendar.name: one.calendar for one in series.values()}.values())
 
 
 def _state(
@@ -205,7 +185,8 @@ def _state(
         health=collection_pb2.SubscriptionHealth.Value(f"SUBSCRIPTION_HEALTH_{health}"),
         detail=detail,
         rows=row["rows"] or 0,
-        next_due_time=timestamp(row["next_fire_at"]),
+        next_due_time=timestamp(row["next_fire_at"] if health not in ("PAUSED", "UNSERVED") else None),
+        last_success_time=timestamp(row["succeeded_at"]),
         open_gaps=row["open_gaps"],
         missing_slots=row["missing"],
     )
@@ -218,11 +199,8 @@ def _state(
         message.job_id = job_name(*parts)
     if run is not None:
         message.last_run.CopyFrom(run)
-        if row["run_state"] == "SUCCEEDED":
-            message.last_success_time.CopyFrom(run.end_time)
-    expected = (row["rows"] or 0) + row["missing"]
-    if expected:
-        message.complete_ratio = 1.0 - row["missing"] / expected
+    if row["complete_ratio"] is not None:
+        message.complete_ratio = row["complete_ratio"]
     return message
 
 

@@ -57,6 +57,10 @@ select x.series_id, x.provider, x.symbol, x.interval, s.active, s.historical, s.
        (select count(*) from gaps g where g.series_id = x.series_id and g.state <> 'REPAIRED') as open_gaps,
        (select coalesce(sum(g.missing_slots), 0) from gaps g where g.series_id = x.series_id and g.state <> 'REPAIRED')::bigint as missing,
        exists (select from provider_pauses q where q.provider = x.provider) as paused,
+       (select c.finished_at from collection_runs c
+        where c.series_id = x.series_id and c.state = 'SUCCEEDED' order by c.run_id desc limit 1) as succeeded_at,
+       (select 1 - coalesce(sum(c.slots) filter (where c.state in (5, 7)), 0)::float8 / nullif(sum(c.slots), 0)
+        from coverage c where c.series_id = x.series_id) as complete_ratio,
        r.run_id, r.state as run_state, r.finished_at, r.error, r.trigger as run_trigger
 from unnest($1::integer[]) n(series_id)
 join series x on x.series_id = n.series_id

@@ -190,6 +190,20 @@ from gaps g join series s on s.series_id = g.series_id
 where g.gap_id = any($1::bigint[]) and g.state <> 'REPAIRED' and g.end_time is not null and s.interval <> ''
 for update of g;
 
+-- name: helpers_of_gaps
+-- Providers that can be asked for what is missing: their own, and unless $2 those of the same instruments.
+select distinct s.provider from gaps g join series s on s.series_id = g.series_id
+where g.gap_id = any($1::bigint[]) and g.state <> 'REPAIRED'
+union
+select c.name
+from gaps g
+join series_facts f on f.series_id = g.series_id and f.common_symbol <> ''
+join registry.common_symbols m on lower(m.symbol) = lower(f.common_symbol)
+join registry.asset_mapping am on am.common_symbol_id = m.common_symbol_id and am.active
+join registry.assets a on a.asset_id = am.asset_id
+join registry.code_registry c on c.code_id = a.code_id and c.kind = 'provider'
+where not $2 and g.gap_id = any($1::bigint[]) and g.state <> 'REPAIRED';
+
 -- name: operation_is_cancelled
 select cancel_requested from operations where id = $1;
 

@@ -166,6 +166,21 @@ async def test_a_removed_range_repairs_itself_when_it_is_asked_for(
         await stored(database, 1200)
 
 
+async def test_gaps_that_nobody_can_be_asked_for_are_refused(start: Any, bearers: Bearers, database: Database) -> None:
+    await database.execute("insert into series (provider, symbol, interval) values ('gone', 'A', '1min')")
+    gap = await database.fetchval(
+        """insert into gaps (series_id, start_time, end_time, missing_slots)
+           select series_id, $1, $2, 30 from series returning gap_id""",
+        START,
+        START + dt.timedelta(minutes=30),
+    )
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(CollectionServiceStub)
+        with pytest.raises(grpc.aio.AioRpcError, match="these could: gone") as refused:
+            await stub.RepairGaps(pb.RepairGapsRequest(gap_ids=[str(gap)]), **as_(bearers.operator))
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
 async def test_held_rows_are_released_into_their_series_or_discarded(
     start: Any, bearers: Bearers, database: Database
 ) -> None:

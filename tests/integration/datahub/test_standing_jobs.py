@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from datahub.collection.answers import Answer
 from datahub.collection.maintenance import Maintenance
 from datahub.collection.runs import public_id
 from datahub.collection.steering import Steering
@@ -16,12 +17,16 @@ from datahub.collection.upkeep import Kept, Upkeep
 from datahub.ingest.room import Room
 from datahub.rpc.job_pages import JobPages
 from datahub.rpc.run_pages import RunPages
+from datahub.series.series import SeriesName
 from quasar.config import DATAHUB, StoragePolicies
 from quasar.database.pool import Database
 from quasar.errors import FailedPrecondition
+from quasar.model.bars import BarColumns
 from quasar.ops.events import Events
 from quasar.ops.hints import Hint
 from quasar.rpc.wellknown import timestamp
+from quasar.sdk.notices import EmptyRange
+from quasar.sdk.requests import BarRequest
 from quasar.testing.clock import FakeClock
 from quasar_proto.datahub.v1 import collection_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as pb
@@ -35,6 +40,11 @@ __all__ = ["house"]
 
 def runs_of(house: House) -> RunPages:
     return RunPages(house.database, house.clock, Hint(house.clock))
+
+
+def rest(request: BarRequest) -> EmptyRange:
+    """What a request asks for beyond its first ninety minutes."""
+    return EmptyRange(request.start_ns + 90 * 60_000_000_000, request.end_ns)
 
 
 async def no_feeds(_symbols: object) -> dict[Any, Any]:
@@ -147,6 +157,25 @@ async def test_a_job_whose_subscriptions_are_paused_waits_and_catches_up(house: 
     assert await house.plan() == 1
     run = (await house.work())[-1]
     assert (run["trigger"], run["inserted"]) == ("CATCH_UP", 20)
+
+
+async def test_a_series_remembers_its_last_success_and_counts_empty_slots_as_complete(house: House) -> None:
+    house.source.scripts["A"] = [
+        lambda request: [part(bars_of(request)[:90]), Answer(columns=BarColumns.empty(), empty=(rest(request),)), DONE],
+        lambda _request: [failed(final=True)],
+    ]
+    await house.subscribe("A")
+    await house.plan()
+    (first,) = await house.work()
+    await house.clock.advance(60)
+    await house.plan()
+    assert (await house.work())[-1]["state"] == "FAILED"
+    pages = JobPages(house.database, house.clock, runs_of(house), no_feeds)
+    (state,) = await pages.states_of([SeriesName("vendor", "A", "1min")], house.providers)
+    assert state.health == collection_pb2.SUBSCRIPTION_HEALTH_FAILING
+    ended: Any = first["finished_at"]
+    assert state.last_success_time == timestamp(ended)
+    assert state.complete_ratio == pytest.approx(1 - 1 / 121)
 
 
 async def test_a_repeated_retry_is_the_first_one_and_goes_on_where_the_run_stopped(house: House) -> None:
