@@ -115,7 +115,8 @@ class Planner:
         async with self._database.transaction() as connection:
             await connection.execute(SQL["lock_refresh"])
             waiting = list(self._waiting)
-            rows = await connection.fetch(SQL["new_series"], list(providers), NEW_SERIES_AT_ONCE, waiting)
+            starts = _preferred_starts(providers, now)
+            rows = await connection.fetch(SQL["new_series"], list(providers), NEW_SERIES_AT_ONCE, waiting, *starts)
             series = await series_table.by_ids(connection, [row["series_id"] for row in rows])
             runs = []
             for row in rows:
@@ -213,6 +214,24 @@ def due_span(
 def due_end_ns(interval: Interval, entry: ProviderEntry, now: dt.datetime) -> int:
     """Return where the slots end that the provider should have by now."""
     return interval.floor_ns(to_ns(now - entry.delay))
+
+
+def _preferred_starts(
+    providers: Mapping[str, ProviderEntry], now: dt.datetime
+) -> tuple[list[str], list[str], list[dt.datetime]]:
+    """Return provider, interval and where a history begins that nobody gave a start, as columns.
+
+    The start is the next midnight: what was asked for earlier this day began before it and is not asked for again.
+    """
+    rows = [
+        (name, code, entry.history_start(Interval.parse(code), now, None))
+        for name, entry in providers.items()
+        for code in entry.manifest.intervals
+    ]
+    midnights = [
+        start.replace(hour=0, minute=0, second=0, microsecond=0) + dt.timedelta(days=1) for _, _, start in rows
+    ]
+    return [name for name, _, _ in rows], [code for _, code, _ in rows], midnights
 
 
 def _first_span(series: Series, entry: ProviderEntry, row: Any, now: dt.datetime) -> TimeRange | None:

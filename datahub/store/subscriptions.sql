@@ -68,16 +68,19 @@ returning s.series_id;
 select (select count(*) from subscribed_series) as series, (select count(*) from collection_jobs where kind <> 'MAINTENANCE') as jobs;
 
 -- name: new_series
--- Series whose history is wanted and was never asked for so far back, beside some.
+-- Series whose history is wanted and was never asked for so far back, beside some. $4 to $6: where a history that nobody gave a start begins, by
+-- provider and interval: what is collected already may begin later, since it was live only, had a start, or the preference was another one.
 select s.series_id, s.job_id, s.backfill_start, p.classified_from, x.provider
 from subscribed_series s
 join series x on x.series_id = s.series_id
 left join series_progress p on p.series_id = s.series_id
+left join unnest($4::text[], $5::text[], $6::timestamptz[]) n (provider, interval, start) on n.provider = x.provider and n.interval = x.interval
 where s.historical and s.active and s.job_id is not null and x.provider = any($1::text[]) and s.series_id <> all($3::integer[])
-  and (p.classified_from is null or s.backfill_start < p.classified_from)
+  and (p.classified_from is null or coalesce(s.backfill_start, n.start) < p.classified_from)
   and not exists (
       select from collection_runs r
-      where r.series_id = s.series_id and r.trigger = 'INITIAL' and (s.backfill_start is null or r.range_start <= s.backfill_start))
+      where r.series_id = s.series_id and r.trigger = 'INITIAL'
+        and coalesce(r.range_start <= coalesce(s.backfill_start, case when p.classified_from is not null then n.start end), true))
 order by s.series_id
 limit $2;
 

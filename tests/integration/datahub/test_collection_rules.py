@@ -69,6 +69,31 @@ async def test_the_history_of_a_series_begins_where_the_earliest_of_its_subscrip
     assert await house.plan() == 0
 
 
+async def test_a_start_that_is_taken_away_and_a_longer_preference_fetch_what_lies_before(house: House) -> None:
+    def preferring(days: int) -> Any:
+        return {"vendor": replace(entry(), preferences={"data": {"lookback_days": days}})}
+
+    house.providers = preferring(1)
+    await house.subscribe("A")
+    await house.plan()
+    await house.work()
+    assert await house.bars() == 120
+    await house.database.execute("update registry.provider_subscription set backfill_start = null")
+    await house.clock.advance(1)
+    await house.subscriptions.refresh(house.providers)
+    assert await house.plan() == 1
+    await house.work()
+    assert await house.bars() == 24 * 60 - 1
+    house.providers = preferring(2)
+    await house.clock.advance(1)
+    await house.subscriptions.refresh(house.providers)
+    assert await house.plan() == 1
+    await house.work()
+    assert await house.bars() == 2 * 24 * 60 - 1
+    await house.clock.advance(1)
+    assert await house.plan() == 0
+
+
 async def test_one_who_goes_by_the_interval_waits_for_nobody_elses_expression(house: House) -> None:
     await house.subscribe("A", "B")
     await house.subscribe("A", "C", cron="0 0 1 1 *")
