@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from quasar.model.bars import Bar, BarOrigin, BarState
+from quasar.model.columns import BoolArray
 from quasar.model.intervals import Interval
 from quasar.model.sessions import SessionSource
 from quasar.model.slots import ClockSlots, Slot, Slots, slots_of
@@ -69,6 +70,8 @@ class SymbolBars:
         self._slots = {interval: self._slots_of(interval) for interval in series}
         self._builders = {interval: TimeBarBuilder(interval, slots=self._slots[interval]) for interval in series}
         self._complete_from_ns = dict.fromkeys(series, complete_from_ns)
+        self._closed_until_ns = 0
+        """End of the last minute that was told as closed."""
         self._minutes: deque[Bar] = deque(maxlen=_MINUTES)
         self._told: dict[Interval, tuple[int, int | None]] = {}
 
@@ -123,6 +126,8 @@ class SymbolBars:
             closed: Open time of the last bar that was closed then, by series.
         """
         self.add(trades)
+        if last := closed.get(self._series.get(MINUTE, 0), 0):
+            self._closed_until_ns = max(self._closed_until_ns, MINUTE.next_boundary_ns(last))
         for interval, builder in self._builders.items():
             forming, close_ns = builder.forming, builder.next_close_ns
             if forming is not None and close_ns and forming.open_time_ns <= closed.get(self._series[interval], 0):
@@ -135,6 +140,13 @@ class SymbolBars:
             for interval, builder in self._builders.items()
             for built in self._whole(interval, builder.advance(now_ns - LATE_NS))
         ]
+
+    def late(self, ticks: TickColumns) -> BoolArray | None:
+        """Return which of some trades belong to minutes that were told as closed; None: none does."""
+        if not self._closed_until_ns or int(ticks.event_time_ns.min()) >= self._closed_until_ns:
+            return None
+        late = (ticks.event_time_ns < self._closed_until_ns) & (ticks.event_time_ns >= self._complete_from_ns[MINUTE])
+        return late if late.any() else None
 
     def minutes(self) -> list[Bar]:
         """Return the minutes that closed last and the one that is forming, whole or not, in order."""
@@ -159,7 +171,10 @@ class SymbolBars:
 
     def _whole(self, interval: Interval, bars: Sequence[Bar]) -> list[BuiltBar]:
         if interval == MINUTE:
-            self._minutes.extend(bar for bar in bars if bar.state is BarState.CLOSED)
+            closed = [bar for bar in bars if bar.state is BarState.CLOSED]
+            self._minutes.extend(closed)
+            ends = (bar.close_time_ns or 0 for bar in closed if self._is_whole(interval, bar))
+            self._closed_until_ns = max(self._closed_until_ns, *ends, 0)
         return [
             BuiltBar(self._series[interval], interval, bar)
             for bar in bars

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
+
+import numpy as np
 
 from datahub.live.bars import SymbolBars
 from datahub.live.chunks import kind_of
@@ -11,7 +13,7 @@ from datahub.live.event_bars import EventBars
 from datahub.live.gaps import FeedGap
 from datahub.live.seam import RecentTrades
 from datahub.live.symbols import LiveSeries
-from quasar.model.ticks import TickColumns, TickKind
+from quasar.model.ticks import TickColumns, TickFlag, TickKind
 
 _NOT_TOLD_APART: Final = "too much came since, or without ids, to be told from what is missing"
 
@@ -58,6 +60,17 @@ class FollowedSymbol:
     def has_trades(self) -> bool:
         """Whether the vendor is asked for trades: of other ticks there is no history."""
         return TickKind.TRADE in self.series.kinds
+
+    def fresh(self, given: TickColumns) -> TickColumns:
+        """Return the ticks of one kind that did not come before; those that are too late for their bar are marked."""
+        ticks = self.recent.fresh(given)
+        if self.bars is None or not len(ticks) or not _are_trades(ticks):
+            return ticks
+        late = self.bars.late(ticks)
+        if late is None:
+            return ticks
+        marks = np.where(late, TickFlag.LATE, TickFlag.NONE).astype(np.uint8)
+        return replace(ticks, flags=marks if ticks.flags is None else ticks.flags | marks)
 
     @property
     def newest_ns(self) -> int:

@@ -364,7 +364,7 @@ class LiveIngest:
             return
         series_id = symbol.series.ticks.series_id
         kind = kind_of(given)
-        ticks = symbol.recent.fresh(given)
+        ticks = symbol.fresh(given)
         rows = len(ticks)
         if not rows:
             return

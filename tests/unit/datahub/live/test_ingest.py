@@ -25,8 +25,9 @@ from datahub.stream.topic import Content, Topic
 from quasar import errors
 from quasar.convert.columns import decode_bars, decode_ticks
 from quasar.convert.wire import read_fields
+from quasar.model.bars import BarState
 from quasar.model.intervals import Interval
-from quasar.model.ticks import TickColumns
+from quasar.model.ticks import TickColumns, TickFlag
 from quasar.providers.market import MINUTE_NS, Market
 from quasar.testing.clock import FakeClock
 
@@ -271,3 +272,20 @@ async def test_a_doubt_about_trades_without_ids_is_told_as_a_hole_that_nobody_fi
     assert feed.told.states == ["OPEN", "UNREPAIRABLE"]
     (gap,) = feed.told.opened
     assert gap == rows.event_time_ns[4], "it begins before what could not be read"
+
+
+async def test_a_trade_that_comes_after_its_bar_was_told_is_marked_as_late_and_revises_it() -> None:
+    skipped = int(np.searchsorted(TRADES.event_time_ns, START + MINUTE_NS)) - 2
+    end = int(np.searchsorted(TRADES.event_time_ns, START + 2 * MINUTE_NS)) + 3
+    rows = [row for row in range(end) if row != skipped]
+    async with asyncio.TaskGroup() as group:
+        feed = Feed(group)
+        for part in (rows[:10], rows[10:], [skipped]):
+            feed.ingest.take(TICKS, TRADES[np.array(part)], feed.fetch)
+            await feed.settle()
+    chunks = [decode_ticks(chunk).columns for chunk in feed._published(Content.TRADES, TICKS)]
+    late = [int(flag) for part in chunks for flag in (part.flags if part.flags is not None else [0] * len(part))]
+    assert late == [0] * len(rows) + [TickFlag.LATE]
+    bars = [decode_bars(chunk).columns.bars() for chunk in feed._published(Content.CLOSED_BARS, MINUTES)]
+    states = [(bar.open_time_ns - START, bar.state) for part in bars for bar in part]
+    assert states == [(0, BarState.CLOSED), (MINUTE_NS, BarState.CLOSED), (0, BarState.REVISED)]
