@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from datahub.providers.directory import ProviderDirectory
 from datahub.providers.entry import ProviderEntry
 from datahub.providers.source import ProviderSource
 from quasar import logs
+from quasar.clock import Clock, SystemClock
 from quasar.errors import NotFound, QuasarError
 from quasar.plugins.keeper import Reload
 from quasar.plugins.manifest import Kind
@@ -21,10 +23,12 @@ _log = logs.get(__name__)
 class ProviderRuntime:
     """Providers of one DataHub process, by name."""
 
-    def __init__(self, directory: ProviderDirectory, pool: PluginPool) -> None:
+    def __init__(self, directory: ProviderDirectory, pool: PluginPool, clock: Clock | None = None) -> None:
         """Run what `directory` has, in processes of `pool`."""
         self.directory = directory
         self._pool = pool
+        self._clock = clock or SystemClock()
+        self._failures: dict[str, tuple[QuasarError, int]] = {}
         self._handles: dict[str, tuple[ProviderEntry, ProviderHandle]] = {}
         self._changing: dict[str, asyncio.Lock] = {}
 
@@ -42,9 +46,24 @@ class ProviderRuntime:
         if kept is not None and kept[0].stamp == entry.stamp:
             return kept[1]
         async with self._lock(entry.name):
-            handle = await self._pool.provider(await self.directory.code(entry.name))
+            with self._noting(entry.name):
+                handle = await self._pool.provider(await self.directory.code(entry.name))
             self._handles[entry.name] = (entry, handle)
             return handle
+
+    def start_failure(self, name: str) -> tuple[QuasarError, int] | None:
+        """Return why a provider could not be started when it was last needed, and when, nanoseconds UTC."""
+        return self._failures.get(name)
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Remember how a start went."""
+        try:
+            yield
+        except QuasarError as error:
+            self._failures[name] = (error, self._clock.time_ns())
+            raise
+        self._failures.pop(name, None)
 
     async def source(self, name: str) -> ProviderSource:
         """Return a running provider as a source of bars; raises as `handle` does."""
@@ -110,7 +129,8 @@ class ProviderRuntime:
 
     async def _reload(self, entry: ProviderEntry) -> Reload:
         async with self._lock(entry.name):
-            outcome = await self._pool.reload(await self.directory.code(entry.name))
+            with self._noting(entry.name):
+                outcome = await self._pool.reload(await self.directory.code(entry.name))
             handle = await self._pool.provider(await self.directory.code(entry.name))
             self._handles[entry.name] = (entry, handle)
             return outcome
@@ -118,6 +138,7 @@ class ProviderRuntime:
     async def _stop(self, name: str) -> None:
         async with self._lock(name):
             self._handles.pop(name, None)
+            self._failures.pop(name, None)
             await self._pool.stop(Kind.PROVIDER, name)
 
     def _lock(self, name: str) -> asyncio.Lock:

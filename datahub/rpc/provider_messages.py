@@ -49,6 +49,9 @@ def provider_message(
     view = runtime.process(entry.name)
     handle = runtime.running(entry.name)
     state, detail = _state(view, missing)
+    failed = runtime.start_failure(entry.name)
+    if failed is not None and state == pb.PROVIDER_STATE_IDLE:
+        state, detail = pb.PROVIDER_STATE_FAILED, failed[0].message
     message = pb.Provider(
         name=entry.name,
         version=entry.version,
@@ -70,6 +73,9 @@ def provider_message(
         if view.last_failure is not None:
             message.error.CopyFrom(to_status(view.last_failure, ""))
             message.error_time.FromNanoseconds(view.last_failure_ns)
+    if failed is not None and failed[1] > message.error_time.ToNanoseconds():
+        message.error.CopyFrom(to_status(failed[0], ""))
+        message.error_time.FromNanoseconds(failed[1])
     if handle is not None:
         message.budget.CopyFrom(budget_message(handle.budget, now_ns))
     if pause is not None:

@@ -195,6 +195,24 @@ async def test_a_restart_is_an_event_with_its_reason_and_who_wanted_it(
     assert event["actor"] == "operator"
 
 
+async def test_a_provider_that_cannot_be_started_is_shown_as_failed_with_the_reason(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    broken = WHOLE.replace(
+        b"    async def bars", b"    async def start(self):\n        raise ValueError('no')\n\n    async def bars"
+    )
+    await add_provider(database, "whole", broken, MANIFEST)
+    async with start(DATAHUB) as hub:
+        stub = hub.stub(ProviderServiceStub)
+        with pytest.raises(grpc.aio.AioRpcError, match="ValueError: no"):
+            await stub.ListConstituents(pb.ListConstituentsRequest(name="whole"), **as_(bearers.operator))
+        request = pb.ListProvidersRequest(filter='state = "FAILED"')
+        (shown,) = (await stub.ListProviders(request, **as_(bearers.viewer))).providers
+    assert (shown.name, shown.HasField("process"), shown.HasField("error_time")) == ("whole", False, True)
+    assert shown.detail.startswith("ValueError: no at vendor.py:")
+    assert "ValueError: no" in shown.error.message
+
+
 SAYS_HOW_IT_IS = WHOLE.replace(
     b"class Whole",
     b"""

@@ -42,7 +42,7 @@ const (
 	ProviderState_PROVIDER_STATE_SWAPPING ProviderState = 3
 	// Its process ended or was killed, and is started again at `next_start_time`.
 	ProviderState_PROVIDER_STATE_BACKING_OFF ProviderState = 4
-	// It ended too often, or cannot be configured; an operator has to act. `error` says why.
+	// It ended too often, or could not be started or configured when it was last needed; an operator has to act. `error` says why.
 	ProviderState_PROVIDER_STATE_FAILED ProviderState = 5
 	// It is active and nothing uses it, so that no process runs; it is started when it is needed.
 	ProviderState_PROVIDER_STATE_IDLE ProviderState = 6

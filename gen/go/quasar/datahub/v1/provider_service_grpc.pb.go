@@ -46,7 +46,8 @@ const (
 type ProviderServiceClient interface {
 	// Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
 	// refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
-	// call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+	// call ends. INVALID_ARGUMENT when the source is above 4 MiB, MESSAGE_TOO_LARGE when the message is larger than is taken; TOO_MANY_CALLS when
+	// too many validations run; DEADLINE_EXCEEDED.
 	ValidateProvider(ctx context.Context, in *ValidateProviderRequest, opts ...grpc.CallOption) (*ValidateProviderResponse, error)
 	// Lists the active providers and how they run. INVALID_FILTER; INVALID_CURSOR.
 	ListProviders(ctx context.Context, in *ListProvidersRequest, opts ...grpc.CallOption) (*ListProvidersResponse, error)
@@ -59,8 +60,8 @@ type ProviderServiceClient interface {
 	// Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
 	// process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
 	// that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
-	// each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
-	// the registry does not answer.
+	// each change; its tables are read, so that it need not run. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not
+	// be taken over.
 	ReloadProvider(ctx context.Context, in *ReloadProviderRequest, opts ...grpc.CallOption) (*ReloadProviderResponse, error)
 	// Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
 	// fails is no error of the call. DEADLINE_EXCEEDED.
@@ -263,7 +264,8 @@ func (c *providerServiceClient) ReconnectFeed(ctx context.Context, in *Reconnect
 type ProviderServiceServer interface {
 	// Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
 	// refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
-	// call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+	// call ends. INVALID_ARGUMENT when the source is above 4 MiB, MESSAGE_TOO_LARGE when the message is larger than is taken; TOO_MANY_CALLS when
+	// too many validations run; DEADLINE_EXCEEDED.
 	ValidateProvider(context.Context, *ValidateProviderRequest) (*ValidateProviderResponse, error)
 	// Lists the active providers and how they run. INVALID_FILTER; INVALID_CURSOR.
 	ListProviders(context.Context, *ListProvidersRequest) (*ListProvidersResponse, error)
@@ -276,8 +278,8 @@ type ProviderServiceServer interface {
 	// Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
 	// process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
 	// that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
-	// each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
-	// the registry does not answer.
+	// each change; its tables are read, so that it need not run. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not
+	// be taken over.
 	ReloadProvider(context.Context, *ReloadProviderRequest) (*ReloadProviderResponse, error)
 	// Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
 	// fails is no error of the call. DEADLINE_EXCEEDED.

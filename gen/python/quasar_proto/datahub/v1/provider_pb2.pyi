@@ -44,7 +44,7 @@ class _ProviderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Provide
     PROVIDER_STATE_BACKING_OFF: _ProviderState.ValueType  # 4
     """Its process ended or was killed, and is started again at `next_start_time`."""
     PROVIDER_STATE_FAILED: _ProviderState.ValueType  # 5
-    """It ended too often, or cannot be configured; an operator has to act. `error` says why."""
+    """It ended too often, or could not be started or configured when it was last needed; an operator has to act. `error` says why."""
     PROVIDER_STATE_IDLE: _ProviderState.ValueType  # 6
     """It is active and nothing uses it, so that no process runs; it is started when it is needed."""
 
@@ -62,7 +62,7 @@ PROVIDER_STATE_SWAPPING: ProviderState.ValueType  # 3
 PROVIDER_STATE_BACKING_OFF: ProviderState.ValueType  # 4
 """Its process ended or was killed, and is started again at `next_start_time`."""
 PROVIDER_STATE_FAILED: ProviderState.ValueType  # 5
-"""It ended too often, or cannot be configured; an operator has to act. `error` says why."""
+"""It ended too often, or could not be started or configured when it was last needed; an operator has to act. `error` says why."""
 PROVIDER_STATE_IDLE: ProviderState.ValueType  # 6
 """It is active and nothing uses it, so that no process runs; it is started when it is needed."""
 Global___ProviderState: _TypeAlias = ProviderState  # noqa: Y015

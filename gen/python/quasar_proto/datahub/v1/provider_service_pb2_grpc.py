@@ -113,7 +113,8 @@ class ProviderServiceServicer:
     def ValidateProvider(self, request, context):
         """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
         refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
-        call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+        call ends. INVALID_ARGUMENT when the source is above 4 MiB, MESSAGE_TOO_LARGE when the message is larger than is taken; TOO_MANY_CALLS when
+        too many validations run; DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,8 +147,8 @@ class ProviderServiceServicer:
         """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
         process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
         that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
-        each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
-        the registry does not answer.
+        each change; its tables are read, so that it need not run. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not
+        be taken over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,8 @@ class ProviderServiceStub:
     ValidateProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ValidateProviderRequest, _provider_service_pb2.ValidateProviderResponse]
     """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
     refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
-    call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+    call ends. INVALID_ARGUMENT when the source is above 4 MiB, MESSAGE_TOO_LARGE when the message is larger than is taken; TOO_MANY_CALLS when
+    too many validations run; DEADLINE_EXCEEDED.
     """
     ListProviders: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProvidersRequest, _provider_service_pb2.ListProvidersResponse]
     """Lists the active providers and how they run. INVALID_FILTER; INVALID_CURSOR."""
@@ -54,8 +55,8 @@ class ProviderServiceStub:
     """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
     process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
     that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
-    each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
-    the registry does not answer.
+    each change; its tables are read, so that it need not run. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not
+    be taken over.
     """
     ProbeProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ProbeProviderRequest, _provider_service_pb2.ProbeProviderResponse]
     """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
@@ -99,7 +100,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     ValidateProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ValidateProviderRequest, _provider_service_pb2.ValidateProviderResponse]  # type: ignore[assignment]
     """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
     refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
-    call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+    call ends. INVALID_ARGUMENT when the source is above 4 MiB, MESSAGE_TOO_LARGE when the message is larger than is taken; TOO_MANY_CALLS when
+    too many validations run; DEADLINE_EXCEEDED.
     """
     ListProviders: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProvidersRequest, _provider_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """Lists the active providers and how they run. INVALID_FILTER; INVALID_CURSOR."""
@@ -114,8 +116,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
     process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
     that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
-    each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
-    the registry does not answer.
+    each change; its tables are read, so that it need not run. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not
+    be taken over.
     """
     ProbeProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ProbeProviderRequest, _provider_service_pb2.ProbeProviderResponse]  # type: ignore[assignment]
     """Checks a provider end to end, step by step: configuration, hosts, symbols, one bar, one live row, as far as it can do them. A step that
@@ -162,7 +164,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_service_pb2.ValidateProviderResponse, _abc.Awaitable[_provider_service_pb2.ValidateProviderResponse]]:
         """Validates the code of a provider: static reading, then import and a trial run in the jail with limits on time and memory. Code that is
         refused is no error of the call: the report says it with every finding. Nothing is stored; the source and the secrets are gone when the
-        call ends. MESSAGE_TOO_LARGE when the source is above 4 MiB; TOO_MANY_CALLS when too many validations run; DEADLINE_EXCEEDED.
+        call ends. INVALID_ARGUMENT when the source is above 4 MiB, MESSAGE_TOO_LARGE when the message is larger than is taken; TOO_MANY_CALLS when
+        too many validations run; DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -201,8 +204,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes the DataHub run what the registry has now: another active version is swapped in without dropping a live feed's data (the new
         process takes over the feeds before the former one ends), changed secrets and preferences are handed to the running process, a provider
         that is no longer active is stopped. When the new version does not become ready the former one goes on. The registry calls it after
-        each change. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not be taken over; SERVICE_UNAVAILABLE when
-        the registry does not answer.
+        each change; its tables are read, so that it need not run. PLUGIN_UNAVAILABLE, PLUGIN_FAILED or SECRETS_UNREADABLE when the change could not
+        be taken over.
         """
 
     @_abc_1.abstractmethod

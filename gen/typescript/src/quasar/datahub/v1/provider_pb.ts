@@ -616,7 +616,7 @@ export enum ProviderState {
   BACKING_OFF = 4,
 
   /**
-   * It ended too often, or cannot be configured; an operator has to act. `error` says why.
+   * It ended too often, or could not be started or configured when it was last needed; an operator has to act. `error` says why.
    *
    * @generated from enum value: PROVIDER_STATE_FAILED = 5;
    */
