@@ -57,8 +57,10 @@ class _Scope:
 
     subjects: dict[int, Subject] = field(default_factory=dict)
     claimants: dict[int, Claimant] = field(default_factory=dict)
-    former: dict[int, tuple[str, float]] = field(default_factory=dict)
-    """Identity and confidence of what the matcher identified earlier, when it looks again."""
+    former: dict[int, str] = field(default_factory=dict)
+    """The identity of what the matcher identified earlier, when it looks again."""
+    standing: dict[int, float] = field(default_factory=dict)
+    """The confidence that such an identity has now; none where it does not fit any more."""
     examined: int = 0
     identified: int = 0
     rejected: set[tuple[int, str]] = field(default_factory=set)
@@ -163,8 +165,8 @@ class Matcher:
             if former is None or (
                 each.outcome == TAKEN
                 and each.best
-                and each.best.target.identity_id != former[0]
-                and each.best.confidence > former[1]
+                and each.best.target.identity_id != former
+                and each.best.confidence > assets.standing.get(each.asset_id, 0.0)
             ):
                 kept.append(each)
         return kept
@@ -227,7 +229,7 @@ def _add(assets: _Scope, row: Any, *, rematch: bool) -> None:
     )
     assets.claimants[key] = Claimant(key, row["code_id"], row["matcher_symbol"])
     if row["identity_id"]:
-        assets.former[key] = (row["identity_id"], row["match_confidence"] or 0.0)
+        assets.former[key] = row["identity_id"]
 
 
 def _target(row: Any) -> Target:
@@ -243,9 +245,18 @@ def _decide_exact(assets: _Scope, rows: Sequence[Any], thresholds: Thresholds) -
         if (row["asset_id"], row["identity_id"]) not in assets.rejected:
             found[row["asset_id"]].append((_target(row), row["alias"]))
     return {
-        key: decide(subject, exact_candidates(subject, found.get(key, ())), thresholds)
+        key: decide(subject, _noted(assets, key, exact_candidates(subject, found.get(key, ()))), thresholds)
         for key, subject in assets.subjects.items()
     }
+
+
+def _noted(assets: _Scope, asset_id: int, candidates: list[Candidate]) -> list[Candidate]:
+    """Return candidates, having noted how well the identity that the asset has fits now."""
+    former = assets.former.get(asset_id)
+    if former is not None:
+        now = [each.confidence for each in candidates if each.target.identity_id == former]
+        assets.standing[asset_id] = max(now, default=0.0)
+    return candidates
 
 
 def exact_candidates(subject: Subject, targets: Sequence[tuple[Target, bool]]) -> list[Candidate]:
@@ -281,7 +292,8 @@ def _decide_fuzzy(
             for row, alike in near[subject.asset_id]
             if (subject.asset_id, targets[row].identity_id) not in assets.rejected
         )
-        decisions[subject.asset_id] = decide(subject, (each for each in candidates if each), thresholds)
+        fitting = [each for each in candidates if each]
+        decisions[subject.asset_id] = decide(subject, _noted(assets, subject.asset_id, fitting), thresholds)
     return decisions
 
 

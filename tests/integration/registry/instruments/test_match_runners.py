@@ -48,3 +48,21 @@ async def test_a_match_without_a_second_candidate_forgets_the_former_one(world: 
     found = await get(world, "ABC")
     assert found.asset.identity.identity_id == "BBG000BXNJ07"
     assert not found.HasField("runner_up")
+
+
+async def test_a_second_look_takes_what_fits_now_and_keeps_what_fits_as_well(world: World) -> None:
+    await import_(world, LONDON, NEW_YORK)
+    await told(world, "alpha", equity("ABC", exchange="XLON"))
+    await match(world)
+    assert (await get(world, "ABC")).asset.identity.identity_id == "BBG000BXNJ07"
+
+    await told(world, "alpha", equity("ABC", exchange="XNYS"))
+    kept = await match(world)
+    assert (kept.already_identified, kept.exact) == (1, 0)
+    again = await match(world, rematch=True)
+    assert (again.already_identified, again.exact) == (0, 1)
+    assert (await get(world, "ABC")).asset.identity.identity_id == "BBG000BLNNH6"
+
+    await told(world, "alpha", equity("ABC"))  # both fit alike
+    await match(world, rematch=True)
+    assert (await get(world, "ABC")).asset.identity.identity_id == "BBG000BLNNH6"
