@@ -27,7 +27,7 @@ from strategy_engine.rpc.broker_code import BrokerCode
 from strategy_engine.rpc.contract import SERVICES
 from strategy_engine.rpc.datahub_bars import DatahubBars
 from strategy_engine.rpc.datahub_live import DatahubLive
-from strategy_engine.rpc.order_messages import OrderDocuments
+from strategy_engine.rpc.order_messages import OrderDocuments, flatten_result
 from strategy_engine.rpc.policy_service import PolicyService
 from strategy_engine.rpc.portfolio_service import PortfolioService
 from strategy_engine.rpc.run_process import RunStage
@@ -161,7 +161,7 @@ def _portfolio_service(parts: _Parts) -> PortfolioService:
 def _trading_service(parts: _Parts) -> TradingService:
     floor = parts.floor
     flattener = flattening.Flattener(
-        parts.desk, parts.survey, parts.states, floor.operations, floor.events, floor.clock
+        parts.desk, parts.survey, parts.states, floor.operations, floor.events, floor.clock, flatten_result
     )
     floor.runner.register(flattening.KIND, flattener.run)
     brokers = StrategyDirectory(floor.database, floor.context, kind=Kind.BROKER)

@@ -9,6 +9,8 @@ from decimal import Decimal
 from strategy_engine.policy.limits import PLATFORM, Granularity, Limits, Policy, Scope, ScopeKind
 from strategy_engine.policy.standing import ZERO, Holding, Standing
 
+_REACHED = frozenset({"MAX_DAILY_LOSS", "MAX_DRAWDOWN"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
@@ -27,6 +29,11 @@ class Usage:
     def ratio(self) -> float | None:
         """Value over limit; None where the limit is 0."""
         return float(self.value / self.limit) if self.limit else None
+
+    @property
+    def broken(self) -> bool:
+        """Orders are denied by it already: it is passed, or, of losses, reached."""
+        return self.value > self.limit or (self.reason in _REACHED and self.value >= self.limit)
 
 
 def usages(policies: Iterable[Policy], standing: Standing, currencies: dict[str, str]) -> list[Usage]:

@@ -79,7 +79,6 @@ def account_message(account: Account, equity: Decimal | None = None, positions: 
         labels=account.settings.get("labels", {}),
         kind=trading_pb2.ACCOUNT_KIND_PAPER,
         broker=PAPER,
-        broker_account=account.account_id,
         base_currency=account.currency,
         trading_enabled=True,
         paper=message_of(account.settings.get("paper", {}), trading_pb2.PaperSettings),

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from google.protobuf import any_pb2
+
 from quasar.convert.plugin_orders import number_of as order_number
 from quasar.convert.plugin_orders import spec_from_proto, spec_to_proto
 from quasar.model.orders import OrderSpec
+from quasar.ops.actors import Actor
+from quasar.ops.events import Event
+from quasar.ops.operations import OperationResult
 from quasar.rpc.ops.actors import actor_message
 from quasar.rpc.wellknown import timestamp, timestamp_ns
 from quasar_proto.strategy.v1 import denial_pb2, order_pb2, trading_pb2
@@ -142,4 +147,29 @@ def order_event_message(client_order_id: str, row: Any) -> trading_pb2.OrderEven
     )
     if "event_time" in data:
         event.event_time.FromDatetime(dt.datetime.fromisoformat(data["event_time"]).astimezone(dt.UTC))
+    if data.get("fill"):
+        event.fill.CopyFrom(message_of(data["fill"], order_pb2.Fill))
+    if data.get("change"):
+        event.change.CopyFrom(message_of(data["change"], order_pb2.OrderChange))
+    if (actor := Actor.of(row["actor"], row["role"], "")) is not None:
+        event.actor.CopyFrom(actor_message(actor))  # type: ignore[arg-type]  # it is set
     return event
+
+
+def event_row(event: Event) -> Mapping[str, Any]:
+    """Return an event as the row in which it is stored."""
+    return {
+        "kind": event.kind,
+        "message": event.message,
+        "time": event.time,
+        "data": event.data,
+        "actor": event.actor.principal if event.actor else "",
+        "role": event.actor.role.word if event.actor else "",
+    }
+
+
+def flatten_result(summary: Mapping[str, Any]) -> OperationResult:
+    """Return what came of closing positions as the result of its operation."""
+    packed = any_pb2.Any()
+    packed.Pack(message_of(summary, trading_pb2.FlattenResult))
+    return OperationResult(summary, packed.type_url, packed.value)

@@ -29,11 +29,12 @@ from quasar_proto.strategy.v1 import policy_service_pb2 as pb
 from strategy_engine.policy.limits import (
     PLATFORM,
     Granularity,
+    Policy,
     Scope,
     ScopeKind,
     TradingState,
 )
-from strategy_engine.policy.usage import concerns, usages
+from strategy_engine.policy.usage import Usage, concerns, usages
 from strategy_engine.rpc.policy_messages import (
     decision_message,
     denial_record,
@@ -96,7 +97,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
                     violations=[FieldViolation("policy.policy_id", text)],
                 )
             await self._record(connection, "PolicyCreated", stored, actor)
-        return pb.CreatePolicyResponse(policy=policy_message(stored))
+        return pb.CreatePolicyResponse(policy=policy_message(stored), broken_limits=await self._broken(stored))
 
     async def _require_rates(self, row: PolicyRow) -> None:
         """Refuse a limit on losses that could not be compared with the worth of an account: it would never act."""
@@ -154,7 +155,19 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
                 return pb.UpdatePolicyResponse(policy=policy_message(changed))
             stored = await self._table.update(connection, changed)
             await self._record(connection, "PolicyUpdated", stored, actor, before=dict(former.rules))
-        return pb.UpdatePolicyResponse(policy=policy_message(stored))
+        return pb.UpdatePolicyResponse(policy=policy_message(stored), broken_limits=await self._broken(stored))
+
+    async def _broken(self, row: PolicyRow) -> list[policy_pb2.LimitUsage]:
+        """Return the limits of a policy that are broken already."""
+        used = await self._used([row.policy]) if row.enabled else []
+        return [usage_message(each) for each in used if each.broken]
+
+    async def _used(self, policies: Sequence[Policy]) -> list[Usage]:
+        strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
+        if any(each.granularity is Granularity.EACH_STRATEGY for each in policies):
+            strategies += await self._survey.accounts_of_instances()
+        standing = await self._survey.standing(strategies, policies)
+        return usages(policies, standing, await self._survey.currencies())
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Any) -> pb.DeletePolicyResponse:
         """Delete a policy."""
@@ -175,11 +188,7 @@ class PolicyService(policy_service_pb2_grpc.PolicyServiceServicer):
         if request.HasField("scope"):
             scope, accounts = await self._known(request.scope), await self._survey.accounts_of_instances()
             policies = [each for each in policies if concerns(each, scope, accounts)]
-        strategies = [each.scope.id for each in policies if each.scope.kind is ScopeKind.STRATEGY]
-        if any(each.granularity is Granularity.EACH_STRATEGY for each in policies):
-            strategies += await self._survey.accounts_of_instances()
-        standing = await self._survey.standing(strategies, policies)
-        found = usages(policies, standing, await self._survey.currencies())
+        found = await self._used(policies)
         if request.HasField("min_ratio"):
             found = [each for each in found if each.ratio is None or each.ratio >= request.min_ratio]
         return pb.GetPolicyUsageResponse(

@@ -256,13 +256,13 @@ class StrategyService(RunCalls, strategy_service_pb2_grpc.StrategyServiceService
             await self._told_of("InstanceStopped", instance)
         # Without a wish the orders of a run go with it; what has stopped before stays as it was left.
         usual = strategy_pb2.STOP_ACTION_KEEP if instance.state.still else strategy_pb2.STOP_ACTION_CANCEL_ORDERS
-        await self._settle(instance, request.action or usual, actor)
+        await self._settle(instance, request.action or usual, actor, request.reason)
         return pb.StopInstanceResponse(instance=await self._one(request.instance_id))
 
-    async def _settle(self, instance: Instance, action: int, actor: Actor) -> None:
+    async def _settle(self, instance: Instance, action: int, actor: Actor, reason: str) -> None:
         """Cancel the orders of an instance, and close its positions, as far as an action says."""
         if action in (strategy_pb2.STOP_ACTION_CANCEL_ORDERS, strategy_pb2.STOP_ACTION_FLATTEN):
-            await self._desk.cancel_all(instance_id=instance.instance_id, actor=actor)
+            await self._desk.cancel_all(instance_id=instance.instance_id, actor=actor, reason=reason)
         if action == strategy_pb2.STOP_ACTION_FLATTEN:
             held = await self._desk.records.accounts.positions(instance.account_id, instance.instance_id)
             await close_positions(self._desk, held, f"stop/{instance.run_id or instance.last_run_id}", actor)
@@ -272,7 +272,7 @@ class StrategyService(RunCalls, strategy_service_pb2_grpc.StrategyServiceService
         instance = await self._table.get(request.instance_id)
         await self._supervisor.pause(instance, paused=True)
         await self._told_of("InstancePaused", instance)
-        await self._settle(instance, request.action, calling_actor())
+        await self._settle(instance, request.action, calling_actor(), request.reason)
         return pb.PauseInstanceResponse(instance=await self._one(request.instance_id))
 
     async def ResumeInstance(self, request: pb.ResumeInstanceRequest, context: Any) -> pb.ResumeInstanceResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -12,42 +12,44 @@ from quasar.clock import Clock
 from quasar.convert.plugin_orders import change_from_proto, member_of, spec_from_proto
 from quasar.convert.plugin_orders import number_of as order_number
 from quasar.errors import (
-    AlreadyExists,
-    EtagMismatch,
     FailedPrecondition,
-    FieldViolation,
-    InvalidArgument,
     NotFound,
     Resource,
-    Unimplemented,
 )
+from quasar.model.order_states import OrderStatus
 from quasar.model.orders import OrderSide
-from quasar.ops.events import Events
+from quasar.ops.events import Event, Events
 from quasar.rpc.ops.actors import calling_actor
 from quasar.rpc.ops.operation_service import operation_message
 from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds, timestamp
+from quasar_proto.strategy.v1 import order_pb2, trading_service_pb2_grpc
 from quasar_proto.strategy.v1 import trading_service_pb2 as pb
-from quasar_proto.strategy.v1 import trading_service_pb2_grpc
-from strategy_engine.rpc.account_messages import PAPER, account_message, broker_message, instrument_rules, new_account
+from strategy_engine.rpc.account_calls import AccountCalls
+from strategy_engine.rpc.account_messages import PAPER, broker_message, instrument_rules
 from strategy_engine.rpc.broker_code import BrokerCode
-from strategy_engine.rpc.order_messages import fill_message, order_event_message, order_message, position_message
-from strategy_engine.rpc.paper_calls import PaperCalls
+from strategy_engine.rpc.order_messages import (
+    event_row,
+    fill_message,
+    order_event_message,
+    order_message,
+    position_message,
+)
 from strategy_engine.rpc.policy_messages import decision_message
+from strategy_engine.rpc.values import message_of
 from strategy_engine.store.pages import Asked
 from strategy_engine.trading.changes import require_changeable
 from strategy_engine.trading.denials import denial_document, denied
 from strategy_engine.trading.desk import TradingDesk
 from strategy_engine.trading.flattening import Flattener, Flattening, manual_order_id
-from strategy_engine.trading.orders import Account, NewOrder, StoredOrder
-from strategy_engine.trading.records import TradeRecords
+from strategy_engine.trading.orders import NewOrder, StoredOrder
 from strategy_engine.trading.survey import Survey
 from strategy_engine.trading.treasury import Treasury
 
 _HEARTBEAT_S = 10.0
 
 
-class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer):
+class TradingService(AccountCalls, trading_service_pb2_grpc.TradingServiceServicer):
     """Places and shows orders, and keeps paper accounts."""
 
     def __init__(
@@ -63,19 +65,12 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         """Serve what passes `desk`."""
-        super().__init__(treasury, survey)
+        super().__init__(treasury, survey, desk.records, events, clock)
         self._broker_code = broker_code
         self._desk = desk
-        self._survey = survey
         self._flattener = flattener
-        self._events = events
         self._draining = draining
-        self._clock = clock
         self._new_id = new_id
-
-    @property
-    def _records(self) -> TradeRecords:
-        return self._desk.records
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
         """Place an order through policy; the same request id is the same order, a denied one as well."""
@@ -85,7 +80,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
             decision, proposal = await self._desk.judge(request.account_id, request.instance_id, spec)
             return pb.PlaceOrderResponse(decision=decision_message(decision, proposal, self._clock.now()))
         new = NewOrder(
-            client_order_id=manual_order_id(request.account_id, actor.principal, request.request_id),
+            client_order_id=manual_order_id(request.account_id, request.request_id),
             account_id=request.account_id,
             instance_id=request.instance_id,
             spec=spec,
@@ -99,12 +94,21 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         answer = pb.PlaceOrderResponse(
             order=order_message(placed.order), bracket_orders=[order_message(each) for each in placed.exits]
         )
+        if placed.decision is not None and placed.proposal is not None:
+            answer.decision.CopyFrom(decision_message(placed.decision, placed.proposal, self._clock.now()))
         answer.decision.allowed = True
         return answer
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
-        """Cancel an order; one that has ended stays as it is."""
-        order = await self._desk.cancel(request.client_order_id, actor=calling_actor())
+        """Cancel an order; one that was cancelled before stays as it is."""
+        former = await self._records.orders.get(request.client_order_id)
+        if former.status.is_final and former.status is not OrderStatus.CANCELLED:
+            raise FailedPrecondition(
+                f"order {former.client_order_id} must be open to be cancelled, was {former.status.value}.",
+                resource=Resource("order", former.client_order_id),
+            )
+        actor = calling_actor()
+        order = await self._desk.cancel(request.client_order_id, actor=actor, reason=request.reason)
         return pb.CancelOrderResponse(order=order_message(order))
 
     async def CancelAllOrders(self, request: pb.CancelAllOrdersRequest, context: Any) -> pb.CancelAllOrdersResponse:
@@ -119,7 +123,7 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         if request.validate_only:
             orders = await self._desk.open_orders(**wanted)
         else:
-            orders = await self._desk.cancel_all(**wanted, actor=calling_actor())
+            orders = await self._desk.cancel_all(**wanted, actor=calling_actor(), reason=request.reason)
         return pb.CancelAllOrdersResponse(outcomes=[_outcome(order) for order in orders])
 
     async def ReplaceOrder(self, request: pb.ReplaceOrderRequest, context: Any) -> pb.ReplaceOrderResponse:
@@ -180,101 +184,30 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         watching = self._events.watch(
             filter_text='subject_type = "order"', cursor=request.cursor, heartbeat_s=heartbeat_s
         )
+        await self._survey.require_owner(request.account_id, request.instance_id)
         first = not request.cursor
         async with aclosing(watching) as batches:
             async for batch in batches:
                 if first:
                     # The cursor is from before the snapshot, so that nothing between the two is lost.
                     orders = await self._records.orders.open()
+                    updates = [pb.OrderUpdate(order=order_message(each)) for each in orders if _fits(each, request)]
                 else:
-                    orders = await self._records.orders.find_all([event.subject_name for event in batch.events])
-                updates = [pb.OrderUpdate(order=order_message(each)) for each in orders if _fits(each, request)]
+                    updates = [await self._update(event) for event in batch.events if _concerns(event, request)]
                 yield pb.WatchOrdersResponse(
                     updates=updates, snapshot=first, cursor=batch.cursor, time=timestamp(self._clock.now())
                 )
                 first = False
 
-    async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
-        """Return a page of accounts."""
-        found, following = await self._records.accounts.page(Asked.of(request))
-        return pb.ListAccountsResponse(
-            accounts=[account_message(each, await self._survey.equity(each)) for each in found],
-            next_page_token=following,
-        )
-
-    async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
-        """Return one account."""
-        account = await self._records.accounts.get(request.account_id)
-        held = await self._survey.positions(request.account_id)
-        message = account_message(account, await self._survey.equity(account), len(held))
-        return pb.GetAccountResponse(account=message)
-
-    async def CreatePaperAccount(
-        self, request: pb.CreatePaperAccountRequest, context: Any
-    ) -> pb.CreatePaperAccountResponse:
-        """Create a paper account; the same request again returns the account that is there."""
-        account = new_account(request.account_id, request.display_name, dict(request.labels), request.paper)
-        if request.validate_only:
-            return pb.CreatePaperAccountResponse(account=account_message(account, account.cash))
-        actor, tables = calling_actor(), self._records.accounts
-        async with tables.database.transaction() as connection:
-            created = await tables.insert(connection, account, actor, self._clock.now())
-            if created:
-                await self._events.record(
-                    connection,
-                    "AccountCreated",
-                    f"Paper account {account.account_id} was created with {account.cash} {account.currency}.",
-                    subject_type="account",
-                    subject_name=account.account_id,
-                    actor=actor,
-                )
-        if not created and not await self._created_before(account, request.request_id):
-            text = f"must be new, was used before: {account.account_id!r}"
-            raise AlreadyExists(
-                f"account_id {text}.",
-                resource=Resource("account", account.account_id),
-                violations=[FieldViolation("account_id", text)],
-            )
-        stored = await tables.get(account.account_id)
-        return pb.CreatePaperAccountResponse(account=account_message(stored, await self._survey.equity(stored)))
-
-    async def _created_before(self, account: Account, request_id: str) -> bool:
-        try:
-            stored = await self._records.accounts.get(account.account_id)
-        except NotFound:
-            return False  # it was deleted; its id stays used, for its records do
-        return bool(request_id) and dict(stored.settings) == dict(account.settings)
-
-    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Any) -> pb.UpdateAccountResponse:
-        """Change the name or the labels of an account."""
-        asked, paths, actor, tables = (
-            request.account,
-            request.update_mask.paths,
-            calling_actor(),
-            self._records.accounts,
-        )
-        _require_changeable(paths)
-        former = await tables.get(asked.account_id)
-        if asked.etag and asked.etag != str(former.revision):
-            raise _stale(former)
-        name = (asked.display_name or asked.account_id) if "display_name" in paths else None
-        labels = dict(asked.labels) if "labels" in paths else None
-        async with tables.database.transaction() as connection:
-            if not await tables.update(connection, former, name, labels, self._clock.now()):
-                raise _stale(former)
-            before = {"display_name": former.display_name, "labels": dict(former.settings.get("labels", {}))}
-            after = {key: value for key, value in (("display_name", name), ("labels", labels)) if value is not None}
-            await self._events.record(
-                connection,
-                "AccountUpdated",
-                f"Account {former.account_id} was updated: {', '.join(paths)}.",
-                subject_type="account",
-                subject_name=former.account_id,
-                data={"before": before, "after": {**before, **after}},
-                actor=actor,
-            )
-        stored = await tables.get(asked.account_id)
-        return pb.UpdateAccountResponse(account=account_message(stored, await self._survey.equity(stored)))
+    async def _update(self, event: Event) -> pb.OrderUpdate:
+        """Return one step of one order, with the order as it was after it."""
+        told = order_event_message(event.subject_name, event_row(event))
+        document = event.data.get("payload")
+        if document:
+            order = message_of(document, order_pb2.Order)
+        else:  # a wish about the order, which changes nothing by itself
+            order = order_message(await self._records.orders.get(event.subject_name))
+        return pb.OrderUpdate(order=order, event=told)
 
     async def GetInstrumentRules(
         self, request: pb.GetInstrumentRulesRequest, context: Any
@@ -283,21 +216,6 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         account = await self._records.accounts.get(request.account_id)
         quote = await self._desk.quote(request.symbol)
         return pb.GetInstrumentRulesResponse(rules=instrument_rules(request.symbol, quote, account))
-
-    async def DeleteAccount(self, request: pb.DeleteAccountRequest, context: Any) -> pb.DeleteAccountResponse:
-        """Delete an account without open orders; its records stay."""
-        account = await self._records.accounts.get(request.account_id)
-        held = await self._survey.positions(request.account_id)
-        if account.open_orders or account.instance_ids or (held and not request.force):
-            raise FailedPrecondition(
-                f"account {account.account_id} must have no open orders, instances and positions, was "
-                f"{account.open_orders}, {len(account.instance_ids)} and {len(held)}.",
-                resource=Resource("account", account.account_id),
-            )
-        if request.etag and request.etag != str(account.revision):
-            raise _stale(account)
-        await self._treasury.close(account, calling_actor())
-        return pb.DeleteAccountResponse(positions=len(held))
 
     async def ListBrokers(self, request: pb.ListBrokersRequest, context: Any) -> pb.ListBrokersResponse:
         """Return the brokers: the paper broker of the platform."""
@@ -349,24 +267,17 @@ class TradingService(PaperCalls, trading_service_pb2_grpc.TradingServiceServicer
         return answer
 
 
-def _require_changeable(paths: Sequence[str]) -> None:
-    if not paths:
-        text = "must name display_name or labels, was empty"
-        raise InvalidArgument(f"update_mask {text}.", violations=[FieldViolation("update_mask", text)])
-    for path in paths:
-        if path not in ("display_name", "labels"):
-            raise Unimplemented(f"update_mask must be among display_name, labels in this build, was {path}.")
-
-
-def _stale(account: Account) -> EtagMismatch:
-    return EtagMismatch(resource=Resource("account", account.account_id), metadata={"etag": str(account.revision)})
-
-
 def _fits(order: StoredOrder, request: pb.WatchOrdersRequest) -> bool:
     return (
         request.account_id in ("", order.account_id)
         and request.instance_id in ("", order.instance_id)
         and request.symbol in ("", order.spec.symbol)
+    )
+
+
+def _concerns(event: Event, request: pb.WatchOrdersRequest) -> bool:
+    return all(
+        getattr(request, name) in ("", event.data.get(name, "")) for name in ("account_id", "instance_id", "symbol")
     )
 
 

@@ -6,32 +6,15 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from quasar.database.pool import Database
 from quasar.errors import NotFound, Resource
-from quasar.filters import Field
 from quasar.ops.actors import Actor
-from quasar.ordering import OrderField
 from strategy_engine.store.actors import actor_document
 from strategy_engine.store.cash_table import CashTable, Movement
-from strategy_engine.store.pages import Asked, Listing
 from strategy_engine.store.statements import SQL
 from strategy_engine.trading.orders import Account, Held
-
-_ACCOUNTS: Final = Listing(
-    name="ListAccounts",
-    statement=SQL["accounts"],
-    fields={
-        "account_id": Field("account_id"),
-        "broker": Field("broker"),
-        "kind": Field("mode", "enum", ("PAPER", "LIVE")),
-        "display_name": Field("display_name"),
-    },
-    orders={"account_id": OrderField("account_id"), "create_time": OrderField("created_at", "timestamptz")},
-    default="account_id",
-    tie=(OrderField("account_id"),),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +71,6 @@ class AccountTable:
             )
             await CashTable(self.database).insert(connection, opening)
         return found is not None
-
-    async def page(self, asked: Asked) -> tuple[list[Account], str]:
-        """Return a page of accounts, by id unless ordered otherwise."""
-        rows, following = await _ACCOUNTS.page(self.database, asked)
-        return [_account(row) for row in rows], following
 
     async def all(self) -> list[Account]:
         """Return every account."""

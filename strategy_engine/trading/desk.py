@@ -47,6 +47,8 @@ class Placed:
     exits: Sequence[StoredOrder]
     decision: Decision | None
     """None: the order was there before."""
+    proposal: Proposal | None = None
+    """What was judged; None: as above."""
 
 
 class TradingDesk:
@@ -219,7 +221,7 @@ class TradingDesk:
                 await self._take(await self.floor.place(order, exits))
             after = await self.records.orders.find_all([order.client_order_id, *(e.client_order_id for e in exits)])
             ids = {each.client_order_id: each for each in after}
-            return Placed(ids[order.client_order_id], [ids[each.client_order_id] for each in exits], decision)
+            return Placed(ids[order.client_order_id], [ids[each.client_order_id] for each in exits], decision, proposal)
 
     def _follow(self, symbol: str) -> None:
         quote = self._quotes.known(symbol)
@@ -251,8 +253,8 @@ class TradingDesk:
         children = [child_id(former.client_order_id, leg) for leg in (1, 2)]
         return Placed(former, await self.records.orders.find_all(children), None)
 
-    async def cancel(self, client_order_id: str, *, actor: Actor | None = None) -> StoredOrder:
-        """Cancel an order; one that has ended stays as it is.
+    async def cancel(self, client_order_id: str, *, actor: Actor | None = None, reason: str = "") -> StoredOrder:
+        """Cancel an order; one that has ended stays as it is. That a person asked for it is recorded, with the reason.
 
         Raises:
             NotFound: There is no such order.
@@ -261,6 +263,8 @@ class TradingDesk:
             await self._mend()
             order = await self.records.orders.get(client_order_id)
             if not order.status.is_final:
+                if actor is not None:
+                    await self.records.request_cancel(order, reason, actor)
                 await self._take(await self.floor.cancel(order), actor)
             return await self.records.orders.get(client_order_id)
 
@@ -272,10 +276,11 @@ class TradingDesk:
         symbol: str = "",
         side: OrderSide | None = None,
         actor: Actor | None = None,
+        reason: str = "",
     ) -> list[StoredOrder]:
         """Cancel the open orders that fit, and return them as they stand then."""
         found = await self.open_orders(account_id=account_id, instance_id=instance_id, symbol=symbol, side=side)
-        return [await self.cancel(order.client_order_id, actor=actor) for order in found]
+        return [await self.cancel(order.client_order_id, actor=actor, reason=reason) for order in found]
 
     async def open_orders(
         self, *, account_id: str = "", instance_id: str = "", symbol: str = "", side: OrderSide | None = None

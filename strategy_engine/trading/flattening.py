@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from strategy_engine.trading.orders import ENGINE, Held, StoredOrder
 from strategy_engine.trading.states import TradingStates
 from strategy_engine.trading.survey import Survey
 
-KIND: Final = "FlattenPositions"
+KIND: Final = "positions.flatten"
 _TOKEN_S: Final = 120
 
 
@@ -56,8 +56,10 @@ class Flattener:
         operations: Operations,
         events: Events,
         clock: Clock,
+        shown: Callable[[Mapping[str, Any]], OperationResult],
     ) -> None:
-        """Close positions through `desk`, as operations."""
+        """Close positions through `desk`, as operations whose result `shown` makes of a summary."""
+        self._shown = shown
         self._desk = desk
         self._survey = survey
         self._states = states
@@ -73,11 +75,14 @@ class Flattener:
         )
         return [each for each in held if asked.symbol in ("", each.symbol)], orders
 
-    def token(self, asked: Flattening, held: Sequence[Held], actor: Actor, age: int = 0) -> str:
-        """Return the token that confirms a call; it is bound to caller, request and positions."""
-        window = int(self._clock.now().timestamp()) // _TOKEN_S - age
-        parts = [f"{each.account_id}/{each.instance_id}/{each.symbol}/{each.quantity}" for each in held]
-        return hashlib.sha256(f"{window}|{actor.principal}|{asked}|{'|'.join(parts)}".encode()).hexdigest()[:32]
+    def token(self, asked: Flattening, held: Sequence[Held], actor: Actor) -> str:
+        """Return the token that confirms a call for two minutes; it is bound to caller, request and positions."""
+        return _token(int(self._clock.now().timestamp()), asked, held, actor)
+
+    def _confirms(self, token: str, asked: Flattening, held: Sequence[Held], actor: Actor) -> bool:
+        made = token.partition(".")[0]
+        age_s = self._clock.now().timestamp() - int(made) if made.isdecimal() and len(made) < 12 else _TOKEN_S + 1
+        return 0 <= age_s <= _TOKEN_S and token == _token(int(made), asked, held, actor)
 
     async def begin(self, asked: Flattening, token: str, reason: str, actor: Actor) -> Operation:
         """Begin to close positions.
@@ -86,7 +91,7 @@ class Flattener:
             FailedPrecondition: The token is none for the positions as they are now.
         """
         held, _ = await self.concerned(asked)
-        if token not in (self.token(asked, held, actor), self.token(asked, held, actor, 1)):
+        if not self._confirms(token, asked, held, actor):
             raise FailedPrecondition(
                 "confirm_token must be that of a call with validate_only of the last two minutes for the positions as "
                 "they are, was another; repeat the call with validate_only."
@@ -118,16 +123,16 @@ class Flattener:
         held, found = await self.concerned(asked)
         orders = [each for each in found if each.origin != ENGINE]  # those of this operation, after a restart
         for order in orders:
-            await self._desk.cancel(order.client_order_id, actor=actor)
+            await self._desk.cancel(order.client_order_id, actor=actor, reason=reason)
         closing = await close_positions(self._desk, held, str(context.operation.operation_id), actor)
-        denied = {each.client_order_id: each.status_text for each in closing if each.denials}
+        denied = {each.spec.symbol: each.status_text for each in closing if each.denials}
         summary = {
             "cancelled_client_order_ids": [each.client_order_id for each in orders],
             "closing_client_order_ids": [each.client_order_id for each in closing],
             "failures": denied,
         }
         await self._tell(asked.scope, reason, summary, actor)
-        return OperationResult(summary)
+        return self._shown(summary)
 
     def _halted(self, scope: Scope, reason: str, actor: Actor | None) -> StateRow:
         return StateRow(
@@ -153,10 +158,16 @@ class Flattener:
             )
 
 
+def _token(made: int, asked: Flattening, held: Sequence[Held], actor: Actor) -> str:
+    parts = [f"{each.account_id}/{each.instance_id}/{each.symbol}/{each.quantity}" for each in held]
+    digest = hashlib.sha256(f"{made}|{actor.principal}|{asked}|{'|'.join(parts)}".encode()).hexdigest()
+    return f"{made}.{digest[:32]}"
+
+
 MANUAL: Final = uuid.UUID("b1a6f0a2-5d0c-4d58-8a44-0d6b3f0a6c55")
 """Name space of the ids of orders that people place."""
 
 
-def manual_order_id(account_id: str, principal: str, request_id: str) -> str:
-    """Return the id of an order that somebody places: the same request is the same order."""
-    return str(uuid.uuid5(MANUAL, f"{account_id}/{principal}/{request_id}"))
+def manual_order_id(account_id: str, request_id: str) -> str:
+    """Return the id of an order that somebody places: the same request on an account is the same order, ever."""
+    return str(uuid.uuid5(MANUAL, f"{account_id}/{request_id}"))

@@ -32,6 +32,8 @@ from strategy_engine.trading.orders import (
     booked,
 )
 
+_KINDS: Final = {OrderStatus.PENDING_NEW: "OrderPlaced"}
+"""What is told of a status, where that is not its own name."""
 _WORDS: Final = {
     OrderStatus.DENIED: Severity.WARNING,
     OrderStatus.REJECTED: Severity.WARNING,
@@ -177,6 +179,13 @@ class TradeRecords:
             text = f"A change of the order {order.client_order_id} was asked for."
             await self._tell_change(connection, "OrderReplaceRequested", text, order, change, actor, request_id)
 
+    async def request_cancel(self, order: StoredOrder, reason: str, actor: Actor) -> None:
+        """Record that somebody asked for the end of an order, before it is sent."""
+        async with self.orders.database.transaction() as connection:
+            why = f": {reason}" if reason else "."
+            text = f"The cancellation of the order {order.client_order_id} was asked for{why}"
+            await self._tell_change(connection, "OrderCancelRequested", text[:600], order, {}, actor, reason=reason)
+
     async def _tell_change(
         self,
         connection: Any,
@@ -186,6 +195,7 @@ class TradeRecords:
         change: Document,
         actor: Actor | None,
         request_id: str = "",
+        reason: str = "",
     ) -> None:
         await self._events.record(
             connection,
@@ -203,6 +213,7 @@ class TradeRecords:
                 "revision": order.revision,
                 "change": dict(change),
                 "request_id": request_id,
+                "reason": reason,
             },
             actor=actor,
         )
@@ -225,8 +236,9 @@ class TradeRecords:
             average_fill_price=worth / quantity,
         )
         after = await self.orders.change(connection, wanted, now)
-        await self._tell_order(connection, after, order.status, now)
-        await self._tell_run(connection, after, "OrderFilled", "FILL", self._documents.fill(stored), fill.fill_time_ns)
+        told = self._documents.fill(stored)
+        await self._tell_order(connection, after, order.status, now, fill=told)
+        await self._tell_run(connection, after, "OrderFilled", "FILL", told, fill.fill_time_ns)
         await self._tell_run(
             connection, after, "PositionChanged", "POSITION", self._documents.position(held), fill.fill_time_ns
         )
@@ -239,6 +251,7 @@ class TradeRecords:
         former: OrderStatus | None,
         now: dt.datetime,
         actor: Actor | None = None,
+        fill: Document | None = None,
     ) -> None:
         spec = order.spec
         words = order.status.value.replace("_", " ").lower()
@@ -246,7 +259,7 @@ class TradeRecords:
         why = f": {order.status_text}" if order.status_text else ""
         await self._events.record(
             connection,
-            f"Order{order.status.value.title().replace('_', '')}",
+            _KINDS.get(order.status) or f"Order{order.status.value.title().replace('_', '')}",
             f"Order to {spec.side.value.lower()} {quantity} {spec.symbol} is {words}{why}.",
             subject_type="order",
             subject_name=order.client_order_id,
@@ -260,6 +273,7 @@ class TradeRecords:
                 "revision": order.revision,
                 "telemetry": "ORDER",
                 "payload": dict(self._documents.order(order)),
+                **({} if fill is None else {"fill": dict(fill)}),
                 "event_time": now.isoformat(),
             },
             actor=actor or order.actor,

@@ -132,7 +132,7 @@ class TradingStates:
         if new.state is TradingState.REDUCE_ONLY:
             held = _quantities(await self._survey.positions())
             orders = [each for each in orders if enlarges(each, held.get(_owner(each), ZERO))]
-        return [await self._desk.cancel(each.client_order_id, actor=new.actor) for each in orders]
+        return [await self._desk.cancel(each.client_order_id, actor=new.actor, reason=new.reason) for each in orders]
 
 
 def within(scope: Scope) -> dict[str, Any]:
