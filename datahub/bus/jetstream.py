@@ -10,7 +10,7 @@ import asyncio
 import json
 import secrets
 import struct
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -34,6 +34,9 @@ from quasar.convert.columns import decode_ticks
 STREAM: Final = "QUASAR_LIVE"
 SUBJECT: Final = "quasar.live"
 FEEDS_SUBJECT: Final = "quasar.feeds"
+SESSIONS_SUBJECT: Final = "quasar.sessions"
+ASK_S: Final = 4.0
+"""So long a replica may take to answer."""
 BUFFER_BYTES: Final = 256 * 1024 * 1024
 """What waits while the bus is away, unless it is set otherwise."""
 FLUSH_S: Final = 0.005
@@ -218,6 +221,32 @@ class JetStreamBus:
                     changed()
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 _log.warning("what was told of feeds cannot be read", problem=repr(error))
+
+    async def ask(self, question: bytes) -> bytes | None:
+        """Return the answer of the first replica that has one; None: none has, or the bus is away."""
+        try:
+            return bytes((await self._connection.request(SESSIONS_SUBJECT, question, timeout=ASK_S)).data)
+        except _PASSING:
+            return None
+
+    async def say(self, word: bytes) -> None:
+        """Tell all replicas something that nobody answers."""
+        with suppress(*_PASSING):
+            await self._connection.publish(SESSIONS_SUBJECT, word)
+
+    async def answer(self, answer: Callable[[bytes], Awaitable[bytes | None]]) -> None:
+        """Answer what replicas ask and hear what they say, for ever; None is no answer."""
+
+        async def one(message: Any) -> None:
+            found = await answer(message.data)
+            if found is not None and message.reply:
+                with suppress(*_PASSING):
+                    await message.respond(found)
+
+        subscription = await self._connection.subscribe(SESSIONS_SUBJECT)
+        async with asyncio.TaskGroup() as group:
+            async for message in subscription.messages:
+                group.create_task(one(message), name="a question of another replica")
 
     async def close(self) -> None:
         """Send what waits, if the bus is there, and end."""

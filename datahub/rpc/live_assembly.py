@@ -113,7 +113,7 @@ class LiveHalf:
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         ready = self._bus.caught_up if self._bus is not None else None
         self.service = LiveService(
-            self.hub, self.board, self.feeds, self.ingest, selectors, clock, ready, registry_changed
+            self.hub, self.board, self.feeds, self.ingest, selectors, clock, ready, registry_changed, self._bus
         )
 
     def run(self, draining: asyncio.Event) -> None:
@@ -139,6 +139,7 @@ class LiveHalf:
             self._start(self._bus.tell_feeds(self.feeds.told), "feeds told")
             self._start(self._bus.hear_feeds(self.feeds.note_change), "feeds heard")
             self._start(self._tell_holes(self._bus), "holes of the bus")
+            self._start(self.service.answer_replicas(), "questions of other replicas")
 
     async def _run_feeds(self) -> None:
         """Run feeds once what was published before is known: it may not be stored."""

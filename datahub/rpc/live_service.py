@@ -18,8 +18,9 @@ from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
 from datahub.rpc.live_prices import PriceCalls
 from datahub.rpc.live_selectors import LiveSelectors
-from datahub.rpc.live_sessions import Session, Sessions
+from datahub.rpc.live_sessions import Session, Sessions, not_found, principal_of_call
 from datahub.rpc.live_stream import MarketDataStream, flush_seconds
+from datahub.rpc.session_exchange import Replicas, SessionExchange
 from datahub.stream.envelope import payload_of
 from datahub.stream.hub import Hub
 from datahub.stream.log import Cursor
@@ -58,6 +59,7 @@ class LiveService:
         clock: Clock,
         ready: asyncio.Event | None = None,
         registry_changed: Hint | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         """Bring together what is streamed and where it is found.
 
@@ -70,6 +72,7 @@ class LiveService:
             clock: The time.
             ready: Set when the log holds what was kept.
             registry_changed: Given when the registry changed.
+            replicas: Carries questions to other replicas; None: there are none.
         """
         self._ready = ready
         self._hub = hub
@@ -80,6 +83,7 @@ class LiveService:
         self._clock = clock
         self._sessions = Sessions()
         self.instance_id = secrets.token_hex(6)
+        self._exchange = SessionExchange(replicas, self.instance_id) if replicas is not None else None
         self._registry_changed = registry_changed or Hint(clock)
         self.draining = asyncio.Event()
         """Set when the service stops; streams then end with their cursor."""
@@ -115,6 +119,11 @@ class LiveService:
                 _log.warning("selectors of streams not read", problem=error.message)
             await self._registry_changed.after(mark, REGISTRY_S)
 
+    async def answer_replicas(self) -> None:
+        """Change and end streams that run here when other replicas ask for it, for ever."""
+        if self._exchange is not None:
+            await self._exchange.run(self.change, self._sessions.take_over)
+
     async def drain(self, draining: asyncio.Event) -> None:
         """Wait for the service to stop, then let every stream know."""
         await draining.wait()
@@ -129,6 +138,8 @@ class LiveService:
         selection = await self._selectors.selection(request.selectors)
         conflate = request.delivery_policy == stream_pb2.DELIVERY_POLICY_CONFLATE
         policy = Policy.CONFLATE if conflate else Policy.LOSSLESS
+        if self._exchange is not None and request.session_id:
+            await self._exchange.taken_over(principal_of_call(), request.session_id)
         # Nothing is awaited from here to the first envelope: the reader and its past begin at the same place.
         reader = self._hub.join(selection.topics, policy, flush_s=flush_seconds(request, policy))
         session = self._sessions.open(request.session_id, reader, selection)
@@ -206,13 +217,32 @@ class LiveService:
         ]
 
     async def update_subscriptions(self, request: pb.UpdateSubscriptionsRequest) -> pb.UpdateSubscriptionsResponse:
-        """Change the selection of a running stream."""
-        session = self._sessions.find(request.session_id)
+        """Change the selection of a running stream, on whichever replica it runs.
+
+        Raises:
+            NotFound: The caller has no such stream.
+        """
+        principal = principal_of_call()
+        answer = await self.change(principal, request)
+        if answer is None and self._exchange is not None:
+            answer = await self._exchange.change(principal, request)
+        if answer is None:
+            raise not_found(request.session_id)
+        return answer
+
+    async def change(
+        self, principal: str, request: pb.UpdateSubscriptionsRequest
+    ) -> pb.UpdateSubscriptionsResponse | None:
+        """Change the selection of a stream that runs here; None: it does not."""
+        session = self._sessions.of(principal, request.session_id)
+        if session is None:
+            return None
         async with session.changing:
             gone = set(request.remove_selector_ids)
             taken = {each: items for each, items in session.selection.items.items() if each not in gone}
             added = await self._selectors.selection(request.add, taken=taken)
-            self._sessions.find(request.session_id, session)  # the client may have left meanwhile
+            if self._sessions.of(principal, request.session_id) is not session:
+                raise not_found(request.session_id)  # the client has left meanwhile
             for selector_id in request.remove_selector_ids:
                 session.removed.extend(session.selection.drop(selector_id))
             session.news.extend(added.all())

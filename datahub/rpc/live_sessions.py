@@ -56,11 +56,8 @@ class Sessions:
 
     def open(self, wanted_id: str, reader: Reader, selection: Selection) -> Session:
         """Begin a session; a former one of the same owner and id ends."""
-        session = Session(wanted_id or secrets.token_hex(8), _principal(), reader, selection)
-        former = self._sessions.get((session.principal, session.session_id))
-        if former is not None:
-            former.ended = True
-            former.reader.wake()
+        session = Session(wanted_id or secrets.token_hex(8), principal_of_call(), reader, selection)
+        self.take_over(session.principal, session.session_id)
         self._sessions[session.principal, session.session_id] = session
         return session
 
@@ -70,24 +67,15 @@ class Sessions:
         if self._sessions.get(key) is session:
             del self._sessions[key]
 
-    def find(self, session_id: str, same: Session | None = None) -> Session:
-        """Return a session of the caller.
+    def of(self, principal: str, session_id: str) -> Session | None:
+        """Return a session of somebody; None: it does not run here."""
+        return self._sessions.get((principal, session_id))
 
-        Args:
-            session_id: Its id.
-            same: It must still be this one.
-
-        Raises:
-            NotFound: The caller has no such session here.
-        """
-        session = self._sessions.get((_principal(), session_id))
-        if session is None or session is not (same or session):
-            raise errors.NotFound(
-                f"You have no stream with the session {session_id!r} at this DataHub; its id stands in the first "
-                "envelope.",
-                resource=errors.Resource("session", session_id),
-            )
-        return session
+    def take_over(self, principal: str, session_id: str) -> None:
+        """End a session, if it runs here: it has begun anew elsewhere."""
+        if (session := self.of(principal, session_id)) is not None:
+            session.ended = True
+            session.reader.wake()
 
     def all(self) -> Iterable[Session]:
         """Return every session."""
@@ -98,6 +86,15 @@ class Sessions:
         return len(self._sessions)
 
 
-def _principal() -> str:
+def not_found(session_id: str) -> errors.NotFound:
+    """Return what the caller is told when nobody runs a session of theirs."""
+    return errors.NotFound(
+        f"You have no stream with the session {session_id!r}; its id stands in the first envelope.",
+        resource=errors.Resource("session", session_id),
+    )
+
+
+def principal_of_call() -> str:
+    """Return who makes the call that is answered now."""
     call = find_call()
     return call.principal if call is not None else ""
