@@ -103,6 +103,10 @@ class SeriesPages:
             row = await self._database.fetchrow(SQL["describe_ticks"], series.series_id)
             _set_times(description, row["first_time"], row["last_time"])
             description.rows = row["rows"]
+        if found.target is None and description.rows:
+            table = "datahub.historical_data" if series.name.interval else "datahub.ticks"
+            row_bytes = await self._database.fetchval(SQL["bytes_a_row"], table)
+            description.size_bytes = round((row_bytes or 0.0) * description.rows)
         rest = await self._database.fetchrow(SQL["describe_rest"], series.series_id)
         description.open_gaps = rest["open_gaps"]
         description.subscribed = bool(rest["subscribed"]) and found.target is None

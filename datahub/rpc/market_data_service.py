@@ -77,7 +77,16 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
 
     async def DescribeSeries(self, request: pb.DescribeSeriesRequest, context: Any) -> pb.DescribeSeriesResponse:
         """Return what is known about a series."""
-        return await self._series.describe(request)
+        response = await self._series.describe(request)
+        if self._maybe_live is not None:
+            key = response.description.series.key
+            asked = pb.GetLatestPricesRequest()
+            asked.symbols.provider_symbols.provider = key.provider
+            asked.symbols.provider_symbols.symbols.append(key.symbol)
+            found: pb.GetLatestPricesResponse = await self._maybe_live.get_latest_prices(asked)
+            if found.prices:
+                response.description.price.CopyFrom(found.prices[0])
+        return response
 
     async def GetLatestBars(self, request: pb.GetLatestBarsRequest, context: Any) -> pb.GetLatestBarsResponse:
         """Return the newest bar of many series."""

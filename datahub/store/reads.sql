@@ -176,6 +176,11 @@ select c.origin, coalesce(s.provider, '') as provider, sum(c.rows)::bigint as ro
 from counted c left join series s on s.series_id = c.source_series_id
 group by 1, 2 order by 1, 2;
 
+-- name: bytes_a_row
+-- What a row of a table takes on disk, on average: of $1 in all, by the rows of the series that are counted in it; null: none is.
+select (select sum(s.bytes) from storage_slices($1) s)::float8 / nullif(sum(p.rows), 0)
+from series_progress p join series x on x.series_id = p.series_id where (x.interval = '') = ($1 = 'datahub.ticks');
+
 -- name: describe_ticks
 select count(*) as rows, min(event_time) as first_time, max(event_time) as last_time from ticks where series_id = $1;
 
@@ -202,7 +207,8 @@ with matches as (
     select f.provider, f.symbol, min(f.common_symbol) as common_symbol, min(f.name) as name, min(f.exchange) as exchange,
            min(f.asset_class) as asset_class, min(f.base_currency) as base_currency, min(f.quote_currency) as quote_currency,
            array_agg(f.interval) as intervals, bool_or(f.interval = '') as has_ticks,
-           bool_or(exists (select from bar_last l where l.series_id = f.series_id and l.origin in (1, 4, 5))) as has_historical,
+           bool_or(exists (select from coverage c where c.series_id = f.series_id and c.state in (1, 6))
+                   or exists (select from bar_last l where l.series_id = f.series_id and l.origin in (1, 4, 5))) as has_historical,
            bool_or(coalesce(s.live and s.active, false)) as has_live,
            max(case
                when $1 = '' then 0
@@ -215,7 +221,8 @@ with matches as (
     from series_facts f
     left join subscribed_series s on s.series_id = f.series_id
     where f.derived_from is null
-      and (exists (select from series_progress p where p.series_id = f.series_id and p.rows > 0) or s.series_id is not null)
+      and (exists (select from series_progress p where p.series_id = f.series_id and p.rows > 0) or s.series_id is not null
+           or exists (select from bar_last l where l.series_id = f.series_id))
     group by f.provider, f.symbol
 )
 select *, {key} as order_key from matches m where m.score is not null and {filter} order by {order} limit $2;
@@ -224,7 +231,8 @@ select *, {key} as order_key from matches m where m.score is not null and {filte
 -- Series of some symbols with their first and last bar.
 select f.*, l.open_time as last_bar, p.rows, l.origin as last_origin,
        exists (select from live_data d where d.series_id = f.series_id and d.open_time >= $3) as has_live,
-       (select min(c.start_time) from coverage c where c.series_id = f.series_id and c.state in (1, 6)) as first_bar
+       least((select min(c.start_time) from coverage c where c.series_id = f.series_id and c.state in (1, 6)),
+             (select d.open_time from live_data d where d.series_id = f.series_id order by d.open_time limit 1)) as first_bar
 from unnest($1::text[], $2::text[]) n(provider, symbol)
 join series_facts f on f.provider = n.provider and f.symbol = n.symbol
 left join bar_last l on l.series_id = f.series_id

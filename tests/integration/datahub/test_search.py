@@ -18,6 +18,7 @@ from quasar.database.pool import Database
 from quasar.model.bars import BarColumns
 from quasar.model.instants import TimeRange, to_ns
 from quasar.model.intervals import Interval
+from quasar_proto.datahub.v1 import market_data_pb2
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 from quasar_proto.datahub.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.integration.services.conftest import Bearers, as_
@@ -58,6 +59,22 @@ async def test_a_match_tells_what_is_stored_and_what_is_computed_from_it(
     ]
     assert list(nova.computed_intervals) == ["30min", "1h", "4h", "1w", "1M"]
     assert (novel.symbol.key.symbol, list(novel.computed_intervals)) == ("NOVEL", [])
+
+
+async def test_live_bars_that_are_newer_do_not_hide_that_there_is_history(
+    start: Any, bearers: Bearers, database: Database
+) -> None:
+    await put(database, "vendor", "BOTH", "1h")
+    await database.execute("update bar_last set origin = 3")
+    async with start(DATAHUB) as hub:
+        (found,) = (await search(hub, bearers, "both", filter="has_historical = true")).matches
+        assert found.intervals[0].has_historical
+        stub = hub.stub(MarketDataServiceStub)
+        reference = market_data_pb2.SeriesReference(series_id=found.intervals[0].series_id)
+        request = pb.DescribeSeriesRequest(series=reference)
+        shown = (await stub.DescribeSeries(request, **as_(bearers.viewer))).description
+    assert shown.price.last == 5.0
+    assert shown.size_bytes > 0
 
 
 async def test_the_best_match_comes_first_and_pages_follow_each_other(
