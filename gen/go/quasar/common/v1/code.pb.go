@@ -744,7 +744,7 @@ func (x *RateLimit) GetBurst() int32 {
 	return 0
 }
 
-// One typed preference of a class, with its default and bounds. Forms in the console and on the web are built from it.
+// One typed preference of a class, with its default and bounds. The form on the page and `quasar code settings` are built from it.
 type PreferenceField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path of the field in the preferences, dot-separated ("scheduling.delay_hours", "fast").

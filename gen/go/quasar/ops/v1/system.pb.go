@@ -248,7 +248,7 @@ func (x *StorageInfo) GetFeatures() []string {
 // One part of a service that readiness follows.
 type PartHealth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name ("database", "scheduler", "plugins").
+	// Its name ("database"; "live data" of the DataHub, once some was lost).
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether it can do its work.
 	State PartState `protobuf:"varint,2,opt,name=state,proto3,enum=quasar.ops.v1.PartState" json:"state,omitempty"`
@@ -470,21 +470,21 @@ type SystemMetrics struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// Resident memory of the service's process, in bytes.
 	MemoryBytes int64 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	// Processor time used since the sample before, as a share of one core (1.0 = one core busy).
+	// Processor time used in the second before, as a share of one core (1.0 = one core busy).
 	CpuShare float64 `protobuf:"fixed64,3,opt,name=cpu_share,json=cpuShare,proto3" json:"cpu_share,omitempty"`
 	// Calls in flight, streams included.
 	CallsInFlight int32 `protobuf:"varint,4,opt,name=calls_in_flight,json=callsInFlight,proto3" json:"calls_in_flight,omitempty"`
-	// Unary calls ended a second, over the sample.
+	// Unary calls ended a second, over the last ten seconds.
 	CallsPerSecond float64 `protobuf:"fixed64,5,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
-	// Of those, the share that failed through the server's fault.
+	// Share of the unary calls of the last minute that failed through the server's fault.
 	ErrorShare float64 `protobuf:"fixed64,6,opt,name=error_share,json=errorShare,proto3" json:"error_share,omitempty"`
 	// Median latency of unary calls over the last minute, in seconds.
 	LatencyP50Seconds float64 `protobuf:"fixed64,7,opt,name=latency_p50_seconds,json=latencyP50Seconds,proto3" json:"latency_p50_seconds,omitempty"`
 	// 99th percentile of the same.
 	LatencyP99Seconds float64 `protobuf:"fixed64,8,opt,name=latency_p99_seconds,json=latencyP99Seconds,proto3" json:"latency_p99_seconds,omitempty"`
-	// How late the event loop ran its last tick, in seconds.
+	// Worst lateness of the event loop in the last second, in seconds.
 	LoopLagSeconds float64 `protobuf:"fixed64,9,opt,name=loop_lag_seconds,json=loopLagSeconds,proto3" json:"loop_lag_seconds,omitempty"`
-	// Further gauges of the service, by name ("ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight").
+	// Further gauges of the service, by name; those of the DataHub: "ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight".
 	Gauges        map[string]float64 `protobuf:"bytes,10,rep,name=gauges,proto3" json:"gauges,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1071,7 +1071,7 @@ default_message_pool.register_message("quasar.common.v1", "Money", Money)
 @dataclass(eq=False, repr=False)
 class PreferenceField(betterproto2.Message):
     """
-    One typed preference of a class, with its default and bounds. Forms in the console and on the web are built from it.
+    One typed preference of a class, with its default and bounds. The form on the page and `quasar code settings` are built from it.
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)

@@ -900,7 +900,7 @@ class PartHealth(betterproto2.Message):
 
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Its name ("database", "scheduler", "plugins").
+    Its name ("database"; "live data" of the DataHub, once some was lost).
     """
 
     state: "PartState" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: PartState(0))
@@ -1191,7 +1191,7 @@ class SystemMetrics(betterproto2.Message):
 
     cpu_share: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
     """
-    Processor time used since the sample before, as a share of one core (1.0 = one core busy).
+    Processor time used in the second before, as a share of one core (1.0 = one core busy).
     """
 
     calls_in_flight: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
@@ -1201,12 +1201,12 @@ class SystemMetrics(betterproto2.Message):
 
     calls_per_second: "float" = betterproto2.field(5, betterproto2.TYPE_DOUBLE)
     """
-    Unary calls ended a second, over the sample.
+    Unary calls ended a second, over the last ten seconds.
     """
 
     error_share: "float" = betterproto2.field(6, betterproto2.TYPE_DOUBLE)
     """
-    Of those, the share that failed through the server's fault.
+    Share of the unary calls of the last minute that failed through the server's fault.
     """
 
     latency_p50_seconds: "float" = betterproto2.field(7, betterproto2.TYPE_DOUBLE)
@@ -1221,14 +1221,14 @@ class SystemMetrics(betterproto2.Message):
 
     loop_lag_seconds: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
     """
-    How late the event loop ran its last tick, in seconds.
+    Worst lateness of the event loop in the last second, in seconds.
     """
 
     gauges: "dict[str, float]" = betterproto2.field(
         10, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_DOUBLE)
     )
     """
-    Further gauges of the service, by name ("ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight").
+    Further gauges of the service, by name; those of the DataHub: "ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight".
     """
 
 

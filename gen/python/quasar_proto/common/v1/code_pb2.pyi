@@ -408,7 +408,7 @@ Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
 class PreferenceField(_message.Message):
-    """One typed preference of a class, with its default and bounds. Forms in the console and on the web are built from it."""
+    """One typed preference of a class, with its default and bounds. The form on the page and `quasar code settings` are built from it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -143,7 +143,7 @@ class PartHealth(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name ("database", "scheduler", "plugins")."""
+    """Its name ("database"; "live data" of the DataHub, once some was lost)."""
     state: Global___PartState.ValueType
     """Whether it can do its work."""
     detail: _builtins.str
@@ -325,26 +325,26 @@ class SystemMetrics(_message.Message):
     memory_bytes: _builtins.int
     """Resident memory of the service's process, in bytes."""
     cpu_share: _builtins.float
-    """Processor time used since the sample before, as a share of one core (1.0 = one core busy)."""
+    """Processor time used in the second before, as a share of one core (1.0 = one core busy)."""
     calls_in_flight: _builtins.int
     """Calls in flight, streams included."""
     calls_per_second: _builtins.float
-    """Unary calls ended a second, over the sample."""
+    """Unary calls ended a second, over the last ten seconds."""
     error_share: _builtins.float
-    """Of those, the share that failed through the server's fault."""
+    """Share of the unary calls of the last minute that failed through the server's fault."""
     latency_p50_seconds: _builtins.float
     """Median latency of unary calls over the last minute, in seconds."""
     latency_p99_seconds: _builtins.float
     """99th percentile of the same."""
     loop_lag_seconds: _builtins.float
-    """How late the event loop ran its last tick, in seconds."""
+    """Worst lateness of the event loop in the last second, in seconds."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When they were read."""
 
     @_builtins.property
     def gauges(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Further gauges of the service, by name ("ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight")."""
+        """Further gauges of the service, by name; those of the DataHub: "ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight"."""
 
     def __init__(
         self,

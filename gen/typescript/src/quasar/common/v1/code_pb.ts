@@ -364,7 +364,7 @@ export const RateLimitSchema: GenMessage<RateLimit> = /*@__PURE__*/
   messageDesc(file_quasar_common_v1_code, 4);
 
 /**
- * One typed preference of a class, with its default and bounds. Forms in the console and on the web are built from it.
+ * One typed preference of a class, with its default and bounds. The form on the page and `quasar code settings` are built from it.
  *
  * @generated from message quasar.common.v1.PreferenceField
  */

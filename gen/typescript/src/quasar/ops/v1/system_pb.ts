@@ -90,7 +90,7 @@ export const StorageInfoSchema: GenMessage<StorageInfo> = /*@__PURE__*/
  */
 export type PartHealth = Message<"quasar.ops.v1.PartHealth"> & {
   /**
-   * Its name ("database", "scheduler", "plugins").
+   * Its name ("database"; "live data" of the DataHub, once some was lost).
    *
    * @generated from field: string name = 1;
    */
@@ -244,7 +244,7 @@ export type SystemMetrics = Message<"quasar.ops.v1.SystemMetrics"> & {
   memoryBytes: bigint;
 
   /**
-   * Processor time used since the sample before, as a share of one core (1.0 = one core busy).
+   * Processor time used in the second before, as a share of one core (1.0 = one core busy).
    *
    * @generated from field: double cpu_share = 3;
    */
@@ -258,14 +258,14 @@ export type SystemMetrics = Message<"quasar.ops.v1.SystemMetrics"> & {
   callsInFlight: number;
 
   /**
-   * Unary calls ended a second, over the sample.
+   * Unary calls ended a second, over the last ten seconds.
    *
    * @generated from field: double calls_per_second = 5;
    */
   callsPerSecond: number;
 
   /**
-   * Of those, the share that failed through the server's fault.
+   * Share of the unary calls of the last minute that failed through the server's fault.
    *
    * @generated from field: double error_share = 6;
    */
@@ -286,14 +286,14 @@ export type SystemMetrics = Message<"quasar.ops.v1.SystemMetrics"> & {
   latencyP99Seconds: number;
 
   /**
-   * How late the event loop ran its last tick, in seconds.
+   * Worst lateness of the event loop in the last second, in seconds.
    *
    * @generated from field: double loop_lag_seconds = 9;
    */
   loopLagSeconds: number;
 
   /**
-   * Further gauges of the service, by name ("ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight").
+   * Further gauges of the service, by name; those of the DataHub: "ticks_per_second", "bars_per_second", "subscribers", "runs_in_flight".
    *
    * @generated from field: map<string, double> gauges = 10;
    */
