@@ -189,6 +189,26 @@ async def test_a_paper_strategy_is_started_stopped_and_kept_from_trading_by_a_ha
     assert defects(found) == []
 
 
+async def test_a_strategy_is_put_on_paper_from_the_page(page: Page) -> None:
+    example = CHECKOUT / "examples" / "strategies" / "sma_cross.py"
+    uploaded = await page.platform.code.UploadCode(
+        code_pb.UploadCodeRequest(
+            kind=values_pb2.CODE_KIND_STRATEGY, file_name=example.name, content=example.read_bytes(), activate=True
+        )
+    )
+    found = await page.drive("paper.mjs", uploaded.code.ref.name)
+    assert found["known"] == "Known as btc-by-hand, for good."
+    assert "must be a decimal number such as 12.50, was 'much'" in found["cash"]
+    assert "fast" in found["bounds"]
+    assert "at least 1" in found["bounds"]
+    assert "paper" in found["runs"]
+    assert "ALREADY_EXISTS" in found["taken"]
+    made = await page.platform.strategies.GetInstance(strategy_pb.GetInstanceRequest(instance_id="btc-by-hand"))
+    assert made.instance.account_id == "by-hand"
+    assert made.instance.capital.amount.value == "5000"
+    assert defects(found) == []
+
+
 async def test_open_orders_and_strict_states_are_shown_and_taken_back(page: Page) -> None:
     cash = values_pb2.Money(amount=values_pb2.Decimal(value="10000"), currency="USD")
     await page.platform.trading.CreatePaperAccount(

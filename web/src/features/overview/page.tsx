@@ -11,6 +11,8 @@ import { EventList } from "../events/list.tsx";
 
 const TITLES: Record<ServiceName, string> = { registry: "Registry", datahub: "DataHub", strategy: "StrategyEngine" };
 const HISTORY = 60;
+/** Milliseconds of more than four digits tell nobody anything. */
+const LONG_S = 10;
 
 const TONES: Record<number, Tone> = {
   [PartState.SERVING]: "good",
@@ -74,8 +76,8 @@ function ServiceCard({ service }: { service: ServiceName }) {
             <Figure label="Uptime">{facts.uptime ? uptime(durationMs(facts.uptime)) : "–"}</Figure>
             <Figure label="Memory">{bytes(load.latest?.memoryBytes)}</Figure>
             <Figure label="CPU">{load.latest ? `${Math.round(100 * load.latest.cpuShare)} %` : "–"}</Figure>
-            <Figure label="p50 / p99 (ms)">
-              {load.latest ? `${ms(load.latest.latencyP50Seconds)} / ${ms(load.latest.latencyP99Seconds)}` : "–"}
+            <Figure label="p50 / p99">
+              {load.latest ? latencies(load.latest.latencyP50Seconds, load.latest.latencyP99Seconds) : "–"}
             </Figure>
             <Figure label="In flight">{count(load.latest?.callsInFlight)}</Figure>
             <Figure label="Calls/s">
@@ -99,6 +101,10 @@ function ServiceCard({ service }: { service: ServiceName }) {
       )}
     </Panel>
   );
+}
+
+function latencies(median: number, late: number): string {
+  return late < LONG_S ? `${ms(median)} / ${ms(late)} ms` : `${ms(median)} ms / ${Math.round(late)} s`;
 }
 
 function ms(seconds: number): string {

@@ -1,22 +1,9 @@
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { JsonObject } from "@bufbuild/protobuf";
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
-import { backtests, marketData } from "../../rpc/clients.ts";
+import { backtests } from "../../rpc/clients.ts";
 import { Button, Choice, Dialog, Failed, Field, State } from "../../ui/kit.tsx";
-
-function parsed(text: string): JsonObject | null {
-  if (!text.trim()) return {};
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
-  } catch {
-    return null;
-  }
-}
-
-const named = (item: { provider: string; symbol: string; interval: string }) =>
-  `${item.provider} ${item.symbol} ${item.interval}`;
+import { named, parsed, useStoredSeries } from "./stored.ts";
 
 export function NewBacktest({
   open,
@@ -35,29 +22,19 @@ export function NewBacktest({
   const [commission, setCommission] = useState("0.001");
   const [since, setSince] = useState("");
   const [parameters, setParameters] = useState("");
-  const stored = useQuery({
-    queryKey: ["search", ""],
-    queryFn: async () => (await marketData.searchSeries({ query: "", pageSize: 500 })).matches,
-    enabled: open,
-  });
-  const options = (stored.data ?? []).flatMap(({ symbol, intervals }) =>
-    intervals.map(({ interval }) => ({
-      provider: symbol?.key?.provider ?? "",
-      symbol: symbol?.key?.symbol ?? "",
-      interval,
-    })),
-  );
+  const options = useStoredSeries(open);
   const values = parsed(parameters);
   const start = useMutation({
     mutationFn: async () => {
       const chosen = options.find((item) => named(item) === series);
       if (!chosen || !values) throw new Error("A series and valid parameters are needed.");
+      const { provider, symbol, interval } = chosen;
       const answer = await backtests.startBacktest({
         requestId: crypto.randomUUID(),
-        displayName: `${strategy} on ${chosen.symbol} ${chosen.interval}`,
+        displayName: `${strategy} on ${symbol} ${interval}`,
         code: { code: { case: "strategy", value: { name: strategy } } },
         parameters: values,
-        universe: { selectors: [{ selector: { case: "series", value: chosen } }] },
+        universe: { selectors: [{ selector: { case: "series", value: { provider, symbol, interval } } }] },
         terms: {
           cash: { amount: { value: cash }, currency: "USD" },
           range: since ? { start: timestampFromDate(new Date(`${since}T00:00:00Z`)) } : undefined,

@@ -21,6 +21,7 @@ import { Button, Page, Panel, Result, Sparkline, State, Table, type Tone } from 
 import { UploadDialog } from "../providers/upload.tsx";
 import { NewBacktest } from "./create.tsx";
 import { Money } from "./money.tsx";
+import { RunOnPaper } from "./paper.tsx";
 import { TradingPill } from "./trading.tsx";
 
 const INSTANCE_TONES: Record<number, Tone> = {
@@ -62,6 +63,7 @@ export function StrategiesPage() {
   const cache = useQueryClient();
   const [uploading, setUploading] = useState(false);
   const [testing, setTesting] = useState(false);
+  const [starting, setStarting] = useState(false);
   const instances = useQuery({
     queryKey: ["instances"],
     queryFn: async () => (await strategies.listInstances({ pageSize: 200 })).instances,
@@ -88,6 +90,9 @@ export function StrategiesPage() {
         <>
           <Button onClick={() => setUploading(true)}>
             <Upload size={15} aria-hidden /> Upload code
+          </Button>
+          <Button onClick={() => setStarting(true)} disabled={!known.data?.length}>
+            <Play size={15} aria-hidden /> Run on paper
           </Button>
           <Button look="primary" onClick={() => setTesting(true)} disabled={!known.data?.length}>
             New back-test
@@ -233,6 +238,12 @@ export function StrategiesPage() {
         open={uploading}
         onClose={() => setUploading(false)}
         onDone={() => void cache.invalidateQueries({ queryKey: ["code"] })}
+      />
+      <RunOnPaper
+        open={starting}
+        strategies={known.data?.map((item) => item.ref?.name ?? "") ?? []}
+        onClose={() => setStarting(false)}
+        onDone={() => void cache.invalidateQueries({ queryKey: ["instances"] })}
       />
       <NewBacktest
         open={testing}
