@@ -11,6 +11,7 @@ import pytest
 
 from datahub.collection.planner import NEW_SERIES_AT_ONCE, Planner
 from datahub.collection.subscriptions import Subscriptions
+from datahub.providers.entry import ProviderEntry
 from quasar.calendars import calendar_for
 from quasar.model.bars import BarColumns
 from quasar.model.instants import from_ns
@@ -54,8 +55,13 @@ async def test_an_interval_that_is_added_has_a_history_of_its_own(house: House) 
     assert (run["trigger"], run["inserted"]) == ("INITIAL", 2)
 
 
+def preferring(days: int) -> dict[str, ProviderEntry]:
+    """Return a provider whose history is wanted for so many days where nobody says since when."""
+    return {"vendor": replace(entry(), preferences={"data": {"lookback_days": days}})}
+
+
 async def test_the_history_of_a_series_begins_where_the_earliest_of_its_subscriptions_says(house: House) -> None:
-    house.providers = {"vendor": replace(entry(), preferences={"data": {"lookback_days": 1}})}
+    house.providers = preferring(1)
     await house.subscribe("A")
     await house.plan()
     await house.work()
@@ -70,9 +76,6 @@ async def test_the_history_of_a_series_begins_where_the_earliest_of_its_subscrip
 
 
 async def test_a_start_that_is_taken_away_and_a_longer_preference_fetch_what_lies_before(house: House) -> None:
-    def preferring(days: int) -> Any:
-        return {"vendor": replace(entry(), preferences={"data": {"lookback_days": days}})}
-
     house.providers = preferring(1)
     await house.subscribe("A")
     await house.plan()
@@ -90,6 +93,27 @@ async def test_a_start_that_is_taken_away_and_a_longer_preference_fetch_what_lie
     assert await house.plan() == 1
     await house.work()
     assert await house.bars() == 2 * 24 * 60 - 1
+    await house.clock.advance(1)
+    assert await house.plan() == 0
+
+
+async def test_a_series_that_was_live_only_gets_the_history_before_its_feed(house: House) -> None:
+    house.providers = preferring(1)
+    await house.subscribe("A", start=None)
+    await house.database.execute("update registry.provider_subscription set live = true, historical = false")
+    await house.subscriptions.refresh(house.providers)
+    await house.database.execute(
+        """insert into series_progress (series_id, classified_from, classified_until)
+           select series_id, $1, $2 from series where symbol = 'A' and interval = '1min'""",
+        START,
+        NOW.replace(second=0),
+    )
+    assert await house.plan() == 0
+    await house.database.execute("update registry.provider_subscription set historical = true")
+    await house.subscriptions.refresh(house.providers)
+    assert await house.plan() == 1
+    await house.work()
+    assert await house.bars() == 22 * 60 - 1
     await house.clock.advance(1)
     assert await house.plan() == 0
 
