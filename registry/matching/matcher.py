@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -86,8 +86,9 @@ class Matcher:
         """
         began = self._ground.clock.monotonic()
         as_of = scope.as_of or self._ground.clock.now()
-        given = 0 if scope.dry_run else await self._provider_ids(scope, as_of)
-        assets = await self._load(scope)
+        previews = await self._previewed_ids(scope, as_of) if scope.dry_run else {}
+        given = len(previews) or (0 if scope.dry_run else await self._provider_ids(scope, as_of))
+        assets = await self._load(scope, previews.keys())
         context.progress("exact matches", done=0, total=len(assets.subjects), unit="assets")
         decisions = await self._exact(assets, as_of, scope.thresholds)
         left = [subject for key, subject in assets.subjects.items() if decisions[key].outcome == NONE]
@@ -96,7 +97,7 @@ class Matcher:
             decisions |= await self._fuzzy(context, assets, left, as_of, scope.thresholds)
         settled = await self._deduplicate(assets, self._bettered(assets, decisions))
         report = _report(assets, settled, given, scope, self._ground.clock.monotonic() - began)
-        await self._store(context, assets, settled, scope, report)
+        await self._store(context, assets, [*settled, *previews.values()], scope, report)
         return report
 
     async def _provider_ids(self, scope: Scope, as_of: dt.datetime) -> int:
@@ -108,6 +109,14 @@ class Matcher:
             now = self._ground.clock.now()
             return len(await connection.fetch(SQL["match_provider_ids"], keys, as_of, now))
 
+    async def _previewed_ids(self, scope: Scope, as_of: dt.datetime) -> dict[int, Decision]:
+        """Return what the identifiers that sources named themselves would give, by asset."""
+        async with self._ground.database.transaction(readonly=True) as connection:
+            await connection.execute(SQL["identity_patience"])
+            keys = [row["asset_id"] for row in await self._rows(connection, scope)]
+            rows = await connection.fetch(SQL["match_provider_ids_preview"], keys, as_of)
+        return {row["asset_id"]: _told_by_source(row) for row in rows}
+
     async def _rows(self, connection: Any, scope: Scope) -> list[Any]:
         where = listing.ASSETS.where(scope.filter, first_parameter=2)
         statement = filled(SQL["match_assets"], filter=where.sql)
@@ -115,12 +124,12 @@ class Matcher:
         rows: list[Any] = await connection.fetch(statement, code_ids, *where.parameters)
         return rows
 
-    async def _load(self, scope: Scope) -> _Scope:
+    async def _load(self, scope: Scope, settled: Collection[int]) -> _Scope:
         assets = _Scope()
         async with self._ground.database.transaction(readonly=True) as connection:
             await connection.execute(SQL["identity_patience"])
             for row in await self._rows(connection, scope):
-                _add(assets, row, rematch=scope.rematch)
+                _add(assets, row, rematch=scope.rematch, settled=row["asset_id"] in settled)
             pairs = await connection.fetch(SQL["match_rejected_pairs"], list(assets.subjects))
         assets.rejected = {(row["asset_id"], row["identity_id"]) for row in pairs}
         return assets
@@ -211,10 +220,16 @@ class Matcher:
             await self._ground.record(connection, _happening(context, report), context.operation.actor)
 
 
-def _add(assets: _Scope, row: Any, *, rematch: bool) -> None:
+def _told_by_source(row: Any) -> Decision:
+    target = Target(row["identity_row"], row["identity_id"])
+    reason = f"the source names {row['source_identity']}"
+    return Decision(row["asset_id"], TAKEN, Candidate(target, "PROVIDER_ID", 100.0, 100.0, reason))
+
+
+def _add(assets: _Scope, row: Any, *, rematch: bool, settled: bool) -> None:
     assets.examined += 1
     again = rematch and row["identity_origin"] == "MATCHER"
-    if row["held_by_hand"] or (row["identity_id"] and not again):
+    if settled or row["held_by_hand"] or (row["identity_id"] and not again):
         assets.identified += 1
         return
     key = row["asset_id"]

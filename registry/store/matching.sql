@@ -34,6 +34,21 @@ from given g
 where a.asset_id = g.asset_id and g.identity_id is not null and (a.identity_id <> g.identity_id or a.identity_origin <> 'PROVIDER')
 returning a.asset_id;
 
+-- name: match_provider_ids_preview
+-- What the statement above would give.
+select a.asset_id, a.source_identity, g.identity_row, g.identity_id
+from assets a, lateral (
+    select min(i.identity_row) as identity_row, i.identity_id from identities i
+    where a.source_identity in (i.figi, i.composite_figi, i.share_class_figi, i.isin) and i.identity_group = a.identity_group
+        and (i.figi = a.source_identity or i.exchange = a.exchange or a.exchange = '')
+        and not i.withdrawn and i.valid_from <= $2 and $2 < i.valid_to
+    group by i.identity_id
+    order by bool_or(i.figi = a.source_identity) desc, bool_or(i.exchange = a.exchange) desc, i.identity_id
+    limit 1
+) g
+where a.asset_id = any ($1::bigint[]) and a.source_identity <> '' and a.identity_origin <> 'MANUAL'
+    and not 'identity_id' = any (a.manual_fields) and (a.identity_id <> g.identity_id or a.identity_origin <> 'PROVIDER');
+
 -- name: match_exact
 -- Identities in use at $2 whose symbol or alias equals the key of an asset, within its group.
 with names as (

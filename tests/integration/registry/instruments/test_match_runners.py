@@ -66,3 +66,24 @@ async def test_a_second_look_takes_what_fits_now_and_keeps_what_fits_as_well(wor
     await told(world, "alpha", equity("ABC"))  # both fit alike
     await match(world, rematch=True)
     assert (await get(world, "ABC")).asset.identity.identity_id == "BBG000BLNNH6"
+
+
+async def test_a_dry_run_shows_what_the_identifiers_of_a_source_would_give(world: World) -> None:
+    await told(world, "alpha", equity("AAPL", exchange="XNAS", isin="US0378331005"), equity("MSFT", exchange="XNAS"))
+    listing = "BBG000B9XRY4,AAPL,Apple Inc.,XNAS,equity,USD,US,US0378331005\n"
+    content = b"figi,symbol,name,mic,class,currency,country,isin\n" + listing.encode()
+    request = pb.ImportIdentitiesRequest(name="list", content=content, file_name="list.csv")
+    await world.result(await world.assets.ImportIdentities(request), asset_pb2.ImportIdentitiesResult)
+    assert (await get(world, "AAPL")).asset.identity.identity_id == "US0378331005@XNAS"
+
+    tried = await match(world, dry_run=True)
+    (preview,) = (
+        await world.assets.ListMatchProposals(pb.ListMatchProposalsRequest(filter="state = PREVIEW"))
+    ).proposals
+    done = await match(world)
+
+    assert (preview.asset.key.symbol, preview.best.identity.identity_id) == ("AAPL", "BBG000B9XRY4")
+    assert preview.best.method == asset_pb2.MATCH_METHOD_PROVIDER_ID
+    counts = [(each.examined, each.already_identified, each.exact, each.unmatched) for each in (tried, done)]
+    assert counts == [(2, 0, 1, 1)] * 2
+    assert (await get(world, "AAPL")).asset.identity.identity_id == "BBG000B9XRY4"
