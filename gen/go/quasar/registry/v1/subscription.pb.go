@@ -1164,9 +1164,11 @@ type SubscribedSeries struct {
 	Live bool `protobuf:"varint,8,opt,name=live,proto3" json:"live,omitempty"`
 	// Ticks are stored.
 	StoreTicks bool `protobuf:"varint,9,opt,name=store_ticks,json=storeTicks,proto3" json:"store_ticks,omitempty"`
-	// When bars of the past are fetched, one entry for each different cron expression. An empty expression is the interval's own.
+	// When bars of the past are wanted, one entry for each different cron expression. An empty expression is the interval's own. They are fetched by
+	// one of them: by the interval where an entry is empty, for then everything is there when others ask, else by the first in the alphabet.
 	Crons []*CollectionCron `protobuf:"bytes,10,rep,name=crons,proto3" json:"crons,omitempty"`
-	// Where its history begins: the earliest of its subscriptions. Absent: as the provider's preference says.
+	// Where its history begins: the earliest of its subscriptions. Absent: one of them goes by the provider's preference; where another one has an
+	// earlier start, it begins there.
 	BackfillStart *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=backfill_start,json=backfillStart,proto3" json:"backfill_start,omitempty"`
 	// Why it cannot be collected; unspecified when it can.
 	Unresolved UnresolvedCause `protobuf:"varint,12,opt,name=unresolved,proto3,enum=quasar.registry.v1.UnresolvedCause" json:"unresolved,omitempty"`

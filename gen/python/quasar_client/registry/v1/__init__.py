@@ -7289,14 +7289,16 @@ class SubscribedSeries(betterproto2.Message):
 
     crons: "list[CollectionCron]" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    When bars of the past are fetched, one entry for each different cron expression. An empty expression is the interval's own.
+    When bars of the past are wanted, one entry for each different cron expression. An empty expression is the interval's own. They are fetched by
+    one of them: by the interval where an entry is empty, for then everything is there when others ask, else by the first in the alphabet.
     """
 
     backfill_start: "datetime.datetime | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Where its history begins: the earliest of its subscriptions. Absent: as the provider's preference says.
+    Where its history begins: the earliest of its subscriptions. Absent: one of them goes by the provider's preference; where another one has an
+    earlier start, it begins there.
     """
 
     unresolved: "UnresolvedCause" = betterproto2.field(

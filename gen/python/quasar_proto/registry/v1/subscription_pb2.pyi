@@ -639,11 +639,15 @@ class SubscribedSeries(_message.Message):
 
     @_builtins.property
     def crons(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectionCron]:
-        """When bars of the past are fetched, one entry for each different cron expression. An empty expression is the interval's own."""
+        """When bars of the past are wanted, one entry for each different cron expression. An empty expression is the interval's own. They are fetched by
+        one of them: by the interval where an entry is empty, for then everything is there when others ask, else by the first in the alphabet.
+        """
 
     @_builtins.property
     def backfill_start(self) -> _timestamp_pb2.Timestamp:
-        """Where its history begins: the earliest of its subscriptions. Absent: as the provider's preference says."""
+        """Where its history begins: the earliest of its subscriptions. Absent: one of them goes by the provider's preference; where another one has an
+        earlier start, it begins there.
+        """
 
     @_builtins.property
     def status(self) -> Global___SubscriptionStatus:

@@ -652,14 +652,16 @@ export type SubscribedSeries = Message<"quasar.registry.v1.SubscribedSeries"> & 
   storeTicks: boolean;
 
   /**
-   * When bars of the past are fetched, one entry for each different cron expression. An empty expression is the interval's own.
+   * When bars of the past are wanted, one entry for each different cron expression. An empty expression is the interval's own. They are fetched by
+   * one of them: by the interval where an entry is empty, for then everything is there when others ask, else by the first in the alphabet.
    *
    * @generated from field: repeated quasar.registry.v1.CollectionCron crons = 10;
    */
   crons: CollectionCron[];
 
   /**
-   * Where its history begins: the earliest of its subscriptions. Absent: as the provider's preference says.
+   * Where its history begins: the earliest of its subscriptions. Absent: one of them goes by the provider's preference; where another one has an
+   * earlier start, it begins there.
    *
    * @generated from field: google.protobuf.Timestamp backfill_start = 11;
    */
