@@ -20,7 +20,7 @@ from tests.integration.registry.changes import (
     check,
     methods_that_need_more_than_a_viewer,
 )
-from tests.integration.registry.stage import Stage, map_symbol, provide, source
+from tests.integration.registry.stage import BY_SOMEBODY, Stage, map_symbol, provide, source
 
 ALPHA = common.CodeRef(kind=values_pb2.CODE_KIND_PROVIDER, name="alpha")
 CRON = field_mask_pb2.FieldMask(paths=["cron"])
@@ -53,7 +53,8 @@ async def walk(stage: Stage, who: str, kinds: Any, steps: dict[str, Callable[[],
         last = await stage.database.fetchval("select coalesce(max(id), 0) from ops.events")
         await call()
         events = await stage.database.fetch(
-            "select * from ops.events where id > $1 and kind <> 'CodeInstalled' order by id", last
+            f"select * from ops.events where id > $1 and {BY_SOMEBODY} order by id",  # written by us
+            last,
         )
         check(method, kinds[method], events, who)
 
