@@ -76,7 +76,7 @@ function ServiceCard({ service }: { service: ServiceName }) {
             <Figure label="Uptime">{facts.uptime ? uptime(durationMs(facts.uptime)) : "–"}</Figure>
             <Figure label="Memory">{bytes(load.latest?.memoryBytes)}</Figure>
             <Figure label="CPU">{load.latest ? `${Math.round(100 * load.latest.cpuShare)} %` : "–"}</Figure>
-            <Figure label="p50 / p99">
+            <Figure label="p50 / p99 (ms)">
               {load.latest ? latencies(load.latest.latencyP50Seconds, load.latest.latencyP99Seconds) : "–"}
             </Figure>
             <Figure label="In flight">{count(load.latest?.callsInFlight)}</Figure>
@@ -104,7 +104,7 @@ function ServiceCard({ service }: { service: ServiceName }) {
 }
 
 function latencies(median: number, late: number): string {
-  return late < LONG_S ? `${ms(median)} / ${ms(late)} ms` : `${ms(median)} ms / ${Math.round(late)} s`;
+  return `${ms(median)} / ${late < LONG_S ? ms(late) : `${Math.round(late)} s`}`;
 }
 
 function ms(seconds: number): string {

@@ -10,16 +10,18 @@ import { read, shown } from "./preferences.ts";
 
 const plain = (value: Value | undefined) => (value ? toJson(ValueSchema, value) : undefined);
 
+function boundsOf({ minimum, maximum }: PreferenceField): string {
+  if (minimum !== undefined && maximum !== undefined) return `From ${minimum} to ${maximum}.`;
+  if (minimum !== undefined) return `At least ${minimum}.`;
+  return maximum === undefined ? "" : `At most ${maximum}.`;
+}
+
 /** What the field is for, what is allowed, and what holds when it is left empty. */
 function hintOf(field: PreferenceField): string {
-  const bounds = [
-    field.minimum === undefined ? "" : `at least ${field.minimum}`,
-    field.maximum === undefined ? "" : `at most ${field.maximum}`,
-  ].filter(Boolean);
   const fallback = shown(plain(field.defaultValue));
   return [
-    field.description.replace(/\.?$/, "."),
-    bounds.length > 0 ? `${bounds.join(", ")}.` : "",
+    /[.…]$/.test(field.description) ? field.description : `${field.description}.`,
+    boundsOf(field),
     field.type === PreferenceType.LIST ? "Several are separated by commas." : "",
     field.required ? "Needed." : `Empty: ${fallback || "not set"}.`,
     field.needsRestart ? "Starts the provider again." : "",
