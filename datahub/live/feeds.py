@@ -47,6 +47,7 @@ class Feeds:
         know: Callable[[int, SessionSource], None] = lambda _series_id, _sessions: None,
         unkept: Callable[[Sequence[LiveSeries]], Awaitable[None]] | None = None,
         go_on: Callable[[Sequence[KnownPast]], Awaitable[None]] | None = None,
+        remember: Callable[[Sequence[LiveSeries]], None] = lambda _: None,
     ) -> None:
         """Run feeds for what `symbols` wants; `changed` hears when `revision` has grown.
 
@@ -61,11 +62,13 @@ class Feeds:
             leases: Which feeds run here; by default every one.
             remote: How those are that run elsewhere.
             know: Hears by which sessions a new symbol trades, by its series of ticks.
+            remember: Hears of new symbols, here and elsewhere: snapshots are to have what came last.
             go_on: Hears what is known of new symbols from before, before anything of it is shown.
             unkept: Tells of what was stored of symbols before they were followed here, and not published.
         """
         self._unkept = unkept
         self._go_on = go_on
+        self._remember = remember
         self._know = know
         self._known: frozenset[LiveName] = frozenset()
         self._paused: frozenset[LiveName] = frozenset()
@@ -222,6 +225,8 @@ class Feeds:
             await asyncio.to_thread(_warm, new, self._clock.time_ns())
         for series in new:
             self._know(series.ticks.series_id, series.ticks.calendar)
+        if new:
+            self._remember(new)
         self._known = frozenset(current)
 
     async def _follow(self, current: Mapping[LiveName, LiveSeries]) -> None:

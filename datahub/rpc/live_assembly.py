@@ -17,6 +17,7 @@ from datahub.live.leases import Leases
 from datahub.live.losses import Gauge, Losses, Place
 from datahub.live.prices import PriceBoard
 from datahub.live.recovery import Recovered
+from datahub.live.remembered import remembered
 from datahub.live.session_figures import KnownPast, go_on
 from datahub.live.storage import LiveStore, MakesRoom
 from datahub.live.symbols import LiveSeries, LiveSymbols
@@ -30,15 +31,18 @@ from datahub.stream.envelope import GAPS
 from datahub.stream.hub import Hub
 from datahub.stream.log import LiveLog
 from datahub.stream.topic import Content, Topic
+from quasar import logs
 from quasar.clock import Clock
 from quasar.convert import wire
 from quasar.database.pool import Database
+from quasar.errors import DatabaseUnavailable, DeadlineExceeded
 from quasar.ops.events import Events
 from quasar.ops.hints import Hint
 
 if TYPE_CHECKING:
     from datahub.bus.jetstream import JetStreamBus  # its library is optional
 
+_log = logs.get(__name__)
 HEARD_S = 1.5
 """After so long every other replica has told of its feeds."""
 BUS_WAS_AWAY = "the bus between replicas was away for too long"
@@ -109,6 +113,7 @@ class LiveHalf:
             self.board.know,
             self._tell_unkept,
             self._go_on if self._bus is None else None,
+            lambda new: start(self._remember(new), "latest of symbols"),
         )
         selectors = LiveSelectors(self.feeds.symbols, database, self.feeds.caught_up)
         ready = self._bus.caught_up if self._bus is not None else None
@@ -191,6 +196,14 @@ class LiveHalf:
     async def _go_on(self, known: Sequence[KnownPast]) -> None:
         """Go on with the sessions of symbols. What comes over a bus is shown as it comes, and would count twice."""
         await go_on(self._database, self.board, known, self._clock.time_ns())
+
+    async def _remember(self, new: Sequence[LiveSeries]) -> None:
+        """Have in snapshots what came last of new symbols, where nothing comes of them now."""
+        try:
+            async for topic, field, time_ns in remembered(self._database, new, self._clock.time_ns()):
+                self.hub.remember(topic, field, time_ns)
+        except (DatabaseUnavailable, DeadlineExceeded) as error:
+            _log.warning("snapshots begin without what came last", symbols=len(new), problem=error.message)
 
     def _tell(self, gap: FeedGap) -> None:
         self._outlet.publish(

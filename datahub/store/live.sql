@@ -311,3 +311,13 @@ left join lateral (
     order by b.open_time desc limit 1
 ) p on true
 order by n.place;
+
+-- name: live_bars_newest
+-- The last live bar of some series, of each origin.
+select n.series_id, d.open_time, d.close_time, d.open, d.high, d.low, d.close, d.volume, d.trade_count, d.vwap, d.origin, d.revision, d.known_at
+from unnest($1::integer[]) n(series_id)
+cross join (values (2), (3)) o(origin)
+cross join lateral (
+    select l.* from live_data l where l.series_id = n.series_id and l.origin = o.origin order by l.open_time desc limit 1
+) d
+order by n.series_id, d.origin;

@@ -316,6 +316,11 @@ class Hub:
         """Return the chunks of the log that hold the last rows, so many of each topic; forming bars are left out."""
         return _portions(self.log.last(topics, rows))
 
+    def remember(self, topic: Topic, field: bytes, time_ns: int) -> None:
+        """Have something of a former life in snapshots, where nothing came under its topic since."""
+        if topic not in self._latest:
+            self._latest[topic] = Entry(0, topic, field, 1, time_ns)
+
     def latest(self, topic: Topic) -> Entry | None:
         """Return the latest entry of a topic."""
         return self._latest.get(topic)
