@@ -99,7 +99,7 @@ async def test_what_is_stored_of_a_live_symbol_shows_its_last_tick_and_its_last_
             while not await stored_bars(database, "BTC/USD"):  # noqa: ASYNC110  # the table tells nobody
                 await asyncio.sleep(0.05)
         ticks, bars = await series_states(hub, bearers.viewer, ("BTC/USD", ""), ("BTC/USD", "1min"))
-        prices = await database.fetch("select event_time, price from ticks")
+        prices = await database.fetch("select event_time, price from ticks order by sequence")
         stored = {row["event_time"]: row["price"] for row in prices}
         assert ticks.last_value == stored[ticks.last_row_time.ToDatetime(tzinfo=dt.UTC)]
         closes = {at: bar[3] for at, bar in (await stored_bars(database, "BTC/USD")).items()}
