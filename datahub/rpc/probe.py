@@ -174,7 +174,7 @@ class Probe:
 
 async def _resolved(host: str) -> str:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await asyncio.to_thread(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise VendorFailed(f"the name cannot be resolved here: {error.strerror or error}") from error
     addresses = dict.fromkeys(str(one[4][0]) for one in found)

@@ -19,6 +19,8 @@ from quasar.plugins.process import ProcessSettings
 from quasar.plugins.provider import ProviderHandle
 
 MIB = 1024 * 1024
+HANG_S = 4.0
+"""Above what a machine with other tests on it may keep a process from answering."""
 HEADER = "import asyncio, os, time\nimport numpy as np\nfrom quasar.provider import *\n"
 
 
@@ -48,7 +50,7 @@ OpenPool = Callable[..., Plugins]
 async def plugins(tmp_path: Path) -> AsyncIterator[Plugins]:
     """Plug-ins with short patience, so that tests are short."""
     notices: list[Containment] = []
-    settings = ProcessSettings(service="tests", health_s=0.2, hang_s=1.5, grace_s=1.0, start_s=15.0)
+    settings = ProcessSettings(service="tests", health_s=0.2, hang_s=HANG_S, grace_s=1.0, start_s=15.0)
     limits = replace(Limits(), memory_bytes=128 * MIB, scratch_bytes=8 * MIB, file_bytes=4 * MIB)
     folder = tmp_path / "code"
     async with PluginPool(folder, settings=settings, limits=lambda _: limits, on_containment=notices.append) as pool:

@@ -10,7 +10,7 @@ import pytest
 
 from quasar import errors
 from quasar.plugins.jail.spec import Limits
-from tests.integration.plugins.conftest import Plugins
+from tests.integration.plugins.conftest import HANG_S, Plugins
 from tests.integration.plugins.hostile import (
     attempt,
     finish,
@@ -125,7 +125,7 @@ async def test_a_blocked_event_loop_is_killed_and_neighbours_go_on_meanwhile(plu
         error = await stuck
     assert isinstance(error, errors.PluginUnavailable)
     assert plugins.notices[0].cause.value == "hung"
-    assert "did not answer for 1.5 s" in plugins.notices[0].detail
+    assert f"did not answer for {HANG_S:g} s" in plugins.notices[0].detail
     await spinning.keeper.ready()
 
 

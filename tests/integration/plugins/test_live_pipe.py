@@ -43,7 +43,7 @@ async def test_each_stream_has_a_pipe_of_its_own_that_ends_with_it(plugins: Plug
     await anext(second)
     assert len(set(pipes_of(provider))) == 2
     await first.aclose()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not trades(await anext(second)):
             pass
         while len(pipes_of(provider)) != 1:  # noqa: ASYNC110 - what is waited for happens in another process
@@ -64,7 +64,7 @@ async def test_a_reader_that_stands_still_holds_the_plug_in_back_and_misses_noth
         """
     )
     times: list[int] = []
-    async with asyncio.timeout(30), aclosing(provider.stream_live([LiveSymbol("A")])) as batches:
+    async with asyncio.timeout(60), aclosing(provider.stream_live([LiveSymbol("A")])) as batches:
         await anext(batches)
         await asyncio.sleep(1.0)  # far more could be made meanwhile than may wait anywhere
         async for batch in batches:

@@ -180,8 +180,6 @@ async def test_a_bar_in_progress_is_not_told_as_closed(opened: Open, tmp_path: P
                 assert bar.state is BarState.FORMING
             if end <= now:
                 assert bar.state is BarState.CLOSED
-        if play.stage.provider in ("kraken", "ccxt", "files") and bars[-1].open_time_ns >= now - now % 60_000_000_000:
-            assert bars[-1].state is BarState.FORMING
 
 
 @each(HISTORY)
