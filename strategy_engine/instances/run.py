@@ -13,7 +13,15 @@ from quasar.clock import Clock
 from quasar.engine.live import LiveBar
 from quasar.errors import InvalidArgument, NotFound, QuasarError
 from quasar.model.instants import from_ns
-from quasar.model.orders import CancelAllIntent, CancelIntent, OrderIntent, PlaceIntent, ReplaceIntent, client_order_id
+from quasar.model.orders import (
+    CancelAllIntent,
+    CancelIntent,
+    IntentAction,
+    OrderIntent,
+    PlaceIntent,
+    ReplaceIntent,
+    client_order_id,
+)
 from quasar.ops.events import Events, Severity
 from strategy_engine.backtests.records import LoadedSeries
 from strategy_engine.instances.instances import Instance, Said, Session, Shown
@@ -157,8 +165,10 @@ class Run:
         if said.intents or said.signals or self._queue.empty():
             await self._progress()
         for intent in said.intents:
-            if not self.paused:
+            if not self.paused or isinstance(intent.action, PlaceIntent):
                 await self._act(intent)
+            else:
+                await self._leave(intent.action)
 
     async def _progress(self) -> None:
         counts = {"bars": self._bars, "ticks": self._ticks, "intents": self._last_intent, "errors": self._errors}
@@ -177,6 +187,7 @@ class Run:
                 spec=action.order,
                 origin="STRATEGY",
                 decide_time=from_ns(intent.decide_time_ns),
+                running=not self.paused,
             )
             try:
                 await desk.place(new)
@@ -206,10 +217,21 @@ class Run:
         if problem:
             await self._log("warning", f"order {action.target.intent_number} was not changed: {problem}")
         if before is None or after.revision == before.revision:
-            # The strategy takes its order for one that is being changed until it is told how it stands.
-            found = await self._around.desk.records.orders.find(name)
-            if found is not None:
-                self._queue.put_nowait(([Changed(found, found.status)], asyncio.Event()))
+            await self._tell_standing([name])
+
+    async def _leave(self, action: IntentAction) -> None:
+        """Carry out nothing of a wish about orders that work."""
+        if isinstance(action, CancelAllIntent):
+            found = await self._around.desk.open_orders(instance_id=self._instance.instance_id, symbol=action.symbol)
+            await self._tell_standing([each.client_order_id for each in found])
+        elif isinstance(action, CancelIntent | ReplaceIntent):
+            await self._tell_standing([client_order_id(self.run_id, action.target.intent_number, action.target.leg)])
+
+    async def _tell_standing(self, names: Sequence[str]) -> None:
+        """Tell the strategy how orders stand, which it takes for ones that are being changed until then."""
+        found = await self._around.desk.records.orders.find_all(list(names))
+        if found:
+            self._queue.put_nowait(([Changed(each, each.status) for each in found], asyncio.Event()))
 
     async def _log(self, level: str, message: str) -> None:
         payload = {"level": level, "message": message}

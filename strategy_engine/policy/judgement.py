@@ -111,6 +111,9 @@ def _instrument_rules(case: _Case) -> Iterator[Check]:
 
 
 def _states(case: _Case) -> Iterator[Check]:
+    if not case.proposal.running:
+        detail = f"{case.owner} must run for its orders to be sent, was paused"
+        yield Check(reason="STRATEGY_NOT_RUNNING", passed=False, scope=case.owner, detail=detail)
     for scope in scopes_of(case.proposal):
         state = case.standing.states.get(scope, TradingState.ACTIVE)
         halted = state is TradingState.HALTED and not case.proposal.closing
@@ -147,6 +150,29 @@ def _account(case: _Case) -> Iterator[Check]:
         yield _short(case, scope)
     if case.price is not None and case.increases:
         yield _money(case, scope)
+        yield from _capital(case, funds.leverage)
+
+
+def _capital(case: _Case, leverage: Decimal) -> Iterator[Check]:
+    """An instance that was given a capital must bear all its positions after the order with that."""
+    funds = case.standing.strategy_funds.get(case.proposal.instance_id)
+    if funds is None or not funds.limited:
+        return
+    scope = Scope(ScopeKind.STRATEGY, case.proposal.instance_id)
+    before = case.standing.values(scope)
+    need = sum(map(abs, _with_order(case, before, case.price or ZERO).values()), ZERO) + case.proposal.commission
+    bound = funds.equity * leverage
+    detail = f"positions of {scope} must be worth at most {bound}, what is left of its capital, was {need}"
+    yield Check(
+        reason="CAPITAL_EXCEEDED",
+        passed=need <= bound,
+        scope=scope,
+        limit=bound,
+        value=need,
+        value_before=sum(map(abs, before.values()), ZERO),
+        unit=case.proposal.currency,
+        detail="" if need <= bound else detail,
+    )
 
 
 def _short(case: _Case, scope: Scope) -> Check:

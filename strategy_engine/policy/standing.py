@@ -91,6 +91,8 @@ class Funds:
     allow_short: bool = True
     currency: str = ""
     """Of its cash; empty: not told."""
+    limited: bool = False
+    """Of an instance: it was given a capital, and may use no more than that with its own profits and losses."""
 
     day_starts: Mapping[str, Decimal] = field(default_factory=dict)
     """The same in other time zones, by their names."""
@@ -130,6 +132,8 @@ class Proposal:
     """Estimated."""
     closing: bool = False
     """The engine closes a position with it: that passes where trading is halted."""
+    running: bool = True
+    """False: a wish of a strategy that does not trade now; it is denied and kept."""
     filled: Decimal = ZERO
     """Of a change of an order: what is filled already, beyond the quantity of `spec`."""
 

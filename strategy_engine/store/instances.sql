@@ -84,7 +84,7 @@ where run_id = $1;
 -- {filter}, {after}, {order} and {key} are written by the service.
 select {key} as order_key, r.*,
     (select coalesce(max(e.run_sequence), 0) from ops.events e where e.run_id = r.run_id::text) as event_sequence,
-    (select count(*) from strategy.orders o where o.run_id = r.run_id) as orders,
+    (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status <> 'DENIED') as orders,
     (select count(*) from strategy.orders o where o.run_id = r.run_id and o.final_at is null) as open_orders,
     (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status = 'DENIED') as denied_orders,
     (select count(*) from strategy.orders o where o.run_id = r.run_id and o.status = 'REJECTED') as rejected_orders,

@@ -48,7 +48,6 @@ class Placed:
     decision: Decision | None
     """None: the order was there before."""
     proposal: Proposal | None = None
-    """What was judged; None: as above."""
 
 
 class TradingDesk:
@@ -106,15 +105,16 @@ class TradingDesk:
         return None if quote is None else quote.price
 
     async def judge(
-        self, account_id: str, instance_id: str, spec: OrderSpec, *, closing: bool = False
+        self, account_id: str, instance_id: str, spec: OrderSpec, *, closing: bool = False, running: bool = True
     ) -> tuple[Decision, Proposal]:
-        """Judge an order without placing it; `closing`: the engine closes a position with it.
+        """Judge an order without placing it; `closing` and `running` as in `Proposal`.
 
         Raises:
             NotFound: There is no such account.
         """
         policies = await self.records.policies.enabled()
-        proposal = replace(await self._proposal(account_id, instance_id, spec, policies), closing=closing)
+        proposal = await self._proposal(account_id, instance_id, spec, policies)
+        proposal = replace(proposal, closing=closing, running=running)
         standing = await self._survey.standing([instance_id], policies)
         return judge(proposal, standing, policies), proposal
 
@@ -208,8 +208,8 @@ class TradingDesk:
             former = await self.records.orders.find(new.client_order_id)
             if former is not None:
                 return await self._repeated(former, new)
-            closing = new.origin == ENGINE and new.spec.reduce_only
-            decision, proposal = await self.judge(new.account_id, new.instance_id, new.spec, closing=closing)
+            how = {"closing": new.origin == ENGINE and new.spec.reduce_only, "running": new.running}
+            decision, proposal = await self.judge(new.account_id, new.instance_id, new.spec, **how)
             order = self._recorded(new, decision, proposal)
             exits = () if order.status is OrderStatus.DENIED else _exits(order)
             if not await self.records.record(order, exits, decision.denials, self._clock.now()):

@@ -33,6 +33,8 @@ class NewOrder:
     intent_number: int | None = None
     decide_time: dt.datetime | None = None
     actor: Actor | None = None
+    running: bool = True
+    """False: the strategy that wishes it is paused; it is denied and kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

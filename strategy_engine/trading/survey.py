@@ -156,7 +156,7 @@ class Survey:
     async def _instance_funds(
         self, instance_id: str, held: Iterable[Held], now: dt.datetime, zones: Iterable[str]
     ) -> Funds:
-        capital = await self.capital(instance_id)
+        capital, given = await self._capital(instance_id)
         flat = await self._accounts.positions("", instance_id, include_flat=True)
         own = [each for each in held if each.instance_id == instance_id]
         equity = instance_cash(capital, flat) + sum((each.market_value for each in own), ZERO)
@@ -166,6 +166,7 @@ class Survey:
             start_of_day=capital if before is None else before,
             day_starts=await self._day_starts("INSTANCE", instance_id, capital, now, zones),
             peak=max(equity, capital, capital if peak is None else peak),
+            limited=given,
         )
 
     async def _day_starts(
@@ -192,12 +193,15 @@ class Survey:
 
     async def capital(self, instance_id: str) -> Decimal:
         """Return what an instance began with: its capital, else all of its account."""
+        return (await self._capital(instance_id))[0]
+
+    async def _capital(self, instance_id: str) -> tuple[Decimal, bool]:
+        """Return what an instance began with, and whether that was given to it; else it is all of its account."""
         row = await self._accounts.database.fetchrow(SQL["instance_capital"], instance_id)
         if row is None or row["capital"] is None:
             account_id = row["account_id"] if row is not None else None
-            return (await self._accounts.get(account_id)).initial_cash if account_id else ZERO
-        found: Decimal = row["capital"]
-        return found
+            return (await self._accounts.get(account_id)).initial_cash if account_id else ZERO, False
+        return row["capital"], True
 
     async def mark_equity(self, account_ids: Iterable[str], now: dt.datetime) -> None:
         """Write a point of the equity curve of accounts, and of the instances that trade on them."""

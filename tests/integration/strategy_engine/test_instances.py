@@ -30,7 +30,7 @@ from tests.integration.strategy_engine.code_rows import EXAMPLES, store_example,
 from tests.integration.strategy_engine.conftest import GOOG, Bearers, Running, Start, as_, expected, goog_bars
 from tests.integration.strategy_engine.played_datahub import Played, serving
 from tests.integration.strategy_engine.test_backtests import BAD, PARAMETERS, universe
-from tests.integration.strategy_engine.test_trading import account, know_instrument
+from tests.integration.strategy_engine.test_trading import account, know_instrument, until
 
 PATIENCE_S = 60
 HISTORY = 29
@@ -252,8 +252,11 @@ async def test_a_paused_instance_trades_nothing_until_it_is_resumed(
             if message.entries:
                 break
     trading = service.stub(trading_service_pb2_grpc.TradingServiceStub)
-    listed = await trading.ListOrders(trading_service_pb2.ListOrdersRequest(), **as_(bearers.viewer))
-    assert not listed.orders
+    looked = trading_service_pb2.ListOrdersRequest()
+    denied = await until(lambda: trading.ListOrders(looked, **as_(bearers.viewer)), lambda found: found.orders)
+    assert {each.status for each in denied.orders} == {order_pb2.ORDER_STATUS_DENIED}
+    reasons = [denial.reason for each in denied.orders for denial in each.denials]
+    assert set(reasons) == {denial_pb2.DENIAL_REASON_STRATEGY_NOT_RUNNING}
     resumed = await stub.ResumeInstance(pb.ResumeInstanceRequest(instance_id="cross"), **as_(bearers.operator))
     assert resumed.instance.state == strategy_pb2.INSTANCE_STATE_RUNNING
     await market.feed(40)

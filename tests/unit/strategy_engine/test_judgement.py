@@ -301,3 +301,30 @@ def test_a_strategy_is_measured_by_its_own_losses() -> None:
     limits = Limits(max_daily_loss=D(100), max_drawdown=D("0.2"))
     assert judged(limits, asked, standing(), scope).allowed
     assert reasons(judged(limits, asked, standing(strategy_funds={"cross": own}), scope)) == ["MAX_DAILY_LOSS"]
+
+
+def funded(equity: str, *, limited: bool = True) -> Standing:
+    """An instance that holds 5 AAPL at 100 and is worth so much, on an account of 100,000."""
+    holding = Holding(account_id="main", instance_id="cross", symbol="AAPL", quantity=D(5), price=D(100))
+    own = Funds(equity=D(equity), start_of_day=D(equity), peak=D(equity), limited=limited)
+    return standing(holdings=(holding,), strategy_funds={"cross": own})
+
+
+def test_an_instance_may_not_use_more_than_its_capital() -> None:
+    asked = replace(proposal(), instance_id="cross")
+    (denial,) = judge(asked, funded("1200"), []).denials
+    assert (denial.reason, denial.limit, denial.value, denial.value_before) == (
+        "CAPITAL_EXCEEDED",
+        D(1200),
+        D(1500),
+        D(500),
+    )
+    assert denial.scope == Scope(ScopeKind.STRATEGY, "cross")
+    assert judge(asked, funded("1500"), []).allowed
+    assert judge(asked, funded("1200", limited=False), []).allowed, "none was given: all of the account"
+    assert judge(replace(proposal(OrderSide.SELL, "5"), instance_id="cross"), funded("1"), []).allowed
+
+
+def test_the_orders_of_a_strategy_that_does_not_run_are_denied() -> None:
+    asked = replace(proposal(), instance_id="cross", running=False)
+    assert reasons(judge(asked, standing(), [])) == ["STRATEGY_NOT_RUNNING"]
