@@ -997,7 +997,8 @@ type PnlRow struct {
 	Group *PortfolioGroup `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Realised, commission not deducted.
 	RealisedPnl *v1.Decimal `protobuf:"bytes,2,opt,name=realised_pnl,json=realisedPnl,proto3" json:"realised_pnl,omitempty"`
-	// Change of the unrealised. Absent: a price is missing, or grouped by tag.
+	// Change of the unrealised. Absent: a price is missing, the groups are by tag, or by day and anything but the account or the one instance of the
+	// scope, or a filter or range is set; `net_pnl` is without it then.
 	UnrealisedPnlChange *v1.Decimal `protobuf:"bytes,3,opt,name=unrealised_pnl_change,json=unrealisedPnlChange,proto3" json:"unrealised_pnl_change,omitempty"`
 	// Commissions.
 	Commission *v1.Decimal `protobuf:"bytes,4,opt,name=commission,proto3" json:"commission,omitempty"`

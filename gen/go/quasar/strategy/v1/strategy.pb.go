@@ -1203,8 +1203,8 @@ type Instance struct {
 	AccountId string `protobuf:"bytes,12,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The broker of the account. Output only; empty in mode BACKTEST.
 	Broker string `protobuf:"bytes,13,opt,name=broker,proto3" json:"broker,omitempty"`
-	// What it may use of the account: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and returns are counted from it. Needed
-	// in modes PAPER and LIVE.
+	// What it may use of the account, with its own profits and losses: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and
+	// returns are counted from it. In the account's currency. Needed in mode LIVE; absent in mode PAPER: all that the account began with.
 	Capital *v1.Money `protobuf:"bytes,14,opt,name=capital,proto3" json:"capital,omitempty"`
 	// The terms of its back-tests. Needed in mode BACKTEST; kept afterwards.
 	BacktestTerms *BacktestTerms `protobuf:"bytes,15,opt,name=backtest_terms,json=backtestTerms,proto3" json:"backtest_terms,omitempty"`

@@ -6246,8 +6246,8 @@ class Instance(betterproto2.Message):
 
     capital: "__common__v1__.Money | None" = betterproto2.field(14, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What it may use of the account: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and returns are counted from it. Needed
-    in modes PAPER and LIVE.
+    What it may use of the account, with its own profits and losses: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and
+    returns are counted from it. In the account's currency. Needed in mode LIVE; absent in mode PAPER: all that the account began with.
     """
 
     backtest_terms: "BacktestTerms | None" = betterproto2.field(15, betterproto2.TYPE_MESSAGE, optional=True)
@@ -8986,7 +8986,8 @@ class PnlRow(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Change of the unrealised. Absent: a price is missing, or grouped by tag.
+    Change of the unrealised. Absent: a price is missing, the groups are by tag, or by day and anything but the account or the one instance of the
+    scope, or a filter or range is set; `net_pnl` is without it then.
     """
 
     commission: "__common__v1__.Decimal | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)

@@ -607,7 +607,9 @@ class PnlRow(_message.Message):
 
     @_builtins.property
     def unrealised_pnl_change(self) -> _values_pb2.Decimal:
-        """Change of the unrealised. Absent: a price is missing, or grouped by tag."""
+        """Change of the unrealised. Absent: a price is missing, the groups are by tag, or by day and anything but the account or the one instance of the
+        scope, or a filter or range is set; `net_pnl` is without it then.
+        """
 
     @_builtins.property
     def commission(self) -> _values_pb2.Decimal:

@@ -763,8 +763,8 @@ class Instance(_message.Message):
 
     @_builtins.property
     def capital(self) -> _values_pb2.Money:
-        """What it may use of the account: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and returns are counted from it. Needed
-        in modes PAPER and LIVE.
+        """What it may use of the account, with its own profits and losses: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and
+        returns are counted from it. In the account's currency. Needed in mode LIVE; absent in mode PAPER: all that the account began with.
         """
 
     @_builtins.property

@@ -503,7 +503,8 @@ export type PnlRow = Message<"quasar.strategy.v1.PnlRow"> & {
   realisedPnl?: Decimal | undefined;
 
   /**
-   * Change of the unrealised. Absent: a price is missing, or grouped by tag.
+   * Change of the unrealised. Absent: a price is missing, the groups are by tag, or by day and anything but the account or the one instance of the
+   * scope, or a filter or range is set; `net_pnl` is without it then.
    *
    * @generated from field: quasar.common.v1.Decimal unrealised_pnl_change = 3;
    */

@@ -502,8 +502,8 @@ export type Instance = Message<"quasar.strategy.v1.Instance"> & {
   broker: string;
 
   /**
-   * What it may use of the account: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and returns are counted from it. Needed
-   * in modes PAPER and LIVE.
+   * What it may use of the account, with its own profits and losses: orders that would bind more are denied with CAPITAL_EXCEEDED, and equity and
+   * returns are counted from it. In the account's currency. Needed in mode LIVE; absent in mode PAPER: all that the account began with.
    *
    * @generated from field: quasar.common.v1.Money capital = 14;
    */
