@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Protocol
+
+from datahub.reads.forming import Forming
 
 
 class LiveApi(Protocol):
@@ -27,6 +29,10 @@ class LiveApi(Protocol):
 
     async def get_latest_prices(self, request: Any) -> Any:
         """Return the latest prices."""
+        ...
+
+    def forming_bars(self, series_ids: Collection[int]) -> Mapping[int, Forming]:
+        """Return the bars that are forming of some series whose feed runs here, by their ids."""
         ...
 
     async def list_top_movers(self, request: Any) -> Any:

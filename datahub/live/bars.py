@@ -169,6 +169,16 @@ class SymbolBars:
                 found.append(BuiltBar(self._series[interval], interval, bar))
         return found
 
+    def forming_now(self, wanted: Set[int]) -> list[BuiltBar]:
+        """Return the forming bars of some series, told or not."""
+        return [
+            BuiltBar(self._series[interval], interval, bar)
+            for interval, builder in self._builders.items()
+            if self._series[interval] in wanted
+            and (bar := builder.forming) is not None
+            and self._is_whole(interval, bar)
+        ]
+
     def _whole(self, interval: Interval, bars: Sequence[Bar]) -> list[BuiltBar]:
         if interval == MINUTE:
             closed = [bar for bar in bars if bar.state is BarState.CLOSED]

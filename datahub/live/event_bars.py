@@ -88,6 +88,14 @@ class EventBars:
             found.append(BuiltBar(one.series_id, interval, bar))
         return found
 
+    def forming_now(self, wanted: Set[int]) -> list[BuiltBar]:
+        """Return the forming bars of some series, told or not."""
+        return [
+            BuiltBar(one.series_id, interval, bar)
+            for interval, one in self._series.items()
+            if one.series_id in wanted and (bar := one.builder.forming) is not None
+        ]
+
 
 def _filled(interval: Interval, one: _Series, rows: Iterable[Sequence[float]]) -> Iterable[BuiltBar]:
     for sequence, event_ns, price, size in rows:

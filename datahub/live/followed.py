@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
 
-from datahub.live.bars import SymbolBars
+from datahub.live.bars import BuiltBar, SymbolBars
 from datahub.live.chunks import kind_of
 from datahub.live.event_bars import EventBars
 from datahub.live.gaps import FeedGap
@@ -117,3 +118,19 @@ class FollowedSymbol:
 
 def _are_trades(ticks: TickColumns) -> bool:
     return kind_of(ticks) is TickKind.TRADE
+
+
+FormingNow = Callable[[Set[int]], Mapping[int, BuiltBar]]
+"""Returns the bars that are forming of some series, by their ids."""
+
+
+def forming_of(
+    symbols: Mapping[int, FollowedSymbol], pushed: Callable[[Set[int]], Iterable[BuiltBar]], wanted: Set[int]
+) -> dict[int, BuiltBar]:
+    """Return the bars that are forming of some series; those that a provider pushes go before those from ticks."""
+    found: dict[int, BuiltBar] = {}
+    for symbol in symbols.values():
+        if not wanted.isdisjoint(symbol.series.all_ids):
+            built = symbol.bars.forming_now(wanted) if symbol.bars is not None else []
+            found |= {one.series_id: one for one in (*built, *symbol.events.forming_now(wanted))}
+    return found | {one.series_id: one for one in pushed(wanted)}

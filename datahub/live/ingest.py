@@ -12,7 +12,7 @@ from datahub.live.bars import BuiltBar, SymbolBars
 from datahub.live.chunks import MOST_ROWS, bar_field, kind_of, pieces, tick_field
 from datahub.live.coverage import Stretch, stretches_of
 from datahub.live.event_bars import Progress
-from datahub.live.followed import FetchTicks, FollowedSymbol
+from datahub.live.followed import FetchTicks, FollowedSymbol, FormingNow, forming_of
 from datahub.live.gaps import FeedGap, FeedGaps
 from datahub.live.history import trades_of
 from datahub.live.past import Past, Unstored, event_intervals, time_intervals
@@ -73,6 +73,7 @@ class LiveIngest:
         self._start = start
         self._symbols: dict[int, FollowedSymbol] = {}
         self._vendor_bars = VendorBars(clock, disagree)
+        self.forming_now: FormingNow = lambda of: forming_of(self._symbols, self._vendor_bars.forming_now, of)
 
     async def stored(self) -> None:
         """Wait until everything that was taken in is stored.

@@ -114,6 +114,14 @@ class VendorBars:
                 found.append(BuiltBar(series_id, pushed.series.interval, bar, origin=BarOrigin.LIVE_PROVIDER))
         return found
 
+    def forming_now(self, wanted: Set[int]) -> list[BuiltBar]:
+        """Return the forming bars of some series, told or not."""
+        return [
+            BuiltBar(series_id, pushed.series.interval, pushed.forming, origin=BarOrigin.LIVE_PROVIDER)
+            for series_id in wanted & self._series.keys()
+            if (pushed := self._series[series_id]).forming is not None
+        ]
+
     def interrupted(self, series_ids: Iterable[int]) -> None:
         """Note that bars may be missed; what was forming is given up, and comes again as the vendor has it."""
         for series_id in series_ids:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datahub.reads.forming import FormingOf, forming_row, nothing_forms
 from datahub.reads.query import BarQuery, Source
 from datahub.reads.readable import Readable
 from datahub.reads.resampling import BarSource
@@ -34,9 +35,25 @@ class LatestBars:
     """Answers `GetLatestBars`."""
 
     def __init__(
-        self, database: Database, source: BarSource, finder: SeriesFinder, symbols: Symbols, clock: Clock
+        self,
+        database: Database,
+        source: BarSource,
+        finder: SeriesFinder,
+        symbols: Symbols,
+        clock: Clock,
+        forming: FormingOf = nothing_forms,
     ) -> None:
-        """Read from `database`; `symbols` tells provider and symbol of what a selector means."""
+        """Read from `database`.
+
+        Args:
+            database: Where the bars are.
+            source: Computes coarser ones.
+            finder: Finds series.
+            symbols: Tells provider and symbol of what a selector means.
+            clock: The time.
+            forming: Tells the bars that are forming.
+        """
+        self._forming = forming
         self._database = database
         self._source = source
         self._finder = finder
@@ -58,6 +75,8 @@ class LatestBars:
         await self._add_others(request, references, np.flatnonzero(~stored).tolist(), response)
         places = order[found[stored]]
         _add_rows(response.bars, {name: values[places] for name, values in rows.items()})
+        if request.include_forming:
+            self._put_forming(response.bars, request.source)
         if request.include_series_info:
             async with self._database.acquire() as connection:
                 series = await series_table.by_ids(connection, known.tolist())
@@ -91,6 +110,22 @@ class LatestBars:
                 why = "no bar stored" if isinstance(series, Series) else "unknown series"
                 requested = str(series.name) if isinstance(series, Series) else described(references[place])
                 response.missing.add(requested=requested, message=why)
+
+    def _put_forming(self, section: market_data_pb2.BarCrossSection, source: int) -> None:
+        """Put bars that are forming in the place of older ones."""
+        query = BarQuery(known_at=self._clock.now(), source=Source(source or Source.MERGED))
+        forming = self._forming(list(section.series_id))
+        for place, series_id in enumerate(section.series_id if forming else ()):
+            row = forming_row(forming.get(series_id), query, section.open_time_ns[place])
+            if not len(row):
+                continue
+            assert row.close_time_ns is not None
+            section.open_time_ns[place] = int(row.open_time_ns[0])
+            section.close_time_ns[place] = int(row.close_time_ns[0])
+            for name in ("open", "high", "low", "close", "volume"):
+                getattr(section, name)[place] = float(getattr(row, name)[0])
+            section.state[place] = market_data_pb2.BAR_STATE_FORMING
+            section.origin[place] = int(forming[series_id].origin)  # type: ignore[call-overload]  # numbered as in the contract
 
     async def _references(self, request: pb.GetLatestBarsRequest) -> list[market_data_pb2.SeriesReference]:
         references = list(request.series)

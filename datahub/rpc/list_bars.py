@@ -12,6 +12,7 @@ import numpy as np
 
 from datahub.collection.runs import public_id
 from datahub.reads.adjustment import adjusted, needs_total
+from datahub.reads.forming import FormingOf, forming_row, nothing_forms
 from datahub.reads.query import BarQuery
 from datahub.reads.readable import Readable
 from datahub.reads.resampling import BarSource
@@ -30,7 +31,7 @@ from quasar.filters import Field, condition
 from quasar.filters.matching import Predicate, predicate
 from quasar.model.bars import BarColumns
 from quasar.model.columns import BoolArray
-from quasar.model.instants import TimeRange
+from quasar.model.instants import MIN_NS, TimeRange
 from quasar.model.intervals import Interval
 from quasar_proto.datahub.v1 import market_data_service_pb2 as pb
 
@@ -53,8 +54,16 @@ _COMPUTED = ("trade_count", "vwap", "quote_volume", "origin", "known_time_ns")
 class BarPages:
     """Answers `ListBars` and `ListBarRevisions`."""
 
-    def __init__(self, database: Database, source: BarSource, finder: SeriesFinder, clock: Clock) -> None:
-        """Read from `database`."""
+    def __init__(
+        self,
+        database: Database,
+        source: BarSource,
+        finder: SeriesFinder,
+        clock: Clock,
+        forming: FormingOf = nothing_forms,
+    ) -> None:
+        """Read from `database`; `forming` tells the bars that are forming."""
+        self._forming = forming
         self._database = database
         self._source = source
         self._finder = finder
@@ -73,6 +82,7 @@ class BarPages:
             query = replace(query, span=_rest(query.span, int(key[0]), newest_first))
         if found.target is None:
             bars = await self._stored(found.series, query, request.filter, size, newest_first)
+            bars = self._with_forming(found.series, query, request, bars, size, newest_first)
         else:
             bars = await self._computed(found, query, request, size, newest_first)
         shown = bars[:size]
@@ -111,6 +121,27 @@ class BarPages:
         wanted = needs_total(replace(query, columns=_SHOWN))
         page = await self._source.reader.page(series, wanted, size + 1, newest_first=newest_first, where=where)
         return adjusted(page, query, await self._source.reader.splits(series, query))
+
+    def _with_forming(
+        self,
+        series: Series,
+        query: BarQuery,
+        request: pb.ListBarsRequest,
+        bars: BarColumns,
+        size: int,
+        newest_first: bool,
+    ) -> BarColumns:
+        """Add the bar that is forming, if it is wanted, where it belongs; what was known at a time has none."""
+        last_page = newest_first or len(bars) <= size
+        if not request.include_forming or request.HasField("as_of") or not last_page:
+            return bars
+        live = self._forming([series.series_id]).get(series.series_id)
+        row = forming_row(live, query, int(bars.open_time_ns.max()) if len(bars) else MIN_NS)
+        if request.filter and live is not None and len(row):
+            passes = predicate(request.filter, _FIELDS)
+            facts = {"state": "FORMING", "origin": live.origin.name, "volume": live.bar.volume, "close": live.bar.close}
+            row = row if passes(facts) else BarColumns.empty()
+        return BarColumns.concatenate([row, bars] if newest_first else [bars, row])[: size + 1]
 
     async def _computed(
         self, found: Readable, query: BarQuery, request: pb.ListBarsRequest, size: int, newest_first: bool

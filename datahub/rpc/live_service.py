@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -14,6 +14,7 @@ from datahub.live.movers import MINUTE
 from datahub.live.prices import PriceBoard
 from datahub.live.states import FeedFacts, FeedState
 from datahub.live.symbols import LiveSeries
+from datahub.reads.forming import Forming
 from datahub.rpc import live_messages
 from datahub.rpc.live_messages import SymbolStatus
 from datahub.rpc.live_prices import PriceCalls
@@ -310,6 +311,11 @@ class LiveService:
     async def get_latest_prices(self, request: pb.GetLatestPricesRequest) -> pb.GetLatestPricesResponse:
         """Return the latest prices."""
         return await self._prices.latest(request)
+
+    def forming_bars(self, series_ids: Collection[int]) -> Mapping[int, Forming]:
+        """Return the bars that are forming of some series whose feed runs here, by their ids."""
+        found = self._ingest.forming_now(set(series_ids))
+        return {number: Forming(one.bar, one.origin) for number, one in found.items()}
 
     async def list_top_movers(self, request: pb.ListTopMoversRequest) -> pb.ListTopMoversResponse:
         """Rank live symbols."""

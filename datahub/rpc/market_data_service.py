@@ -8,6 +8,7 @@ from typing import Any
 
 from datahub.live_api import LiveApi
 from datahub.reads.bars import BarReader
+from datahub.reads.forming import FormingOf, nothing_forms
 from datahub.reads.resampling import BarSource
 from datahub.rpc.describe_series import SeriesPages
 from datahub.rpc.exports import Exports
@@ -40,16 +41,18 @@ class MarketDataService(market_data_service_pb2_grpc.MarketDataServiceServicer):
         self._readable = ReadableFinder(database, self._finder)
         self._source = BarSource(database, BarReader(database))
         self._ticks = TickCalls(database, self._finder)
-        self._pages = BarPages(database, self._source, self._finder, clock)
+        self._forming: FormingOf = nothing_forms if live is None else live.forming_bars
+        self._pages = BarPages(database, self._source, self._finder, clock, self._forming)
         self._series = SeriesPages(database, self._source, self._finder, clock)
-        self._newest = LatestBars(database, self._source, self._finder, self._series.symbols, clock)
+        self._newest = LatestBars(database, self._source, self._finder, self._series.symbols, clock, self._forming)
         self._exports = Exports(database, self._source, self._finder, clock)
         self._quality = QualityPages(database, self._finder, self._series.symbols, clock)
         self._maybe_uploads = uploads
 
     async def ReadBars(self, request: pb.ReadBarsRequest, context: Any) -> AsyncGenerator[Any, None]:
         """Stream bars in columns."""
-        async with aclosing(ReadBars(self._source, self._readable, self._clock, request).messages()) as messages:
+        call = ReadBars(self._source, self._readable, self._clock, request, self._forming)
+        async with aclosing(call.messages()) as messages:
             async for message in messages:
                 yield message
 

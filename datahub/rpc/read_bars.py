@@ -10,6 +10,7 @@ from typing import Any
 
 from datahub.reads.ahead import ahead
 from datahub.reads.bars import FIRST_ROWS, PAGE_ROWS, until
+from datahub.reads.forming import Forming, FormingOf, forming_row, nothing_forms
 from datahub.reads.query import Adjustment, BarQuery, Source
 from datahub.reads.readable import Readable
 from datahub.reads.resampling import BarSource
@@ -62,8 +63,16 @@ class _Message:
 class ReadBars:
     """One call."""
 
-    def __init__(self, source: BarSource, finder: ReadableFinder, clock: Clock, request: pb.ReadBarsRequest) -> None:
-        """Answer `request`."""
+    def __init__(
+        self,
+        source: BarSource,
+        finder: ReadableFinder,
+        clock: Clock,
+        request: pb.ReadBarsRequest,
+        forming: FormingOf = nothing_forms,
+    ) -> None:
+        """Answer `request`; `forming` tells the bars that are forming."""
+        self._forming = forming
         self._source = source
         self._finder = finder
         self._request = request
@@ -122,18 +131,34 @@ class ReadBars:
     async def _columns(self, found: Readable, place: _Place) -> AsyncGenerator[BarColumns, None]:
         """Yield the bars of a series from a place on."""
         query, forming = self._query(), self._request.include_forming
-        if self._request.last_count:
-            count = self._request.last_count
+        live = self._live_bar(found)
+        if count := self._request.last_count:
+            # One more than is wanted where the bar that is forming is one of them.
             span = await self._source.span_of_newest(found, query, count, include_forming=forming)
+            if len(forming_row(live, query, place.after_ns)) and not place.after_ns:
+                fewer = await self._source.span_of_newest(found, query, count - 1) if count > 1 else None
+                start_ns = fewer.start_ns if fewer else live.bar.open_time_ns if live else span.start_ns
+                span = TimeRange(max(span.start_ns, start_ns), span.end_ns)
             query = replace(query, span=span)
         if place.after_ns:
             start_ns = max(query.span.start_ns, place.after_ns + 1_000)
             query = replace(query, span=TimeRange(min(start_ns, query.span.end_ns), query.span.end_ns))
         rows = max(PAGE_ROWS, self._batch_rows)
         stored = self._source.pages(found, query, include_forming=forming, rows=rows)
+        last_ns = place.after_ns
         async with aclosing(ahead(stored)) as pages:
             async for columns in pages:
+                last_ns = int(columns.open_time_ns[-1]) if len(columns) else last_ns
                 yield columns
+        row = forming_row(live, query, last_ns)
+        if len(row):
+            yield row
+
+    def _live_bar(self, found: Readable) -> Forming | None:
+        """Return the bar of a stored series that is forming, if it is wanted; what was known at a time has none."""
+        if not self._request.include_forming or found.target is not None or self._request.HasField("as_of"):
+            return None
+        return self._forming([found.series.series_id]).get(found.series.series_id)
 
     def _batches(self, columns: BarColumns) -> Iterator[BarColumns]:
         return (columns[start : start + self._batch_rows] for start in range(0, len(columns), self._batch_rows))

@@ -162,8 +162,9 @@ type ReadBarsRequest struct {
 	// Compute bars of this coarser interval from those of the series; sessions are respected and a bar never spans two of them. Empty: as
 	// stored. INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
 	ResampleInterval string `protobuf:"bytes,9,opt,name=resample_interval,json=resampleInterval,proto3" json:"resample_interval,omitempty"`
-	// Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
-	// says that none is missing up to there, or a day has passed since.
+	// Also send the bar that is still forming, as the last of its series: of a live series where the DataHub that is asked runs its feed, and
+	// not with `as_of`. A computed bar is forming until finer bars reach its end, coverage says that none is missing up to there, or a day has
+	// passed since.
 	IncludeForming bool `protobuf:"varint,10,opt,name=include_forming,json=includeForming,proto3" json:"include_forming,omitempty"`
 	// Columns wanted beside time, open, high, low, close, volume and state.
 	Columns []BarColumn `protobuf:"varint,11,rep,packed,name=columns,proto3,enum=quasar.datahub.v1.BarColumn" json:"columns,omitempty"`
@@ -467,7 +468,7 @@ type ListBarsRequest struct {
 	Adjustment Adjustment `protobuf:"varint,10,opt,name=adjustment,proto3,enum=quasar.datahub.v1.Adjustment" json:"adjustment,omitempty"`
 	// As in ReadBarsRequest. INVALID_ARGUMENT when it is not a multiple of the series' interval.
 	ResampleInterval string `protobuf:"bytes,11,opt,name=resample_interval,json=resampleInterval,proto3" json:"resample_interval,omitempty"`
-	// Also return the bar that is still forming.
+	// Also return the bar that is still forming, as in ReadBarsRequest.
 	IncludeForming bool `protobuf:"varint,12,opt,name=include_forming,json=includeForming,proto3" json:"include_forming,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1794,7 +1795,7 @@ type GetLatestBarsRequest struct {
 	Intervals []string `protobuf:"bytes,3,rep,name=intervals,proto3" json:"intervals,omitempty"`
 	// Which of the bars that are kept are wanted.
 	Source BarSource `protobuf:"varint,4,opt,name=source,proto3,enum=quasar.datahub.v1.BarSource" json:"source,omitempty"`
-	// The forming bar counts as the latest where there is one.
+	// The forming bar counts as the latest where there is one, as in ReadBarsRequest; a series without a stored bar is missing all the same.
 	IncludeForming bool `protobuf:"varint,5,opt,name=include_forming,json=includeForming,proto3" json:"include_forming,omitempty"`
 	// Also return the `SeriesInfo` of each series. Readers that know the ids save the bytes.
 	IncludeSeriesInfo bool `protobuf:"varint,6,opt,name=include_series_info,json=includeSeriesInfo,proto3" json:"include_series_info,omitempty"`

@@ -3650,7 +3650,7 @@ class GetLatestBarsRequest(betterproto2.Message):
 
     include_forming: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
-    The forming bar counts as the latest where there is one.
+    The forming bar counts as the latest where there is one, as in ReadBarsRequest; a series without a stored bar is missing all the same.
     """
 
     include_series_info: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
@@ -4423,7 +4423,7 @@ class ListBarsRequest(betterproto2.Message):
 
     include_forming: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
     """
-    Also return the bar that is still forming.
+    Also return the bar that is still forming, as in ReadBarsRequest.
     """
 
 
@@ -6249,8 +6249,9 @@ class ReadBarsRequest(betterproto2.Message):
 
     include_forming: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
     """
-    Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
-    says that none is missing up to there, or a day has passed since.
+    Also send the bar that is still forming, as the last of its series: of a live series where the DataHub that is asked runs its feed, and
+    not with `as_of`. A computed bar is forming until finer bars reach its end, coverage says that none is missing up to there, or a day has
+    passed since.
     """
 
     columns: "list[BarColumn]" = betterproto2.field(11, betterproto2.TYPE_ENUM, repeated=True)

@@ -116,8 +116,9 @@ class ReadBarsRequest(_message.Message):
     stored. INVALID_ARGUMENT in the series' end when it is not a multiple of the series' interval.
     """
     include_forming: _builtins.bool
-    """Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
-    says that none is missing up to there, or a day has passed since.
+    """Also send the bar that is still forming, as the last of its series: of a live series where the DataHub that is asked runs its feed, and
+    not with `as_of`. A computed bar is forming until finer bars reach its end, coverage says that none is missing up to there, or a day has
+    passed since.
     """
     batch_rows: _builtins.int
     """Rows in one message at most; 0 means 10,000."""
@@ -278,7 +279,7 @@ class ListBarsRequest(_message.Message):
     resample_interval: _builtins.str
     """As in ReadBarsRequest. INVALID_ARGUMENT when it is not a multiple of the series' interval."""
     include_forming: _builtins.bool
-    """Also return the bar that is still forming."""
+    """Also return the bar that is still forming, as in ReadBarsRequest."""
     @_builtins.property
     def series(self) -> _market_data_pb2.SeriesReference:
         """The series."""
@@ -964,7 +965,7 @@ class GetLatestBarsRequest(_message.Message):
     source: _market_data_pb2.BarSource.ValueType
     """Which of the bars that are kept are wanted."""
     include_forming: _builtins.bool
-    """The forming bar counts as the latest where there is one."""
+    """The forming bar counts as the latest where there is one, as in ReadBarsRequest; a series without a stored bar is missing all the same."""
     include_series_info: _builtins.bool
     """Also return the `SeriesInfo` of each series. Readers that know the ids save the bytes."""
     @_builtins.property

@@ -106,8 +106,9 @@ export type ReadBarsRequest = Message<"quasar.datahub.v1.ReadBarsRequest"> & {
   resampleInterval: string;
 
   /**
-   * Also send the bar that is still forming, as the last of its series. A computed bar is forming until finer bars reach its end, coverage
-   * says that none is missing up to there, or a day has passed since.
+   * Also send the bar that is still forming, as the last of its series: of a live series where the DataHub that is asked runs its feed, and
+   * not with `as_of`. A computed bar is forming until finer bars reach its end, coverage says that none is missing up to there, or a day has
+   * passed since.
    *
    * @generated from field: bool include_forming = 10;
    */
@@ -310,7 +311,7 @@ export type ListBarsRequest = Message<"quasar.datahub.v1.ListBarsRequest"> & {
   resampleInterval: string;
 
   /**
-   * Also return the bar that is still forming.
+   * Also return the bar that is still forming, as in ReadBarsRequest.
    *
    * @generated from field: bool include_forming = 12;
    */
@@ -1068,7 +1069,7 @@ export type GetLatestBarsRequest = Message<"quasar.datahub.v1.GetLatestBarsReque
   source: BarSource;
 
   /**
-   * The forming bar counts as the latest where there is one.
+   * The forming bar counts as the latest where there is one, as in ReadBarsRequest; a series without a stored bar is missing all the same.
    *
    * @generated from field: bool include_forming = 5;
    */
