@@ -169,7 +169,8 @@ class Console(App[None]):
 
     def _state(self, rows: int) -> None:
         if rows:
-            text = f"{rows} {'row' if rows == 1 else 'rows'}"
+            cut = " of more, the first ones" if self.view.source in self.store.cut else ""
+            text = f"{rows} {'row' if rows == 1 else 'rows'}{cut}"
         elif self._filter or self._faults_only:
             text = "No row passes the filter; esc clears it."
         elif self.view.source in self.store.loaded:

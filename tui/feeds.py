@@ -150,6 +150,7 @@ class Feeds:
             registry.ListCodeRequest(page_size=500, filter='kind = "PROVIDER"'),
             registry.ListCodeResponse,
         )
+        self._store.read("codes", codes)
         self._store.codes = {one.ref.name: one for one in codes.codes if one.ref}
         self._store.changed("codes")
         running = await self._session.call(
@@ -166,6 +167,7 @@ class Feeds:
             registry.ListSubscriptionsRequest(page_size=500),
             registry.ListSubscriptionsResponse,
         )
+        self._store.read("subscriptions", answer)
         self._store.subscriptions = {one.subscription_id: one for one in answer.subscriptions}
         return "subscriptions"
 
@@ -198,6 +200,7 @@ class Feeds:
         answer = await self._session.call(
             "datahub.v1.CollectionService/ListGaps", datahub.ListGapsRequest(page_size=500), datahub.ListGapsResponse
         )
+        self._store.read("gaps", answer)
         self._store.gaps = {one.gap_id: one for one in answer.gaps}
         return "gaps"
 
@@ -207,6 +210,7 @@ class Feeds:
             datahub.SearchSeriesRequest(page_size=500),
             datahub.SearchSeriesResponse,
         )
+        self._store.read("prices", answer)
         keys = [match.symbol.key for match in answer.matches if match.has_live and match.symbol and match.symbol.key]
         watched = tuple(sorted({(key.provider, key.symbol) for key in keys}))
         if watched != self._watched:
@@ -247,6 +251,7 @@ class Feeds:
             strategy.ListInstancesRequest(page_size=200),
             strategy.ListInstancesResponse,
         )
+        self._store.read("instances", answer)
         self._store.instances = {one.instance_id: one for one in answer.instances}
         self._store.changed("instances")
         scope = strategy.PolicyScope(kind=strategy.ScopeKind.PLATFORM)

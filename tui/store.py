@@ -58,6 +58,8 @@ class Store:
     """By the name of the feed."""
     loaded: set[str] = field(default_factory=set)
     """Names of what was read at least once."""
+    cut: set[str] = field(default_factory=set)
+    """Names of what there is more of than was read."""
     changes: int = 0
     """Grows with every change; views repaint when it did."""
 
@@ -65,6 +67,13 @@ class Store:
         """Note that something changed, and what is there now."""
         self.loaded.update(loaded)
         self.changes += 1
+
+    def read(self, name: str, answer: Any) -> None:
+        """Note whether a page of a list was all of it."""
+        if answer.next_page_token:
+            self.cut.add(name)
+        else:
+            self.cut.discard(name)
 
     def put_price(self, key: str, price: Any) -> None:
         """Take a price in."""

@@ -8,6 +8,7 @@ from textual.widgets import Input
 
 from quasar.testing.clock import FakeClock
 from quasar_client.ops import v1 as ops
+from quasar_client.registry import v1 as registry
 from quasar_client.strategy import v1 as strategy
 from tests.tui.stores import NOW, at, busy
 from tui.app import Console
@@ -200,3 +201,19 @@ async def test_what_is_typed_into_a_prompt_or_at_a_question_moves_nothing_behind
         assert app.view.title == "Live ticks"
         await pilot.press("escape", "3")
         assert app.view.title == "Subscriptions"
+
+
+async def test_a_list_that_is_longer_than_what_is_read_says_so() -> None:
+    store = busy()
+    app = console(store)
+    async with app.run_test(size=(160, 40)) as pilot:
+        await pilot.press("3")
+        assert "more" not in state(app)
+        store.read("subscriptions", registry.ListSubscriptionsResponse(next_page_token="next"))
+        store.changed("subscriptions")
+        app.repaint()
+        assert "of more, the first ones" in state(app)
+        store.read("subscriptions", registry.ListSubscriptionsResponse())
+        store.changed("subscriptions")
+        app.repaint()
+        assert "more" not in state(app)

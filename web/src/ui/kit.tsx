@@ -188,6 +188,16 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
   );
 }
 
+/** Says under a list that there is more of it than was read. */
+export function More({ shown, token }: { shown: number; token: string }) {
+  if (!token) return null;
+  return (
+    <p className="border-t border-line px-4 py-2 text-sm">
+      <State tone="warn">These are the first {shown} of more.</State>
+    </p>
+  );
+}
+
 interface Query<T> {
   data: T | undefined;
   error: unknown;

@@ -7,7 +7,7 @@ import { age, count, span, word } from "../../lib/format.ts";
 import { collection } from "../../rpc/clients.ts";
 import { failureOf } from "../../rpc/errors.ts";
 import { StreamStore, useFollow, useStore, type LinkStatus } from "../../rpc/stream.ts";
-import { Button, Loading, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
+import { Button, Loading, More, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
 import { LinkPill } from "../../ui/link.tsx";
 
 const KEPT = 300;
@@ -175,52 +175,57 @@ export function RunsPage() {
       <Panel title="Gaps">
         <Result query={gaps} what="gaps">
           {(answer) => (
-            <Table<Gap>
-              label="Gaps"
-              rows={answer.gaps}
-              rowKey={(row) => row.gapId}
-              empty={`No gaps. Checked ${count(answer.checkedSeries)} series ${age(answer.checkTime)}.`}
-              columns={[
-                { head: "Series", cell: (row) => `${row.key?.provider} ${row.key?.symbol} ${row.key?.interval}` },
-                { head: "From", cell: (row) => <span className="num">{nanoseconds(row.startTimeNs)}</span> },
-                {
-                  head: "To",
-                  cell: (row) => (
-                    <span className="num">{row.endTimeNs ? nanoseconds(row.endTimeNs) : "still open"}</span>
-                  ),
-                },
-                { head: "Missing", right: true, cell: (row) => count(row.missingSlots) },
-                {
-                  head: "State",
-                  cell: (row) => (
-                    <State tone={row.state === GapState.REPAIRED ? "good" : "warn"}>{word(GapState, row.state)}</State>
-                  ),
-                },
-                { head: "Cause", cell: (row) => word(GapCause, row.cause) },
-                { head: "Evidence", cell: (row) => row.evidence },
-                {
-                  head: "Actions",
-                  unseen: true,
-                  cell: (row) => (
-                    <Button
-                      onClick={() =>
-                        act.mutate(() =>
-                          collection.backfill({
-                            series: [{ reference: { case: "seriesId", value: row.seriesId } }],
-                            range: {
-                              start: stamp(row.startTimeNs),
-                              end: row.endTimeNs ? stamp(row.endTimeNs) : undefined,
-                            },
-                          }),
-                        )
-                      }
-                    >
-                      Back-fill
-                    </Button>
-                  ),
-                },
-              ]}
-            />
+            <>
+              <Table<Gap>
+                label="Gaps"
+                rows={answer.gaps}
+                rowKey={(row) => row.gapId}
+                empty={`No gaps. Checked ${count(answer.checkedSeries)} series ${age(answer.checkTime)}.`}
+                columns={[
+                  { head: "Series", cell: (row) => `${row.key?.provider} ${row.key?.symbol} ${row.key?.interval}` },
+                  { head: "From", cell: (row) => <span className="num">{nanoseconds(row.startTimeNs)}</span> },
+                  {
+                    head: "To",
+                    cell: (row) => (
+                      <span className="num">{row.endTimeNs ? nanoseconds(row.endTimeNs) : "still open"}</span>
+                    ),
+                  },
+                  { head: "Missing", right: true, cell: (row) => count(row.missingSlots) },
+                  {
+                    head: "State",
+                    cell: (row) => (
+                      <State tone={row.state === GapState.REPAIRED ? "good" : "warn"}>
+                        {word(GapState, row.state)}
+                      </State>
+                    ),
+                  },
+                  { head: "Cause", cell: (row) => word(GapCause, row.cause) },
+                  { head: "Evidence", cell: (row) => row.evidence },
+                  {
+                    head: "Actions",
+                    unseen: true,
+                    cell: (row) => (
+                      <Button
+                        onClick={() =>
+                          act.mutate(() =>
+                            collection.backfill({
+                              series: [{ reference: { case: "seriesId", value: row.seriesId } }],
+                              range: {
+                                start: stamp(row.startTimeNs),
+                                end: row.endTimeNs ? stamp(row.endTimeNs) : undefined,
+                              },
+                            }),
+                          )
+                        }
+                      >
+                        Back-fill
+                      </Button>
+                    ),
+                  },
+                ]}
+              />
+              <More shown={answer.gaps.length} token={answer.nextPageToken} />
+            </>
           )}
         </Result>
       </Panel>

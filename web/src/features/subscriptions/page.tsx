@@ -14,7 +14,7 @@ import { subscriptions as subscriptionsRoute } from "../../app/router.tsx";
 import { age, count, word } from "../../lib/format.ts";
 import { subscriptions } from "../../rpc/clients.ts";
 import { failureOf } from "../../rpc/errors.ts";
-import { Button, Dialog, Field, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
+import { Button, Dialog, Field, More, Page, Panel, Result, State, Table, type Tone } from "../../ui/kit.tsx";
 import { NewSubscription } from "./create.tsx";
 
 const TONES: Record<number, Tone> = {
@@ -159,6 +159,7 @@ export function SubscriptionsPage() {
                   },
                 ]}
               />
+              <More shown={answer.subscriptions.length} token={answer.nextPageToken} />
             </>
           )}
         </Result>
