@@ -27,12 +27,12 @@ MINUTE = 60_000_000_000
 
 
 class Metered(Provider):
-    """An hour takes a call, and two calls are allowed in three seconds."""
+    """An hour takes a call, and two calls are allowed in six seconds."""
 
     name = "metered"
     intervals = ("1min",)
     calendar = "24/7"
-    rate_limit = (2, 3.0)
+    rate_limit = (2, 6.0)
 
     async def bars(self, request):
         for start in range(request.start_ns, request.end_ns, 60 * MINUTE):
@@ -48,7 +48,7 @@ MANIFEST = {
     "capabilities": ["PROVIDER_CAPABILITY_HISTORICAL"],
     "intervals": ["1min"],
     "default_calendar": "24/7",
-    "rate_limits": [{"calls": 2, "window": "3s"}],
+    "rate_limits": [{"calls": 2, "window": "6s"}],
 }
 START = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 
@@ -74,7 +74,7 @@ async def test_a_run_that_waits_for_the_rate_limit_says_so_and_counts_its_calls(
         assert collection_pb2.RUN_STATE_THROTTLED in states
         counts = seen[-1].counts
         assert counts.vendor_calls == 4
-        assert counts.rate_limit_wait.ToNanoseconds() > 2e9
+        assert counts.rate_limit_wait.ToNanoseconds() > 4e9
         operation = await ended(hub, begun.operation.operation_id, bearers.viewer)
         result = pb.BackfillResult()
         assert operation.result.Unpack(result)

@@ -88,7 +88,8 @@ async def test_a_subscription_becomes_bars_that_clients_read(start: Any, bearers
         assert int(bars.open_time_ns[0]) == int(START.timestamp()) * 10**9
         assert ended[1].error.code == grpc.StatusCode.NOT_FOUND.value[0]
         found = await stub.DescribeSeries(pb.DescribeSeriesRequest(series=key("A")), **as_(bearers.viewer))
-        assert found.description.rows == len(bars)
+        # A minute may have ended since the bars were read.
+        assert found.description.rows - len(bars) in (0, 1)
         assert found.description.complete_ratio == 1.0
 
 
