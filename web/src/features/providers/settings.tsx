@@ -1,6 +1,7 @@
 // What an operator may change of a provider: its secrets, which are never read back, and its preferences.
 
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
+import type { PreferenceField } from "@quasar/client/common/v1/code";
 import type { CodeKind } from "@quasar/client/common/v1/values";
 import type { SecretName } from "@quasar/client/registry/v1/code";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
@@ -59,7 +60,7 @@ function Settings({ subject, onClose }: { subject: Subject; onClose: () => void 
 
 interface FormProps {
   subject: Subject;
-  fields: Parameters<typeof PreferenceInput>[0]["field"][];
+  fields: PreferenceField[];
   effective: JsonObject;
   stored: JsonObject;
   etag: string;
