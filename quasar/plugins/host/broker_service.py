@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
 from quasar import errors
+from quasar.broker import BrokerEvent
 from quasar.convert.plugin_brokers import (
     account_to_proto,
     broker_order_from_proto,
@@ -29,6 +32,7 @@ from quasar_proto.plugin.v1 import broker_pb2 as messages
 
 _BATCH_INSTRUMENTS: Final = 1_000
 _MOST_ERRORS: Final = 100
+_HEARTBEAT_S: Final = 5.0
 
 
 class BrokerService:
@@ -88,6 +92,8 @@ class BrokerService:
 
     async def ListFills(self, request: messages.ListFillsRequest, rpc: Rpc) -> None:
         """Stream fills."""
+        if request.broker_symbol:
+            raise errors.Unimplemented("a broker class cannot tell the fills of one symbol")
         span = request.range
         now = self._runtime.context.clock.time_ns()
         start = span.start.ToNanoseconds() if span.HasField("start") else MIN_NS
@@ -97,17 +103,21 @@ class BrokerService:
                 await rpc.write(messages.ListFillsResponse(fills=[fill_to_proto(fill)]))
 
     async def StreamOrderEvents(self, request: messages.StreamOrderEventsRequest, rpc: Rpc) -> None:
-        """Stream what happens."""
+        """Stream what happens, and an empty message after each silence."""
         since = request.since_time.ToNanoseconds() if request.HasField("since_time") else None
+        silence_s = request.heartbeat_interval.ToNanoseconds() / 1e9 or _HEARTBEAT_S
         clock = self._runtime.context.clock
         sequence = 0
         with self._runtime.working():
-            async with aclosing(self._broker.events(since)) as events:
+            async with aclosing(_with_silences(self._broker.events(since), silence_s)) as events:
                 async for event in events:
-                    told = event_to_proto(event)
-                    told.receive_time.FromNanoseconds(clock.time_ns())
                     sequence += 1
-                    await rpc.write(messages.StreamOrderEventsResponse(sequence=sequence, events=[told]))
+                    message = messages.StreamOrderEventsResponse(sequence=sequence)
+                    if event is not None:
+                        told = event_to_proto(event)
+                        told.receive_time.FromNanoseconds(clock.time_ns())
+                        message.events.append(told)
+                    await rpc.write(message)
 
     async def ListInstruments(self, request: messages.ListInstrumentsRequest, rpc: Rpc) -> None:
         """Stream what the account may trade, in pages."""
@@ -120,6 +130,39 @@ class BrokerService:
                             await rpc.write(full)
             if rest := pages.rest():
                 await rpc.write(rest)
+
+
+async def _with_silences(
+    events: AsyncIterator[BrokerEvent], silence_s: float
+) -> AsyncGenerator[BrokerEvent | None, None]:
+    """Yield events, and None after each silence. They are read in a task of their own: a wait for one is never cut."""
+    read: asyncio.Queue[BrokerEvent | None] = asyncio.Queue(1)  # None: no more
+
+    async def feed() -> None:
+        try:
+            async with aclosing(events) as following:  # type: ignore[type-var]  # what authors write is a generator
+                async for event in following:
+                    await read.put(event)
+        finally:
+            if not reading.cancelling():
+                await read.put(None)
+
+    reading = asyncio.create_task(feed())
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(silence_s):
+                    event = await read.get()
+            except TimeoutError:
+                yield None
+                continue
+            if event is None:
+                await reading  # raises what the author's code raised
+                return
+            yield event
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
 
 
 class _InstrumentPages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from decimal import Decimal
 from importlib import resources
 from string import Template
@@ -9,7 +11,7 @@ from string import Template
 import pytest
 
 from quasar import errors
-from quasar.broker import BrokerOrder, Connected, OrderName
+from quasar.broker import BrokerEvent, BrokerOrder, Connected, OrderName
 from quasar.convert.plugin_brokers import broker_order_to_proto
 from quasar.model.instants import TimeRange
 from quasar.model.order_states import OrderStatus
@@ -17,6 +19,7 @@ from quasar.model.orders import OrderChange, OrderSide, OrderSpec, OrderType
 from quasar.plugins.broker import BrokerHandle
 from quasar.plugins.code import CodeVersion
 from quasar.plugins.manifest import Kind
+from quasar_proto.plugin.v1 import broker_pb2
 from tests.integration.plugins.conftest import Plugins
 
 SPEC = OrderSpec(
@@ -68,3 +71,24 @@ async def test_an_order_that_is_only_to_be_asked_about_is_never_placed(broker: B
     with pytest.raises(errors.Unimplemented, match="cannot say whether its vendor would take an order"):
         await broker._call("PlaceOrder", request)
     assert await broker.open_orders() == []
+
+
+async def test_a_silence_of_the_vendor_is_told_by_empty_messages(broker: BrokerHandle) -> None:
+    request = broker_pb2.StreamOrderEventsRequest()
+    request.heartbeat_interval.FromMilliseconds(1000)
+    told = []
+    async with aclosing(broker._stream("StreamOrderEvents", request)) as messages:
+        async for message in messages:
+            told.append((message.sequence, len(message.events)))
+            if len(told) == 3:
+                break
+    assert told == [(1, 1), (2, 0), (3, 0)]  # connected, then nothing twice
+    [again] = [event async for event in _first(broker)]
+    assert again == Connected(1)
+
+
+async def _first(broker: BrokerHandle) -> AsyncIterator[BrokerEvent]:
+    async with aclosing(broker.events()) as events:
+        async for event in events:
+            yield event
+            return

@@ -960,7 +960,7 @@ type ListFillsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Fills in the range. An absent start means as far back as the vendor goes.
 	Range *v11.TimeRange `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
-	// Only of this symbol, as the broker writes it. Empty: all.
+	// Only of this symbol, as the broker writes it; UNIMPLEMENTED where the plug-in cannot tell them apart, as a class in Python. Empty: all.
 	BrokerSymbol  string `protobuf:"bytes,2,opt,name=broker_symbol,json=brokerSymbol,proto3" json:"broker_symbol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1079,7 +1079,7 @@ type StreamOrderEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Also send events since this time, as far as the vendor keeps them. Absent: from now on.
 	SinceTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
-	// How often to poll a vendor that pushes nothing. Absent: 1 s.
+	// How often to poll a vendor that pushes nothing. Absent: as the plug-in sees fit; a class in Python decides for itself.
 	PollInterval *durationpb.Duration `protobuf:"bytes,2,opt,name=poll_interval,json=pollInterval,proto3" json:"poll_interval,omitempty"`
 	// Silence after which an empty message is sent. Absent: 5 s.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`

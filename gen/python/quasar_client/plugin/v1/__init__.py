@@ -1835,7 +1835,7 @@ class ListFillsRequest(betterproto2.Message):
 
     broker_symbol: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Only of this symbol, as the broker writes it. Empty: all.
+    Only of this symbol, as the broker writes it; UNIMPLEMENTED where the plug-in cannot tell them apart, as a class in Python. Empty: all.
     """
 
 
@@ -3332,7 +3332,7 @@ class StreamOrderEventsRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How often to poll a vendor that pushes nothing. Absent: 1 s.
+    How often to poll a vendor that pushes nothing. Absent: as the plug-in sees fit; a class in Python decides for itself.
     """
 
     heartbeat_interval: "datetime.timedelta | None" = betterproto2.field(

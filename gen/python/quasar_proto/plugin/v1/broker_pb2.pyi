@@ -519,7 +519,7 @@ class ListFillsRequest(_message.Message):
     RANGE_FIELD_NUMBER: _builtins.int
     BROKER_SYMBOL_FIELD_NUMBER: _builtins.int
     broker_symbol: _builtins.str
-    """Only of this symbol, as the broker writes it. Empty: all."""
+    """Only of this symbol, as the broker writes it; UNIMPLEMENTED where the plug-in cannot tell them apart, as a class in Python. Empty: all."""
     @_builtins.property
     def range(self) -> _values_pb2.TimeRange:
         """Fills in the range. An absent start means as far back as the vendor goes."""
@@ -589,7 +589,7 @@ class StreamOrderEventsRequest(_message.Message):
 
     @_builtins.property
     def poll_interval(self) -> _duration_pb2.Duration:
-        """How often to poll a vendor that pushes nothing. Absent: 1 s."""
+        """How often to poll a vendor that pushes nothing. Absent: as the plug-in sees fit; a class in Python decides for itself."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:

@@ -525,7 +525,7 @@ export type ListFillsRequest = Message<"quasar.plugin.v1.ListFillsRequest"> & {
   range?: TimeRange | undefined;
 
   /**
-   * Only of this symbol, as the broker writes it. Empty: all.
+   * Only of this symbol, as the broker writes it; UNIMPLEMENTED where the plug-in cannot tell them apart, as a class in Python. Empty: all.
    *
    * @generated from field: string broker_symbol = 2;
    */
@@ -588,7 +588,7 @@ export type StreamOrderEventsRequest = Message<"quasar.plugin.v1.StreamOrderEven
   sinceTime?: Timestamp | undefined;
 
   /**
-   * How often to poll a vendor that pushes nothing. Absent: 1 s.
+   * How often to poll a vendor that pushes nothing. Absent: as the plug-in sees fit; a class in Python decides for itself.
    *
    * @generated from field: google.protobuf.Duration poll_interval = 2;
    */

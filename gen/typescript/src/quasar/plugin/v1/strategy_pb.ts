@@ -7,6 +7,12 @@
 // The same class runs in all three. In a back-test the engine (clock, simulated broker, portfolio) runs in the process, over columns that
 // were loaded before, so that no call leaves the process for each bar. In paper and live trading the strategy engine keeps clock, orders
 // and positions outside and trusts nothing that the process says: it feeds events in and takes wishes out.
+//
+// Which fields. Of a paper run the engine sends, with `StartLive`, what stands in the request but open orders, calendars, trading state and
+// state; with `PushEvents` the time, `warmup`, bars, ticks, fills, orders and positions. It reads `ready`, `intents`, `signals`, `logs` and
+// `errors`, and the run ends with its stream. A strategy keeps its timers by `time_ns`, which moves on with every call, and its history from
+// the bars that it was shown, those of the warm-up included: requests for timers and history, observations and states are defined here,
+// and the engine neither answers nor keeps them. The SDK in Python does without them, too.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
