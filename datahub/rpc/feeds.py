@@ -68,23 +68,19 @@ class FeedPages:
         return [one.feed for one in await self._exchange.others(with_symbols=False) if one.feed.provider == provider]
 
     async def symbol_feeds(self, names: Collection[LiveName]) -> dict[LiveName, feed_pb2.SymbolFeed]:
-        """Return how symbols are, on this replica or another one; those that are not live are left out."""
-        known = {name: self._feeds.symbols.current.get(name) for name in names}
-        live = {name: series for name, series in known.items() if series is not None}
+        """Return how symbols are, on this replica or another one; those that no connection carries are left out."""
+        known = {name: (self._feeds.feed_of(name), self._feeds.symbols.current.get(name)) for name in names}
         now_ns = self._clock.time_ns()
-        await self._hours.look([series.ticks.calendar for series in live.values()], now_ns)
-        found: dict[LiveName, feed_pb2.SymbolFeed] = {}
-        elsewhere: dict[int, LiveName] = {}
-        for name, series in live.items():
-            feed = self._feeds.feed_of(name)
-            if feed is None:
-                elsewhere[series.ticks.series_id] = name
-            else:
-                found[name] = symbol_message(feed, series, self._hours.of(series.ticks.calendar), now_ns)
-        if elsewhere:
-            told = await self._exchange.others(with_symbols=True)
-            symbols = (one for each in told for one in each.symbols if one.series_id in elsewhere)
-            found |= {elsewhere[one.series_id]: one for one in symbols}
+        await self._hours.look([series.ticks.calendar for _, series in known.values() if series is not None], now_ns)
+        found = {
+            name: symbol_message(feed, series, self._hours.of(series.ticks.calendar), now_ns)
+            for name, (feed, series) in known.items()
+            if feed is not None and series is not None
+        }
+        if elsewhere := known.keys() - found.keys():
+            for remote in await self._exchange.others(with_symbols=True):
+                told = {LiveName(one.key.provider, one.key.symbol): one for one in remote.symbols}
+                found |= {name: told[name] for name in elsewhere & told.keys()}
         return found
 
     async def list_feeds(self, request: pb.ListFeedsRequest) -> pb.ListFeedsResponse:

@@ -13,8 +13,11 @@ import pytest
 
 from quasar.database.pool import Database
 from quasar.rpc.errors import from_rpc_error
+from quasar_proto.common.v1 import values_pb2
+from quasar_proto.datahub.v1 import collection_service_pb2 as collection
 from quasar_proto.datahub.v1 import feed_pb2
 from quasar_proto.datahub.v1 import provider_service_pb2 as pb
+from quasar_proto.datahub.v1.collection_service_pb2_grpc import CollectionServiceStub
 from quasar_proto.datahub.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.integration.datahub.live.client import TRADES, Client, Stream, symbols
 from tests.integration.datahub.live.feeds import fast_market, without_a_hole
@@ -88,6 +91,11 @@ async def test_either_of_two_datahubs_lists_the_feed_of_the_other_and_makes_it_a
     assert (seen.feed_id, seen.symbol_count, seen.instance_id) == ("fast/0", 2, own.instance_id)
     assert await symbols_of(two, bearers.viewer) == {"BTC/USD": LIVE, "ETH/USD": LIVE}
     assert await feeds_of(two, bearers.viewer, "state = DOWN") == []
+    keys = [values_pb2.SeriesKey(provider="fast", symbol=name, interval="1min") for name in ("BTC/USD", "ETH/USD")]
+    asked = collection.BatchGetSubscriptionStatesRequest(keys=keys)
+    states = await two.stub(CollectionServiceStub).BatchGetSubscriptionStates(asked, **as_(bearers.viewer))
+    assert [each.feed_state for each in states.states] == [LIVE, LIVE]
+    assert all(each.HasField("last_receive_time") for each in states.states)
 
     client = Client()
     stream = Stream(two, bearers.viewer, client, symbols("fast", "BTC/USD", contents=(TRADES,)))
