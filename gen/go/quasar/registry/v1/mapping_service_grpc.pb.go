@@ -91,6 +91,7 @@ type MappingServiceClient interface {
 	BatchDeleteMappings(ctx context.Context, in *BatchDeleteMappingsRequest, opts ...grpc.CallOption) (*BatchDeleteMappingsResponse, error)
 	// Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
 	// sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
+	// NOT_FOUND for a target that does not exist.
 	ResolveSymbols(ctx context.Context, in *ResolveSymbolsRequest, opts ...grpc.CallOption) (*ResolveSymbolsResponse, error)
 	// Suggests mappings for the unmapped assets of a source by comparing them with those of another source, or of all others, of the same
 	// class. Best first, then by source symbol, target source and target symbol; the same ticker of two targets makes two suggestions.
@@ -367,6 +368,7 @@ type MappingServiceServer interface {
 	BatchDeleteMappings(context.Context, *BatchDeleteMappingsRequest) (*BatchDeleteMappingsResponse, error)
 	// Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
 	// sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
+	// NOT_FOUND for a target that does not exist.
 	ResolveSymbols(context.Context, *ResolveSymbolsRequest) (*ResolveSymbolsResponse, error)
 	// Suggests mappings for the unmapped assets of a source by comparing them with those of another source, or of all others, of the same
 	// class. Best first, then by source symbol, target source and target symbol; the same ticker of two targets makes two suggestions.

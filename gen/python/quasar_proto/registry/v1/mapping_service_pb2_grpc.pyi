@@ -87,6 +87,7 @@ class MappingServiceStub:
     ResolveSymbols: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.ResolveSymbolsRequest, _mapping_service_pb2.ResolveSymbolsResponse]
     """Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
     sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
+    NOT_FOUND for a target that does not exist.
     """
     SuggestMappings: _grpc.UnaryUnaryMultiCallable[_mapping_service_pb2.SuggestMappingsRequest, _mapping_service_pb2.SuggestMappingsResponse]
     """Suggests mappings for the unmapped assets of a source by comparing them with those of another source, or of all others, of the same
@@ -179,6 +180,7 @@ class MappingServiceAsyncStub(MappingServiceStub):
     ResolveSymbols: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.ResolveSymbolsRequest, _mapping_service_pb2.ResolveSymbolsResponse]  # type: ignore[assignment]
     """Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
     sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
+    NOT_FOUND for a target that does not exist.
     """
     SuggestMappings: _aio.UnaryUnaryMultiCallable[_mapping_service_pb2.SuggestMappingsRequest, _mapping_service_pb2.SuggestMappingsResponse]  # type: ignore[assignment]
     """Suggests mappings for the unmapped assets of a source by comparing them with those of another source, or of all others, of the same
@@ -352,6 +354,7 @@ class MappingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_mapping_service_pb2.ResolveSymbolsResponse, _abc.Awaitable[_mapping_service_pb2.ResolveSymbolsResponse]]:
         """Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
         sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
+        NOT_FOUND for a target that does not exist.
         """
 
     @_abc_1.abstractmethod

@@ -1560,6 +1560,7 @@ export const MappingService: GenService<{
   /**
    * Translates symbols: from a common symbol, or from a provider's or broker's symbol, to the common symbol and to the symbols of other
    * sources. Only active mappings are used. A symbol that cannot be resolved says so in its place and does not fail the call.
+   * NOT_FOUND for a target that does not exist.
    *
    * @generated from rpc quasar.registry.v1.MappingService.ResolveSymbols
    */
