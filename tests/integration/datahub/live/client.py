@@ -94,7 +94,7 @@ class Stream:
     """One call, and the client that reads it."""
 
     def __init__(self, hub: Any, bearer: str, client: Client, *selectors: Any, **request: Any) -> None:
-        options = as_(bearer) | {"timeout": 60}
+        options = as_(bearer) | {"timeout": 120}
         self.call = hub.stub(MarketDataServiceStub).StreamMarketData(
             pb.StreamMarketDataRequest(selectors=selectors, **request), **options
         )
@@ -108,7 +108,7 @@ class Stream:
         self.client.take(envelope)
         return True
 
-    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Read until something holds."""
         async with asyncio.timeout(seconds):
             while not condition():

@@ -101,8 +101,8 @@ async def test_a_bar_that_only_the_vendor_forms_is_seen_as_it_grows(
         wanted = symbols("pusher", "A", contents=(FORMING,), intervals=["1min"])
         stream = Stream(hub, bearers.viewer, client, wanted)
         await stream.until(lambda: len(client.bars.get("A", ())) >= 3)
-        assert {state for _, state, _ in client.bars["A"]} <= {BarState.FORMING, BarState.CLOSED}
-        assert client.bars["A"][0][1] == BarState.FORMING
+        states = [state for _, state, _ in client.bars["A"]]
+        assert states.count(BarState.FORMING) >= 2, "a minute may end meanwhile"
         volumes = [figures[4] for _, _, figures in client.bars["A"]]
         assert volumes == sorted(volumes)
         stream.call.cancel()
