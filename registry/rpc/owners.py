@@ -10,15 +10,16 @@ from google.protobuf import struct_pb2
 from quasar import logs
 from quasar.client.channel import Channel
 from quasar.errors import (
+    Aborted,
     DeadlineExceeded,
     NotFound,
-    PluginFailed,
     PluginUnavailable,
     QuasarError,
-    SecretsUnreadable,
+    ResourceExhausted,
     ServiceUnavailable,
     Unavailable,
     Unimplemented,
+    VendorFailed,
 )
 from quasar.rpc.wellknown import struct
 from quasar_proto.common.v1 import code_pb2 as common
@@ -58,6 +59,10 @@ _APPLIED: Final = {
     strategy.CODE_APPLY_STATE_AT_NEXT_START: ApplyState.NOT_RUNNING,
     strategy.CODE_APPLY_STATE_FAILED: ApplyState.FAILED,
 }
+_REFUSED: Final = (PluginUnavailable, VendorFailed)
+"""The owner answers, and what it started did not come up."""
+_LATER: Final = (Unavailable, DeadlineExceeded, Unimplemented, ResourceExhausted, Aborted)
+"""The owner does not answer, or has no time now: it finds the change by itself."""
 _log = logs.get("registry.rpc.owners")
 
 
@@ -218,7 +223,7 @@ def _outcome_of(ref: CodeRef, error: QuasarError) -> ApplyOutcome:
         return ApplyOutcome(
             ApplyState.NOT_RUNNING, "Nothing of this code is running; it takes effect at the next start."
         )
-    if isinstance(error, PluginFailed | PluginUnavailable | SecretsUnreadable):
+    if isinstance(error, _REFUSED) or not isinstance(error, _LATER):
         return ApplyOutcome(ApplyState.FAILED, error.message)
     _log.warning("a change of code waits for its owner", code=str(ref), problem=error.message)
     return ApplyOutcome(

@@ -252,6 +252,8 @@ async def test_a_version_that_does_not_exist_is_not_found(stage: Stage) -> None:
         (grpc.StatusCode.NOT_FOUND, code_pb2.APPLY_STATE_NOT_RUNNING),
         (grpc.StatusCode.UNAVAILABLE, code_pb2.APPLY_STATE_PENDING),
         (grpc.StatusCode.UNIMPLEMENTED, code_pb2.APPLY_STATE_PENDING),
+        (grpc.StatusCode.INTERNAL, code_pb2.APPLY_STATE_FAILED),
+        (grpc.StatusCode.INVALID_ARGUMENT, code_pb2.APPLY_STATE_FAILED),
     ],
 )
 async def test_a_change_that_the_datahub_does_not_take_stays_stored(
