@@ -174,7 +174,10 @@ def bars(symbols: tuple[str, ...], limit: int, **options: Any) -> None:
 @click.option("--limit", type=_AT_LEAST_ONE, default=20, show_default=True, help="Rows after which it ends.")
 @click.option("--seconds", default=30.0, show_default=True, help="Time after which it ends.")
 def ticks(symbols: tuple[str, ...], limit: int, seconds: float, **options: Any) -> None:
-    """Follow live ticks of SYMBOLS from the provider in FILE; each is shown as it comes."""
+    """Follow live ticks of SYMBOLS from the provider in FILE; each is shown as it comes.
+
+    Of a class that streams bars only, the bars of its first interval.
+    """
     from quasar.cli import dev_session
 
     live: dict[str, Any] = {"say": _note}

@@ -21,6 +21,7 @@ import structlog
 from quasar import errors
 from quasar.clock import SystemClock
 from quasar.model.bar_checks import check_bars
+from quasar.model.bars import Bar
 from quasar.model.instants import TimeRange, from_ns, to_ns
 from quasar.model.intervals import Interval
 from quasar.model.ticks import Tick
@@ -248,7 +249,7 @@ async def ticks(
     show: Callable[[tuple[object, ...]], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Tried:
-    """Follow live ticks.
+    """Follow live ticks; of a class that streams bars only, those of its first interval.
 
     Args:
         session: The provider.
@@ -261,7 +262,9 @@ async def ticks(
     tried = Tried(TICK_HEADS)
     add, note = show or tried.rows.append, say or tried.notes.append
     left = limit
-    wanted = [LiveSymbol(symbol, quotes=True, book_top=True) for symbol in symbols]
+    manifest = session.provider.manifest
+    pushed = () if manifest.streams_ticks else manifest.intervals[:1]
+    wanted = [LiveSymbol(symbol, quotes=True, book_top=True, intervals=pushed) for symbol in symbols]
     with contextlib.suppress(TimeoutError):
         async with (
             asyncio.timeout(seconds) as patience,
@@ -272,12 +275,13 @@ async def ticks(
                 for text in filter(None, map(_notice, batch.notices)):
                     note(text)
                 found = [_tick(symbol, tick) for symbol, columns in batch.ticks.items() for tick in columns.ticks()]
+                found += [_bar(*key, bar) for key, columns in batch.bars.items() for bar in columns.bars()]
                 for row in found[:left]:
                     add(row)
                 left -= len(found)
                 if left <= 0:
                     break
-    note(f"{limit - max(left, 0)} ticks" + (f" in {seconds:g} s" if left > 0 and session.over is None else ""))
+    note(f"{limit - max(left, 0)} rows" + (f" in {seconds:g} s" if left > 0 and session.over is None else ""))
     return tried
 
 
@@ -302,6 +306,11 @@ def _tick(symbol: str, tick: Tick) -> tuple[object, ...]:
     values = (tick.price, tick.size, tick.side.name.lower(), tick.bid_price, tick.ask_price)
     when = f"{from_ns(tick.event_time_ns):%H:%M:%S.%f}"
     return (symbol, when, tick.kind.name.lower(), *("" if value is None else value for value in values))
+
+
+def _bar(symbol: str, interval: str, bar: Bar) -> tuple[object, ...]:
+    volume = "" if bar.volume is None else bar.volume
+    return (symbol, f"{bar.open_time:%Y-%m-%d %H:%M}", f"bar {interval}", bar.close, volume, "", "", "")
 
 
 def _notice(notice: object) -> str:

@@ -161,6 +161,33 @@ def test_nothing_is_overwritten() -> None:
     assert Path("demo.py").read_text() == "mine"
 
 
+BARS_ONLY = """
+from quasar.provider import Bar, Provider
+
+
+class Pushed(Provider):
+    name = "pushed"
+    intervals = ("1min",)
+    streams_ticks = False
+
+    async def live(self, feed):
+        for wanted in list(feed.symbols.values()):
+            for interval in wanted.intervals:
+                yield wanted.symbol, interval, Bar(1_700_000_040_000_000_000, 1.0, 2.0, 0.5, 1.5, 7.0)
+        while True:
+            await feed.changed()
+"""
+
+
+@pytest.mark.usefixtures("run")
+def test_a_live_source_of_bars_only_shows_its_bars() -> None:
+    Path("pushed.py").write_text(BARS_ONLY)
+    shown = quasar_dev("ticks", "pushed.py", "A", "--limit", "1")
+    assert [line.split() for line in shown.stdout.splitlines()][1:] == [
+        ["A", "2023-11-14", "22:14", "bar", "1min", "1.5", "7.0"]
+    ]
+
+
 WAVES = "time,open,high,low,close,volume\n" + "\n".join(
     f"2026-{1 + day // 28:02}-{1 + day % 28:02},{price},{price + 1},{price - 1},{price},1000"
     for day, price in ((day, round(100 + 10 * math.sin(day / 10), 2)) for day in range(280))
