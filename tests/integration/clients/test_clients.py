@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -95,8 +96,9 @@ asyncio.run(main())
 """
 
 
-async def test_every_grpcurl_recipe_does_what_its_page_says(environment: dict[str, str], grpcurl: Path) -> None:
-    settings = {
+def shell(environment: dict[str, str], grpcurl: Path) -> dict[str, str]:
+    """The variables that the recipes use, and the way to the real grpcurl."""
+    return {
         **environment,
         "PATH": f"{grpcurl.parent}{os.pathsep}{environment['PATH']}",
         "TOKEN": environment["QUASAR_TOKEN"],
@@ -104,6 +106,10 @@ async def test_every_grpcurl_recipe_does_what_its_page_says(environment: dict[st
         "DATAHUB": environment["QUASAR_DATAHUB_ADDRESS"],
         "STRATEGY": environment["QUASAR_STRATEGY_ADDRESS"],
     }
+
+
+async def test_every_grpcurl_recipe_does_what_its_page_says(environment: dict[str, str], grpcurl: Path) -> None:
+    settings = shell(environment, grpcurl)
     blocks = list(_BLOCK.finditer(RECIPES.read_text(encoding="utf-8")))
     assert len(blocks) >= 9
     printed = []
@@ -125,3 +131,44 @@ async def test_every_grpcurl_recipe_does_what_its_page_says(environment: dict[st
         '"TRADING_STATE_HALTED"',
     ):
         assert expected in text, f"{expected} must be in the output of the recipes:\n{text[-4000:]}"
+
+
+async def test_the_recipes_of_the_readme_work_as_they_stand_there(environment: dict[str, str], grpcurl: Path) -> None:
+    await run(sys.executable, "-c", _SUBSCRIBE.replace("DOGE", "BTC"), environment=environment)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    recipes = [line for line in readme.splitlines() if line.startswith("grpcurl ")]
+    assert len(recipes) >= 2
+    settings = shell(environment, grpcurl)
+    for port, name in (("8080", "REGISTRY"), ("8081", "DATAHUB"), ("8082", "STRATEGY")):
+        recipes = [line.replace(f"localhost:{port}", f"${name}") for line in recipes]
+    listed, found = [await run("bash", "-euc", recipe, environment=settings) for recipe in recipes[:2]]
+    assert "quasar.registry.v1.CodeService" in listed
+    assert '"symbol": "BTC/USD"' in found
+
+
+async def test_the_back_test_of_the_page_on_strategies_runs_as_it_stands_there(
+    environment: dict[str, str], grpcurl: Path
+) -> None:
+    prepare = _SUBSCRIBE.replace("DOGE", "SOL").replace("market.MINUTES", "market.DAYS")
+    await run(sys.executable, "-c", prepare, environment=environment)
+    page = (ROOT / "docs" / "howto" / "write-a-strategy.md").read_text(encoding="utf-8")
+    [block] = [each for each in re.findall(r"^```console\n(.*?)^```$", page, re.M | re.S) if "StartBacktest" in each]
+    upload, start, figures = re.split(r"^\$ ", block, flags=re.M)[1:]
+    quasar = f"quasar() {{ '{sys.executable}' -P -m quasar.cli \"$@\"; }}\n"
+    settings = shell(environment, grpcurl)
+    assert "sma_cross" in await run("bash", "-euc", quasar + upload, environment=settings)
+    answer = json.loads(await run("bash", "-euc", start, environment=settings))
+    asked = figures.replace("<from the answer>", answer["backtest_id"])
+    # The page's reader looks when it has ended; until then the call says so.
+    deadline = asyncio.get_running_loop().time() + 120
+    while '"trades"' not in (told := await shown(asked, settings)):
+        assert asyncio.get_running_loop().time() < deadline, told
+        await asyncio.sleep(0.5)
+
+
+async def shown(script: str, environment: dict[str, str]) -> str:
+    """What a command prints, whether it succeeds or not."""
+    done = await asyncio.to_thread(
+        subprocess.run, ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout + done.stderr
