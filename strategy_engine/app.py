@@ -136,7 +136,7 @@ def _backtest_service(parts: _Parts) -> BacktestService:
         floor.clock,
     )
     floor.runner.register(backtests.KIND, runner.run)
-    return BacktestService(start, table, floor.clock)  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
+    return BacktestService(start, table, parts.bars, floor.clock)  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
 
 
 def _policy_service(parts: _Parts) -> PolicyService:
@@ -188,5 +188,13 @@ def _strategy_service(parts: _Parts) -> StrategyService:
     floor.background.start(supervisor.run(), "instances")
     summaries = Summaries(table, parts.desk.records, parts.survey, floor.clock)
     return StrategyService(  # type: ignore[abstract]  # the rest answers UNIMPLEMENTED
-        table, supervisor, parts.directory, parts.desk, summaries, floor.events, floor.server.draining, floor.clock
+        table,
+        supervisor,
+        parts.directory,
+        parts.desk,
+        summaries,
+        parts.bars,
+        floor.events,
+        floor.server.draining,
+        floor.clock,
     )

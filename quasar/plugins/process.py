@@ -268,7 +268,7 @@ class PluginProcess:
         self.state = "stopping"
         request = plugin_pb2.ShutdownRequest(reason=reason[:500])
         request.grace.FromNanoseconds(int(self._settings.grace_s * 1e9))
-        with contextlib.suppress(errors.QuasarError):
+        with contextlib.suppress(errors.QuasarError, TimeoutError):
             await self._call("Shutdown", request, timeout_s=1.0)
             async with asyncio.timeout(self._settings.grace_s + 1.0):
                 await self.ended.wait()

@@ -147,7 +147,7 @@ class BacktestRunner:
         context.progress("reading bars", unit="bars")
         began = self._clock.monotonic()
         series = await self._bars.read(task.wanted, task.read)
-        _require_bars(series)
+        require_bars(series)
         await self._table.loaded(row.backtest_id, [self._describe(each) for each in series], _digest(series))
         loaded = self._clock.monotonic()
         job = Job(backtest_id=row.backtest_id, code=code, series=series, parameters=row.parameters, terms=row.terms)
@@ -232,7 +232,12 @@ class BacktestRunner:
             await self._finish(connection, row, end)
 
 
-def _require_bars(series: Sequence[LoadedSeries]) -> None:
+def require_bars(series: Sequence[LoadedSeries]) -> None:
+    """Refuse series of which one has no bars.
+
+    Raises:
+        FailedPrecondition: There are such; all are named.
+    """
     empty = [f"{one.facts.provider} {one.facts.symbol} {one.facts.interval}" for one in series if not len(one.bars)]
     if empty:
         raise FailedPrecondition(

@@ -68,12 +68,7 @@ def task_of(row: BacktestRow) -> Task:
     universe = message_of(row.universe, universe_pb2.Universe)
     return Task(
         wanted=wanted_series(universe),
-        read=ReadTerms(
-            start=instant_of(terms.range, "start"),
-            end=instant_of(terms.range, "end"),
-            as_of=instant_of(terms, "as_of"),
-            adjustment=universe.adjustment,
-        ),
+        read=read_terms(terms, universe),
         cash=parse_decimal(terms.cash.amount.value),
         currency=terms.cash.currency,
         calendar=terms.calendar,
@@ -81,6 +76,16 @@ def task_of(row: BacktestRow) -> Task:
         risk_free_rate=terms.risk_free_rate,
         record_level=terms.record_level,
         max_wall_s=terms.max_wall_time.ToNanoseconds() / 1e9 if terms.HasField("max_wall_time") else MOST_WALL_S,
+    )
+
+
+def read_terms(terms: backtest_pb2.BacktestTerms, universe: universe_pb2.Universe) -> ReadTerms:
+    """Return which bars a back-test reads."""
+    return ReadTerms(
+        start=instant_of(terms.range, "start"),
+        end=instant_of(terms.range, "end"),
+        as_of=instant_of(terms, "as_of"),
+        adjustment=universe.adjustment,
     )
 
 

@@ -23,15 +23,16 @@ from quasar.rpc.wellknown import struct, timestamp
 from quasar_proto.strategy.v1 import backtest_pb2, backtest_service_pb2_grpc, order_pb2, statistics_pb2
 from quasar_proto.strategy.v1 import backtest_service_pb2 as pb
 from strategy_engine.backtests.comparison import Compared
-from strategy_engine.backtests.records import CURVES, BacktestState, Document, EquityColumns
+from strategy_engine.backtests.records import CURVES, BacktestState, BarReader, Document, EquityColumns
 from strategy_engine.backtests.report import Report
+from strategy_engine.backtests.runner import require_bars
 from strategy_engine.backtests.starting import Asked, BacktestStart
 from strategy_engine.portfolio.curves import thinned, within
-from strategy_engine.rpc.backtest_messages import backtest_message, completed_terms
+from strategy_engine.rpc.backtest_messages import backtest_message, completed_terms, read_terms
 from strategy_engine.rpc.comparison_messages import comparison_message, settings_of
 from strategy_engine.rpc.curve_messages import column_names, nanoseconds_of, require_plain_resumption
 from strategy_engine.rpc.statistics_messages import statistics_message
-from strategy_engine.rpc.universe_messages import wanted_series
+from strategy_engine.rpc.universe_messages import loaded_message, wanted_series
 from strategy_engine.rpc.values import document, message_of, plain
 from strategy_engine.store.backtest_table import BacktestRow, BacktestTable
 from strategy_engine.store.pages import Asked as Paged
@@ -46,8 +47,9 @@ _TOLD_FINDINGS: Final = 10
 class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
     """Begins, shows and deletes back-tests."""
 
-    def __init__(self, start: BacktestStart, table: BacktestTable, clock: Clock) -> None:
-        """Serve the back-tests of `table`."""
+    def __init__(self, start: BacktestStart, table: BacktestTable, bars: BarReader, clock: Clock) -> None:
+        """Serve the back-tests of `table`; what one would see is read from `bars`."""
+        self._bars = bars
         self._start = start
         self._table = table
         self._clock = clock
@@ -58,13 +60,17 @@ class BacktestService(backtest_service_pb2_grpc.BacktestServiceServicer):
         await self._require_readable(asked)
         found = await self._start.find(asked)
         if request.validate_only:
+            terms = message_of(asked.terms, backtest_pb2.BacktestTerms)
+            series = await self._bars.read(wanted_series(request.universe), read_terms(terms, request.universe))
+            require_bars(series)
             shown = backtest_pb2.Backtest(
+                series=[loaded_message(each) for each in series],
                 strategy=found.code.name,
                 code_version=found.code.version,
                 code_sha256=found.sha256,
                 universe=request.universe,
                 parameters=struct(found.parameters),
-                terms=message_of(asked.terms, backtest_pb2.BacktestTerms),
+                terms=terms,
             )
             return pb.StartBacktestResponse(backtest=shown)
         operation, row = await self._start.begin(asked, found)

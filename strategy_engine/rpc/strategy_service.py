@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,9 @@ from quasar.errors import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
+    NotFound,
     Resource,
+    Unavailable,
     Unimplemented,
 )
 from quasar.ops.actors import Actor
@@ -27,8 +29,9 @@ from quasar.plugins.validation import validate
 from quasar.rpc.ops.actors import calling_actor
 from quasar.rpc.ops.streams import until_drained
 from quasar.rpc.wellknown import seconds, timestamp
-from quasar_proto.strategy.v1 import strategy_pb2, strategy_service_pb2_grpc
+from quasar_proto.strategy.v1 import strategy_pb2, strategy_service_pb2_grpc, universe_pb2
 from quasar_proto.strategy.v1 import strategy_service_pb2 as pb
+from strategy_engine.backtests.records import NewestBars
 from strategy_engine.instances.instances import Instance
 from strategy_engine.instances.summaries import Summaries
 from strategy_engine.instances.supervisor import GRACE_S, Supervisor
@@ -40,7 +43,7 @@ from strategy_engine.rpc.instance_messages import (
 )
 from strategy_engine.rpc.run_calls import RunCalls
 from strategy_engine.rpc.summary_messages import shown_instance
-from strategy_engine.rpc.universe_messages import wanted_series
+from strategy_engine.rpc.universe_messages import resolved_series, stored_universe, wanted_series
 from strategy_engine.rpc.values import document, plain
 from strategy_engine.store.instance_table import InstanceTable
 from strategy_engine.store.pages import Asked
@@ -72,11 +75,13 @@ class StrategyService(RunCalls, strategy_service_pb2_grpc.StrategyServiceService
         directory: StrategyDirectory,
         desk: TradingDesk,
         summaries: Summaries,
+        bars: NewestBars,
         events: Events,
         draining: asyncio.Event,
         clock: Clock,
     ) -> None:
-        """Serve the instances of `table`."""
+        """Serve the instances of `table`; what their universes come down to is asked of `bars`."""
+        self._bars = bars
         super().__init__(table, desk, events, draining, clock)
         self._supervisor = supervisor
         self._directory = directory
@@ -124,7 +129,18 @@ class StrategyService(RunCalls, strategy_service_pb2_grpc.StrategyServiceService
                 resource=Resource("instance", new.instance_id),
                 violations=[FieldViolation("instance.instance_id", text)],
             )
-        return pb.CreateInstanceResponse(instance=await self._one(new.instance_id))
+        series: list[universe_pb2.ResolvedSeries] = []
+        with suppress(NotFound, Unavailable):  # a series may come to be before the instance is started
+            series = await self._resolved(new)
+        return pb.CreateInstanceResponse(instance=await self._one(new.instance_id), series=series)
+
+    async def _resolved(self, instance: Instance) -> list[universe_pb2.ResolvedSeries]:
+        """Return the series that a universe comes down to now."""
+        found = await self._bars.newest(stored_universe(instance.universe), 1)
+        return [
+            resolved_series(each.facts, alias=each.wanted.alias, read_only=each.wanted.read_only)
+            for each in found[:_PAGE]
+        ]
 
     async def _repeated(self, request: pb.CreateInstanceRequest, new: Instance) -> bool:
         """Tell whether the request was made before, with the same effect."""
@@ -162,7 +178,9 @@ class StrategyService(RunCalls, strategy_service_pb2_grpc.StrategyServiceService
 
     async def GetInstance(self, request: pb.GetInstanceRequest, context: Any) -> pb.GetInstanceResponse:
         """Return one instance."""
-        return pb.GetInstanceResponse(instance=await self._one(request.instance_id))
+        instance = await self._table.get(request.instance_id)
+        series = await self._resolved(instance) if request.resolve_universe else []
+        return pb.GetInstanceResponse(instance=(await self._shown([instance]))[0], series=series)
 
     async def _one(self, instance_id: str) -> strategy_pb2.Instance:
         return (await self._shown([await self._table.get(instance_id)]))[0]

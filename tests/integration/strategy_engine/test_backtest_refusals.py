@@ -14,7 +14,7 @@ from quasar_proto.strategy.v1 import backtest_service_pb2 as pb
 from tests.integration.strategy_engine.code_rows import store_example
 from tests.integration.strategy_engine.conftest import Bearers, Running, as_
 from tests.integration.strategy_engine.status_details import details_of
-from tests.integration.strategy_engine.test_backtests import IDLE, PARAMETERS, asking, ended, found, terms
+from tests.integration.strategy_engine.test_backtests import IDLE, PARAMETERS, asking, ended, found, terms, universe
 
 Change = Callable[[backtest_pb2.BacktestTerms], object]
 
@@ -101,3 +101,24 @@ async def test_a_back_test_that_takes_too_long_fails_and_says_so(service: Runnin
     shown = await found(stub, bearers, begun.backtest_id)
     assert shown.state == backtest_pb2.BACKTEST_STATE_FAILED
     assert "max_wall_time" in shown.error
+
+
+async def test_a_check_says_what_a_back_test_would_see_and_begins_none(
+    service: Running, bearers: Bearers, database: Database
+) -> None:
+    await store_example(database, "sma_cross.py", "sma_cross", PARAMETERS)
+    stub = service.stub(backtest_service_pb2_grpc.BacktestServiceStub)
+    wanted = terms()
+    wanted.range.end.FromJsonString("2005-01-01T00:00:00Z")
+    shown = (await stub.StartBacktest(asking(terms=wanted, validate_only=True), **as_(bearers.operator))).backtest
+    assert [(each.symbol, each.bars) for each in shown.series] == [("GOOG", 94)]
+    assert dict(shown.parameters) == PARAMETERS
+    wanted.range.end.FromJsonString("2000-01-01T00:00:00Z")
+    with pytest.raises(grpc.aio.AioRpcError, match="GOOG") as caught:
+        await stub.StartBacktest(asking(terms=wanted, validate_only=True), **as_(bearers.operator))
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    unknown = asking(universe=universe("NONE"), validate_only=True)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.StartBacktest(unknown, **as_(bearers.operator))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert not (await stub.ListBacktests(pb.ListBacktestsRequest(), **as_(bearers.viewer))).backtests

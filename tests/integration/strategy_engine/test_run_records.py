@@ -196,7 +196,11 @@ async def test_an_instance_is_changed_by_path_and_the_change_is_told_with_before
     await trading.CreatePaperAccount(account(), **as_(bearers.operator))
     wanted = instance()
     wanted.instance.labels["desk"] = "one"
-    await stub.CreateInstance(wanted, **as_(bearers.operator))
+    created = await stub.CreateInstance(wanted, **as_(bearers.operator))
+    asked_for = pb.GetInstanceRequest(instance_id="cross", resolve_universe=True)
+    got = await stub.GetInstance(asked_for, **as_(bearers.viewer))
+    assert [(each.symbol, each.currency, each.alias) for each in got.series] == [("GOOG", "USD", "main")]
+    assert list(created.series) == list(got.series)
     change = strategy_pb2.Instance(instance_id="cross", seed=7)
     change.parameters.update({"fast": 5, "slow": 99})
 
