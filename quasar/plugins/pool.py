@@ -105,6 +105,9 @@ class PluginPool:
         self._handles: dict[Key, ProviderHandle] = {}
         self._group = asyncio.TaskGroup()
         self._starting: dict[Key, asyncio.Lock] = {}
+        self._beginning: set[Keeper] = set()
+        """Those whose first process does not run so far."""
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -116,7 +119,9 @@ class PluginPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End every process."""
-        for keeper in self._keepers.values():
+        # Whoever still asks for a plug-in would have it started again, and the pool would never end.
+        self._closing = True
+        for keeper in (*self._keepers.values(), *self._beginning):
             keeper.stop()
         # Without the error: the group would wrap what the body raised.
         await self._group.__aexit__(None, None, None)
@@ -170,12 +175,18 @@ class PluginPool:
             return keeper
 
     async def _start(self, code: CodeVersion, instance: str) -> Keeper:
+        if self._closing:
+            raise errors.PluginUnavailable(f"{code.name} does not run: the service stops")
         key = (code.kind, code.name, instance)
         desk = self._desks.setdefault(key, PermitDesk(self._clock))
         keeper = Keeper(code, self._workshop, desk)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks[key] = self._group.create_task(keeper.run(first))
-        await first
+        self._beginning.add(keeper)
+        try:
+            await first
+        finally:
+            self._beginning.discard(keeper)
         self._keepers[key] = keeper
         return keeper
 
