@@ -136,6 +136,7 @@ class LiveService:
     async def stream_market_data(self, request: pb.StreamMarketDataRequest) -> AsyncGenerator[bytes, None]:
         """Yield encoded envelopes until the client leaves, is too slow, or the service stops."""
         await self._reached(request.cursor)
+        revision = self._feeds.symbols_revision  # what becomes live from here on may be missing in the selection
         selection = await self._selectors.selection(request.selectors)
         conflate = request.delivery_policy == stream_pb2.DELIVERY_POLICY_CONFLATE
         policy = Policy.CONFLATE if conflate else Policy.LOSSLESS
@@ -145,7 +146,7 @@ class LiveService:
         reader = self._hub.join(selection.topics, policy, flush_s=flush_seconds(request, policy))
         session = self._sessions.open(request.session_id, reader, selection)
         stream = MarketDataStream(
-            request, session, self._hub, self._ingest, self, self._clock, self.draining, self.instance_id
+            request, session, self._hub, self._ingest, self, self._clock, self.draining, self.instance_id, revision
         )
         try:
             async with aclosing(stream.envelopes()) as envelopes:
@@ -241,6 +242,7 @@ class LiveService:
         async with session.changing:
             gone = set(request.remove_selector_ids)
             taken = {each: items for each, items in session.selection.items.items() if each not in gone}
+            revision = self._feeds.symbols_revision
             added = await self._selectors.selection(request.add, taken=taken)
             if self._sessions.of(principal, request.session_id) is not session:
                 raise not_found(request.session_id)  # the client has left meanwhile
@@ -249,6 +251,8 @@ class LiveService:
             session.news.extend(added.all())
             session.selection.update(added)
             self._reselected(session, tuple(added.items))
+            if revision != self._feeds.symbols_revision:
+                await self.follow(session)  # something has become live meanwhile
         selection = session.selection
         return pb.UpdateSubscriptionsResponse(
             selector_ids=list(selection.items),

@@ -75,6 +75,7 @@ class MarketDataStream:
         clock: Clock,
         draining: asyncio.Event,
         instance_id: str,
+        symbols_revision: int,
     ) -> None:
         """Prepare the stream.
 
@@ -87,6 +88,7 @@ class MarketDataStream:
             clock: The time.
             draining: Set when the service stops.
             instance_id: The process that answers.
+            symbols_revision: Of the symbols that the selection was made from.
         """
         self._request = request
         self._session = session
@@ -98,7 +100,9 @@ class MarketDataStream:
         self._instance_id = instance_id
         self._heartbeat_s = seconds(request.heartbeat_interval) or USUAL_HEARTBEAT_S
         self._revision = feeds.revision
-        self._symbols_revision = feeds.symbols_revision
+        self._symbols_revision = symbols_revision
+        if symbols_revision != feeds.symbols_revision:
+            session.reader.wake()
         self._told: dict[_Key, bytes] = {}
         self._sent = self._beaten = 0.0
 

@@ -56,7 +56,7 @@ class Running:
     def __init__(self) -> None:
         self.hub = Hub(LiveLog(7), FakeClock())
         self.selectors = Selectors()
-        nobody: Any = SimpleNamespace(forming=lambda _: None)
+        nobody: Any = SimpleNamespace(forming=lambda _: None, symbols_revision=0)
         selectors: Any = self.selectors
         self.service = LiveService(self.hub, nobody, nobody, nobody, selectors, FakeClock())
         selection = Selection({"one": [item("one", 1)], "two": [item("two", 2)]}, {"one": object(), "two": object()})
@@ -119,3 +119,29 @@ def test_streams_share_their_flushes_whatever_they_wish_for(asked_ms: int, looks
     if asked_ms:
         request.flush_interval.FromMilliseconds(asked_ms)
     assert flush_seconds(request, Policy.LOSSLESS) == looks * FLUSH_S
+
+
+async def test_what_becomes_live_while_a_stream_is_opened_is_followed() -> None:
+    running = Running()
+    feeds: Any = SimpleNamespace(symbols_revision=0, revision=0, facts_of=lambda _: None)
+    running.service._feeds = feeds
+    followed = asyncio.Event()
+
+    async def again(selection: Selection) -> Selection:
+        followed.set()
+        return selection
+
+    running.selectors.again = again  # type: ignore[method-assign]
+    selector = stream_pb2.MarketDataSelector(selector_id="one")
+    envelopes = running.service.stream_market_data(pb.StreamMarketDataRequest(selectors=[selector], snapshot=False))
+    first = asyncio.ensure_future(anext(envelopes))
+    await running.selectors.asked.wait()
+    feeds.symbols_revision += 1
+    running.selectors.goes.set()
+    assert await first
+    reading = asyncio.ensure_future(anext(envelopes))
+    async with asyncio.timeout(30):
+        await followed.wait()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await envelopes.aclose()
