@@ -79,7 +79,7 @@ def provider_message(
     if handle is not None:
         message.budget.CopyFrom(budget_message(handle.budget, now_ns))
     if pause is not None:
-        message.pause.CopyFrom(pause_message(pause, waiting=0))
+        message.pause.CopyFrom(pause_message(pause, waiting=figures["waiting"] if figures is not None else 0))
     if figures is not None:
         message.series_count, message.symbol_count = figures["series"], figures["symbols"]
         message.active_runs = figures["runs"]

@@ -39,6 +39,7 @@ select n.name,
        (select count(*) from registry.assets a join registry.code_registry c on c.code_id = a.code_id
         where c.kind = 'provider' and c.name = n.name and a.state = 'LISTED') as symbols,
        (select count(*) from collection_runs r where r.provider = n.name and r.state in ('RUNNING', 'THROTTLED', 'BACKING_OFF')) as runs,
+       (select count(*) from collection_runs r where r.provider = n.name and r.state in ('PENDING', 'BACKING_OFF')) as waiting,
        (select max(p.updated_at) from series_progress p join series x on x.series_id = p.series_id where x.provider = n.name) as last_row
 from unnest($1::text[]) n(name);
 

@@ -14,7 +14,9 @@ from quasar.database.pool import Database
 from quasar_proto.common.v1 import values_pb2
 from quasar_proto.datahub.v1 import collection_pb2, gap_pb2
 from quasar_proto.datahub.v1 import collection_service_pb2 as pb
+from quasar_proto.datahub.v1 import provider_service_pb2 as providers
 from quasar_proto.datahub.v1.collection_service_pb2_grpc import CollectionServiceStub
+from quasar_proto.datahub.v1.provider_service_pb2_grpc import ProviderServiceStub
 from quasar_proto.ops.v1 import operation_pb2
 from quasar_proto.ops.v1 import operation_service_pb2 as ops
 from quasar_proto.ops.v1.operation_service_pb2_grpc import OperationServiceStub
@@ -120,6 +122,15 @@ async def test_a_paused_provider_refuses_to_be_triggered_until_it_is_resumed(
             pb.PauseProviderRequest(provider="steady", reason="x"), **as_(bearers.operator)
         )
         assert paused.pause.paused
+        await database.execute(
+            """insert into collection_runs (kind, trigger, provider, scheduled_for)
+               values ('BARS', 'SCHEDULE', 'steady', now() + interval '1 hour')"""
+        )
+        shown = await hub.stub(ProviderServiceStub).GetProvider(
+            providers.GetProviderRequest(name="steady"), **as_(bearers.viewer)
+        )
+        assert shown.provider.pause.waiting_runs == 1
+        await database.execute("delete from collection_runs where series_id is null and kind = 'BARS'")
         request = pb.TriggerCollectionRequest(series=pb.SeriesReferences(series=[key("A")]))
         request.range.start.FromDatetime(START)
         with pytest.raises(grpc.aio.AioRpcError, match="paused"):
