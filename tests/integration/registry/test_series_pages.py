@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -34,8 +35,17 @@ from registry.provider_subscription s, generate_series(1, $2::integer) i where s
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def crowded(stage: Stage) -> Stage:
-    """A registry with many series of one provider, some of them selected twice, and few of another one."""
+async def crowded(stage: Stage) -> AsyncGenerator[Stage]:
+    """A registry with many series of one provider, some of them selected twice, and few of another one.
+
+    No assets stand behind them: whoever brings selections up to date would take them away, so it has its turn later.
+    """
+    async with stage.database.transaction() as connection:
+        await connection.execute("select pg_advisory_xact_lock(hashtextextended('registry selections', 0))")
+        yield await _crowd(stage)
+
+
+async def _crowd(stage: Stage) -> Stage:
     for name in ("alpha", "beta"):
         await provide(stage, name)
     for name, selection, state, count in (
