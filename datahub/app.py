@@ -16,6 +16,7 @@ from datahub.collection.collector import BarCollector
 from datahub.collection.engine import Collection
 from datahub.collection.index_sync import IndexSyncs
 from datahub.collection.maintenance import Maintenance
+from datahub.collection.past_runs import PastRuns
 from datahub.collection.planner import Planner
 from datahub.collection.repairs import GapRepairs
 from datahub.collection.steering import Steering
@@ -80,6 +81,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> RpcServer:
     maintenance = Maintenance(
         floor.database,
         Upkeep(room, settings.storage, floor.clock),
+        PastRuns(floor.database, floor.clock, settings.storage.runs_kept_days),
         floor.events,
         floor.clock,
         worker=worker_identity(),

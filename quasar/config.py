@@ -19,6 +19,7 @@
 | `QUASAR_DATABASE_CONNECTIONS` | connections a service holds at most | 10 |
 | `QUASAR_BARS_KEPT_DAYS`, `QUASAR_TICKS_KEPT_DAYS` | age at which they are dropped; 0: never | as set before |
 | `QUASAR_COMPRESS_AFTER_DAYS` | age at which TimescaleDB compresses them; 0: never | as set before |
+| `QUASAR_RUNS_KEPT_DAYS` | age at which runs of collection are dropped (see docs, collection); 0: never | 30 |
 | `QUASAR_BUS_URL` | NATS server (JetStream) between DataHub replicas, `nats://host:4222` | off |
 | `QUASAR_BUS_BUFFER_MB` | live data that waits in a DataHub while the bus is away, in MiB | 256 |
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent | off |
@@ -170,6 +171,8 @@ class StoragePolicies:
     """Older ticks are dropped."""
     compress_after_days: int | None = None
     """TimescaleDB compresses what is older; plain PostgreSQL keeps the wish for the day TimescaleDB arrives."""
+    runs_kept_days: int = 30
+    """Runs of collection that ended longer ago are dropped, those of a schedule that succeeded after three days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +287,8 @@ def tls_files(env: Environment) -> TlsFiles:
 
 
 def storage_policies(env: Environment) -> StoragePolicies:
-    """Return what becomes of old market data."""
+    """Return what becomes of old market data, and of what tells how it was collected."""
+    usual = StoragePolicies()
 
     def days(name: str) -> int | None:
         return None if env.text(name) is None else env.integer(name, 0, at_least=0, at_most=36_500)
@@ -293,6 +297,7 @@ def storage_policies(env: Environment) -> StoragePolicies:
         bars_kept_days=days("QUASAR_BARS_KEPT_DAYS"),
         ticks_kept_days=days("QUASAR_TICKS_KEPT_DAYS"),
         compress_after_days=days("QUASAR_COMPRESS_AFTER_DAYS"),
+        runs_kept_days=env.integer("QUASAR_RUNS_KEPT_DAYS", usual.runs_kept_days, at_least=0, at_most=36_500),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from datahub.collection.past_runs import PastRuns
 from datahub.collection.runs import Failure, RunState, Trigger
 from datahub.collection.upkeep import Kept, Upkeep
 from datahub.store.statements import SQL
@@ -31,12 +32,15 @@ _log = logs.get(__name__)
 
 
 class Maintenance:
-    """Has `Upkeep` done when it is due, by whoever is first."""
+    """Has upkeep done when it is due, by whoever is first."""
 
-    def __init__(self, database: Database, upkeep: Upkeep, events: Events, clock: Clock, *, worker: str) -> None:
-        """Do `upkeep`; `worker` names this process."""
+    def __init__(
+        self, database: Database, upkeep: Upkeep, past: PastRuns, events: Events, clock: Clock, *, worker: str
+    ) -> None:
+        """Do `upkeep` and drop `past` runs; `worker` names this process."""
         self._database = database
         self._upkeep = upkeep
+        self._past = past
         self._events = events
         self._clock = clock
         self._worker = worker
@@ -59,11 +63,12 @@ class Maintenance:
             return False
         try:
             kept = await self._upkeep.once()
+            dropped = await self._past.drop()
         except _TROUBLE as error:
             _log.warning("upkeep failed", error=type(error).__name__)
             await self._failed(run, type(error).__name__)
         else:
-            await self._succeeded(run, kept)
+            await self._succeeded(run, kept, dropped)
         return True
 
     async def _claim(self, *, at_once: bool) -> Any | None:
@@ -84,9 +89,9 @@ class Maintenance:
             await connection.execute(SQL["maintenance_attempt"], run["run_id"], self._worker, now)
             return run
 
-    async def _succeeded(self, run: Any, kept: Kept) -> None:
+    async def _succeeded(self, run: Any, kept: Kept, dropped: int) -> None:
         async with self._database.transaction() as connection:
-            await self._end(connection, run, RunState.SUCCEEDED, None, asdict(kept))
+            await self._end(connection, run, RunState.SUCCEEDED, None, asdict(kept) | {"runs_dropped": dropped})
 
     async def _failed(self, run: Any, error: str) -> None:
         failure = Failure("DATABASE_UNAVAILABLE", f"Retention and partitions could not be looked after ({error}).")

@@ -31,3 +31,18 @@ update run_attempts set error = $2, finished_at = $3 where run_id = $1;
 
 -- name: maintenance_again
 update collection_jobs set next_fire_at = least(next_fire_at, $2) where job_id = $1;
+
+-- name: runs_drop
+-- Runs that ended before $1, and scheduled ones that succeeded and ended before $2; $3 at a time. Returns how many went.
+with past as (
+    select r.run_id from collection_runs r
+    where r.created_at < $2 and r.trigger <> 'INITIAL'
+      and (r.finished_at < $1 or (r.finished_at < $2 and r.trigger in ('SCHEDULE', 'CATCH_UP') and r.state = 'SUCCEEDED'))
+      and (r.series_id is null or exists (select from collection_runs n where n.series_id = r.series_id and n.run_id > r.run_id))
+    order by r.created_at
+    limit $3
+),
+dropped as (
+    delete from collection_runs r using past where r.run_id = past.run_id returning r.run_id
+)
+select count(*) from dropped;

@@ -11,6 +11,7 @@ import pytest
 
 from datahub.collection.answers import Answer
 from datahub.collection.maintenance import Maintenance
+from datahub.collection.past_runs import PastRuns
 from datahub.collection.runs import public_id
 from datahub.collection.steering import Steering
 from datahub.collection.upkeep import Kept, Upkeep
@@ -69,7 +70,8 @@ class Failing(Upkeep):
 
 def maintenance(database: Database, clock: FakeClock) -> tuple[Maintenance, Failing]:
     upkeep = Failing(Room(database), StoragePolicies(), clock)
-    return Maintenance(database, upkeep, Events(database, "datahub", clock), clock, worker="one/upkeep"), upkeep
+    past = PastRuns(database, clock, 30)
+    return Maintenance(database, upkeep, past, Events(database, "datahub", clock), clock, worker="one/upkeep"), upkeep
 
 
 async def test_maintenance_is_a_job_and_each_time_a_run_that_says_what_it_did(start: Any, bearers: Bearers) -> None:
@@ -106,6 +108,49 @@ async def test_maintenance_that_fails_says_so_and_is_tried_again_soon(house: Hou
     shown = (await jobs_of(house, 'kind = "MAINTENANCE"')).jobs[0]
     assert [each.state for each in shown.last_run_states] == [collection_pb2.RUN_STATE_SUCCEEDED]
     assert shown.next_fire_time == timestamp(NOW.replace(minute=0, second=0) + dt.timedelta(hours=1))
+
+
+async def test_maintenance_drops_runs_past_their_time_but_neither_the_first_nor_the_newest_of_a_series(
+    house: House,
+) -> None:
+    house.source.scripts["A"] = [
+        lambda request: [part(bars_of(request)), DONE],
+        lambda request: [part(bars_of(request)), DONE],
+        lambda _request: [failed(final=True)],
+        lambda request: [part(bars_of(request)), DONE],
+    ]
+    await house.subscribe("A")
+    for _ in range(5):
+        await house.plan()
+        await house.work()
+        await house.clock.advance(60)
+    told = [(run["trigger"], run["state"]) for run in await house.runs()]
+    repair = ("REPAIR", "SUCCEEDED")
+    assert [each for each in told if each != repair] == [
+        ("INITIAL", "SUCCEEDED"),
+        ("SCHEDULE", "SUCCEEDED"),
+        ("SCHEDULE", "FAILED"),
+        ("SCHEDULE", "SUCCEEDED"),
+        ("SCHEDULE", "SUCCEEDED"),
+    ]
+    numbers: dict[Any, Any] = {run["run_id"]: run for run in await house.runs()}
+    newest = max(numbers)
+    job, upkeep = maintenance(house.database, house.clock)
+    upkeep.broken = False
+    await house.clock.advance(4 * 86_400)
+    await job.once(now=True)
+    routine = {i for i, run in numbers.items() if (run["trigger"], run["state"]) == ("SCHEDULE", "SUCCEEDED")} - {
+        newest
+    }
+    assert {run["run_id"] for run in await house.runs() if run["kind"] != "MAINTENANCE"} == set(numbers) - routine
+    (shown,) = (await runs_of(house).page(pb.ListRunsRequest(filter='kind = "MAINTENANCE"'))).runs
+    assert shown.maintenance.runs_dropped == len(routine) > 0
+    await house.clock.advance(30 * 86_400)
+    await job.once(now=True)
+    assert {run["run_id"] for run in await house.runs() if run["kind"] != "MAINTENANCE"} == {min(numbers), newest}
+    attempts = "select count(*) from run_attempts where run_id <> all($1::bigint[])"
+    assert await house.database.fetchval(attempts, [run["run_id"] for run in await house.runs()]) == 0
+    assert await house.plan() == 1
 
 
 async def test_the_repair_of_a_providers_gaps_is_a_job_until_none_is_left(house: House) -> None:

@@ -1826,8 +1826,10 @@ type MaintenanceResult struct {
 	PartitionsMade int32 `protobuf:"varint,1,opt,name=partitions_made,json=partitionsMade,proto3" json:"partitions_made,omitempty"`
 	// Partitions past their retention that were dropped.
 	PartitionsDropped int32 `protobuf:"varint,2,opt,name=partitions_dropped,json=partitionsDropped,proto3" json:"partitions_dropped,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Runs past their retention that were dropped (`QUASAR_RUNS_KEPT_DAYS`; the first and the newest of a series stay).
+	RunsDropped   int64 `protobuf:"varint,3,opt,name=runs_dropped,json=runsDropped,proto3" json:"runs_dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MaintenanceResult) Reset() {
@@ -1870,6 +1872,13 @@ func (x *MaintenanceResult) GetPartitionsMade() int32 {
 func (x *MaintenanceResult) GetPartitionsDropped() int32 {
 	if x != nil {
 		return x.PartitionsDropped
+	}
+	return 0
+}
+
+func (x *MaintenanceResult) GetRunsDropped() int64 {
+	if x != nil {
+		return x.RunsDropped
 	}
 	return 0
 }
@@ -2523,10 +2532,11 @@ const file_quasar_datahub_v1_collection_proto_rawDesc = "" +
 	"\x06errors\x18\x06 \x03(\tR\x06errors\x12!\n" +
 	"\fempty_answer\x18\a \x01(\bR\vemptyAnswer\x12\x1b\n" +
 	"\theld_back\x18\b \x01(\bR\bheldBack\x12\x18\n" +
-	"\amessage\x18\t \x01(\tR\amessage\"k\n" +
+	"\amessage\x18\t \x01(\tR\amessage\"\x8e\x01\n" +
 	"\x11MaintenanceResult\x12'\n" +
 	"\x0fpartitions_made\x18\x01 \x01(\x05R\x0epartitionsMade\x12-\n" +
-	"\x12partitions_dropped\x18\x02 \x01(\x05R\x11partitionsDropped\"\xc7\x04\n" +
+	"\x12partitions_dropped\x18\x02 \x01(\x05R\x11partitionsDropped\x12!\n" +
+	"\fruns_dropped\x18\x03 \x01(\x03R\vrunsDropped\"\xc7\x04\n" +
 	"\x0eQuarantinedRow\x12\x15\n" +
 	"\x06row_id\x18\x01 \x01(\tR\x05rowId\x12-\n" +
 	"\x03key\x18\x02 \x01(\v2\x1b.quasar.common.v1.SeriesKeyR\x03key\x125\n" +

@@ -5217,6 +5217,11 @@ class MaintenanceResult(betterproto2.Message):
     Partitions past their retention that were dropped.
     """
 
+    runs_dropped: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Runs past their retention that were dropped (`QUASAR_RUNS_KEPT_DAYS`; the first and the newest of a series stay).
+    """
+
 
 default_message_pool.register_message("quasar.datahub.v1", "MaintenanceResult", MaintenanceResult)
 

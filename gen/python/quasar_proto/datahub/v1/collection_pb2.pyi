@@ -1025,19 +1025,23 @@ class MaintenanceResult(_message.Message):
 
     PARTITIONS_MADE_FIELD_NUMBER: _builtins.int
     PARTITIONS_DROPPED_FIELD_NUMBER: _builtins.int
+    RUNS_DROPPED_FIELD_NUMBER: _builtins.int
     partitions_made: _builtins.int
     """Partitions that were made ahead of their rows."""
     partitions_dropped: _builtins.int
     """Partitions past their retention that were dropped."""
+    runs_dropped: _builtins.int
+    """Runs past their retention that were dropped (`QUASAR_RUNS_KEPT_DAYS`; the first and the newest of a series stay)."""
     def __init__(
         self,
         *,
         partitions_made: _builtins.int = ...,
         partitions_dropped: _builtins.int = ...,
+        runs_dropped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions_dropped", b"partitions_dropped", "partitions_made", b"partitions_made"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions_dropped", b"partitions_dropped", "partitions_made", b"partitions_made", "runs_dropped", b"runs_dropped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
