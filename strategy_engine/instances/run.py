@@ -87,6 +87,10 @@ class Run:
         if bars:
             await self._session.show(Shown(time_ns=self._time_ns, bars=bars, warmup=True))
 
+    def prepared(self) -> None:
+        """Have the market wait from now on for what the strategy does at an instant."""
+        self._ready = True
+
     def stop(self) -> None:
         """End the run after what is in hand."""
         self._queue.put_nowait(None)
@@ -129,7 +133,6 @@ class Run:
             PluginUnavailable: Its process ended.
         """
         await self._carry_out(await self._session.first())
-        self._ready = True
         while (item := await self._queue.get()) is not None:
             what, done = item
             try:

@@ -266,6 +266,8 @@ class Supervisor:
                         await self._around.feed.until_open(keys)
                         await run.warm_up(await self._bars.newest(wanted, session.warmup_bars))
                     state = InstanceState.PAUSED if run.paused else InstanceState.RUNNING
+                    # Whoever hears that it runs may count on its orders meeting the next bar.
+                    run.prepared()
                     await self._move(instance, run_id, state, "", enabled=True)
                     await run.go()
             finally:
